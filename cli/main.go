@@ -1,0 +1,147 @@
+// Package cli is the command line: it reads flags, loads the configuration, opens the plugins, runs the engine, and prints
+// what happened. A program with plugins of its own is a main that calls Main with them.
+//
+// Standard output carries the result of a command; notices, warnings and errors go to standard error.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/spec"
+)
+
+// The exit codes.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitInvalid     = 3   // the configuration
+	exitGuard       = 4   // stopped by a guard: coverage
+	exitDocErrors   = 5   // finished, but documents could not be handled
+	exitInterrupted = 130 // 128 + SIGINT
+	exitTerminated  = 143 // 128 + SIGTERM
+)
+
+// Main runs the program with the given plugins on the process's arguments, environment and streams, and returns its exit
+// code.
+func Main(plugins ...syncd.Plugin) int {
+	return program{
+		args: os.Args[1:], environ: os.Environ(), stdout: os.Stdout, stderr: os.Stderr, plugins: plugins,
+	}.run(context.Background())
+}
+
+// program is one invocation.
+type program struct {
+	args           []string
+	environ        []string
+	stdout, stderr io.Writer
+	plugins        []syncd.Plugin
+}
+
+// app is what the commands share.
+type app struct {
+	program
+	registry *syncd.Registry
+}
+
+// codeError ends the program with a code of its own. What there was to say has been printed if err is nil.
+type codeError struct {
+	code int
+	err  error
+}
+
+func (e *codeError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *codeError) Unwrap() error { return e.err }
+
+func usageError(format string, args ...any) error {
+	return &codeError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+func (p program) run(ctx context.Context) int {
+	registry, err := syncd.NewRegistry(p.plugins...)
+	if err != nil {
+		fmt.Fprintf(p.stderr, "error: %v\n", err)
+		return exitFailed
+	}
+	a := &app{program: p, registry: registry}
+	root := &cobra.Command{
+		Use:   "syncd",
+		Short: "Send to Kafka the documents that a vector index lacks",
+		Long: `syncd reads collections, computes every document's point id, asks the index which ids it holds,
+and sends a change event for the rest.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetArgs(p.args)
+	root.SetOut(p.stdout)
+	root.SetErr(p.stderr)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError("%w (see %s --help)", err, c.CommandPath())
+	})
+	root.AddCommand(a.runCommand(), a.validateCommand(), a.pluginsCommand(), a.idCommand(), a.versionCommand())
+	return a.exit(root.ExecuteContext(ctx))
+}
+
+// exit prints an error the way a person can act on it and returns the code.
+func (a *app) exit(err error) int {
+	if err == nil {
+		return exitDone
+	}
+	code := exitUsage // cobra's own errors: an unknown command, a wrong number of arguments
+	var coded *codeError
+	if errors.As(err, &coded) {
+		code = coded.code
+		if coded.err == nil {
+			return code
+		}
+	}
+	fmt.Fprintf(a.stderr, "error: %v\n", err)
+	if hint := syncd.HintOf(err); hint != "" {
+		fmt.Fprintf(a.stderr, "hint: %s\n", hint)
+	}
+	return code
+}
+
+// configPath takes the configuration file from -c or from the one positional argument.
+func configPath(flag string, args []string) (string, error) {
+	switch {
+	case flag != "" && len(args) > 0:
+		return "", usageError("the configuration is given twice: %q with -c, and %q", flag, args[0])
+	case flag != "":
+		return flag, nil
+	case len(args) == 1:
+		return args[0], nil
+	case len(args) > 1:
+		return "", usageError("more than one configuration: %s", strings.Join(args, " "))
+	}
+	return "", usageError("which configuration? give one with -c FILE")
+}
+
+// printDiagnostics writes one line a problem and reports whether any is an error.
+func (a *app) printDiagnostics(diags spec.Diagnostics) bool {
+	for _, d := range diags {
+		fmt.Fprintln(a.stderr, d)
+	}
+	return diags.HasErrors()
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}

@@ -1,0 +1,204 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/pipeline"
+)
+
+// printer writes what a run does to standard output, as plain aligned text. It is the engine's observer, so its methods are
+// called one at a time.
+type printer struct {
+	w             io.Writer
+	source, index string // the products' names
+	dryRun        bool
+	fullByConfig  bool
+}
+
+func newPrinter(w io.Writer, cfg *config.Config) *printer {
+	index := ""
+	if cfg.Checker.Settings != nil {
+		index = cfg.Checker.Label()
+	}
+	return &printer{
+		w: w, source: cfg.Source.Label(), index: index,
+		dryRun: cfg.Run.DryRun, fullByConfig: cfg.Run.Mode == config.Full,
+	}
+}
+
+func (p *printer) printf(format string, args ...any) { fmt.Fprintf(p.w, format, args...) }
+
+// Started says what kind of run this is.
+func (p *printer) Started(index pipeline.IndexReport, full bool) {
+	switch {
+	case full && p.fullByConfig:
+		p.printf("Running full backfill (will send every document)\n")
+	case full:
+		p.printf("%s was not asked: running full backfill (will send every document)\n", p.index)
+	case index.Known && index.Before.Points == 0:
+		p.printf("%s is empty: running a full backfill\n", p.index)
+	default:
+		if index.Known {
+			p.printf("%s currently has %d points\n", p.index, index.Before.Points)
+		}
+		p.printf("Running incremental backfill (will only add missing documents)\n")
+	}
+	if p.dryRun {
+		p.printf("Dry run: nothing will be sent\n")
+	}
+}
+
+// CollectionDone prints a collection's block.
+func (p *printer) CollectionDone(r pipeline.CollectionReport) {
+	rule := strings.Repeat("=", 60)
+	p.printf("\n%s\nCollection: %s\n%s\n", rule, r.Rule.Collection.Name, rule)
+	if !r.Found {
+		p.printf("There is no such collection in %s\n", p.source)
+		return
+	}
+	w := tabwriter.NewWriter(p.w, 0, 0, 1, ' ', tabwriter.AlignRight)
+	row := func(name string, n int64) { fmt.Fprintf(w, "%s\t%d\t\n", pad(name), n) }
+	documents := r.Before
+	if documents < 0 {
+		documents = r.Scanned
+	}
+	row("Documents in "+p.source, documents)
+	if r.Unasked == 0 {
+		row("Existing points found", r.Present)
+		row("Missing, to be sent", r.Missing)
+	} else {
+		row("To be sent without asking", r.Unasked)
+	}
+	if p.dryRun {
+		row("Would be sent", r.WouldSend)
+	} else {
+		row("Processed", r.Acked)
+	}
+	row("Skipped", r.Present)
+	if r.Gone > 0 {
+		row("Deleted meanwhile", r.Gone)
+	}
+	row("Errors", r.Failed())
+	w.Flush()
+	for _, e := range r.Examples {
+		p.printf("  would send %s: seed %s, point id %s\n", orNone(e.ID), e.Seed, e.PointID)
+	}
+}
+
+// pad makes the names one left-aligned column in a table whose numbers align to the right.
+func pad(name string) string { return fmt.Sprintf("  %-28s", name) }
+
+func orNone(id string) string {
+	if id == "" {
+		return "(no id)"
+	}
+	return id
+}
+
+// summary prints the totals, the documents that failed, the index before and after, and how fast it went.
+func (p *printer) summary(r pipeline.Report, err error) {
+	if len(r.Collections) == 0 {
+		return
+	}
+	p.table(r)
+	p.failures(r)
+	if r.Index.Known && !r.Interrupted && err == nil {
+		p.indexLine(r)
+	}
+	t := r.Total
+	seconds := r.Scanning.Seconds()
+	rate := ""
+	if seconds > 0 {
+		rate = fmt.Sprintf(" (%.0f documents/s)", float64(t.Scanned)/seconds)
+	}
+	p.printf("Total time: %s for %d documents%s\n", round(r.Duration), t.Scanned, rate)
+	switch {
+	case r.DryRun:
+		p.printf("Dry run: nothing was sent; a run would send %d events\n", t.WouldSend)
+	case err != nil || r.Interrupted:
+		p.printf("NOT complete: %d events were confirmed", t.Acked)
+		if n := t.Unconfirmed(); n > 0 {
+			p.printf(", %d more were sent and may have arrived", n)
+		}
+		p.printf("; run it again to send the rest\n")
+	case t.Emitted == t.Acked:
+		p.printf("Complete: all %d events sent were confirmed\n", t.Acked)
+	default:
+		p.printf("Complete: %d events sent, %d confirmed, %d refused\n", t.Emitted, t.Acked, t.FailedWrite)
+	}
+}
+
+func (p *printer) table(r pipeline.Report) {
+	p.printf("\nSummary\n")
+	w := tabwriter.NewWriter(p.w, 0, 0, 3, ' ', tabwriter.AlignRight)
+	width := len("Collection")
+	for _, c := range r.Collections {
+		width = max(width, len(c.Rule.Collection.Name))
+	}
+	sent := "Processed"
+	if r.DryRun {
+		sent = "Would send"
+	}
+	row := func(name string, cells ...string) {
+		fmt.Fprintf(w, "%-*s\t%s\t\n", width, name, strings.Join(cells, "\t"))
+	}
+	row("Collection", "Documents", "Existing", "Missing", sent, "Skipped", "Errors")
+	line := func(name string, c pipeline.Counts) {
+		done := c.Acked
+		if r.DryRun {
+			done = c.WouldSend
+		}
+		missing := strconv.FormatInt(c.Missing, 10)
+		if c.Unasked > 0 {
+			missing = "-"
+		}
+		row(name, number(c.Scanned), number(c.Present), missing, number(done), number(c.Present), number(c.Failed()))
+	}
+	for _, c := range r.Collections {
+		line(c.Rule.Collection.Name, c.Counts)
+	}
+	line("Total", r.Total)
+	w.Flush()
+}
+
+func number(n int64) string { return strconv.FormatInt(n, 10) }
+
+func (p *printer) failures(r pipeline.Report) {
+	if r.Total.Failed() == 0 {
+		return
+	}
+	p.printf("\nDocuments that could not be sent:\n")
+	for _, c := range r.Collections {
+		for _, f := range c.Failures {
+			p.printf("  %s %s: %s: %s\n", c.Rule.Collection.Name, orNone(f.ID), f.Stage, f.Reason)
+		}
+		if more := c.Failed() - int64(len(c.Failures)); more > 0 {
+			p.printf("  … and %d more of %s\n", more, c.Rule.Collection.Name)
+		}
+	}
+}
+
+func (p *printer) indexLine(r pipeline.Report) {
+	before, after := r.Index.Before.Points, r.Index.After.Points
+	p.printf("\n%s points: %d -> %d (%+d)", p.index, before, after, after-before)
+	if !r.Index.CaughtUp {
+		p.printf("; the indexer has not caught up yet")
+		if r.Index.Waited > 0 {
+			p.printf(" after %s", round(r.Index.Waited))
+		}
+	}
+	p.printf("\n")
+}
+
+func round(d time.Duration) time.Duration {
+	if d < time.Second {
+		return d.Round(time.Millisecond)
+	}
+	return d.Round(10 * time.Millisecond)
+}

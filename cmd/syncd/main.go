@@ -1,0 +1,23 @@
+// Command syncd sends to Kafka the documents of MongoDB that a vector index lacks.
+package main
+
+import (
+	"os"
+
+	"github.com/syncd-io/syncd/checkers/qdrant"
+	"github.com/syncd-io/syncd/cli"
+	filesource "github.com/syncd-io/syncd/connectors/file"
+	"github.com/syncd-io/syncd/connectors/mongo"
+	filesink "github.com/syncd-io/syncd/sinks/file"
+	"github.com/syncd-io/syncd/sinks/kafka"
+)
+
+func main() {
+	os.Exit(cli.Main(
+		mongo.Plugin(),
+		filesource.Plugin(),
+		qdrant.Plugin(),
+		kafka.Plugin(),
+		filesink.Plugin(),
+	))
+}

@@ -1,0 +1,87 @@
+package syncd
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// Errors that a plugin wraps, so that the engine can tell what an error means without reading its text.
+var (
+	// ErrUnavailable means that the far side could not be reached or asked now; it may work later.
+	ErrUnavailable = errors.New("unavailable")
+	// ErrCollectionNotFound means that the source has no such collection.
+	ErrCollectionNotFound = errors.New("collection not found")
+)
+
+// Hint attaches to err what the user should do next. The hint is not part of the error's text; [HintOf] finds it.
+func Hint(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return &hinted{err: err, hint: fmt.Sprintf(format, args...)}
+}
+
+// HintOf returns the outermost hint attached to err, or "".
+func HintOf(err error) string {
+	if h, ok := errors.AsType[*hinted](err); ok {
+		return h.hint
+	}
+	return ""
+}
+
+type hinted struct {
+	err  error
+	hint string
+}
+
+func (h *hinted) Error() string { return h.err.Error() }
+func (h *hinted) Unwrap() error { return h.err }
+
+// BatchError is a Write that failed for some events: those marked as failed are not durable, all others are. An event's
+// error is that one document's fault unless it wraps ErrUnavailable.
+type BatchError struct {
+	failed map[int]error
+}
+
+// Fail marks the event at index i of the Write as failed.
+func (e *BatchError) Fail(i int, err error) {
+	if e.failed == nil {
+		e.failed = make(map[int]error)
+	}
+	e.failed[i] = err
+}
+
+// Failed returns the failed indices in order.
+func (e *BatchError) Failed() []int { return slices.Sorted(maps.Keys(e.failed)) }
+
+// Of returns the error of event i, or nil if it is durable.
+func (e *BatchError) Of(i int) error { return e.failed[i] }
+
+// OrNil returns e as an error if any event failed, else nil.
+func (e *BatchError) OrNil() error {
+	if len(e.failed) == 0 {
+		return nil
+	}
+	return e
+}
+
+// Error summarises: how many failed, and the first of them.
+func (e *BatchError) Error() string {
+	f := e.Failed()
+	if len(f) == 0 {
+		return "no event failed"
+	}
+	return fmt.Sprintf("%d events failed, the first: %v", len(f), e.failed[f[0]])
+}
+
+// Unwrap gives every event's error to errors.Is and errors.As.
+func (e *BatchError) Unwrap() []error {
+	f := e.Failed()
+	errs := make([]error, len(f))
+	for i, k := range f {
+		errs[i] = e.failed[k]
+	}
+	return errs
+}

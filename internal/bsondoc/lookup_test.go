@@ -1,0 +1,161 @@
+package bsondoc
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+func TestLookup(t *testing.T) {
+	d := doc(
+		field{"a", vDoc(doc(
+			field{"b", vInt32(1)},
+			field{"b", vInt32(2)},
+			field{"c.d", vInt32(3)},
+			field{"", vInt32(4)},
+			field{"list", vArray(vInt32(5), vDoc(doc(field{"x", vInt32(6)})), vArray(vInt32(7)))},
+		))},
+		field{"a.b", vInt32(8)},
+		field{"a.e", vDoc(doc(field{"f", vInt32(9)}))},
+		field{"s", vString("text")},
+		field{"", vDoc(doc(field{"x", vInt32(10)}))},
+		field{"s", vString("second")},
+		field{"0", vInt32(11)},
+		field{"scope", vCodeWithScope("", doc(field{"x", vInt32(12)}))},
+		field{"twice", vInt32(0)},
+		field{"twice", vDoc(doc(field{"x", vInt32(13)}))},
+	)
+	for _, tc := range []struct {
+		path string
+		want string // "" for not found
+	}{
+		{"a.b", "8"}, // the whole name first, though it stands later
+		{"a.c.d", "3"},
+		{"a.", "4"},
+		{"a.list.0", "5"},
+		{"a.list.1.x", "6"},
+		{"a.list.2.0", "7"},
+		{"s", "text"},
+		{".x", "10"},
+		{"0", "11"},
+		{"a.e.f", ""}, // only the whole path or its first part can be a name
+		{"a.list.3", ""},
+		{"a.list.00", ""},
+		{"a.list.-1", ""},
+		{"a.list.x", ""},
+		{"a.list.", ""},
+		{"a.list.99999999999999999999", ""},
+		{"s.x", ""},
+		{"scope.x", ""},
+		{"twice.x", ""}, // the first one counts
+		{"a.b.c", ""},
+		{"none", ""},
+		{"none.x", ""},
+		{".", ""},
+		{"A", ""},
+	} {
+		t.Run(tc.path, func(t *testing.T) {
+			v, ok := Lookup(d, tc.path)
+			text, textOK, err := NewDocument(d).Lookup(tc.path)
+			if err != nil || textOK != ok {
+				t.Fatalf("Document.Lookup: %v, %v", textOK, err)
+			}
+			if !ok {
+				if tc.want != "" || v.Type != 0 {
+					t.Fatalf("not found; want %s", tc.want)
+				}
+				return
+			}
+			if text != tc.want {
+				t.Errorf("got %s, want %q", text, tc.want)
+			}
+		})
+	}
+	if v, ok := Lookup(d, "a"); !ok || v.Type != bson.TypeEmbeddedDocument {
+		t.Errorf("a: got %v, %v", v.Type, ok)
+	}
+}
+
+func TestLookupAllocations(t *testing.T) {
+	d := everyType(t)
+	for _, path := range []string{"_id", "array.3._id", "document.at", "none.of.these"} {
+		if n := testing.AllocsPerRun(100, func() { Lookup(d, path) }); n > 0 {
+			t.Errorf("%s: %v allocations", path, n)
+		}
+	}
+}
+
+func TestDocument(t *testing.T) {
+	raw := doc(
+		field{"n", vNull()},
+		field{"u", vUndefined()},
+		field{"at", vDate(5)},
+		field{"bad", vString("\xff")},
+		field{"x", vDoc(doc(field{"y", vBool(true)}))},
+	)
+	d := NewDocument(raw)
+	if d.Size() != len(raw) || string(d.Raw()) != string(raw) {
+		t.Error("the document is not its bytes")
+	}
+	for path, want := range map[string]string{"at": "1970-01-01T00:00:00.005Z", "x.y": "true", "x": `{"y":true}`} {
+		if got, ok, err := d.Lookup(path); got != want || !ok || err != nil {
+			t.Errorf("%s: got %q, %v, %v", path, got, ok, err)
+		}
+	}
+	for _, path := range []string{"n", "u", "none", "n.x"} {
+		if got, ok, err := d.Lookup(path); got != "" || ok || err != nil {
+			t.Errorf("%s: got %q, %v, %v", path, got, ok, err)
+		}
+	}
+	if _, ok, err := d.Lookup("bad"); ok || !errors.Is(err, ErrInvalidUTF8) {
+		t.Errorf("bad: %v, %v", ok, err)
+	}
+	if _, err := d.AppendJSON(nil, Plain); !errors.Is(err, ErrInvalidUTF8) {
+		t.Errorf("AppendJSON: %v", err)
+	}
+
+	damaged := NewDocument(raw[:len(raw)-1])
+	if _, ok, err := damaged.Lookup("at"); ok || !errors.Is(err, ErrMalformed) {
+		t.Errorf("damaged: %v, %v", ok, err)
+	}
+	inner := NewDocument(doc(field{"a", vDoc(doc(field{"b", bson.RawValue{Type: 0x44}}))}))
+	_, _, err := inner.Lookup("a.c")
+	if want := `looking up "a.c": field "b": malformed BSON: unknown type 0x44`; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	deep := NewDocument(nested(MaxDepth + 10))
+	if _, _, err := deep.Lookup(strings.Repeat("a.", MaxDepth+5) + "a"); !errors.Is(err, ErrTooDeep) {
+		t.Errorf("deep: %v", err)
+	}
+}
+
+func FuzzLookup(f *testing.F) {
+	for _, path := range []string{"_id", "array.3._id", "document.at", "dotted.name", "", ".", "a.0.b"} {
+		f.Add([]byte(everyType(f)), path)
+	}
+	f.Fuzz(func(t *testing.T, b []byte, path string) {
+		Lookup(b, path)
+		b = framed(b)
+		v, ok := Lookup(b, path)
+		text, textOK, err := NewDocument(b).Lookup(path)
+		if textOK && (!ok || err != nil) {
+			t.Errorf("%q: %q, but Lookup says %v, %v", path, text, ok, err)
+		}
+		if !ok {
+			return
+		}
+		if err := wholeValue(v); err != nil {
+			t.Errorf("%q: the value is not whole: %v", path, err)
+		}
+		if strings.Contains(path, ".") || Validate(b) != nil {
+			return
+		}
+		// Without dots the driver has the same idea of a path.
+		want, err := bson.Raw(b).LookupErr(path)
+		if path != "" && (err != nil || !want.Equal(v)) {
+			t.Errorf("%q: got %v, the driver has %v, %v", path, v, want, err)
+		}
+	})
+}

@@ -1,0 +1,93 @@
+package mapping
+
+import (
+	"strings"
+
+	"github.com/syncd-io/syncd/spec"
+)
+
+// DefaultSeed is the seed that the described indexing consumer hashes.
+const DefaultSeed = "{mongo_id}/{content_type}/{chunk_index}"
+
+// Config is the `mapping` section of a configuration.
+type Config struct {
+	Namespace   string      `yaml:"namespace" doc:"UUID namespace of the point ids: url, dns, oid, x500, or a UUID of your own."`
+	Seed        string      `yaml:"seed" doc:"Template of the text whose UUIDv5 is a document's point id; it must be the indexer's, byte for byte."`
+	Collections Collections `yaml:"collections" rule:"required" doc:"The collections to read, each with the content type that the index calls its documents."`
+}
+
+// Defaults is the mapping of the described system.
+func Defaults() Config {
+	return Config{
+		Namespace: "url",
+		Seed:      DefaultSeed,
+		Collections: Collections{
+			{Name: "page", ContentType: "page"},
+			{Name: "workItem", ContentType: "work_item"},
+			{Name: "project", ContentType: "project"},
+			{Name: "cycle", ContentType: "cycle"},
+			{Name: "module", ContentType: "module"},
+			{Name: "epic", ContentType: "epic"},
+			{Name: "features", ContentType: "feature"},
+			{Name: "userStory", ContentType: "user_story"},
+		},
+	}
+}
+
+// Collections is a list of collections in the order in which a configuration names them.
+type Collections []Collection
+
+// Collection is what one collection's entry says.
+type Collection struct {
+	Name string // the entry's key
+
+	ContentType string     `yaml:"content_type" rule:"required" doc:"What the index calls this collection's documents."`
+	Seed        string     `yaml:"seed" doc:"The seed template of this collection, where it differs from mapping.seed."`
+	Topic       string     `yaml:"topic" doc:"The topic of this collection's events, where it differs from the sink's rule."`
+	Filter      *spec.Node `yaml:"filter" doc:"A query that selects the documents to read, as Extended JSON text or the same in YAML."`
+}
+
+// DecodeNode reads the block of collections: each entry is a content type, or a block of fields.
+func (cs *Collections) DecodeNode(d *spec.Decoder, n *spec.Node) {
+	if n.IsNull() {
+		return
+	}
+	if n.Kind != spec.Map {
+		d.Errorf(n, spec.CodeWrongType, "write one line a collection, such as: workItem: work_item",
+			"%s must be a block of collections", d.Path())
+		return
+	}
+	out := Collections{}
+	for _, e := range n.Entries {
+		c := Collection{Name: e.Name}
+		d.In(e.Name, func() {
+			if strings.TrimSpace(e.Name) == "" || strings.ContainsAny(e.Name, "\x00$") {
+				d.Errorf(e.Value, spec.CodeBadValue, "", "%q can't be the name of a collection", e.Name)
+				return
+			}
+			c.decode(d, e.Value)
+		})
+		out = append(out, c)
+	}
+	*cs = out
+}
+
+// decode reads one entry: `workItem: work_item`, or a block.
+func (c *Collection) decode(d *spec.Decoder, n *spec.Node) {
+	if n.Kind == spec.Scalar && !n.IsNull() {
+		if n.Type != spec.Text {
+			d.Errorf(n, spec.CodeWrongType, "quote it if it really is the name", "the content type of %s must be text, not %s", c.Name, n.Text)
+			return
+		}
+		if n.Text == "" {
+			d.Errorf(n, spec.CodeMissingField, "", "the content type of %s must not be empty", c.Name)
+			return
+		}
+		c.ContentType = n.Text
+		return
+	}
+	d.Decode(n, (*collectionFields)(c))
+}
+
+// collectionFields is Collection as a plain block of fields.
+type collectionFields Collection

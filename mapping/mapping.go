@@ -1,0 +1,193 @@
+package mapping
+
+import (
+	"crypto/sha1" //nolint:gosec // UUIDv5 is defined on SHA-1 (RFC 9562); nothing here is a secret
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/spec"
+)
+
+// Mapping is a compiled set of rules, in configuration order.
+type Mapping struct {
+	Rules []*Rule
+}
+
+// Rule says how one collection's documents become points. It is read-only and safe for concurrent use.
+type Rule struct {
+	Database    string
+	Collection  syncd.Collection
+	ContentType string
+	Topic       string // empty: the sink's rule
+
+	namespace uuid.UUID
+	seed      template
+}
+
+// Namespaces are the named UUID namespaces of RFC 9562.
+var namespaces = map[string]uuid.UUID{
+	"url":  uuid.NameSpaceURL,
+	"dns":  uuid.NameSpaceDNS,
+	"oid":  uuid.NameSpaceOID,
+	"x500": uuid.NameSpaceX500,
+}
+
+// ParseNamespace reads url, dns, oid, x500, or a UUID.
+func ParseNamespace(text string) (uuid.UUID, error) {
+	if ns, ok := namespaces[text]; ok {
+		return ns, nil
+	}
+	ns, err := uuid.Parse(text)
+	if err != nil {
+		return uuid.UUID{}, fmt.Errorf("%q is neither url, dns, oid, x500 nor a UUID", text)
+	}
+	return ns, nil
+}
+
+// Compile checks and compiles a mapping. database is the source's, for {database}. What is wrong is reported to d, which
+// stands at the mapping's own path; n is the mapping's node, for positions. The result is usable only if d has no errors.
+func Compile(c Config, database string, d *spec.Decoder, n *spec.Node) *Mapping {
+	at := func(path ...string) *spec.Node {
+		if n == nil {
+			return nil
+		}
+		found, _ := n.Nearest(path)
+		return found
+	}
+	ns, err := ParseNamespace(c.Namespace)
+	if err != nil {
+		d.In("namespace", func() { d.Errorf(at("namespace"), spec.CodeBadValue, "", "%s: %v", d.Path(), err) })
+	}
+	m := &Mapping{}
+	bad := map[string]bool{} // a bad shared seed is reported once, not once a collection
+	for _, col := range c.Collections {
+		text, path := col.Seed, []string{"collections", col.Name, "seed"}
+		if text == "" {
+			text, path = c.Seed, []string{"seed"}
+		}
+		t, terr := compile(text, map[string]string{
+			placeholderContentType: col.ContentType,
+			placeholderCollection:  col.Name,
+			placeholderDatabase:    database,
+		})
+		if terr != nil {
+			key := spec.PathString(path)
+			if !bad[key] {
+				bad[key] = true
+				diag := spec.Diagnostic{
+					Severity: spec.Error, Code: spec.CodeSeed, Message: "mapping." + key + ": " + terr.message,
+					Hint: terr.hint, Path: "mapping." + key,
+				}
+				if node := at(path...); node != nil {
+					diag.Pos = node.At(terr.offset)
+				}
+				d.Add(diag)
+			}
+			continue
+		}
+		filter, ferr := filterJSON(col.Filter)
+		if ferr != nil {
+			d.Errorf(col.Filter, spec.CodeBadValue, "", "mapping.collections.%s.filter: %v", col.Name, ferr)
+			continue
+		}
+		m.Rules = append(m.Rules, &Rule{
+			Database:    database,
+			Collection:  syncd.Collection{Name: col.Name, Filter: filter},
+			ContentType: col.ContentType,
+			Topic:       col.Topic,
+			namespace:   ns,
+			seed:        t,
+		})
+	}
+	m.reportCollisions(d, at)
+	return m
+}
+
+func (m *Mapping) reportCollisions(d *spec.Decoder, at func(...string) *spec.Node) {
+	languages := make([][]symbol, len(m.Rules))
+	for i, r := range m.Rules {
+		languages[i] = r.seed.language()
+	}
+	place := func(r *Rule) spec.Pos {
+		if n := at("collections", r.Collection.Name); n != nil {
+			if !n.Key.IsZero() {
+				return n.Key
+			}
+			return n.Pos
+		}
+		return spec.Pos{}
+	}
+	for j := range m.Rules {
+		for i := range j {
+			if !canCollide(languages[i], languages[j]) {
+				continue
+			}
+			a, b := m.Rules[i], m.Rules[j]
+			d.Add(spec.Diagnostic{
+				Severity: spec.Error, Code: spec.CodeSeedCollision, Pos: place(b), Related: place(a),
+				Path:    "mapping.collections." + b.Collection.Name,
+				Message: fmt.Sprintf("the seeds of collections %q and %q can be the same text, so two documents can get one point id", a.Collection.Name, b.Collection.Name),
+				Hint:    "give them different content types, or put {collection} into the seed",
+			})
+			break // one report per rule is enough to act on
+		}
+	}
+}
+
+// Select returns the mapping of the named collections, in configuration order. An unknown name is an error that proposes
+// the nearest one.
+func (m *Mapping) Select(names []string) (*Mapping, error) {
+	known := make([]string, len(m.Rules))
+	for i, r := range m.Rules {
+		known[i] = r.Collection.Name
+	}
+	for _, name := range names {
+		if !slices.Contains(known, name) {
+			return nil, syncd.Hint(fmt.Errorf("unknown collection %q", name), "%s", spec.DidYouMean(name, known))
+		}
+	}
+	out := &Mapping{}
+	for _, r := range m.Rules {
+		if slices.Contains(names, r.Collection.Name) {
+			out.Rules = append(out.Rules, r)
+		}
+	}
+	return out, nil
+}
+
+// Target is where the rule's events go.
+func (r *Rule) Target() syncd.Target {
+	return syncd.Target{Database: r.Database, Collection: r.Collection.Name, ContentType: r.ContentType, Topic: r.Topic}
+}
+
+// Fields lists the document fields that a record must carry for its seed to be made, as ScanRequest.Fields.
+func (r *Rule) Fields() []string { return r.seed.fields }
+
+// AppendSeed appends the seed of one chunk of the record.
+func (r *Rule) AppendSeed(dst []byte, rec *syncd.Record, chunk int) ([]byte, error) {
+	if rec.Err != nil {
+		return dst, rec.Err
+	}
+	return r.seed.append(dst, rec, chunk)
+}
+
+// PointID returns the point id of one chunk of the record; chunk 0 stands for the document. buf is scratch space of the
+// caller's, to be passed to the next call, so that nothing is allocated: its content is not part of the result.
+func (r *Rule) PointID(buf *[]byte, rec *syncd.Record, chunk int) (uuid.UUID, error) {
+	b := append((*buf)[:0], r.namespace[:]...)
+	b, err := r.AppendSeed(b, rec, chunk)
+	*buf = b
+	if err != nil {
+		return uuid.UUID{}, err
+	}
+	// uuid.NewSHA1 is the same on a hash.Hash of its own; a test holds the two together.
+	sum := sha1.Sum(b) //nolint:gosec // see the import
+	var id uuid.UUID
+	copy(id[:], sum[:])
+	id[6] = id[6]&0x0f | 0x50 // version 5
+	id[8] = id[8]&0x3f | 0x80 // variant of RFC 9562
+	return id, nil
+}

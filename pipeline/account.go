@@ -1,0 +1,161 @@
+package pipeline
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/syncd-io/syncd/mapping"
+)
+
+const (
+	maxFailures = 20 // named per collection in the report; all are counted
+	maxExamples = 3  // per collection in a dry run
+	maxRecent   = 64 // point ids sent last per collection, looked for when waiting for the index
+)
+
+// When at least half of the documents lately checked had to be sent, reading whole documents costs less than reading ids
+// and then fetching most of them; the way back needs a clear majority of present ones, so that a scan does not flap.
+const (
+	wholeAbove = 0.5
+	idsBelow   = 0.2
+	smoothing  = 0.3 // weight of the newest batch
+)
+
+// collection is the state of one collection in a run.
+type collection struct {
+	rule    *mapping.Rule
+	started time.Time
+	found   bool
+	before  int64
+
+	mu          sync.Mutex
+	counts      Counts
+	failures    []Failure
+	examples    []Example
+	recent      []uuid.UUID // a ring, newest at next-1
+	next        int
+	ratio       float64 // smoothed share of documents that had to be sent
+	whole       bool    // scans should bring whole documents
+	outstanding int     // what keeps the collection open: its planning, its splits, its batches
+	report      CollectionReport
+	closed      bool
+}
+
+// hold keeps the collection open until as many releases.
+func (c *collection) hold() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.outstanding++
+}
+
+// release ends one hold and reports whether it was the last.
+func (c *collection) release() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.outstanding--
+	return c.outstanding == 0
+}
+
+// account adds one batch.
+func (c *collection) account(n Counts) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.counts.add(n)
+	if asked := n.Present + n.Missing; asked > 0 {
+		c.ratio += smoothing * (float64(n.Missing)/float64(asked) - c.ratio)
+		switch {
+		case c.ratio >= wholeAbove:
+			c.whole = true
+		case c.ratio <= idsBelow:
+			c.whole = false
+		}
+	}
+}
+
+func (c *collection) wantsWhole() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.whole
+}
+
+func (c *collection) fail(f Failure) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.failures) < maxFailures {
+		c.failures = append(c.failures, f)
+	}
+}
+
+// wantsExample reports whether the dry run still needs examples.
+func (c *collection) wantsExample() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.examples) < maxExamples
+}
+
+func (c *collection) example(e Example) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.examples) < maxExamples {
+		c.examples = append(c.examples, e)
+	}
+}
+
+func (c *collection) sent(ids []uuid.UUID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, id := range ids {
+		if len(c.recent) < maxRecent {
+			c.recent = append(c.recent, id)
+			continue
+		}
+		c.recent[c.next] = id
+		c.next = (c.next + 1) % maxRecent
+	}
+}
+
+// close fills in the collection's report. after is -1 where the documents were not counted again.
+func (c *collection) close(complete bool, after int64) CollectionReport {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	c.report = CollectionReport{
+		Rule: c.rule, Found: c.found, Before: c.before, After: after, Complete: complete,
+		Counts: c.counts, Failures: c.failures, Examples: c.examples,
+	}
+	if !c.started.IsZero() {
+		c.report.Duration = time.Since(c.started)
+	}
+	return c.report
+}
+
+// CoverageError says that a collection's numbers do not prove that every document was handled.
+type CoverageError struct {
+	Collection string
+	Problem    string
+}
+
+func (e *CoverageError) Error() string {
+	return fmt.Sprintf("collection %s: %s", e.Collection, e.Problem)
+}
+
+// prove checks that a completely read collection adds up.
+func (r *CollectionReport) prove() error {
+	problem := ""
+	switch c := r.Counts; {
+	case c.Scanned != c.Present+c.Missing+c.Unasked+c.FailedRead:
+		problem = fmt.Sprintf("%d documents were read, but %d were checked and %d failed", c.Scanned, c.Present+c.Missing+c.Unasked, c.FailedRead)
+	case c.ToSend() != c.WouldSend+c.Gone+c.FailedEncode+c.Emitted:
+		problem = fmt.Sprintf("%d documents had to be sent, but %d were", c.ToSend(), c.Emitted+c.WouldSend)
+	case c.Emitted != c.Acked+c.FailedWrite:
+		problem = fmt.Sprintf("%d events were sent, but %d were confirmed and %d refused", c.Emitted, c.Acked, c.FailedWrite)
+	case r.Before >= 0 && r.After >= 0 && c.Scanned < min(r.Before, r.After):
+		problem = fmt.Sprintf("the scan saw %d documents, but there were %d before it and %d after it", c.Scanned, r.Before, r.After)
+	default:
+		return nil
+	}
+	return &CoverageError{Collection: r.Rule.Collection.Name, Problem: problem}
+}

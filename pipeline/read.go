@@ -1,0 +1,136 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/syncd-io/syncd"
+)
+
+// plan hands out the splits of every collection, in configuration order. The count comes first, so that a document inserted
+// during the scan can't make the proof fail.
+func (r *run) plan(ctx context.Context) error {
+	for _, c := range r.collections {
+		c.started = time.Now()
+		c.hold() // until it is planned
+		if err := r.planCollection(ctx, c); err != nil {
+			return err
+		}
+		if err := r.release(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) planCollection(ctx context.Context, c *collection) error {
+	name := c.rule.Collection.Name
+	if counter, ok := r.Source.(syncd.Counter); ok {
+		n, err := counter.Count(ctx, c.rule.Collection)
+		switch {
+		case errors.Is(err, syncd.ErrCollectionNotFound):
+			return r.notFound(c)
+		case err != nil:
+			return fmt.Errorf("counting collection %s: %w", name, err)
+		}
+		c.before = n
+	}
+	c.found = true
+	for s, err := range r.Source.Plan(ctx, c.rule.Collection) {
+		switch {
+		case errors.Is(err, syncd.ErrCollectionNotFound):
+			return r.notFound(c)
+		case err != nil:
+			return fmt.Errorf("planning collection %s: %w", name, err)
+		}
+		c.hold() // until the split is read
+		select {
+		case r.splits <- split{Split: s, col: c}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (r *run) notFound(c *collection) error {
+	c.found, c.before = false, 0
+	r.Logger.Warn("the source has no such collection: it counts as empty", "collection", c.rule.Collection.Name)
+	return nil
+}
+
+// read scans splits until there are no more.
+func (r *run) read(ctx context.Context) error {
+	for {
+		select {
+		case s, ok := <-r.splits:
+			if !ok {
+				return nil
+			}
+			if err := r.scan(ctx, s); err != nil {
+				return fmt.Errorf("reading collection %s: %w", s.Collection.Name, err)
+			}
+			if err := r.release(ctx, s.col); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// scan reads one split to its end. Whether it brings ids or whole documents follows what the workers find: on a change it
+// starts again behind the last key it handed on.
+func (r *run) scan(ctx context.Context, s split) error {
+	var after syncd.Key
+	for {
+		whole := !r.DryRun && s.col.wantsWhole()
+		changed := false
+		for records, err := range r.Source.Scan(ctx, syncd.ScanRequest{
+			Split: s.Split, After: after, Fields: s.col.rule.Fields(), Documents: whole,
+			BatchSize: r.BatchSize, BatchBytes: r.BatchBytes,
+		}) {
+			if err != nil {
+				return err
+			}
+			if len(records) == 0 {
+				continue
+			}
+			last := records[len(records)-1].Key
+			s.col.hold() // until the batch is accounted for
+			select {
+			case r.batches <- &batch{col: s.col, records: records}:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			if err := pause(ctx, r.Sleep); err != nil {
+				return err
+			}
+			// A record without a key can't be continued behind.
+			if last != "" && !r.DryRun && s.col.wantsWhole() != whole {
+				after, changed = last, true
+				break
+			}
+		}
+		if !changed {
+			return ctx.Err() // a source may end quietly when its context does
+		}
+	}
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,101 @@
+package pipeline
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/mapping"
+)
+
+// Counts accounts for documents and events. Every document that was scanned is in one of Present, Missing, Unasked and
+// FailedRead; every one that had to be sent (Missing or Unasked) is in one of WouldSend, Gone, FailedEncode and Emitted;
+// every event emitted is in one of Acked and FailedWrite, or was not confirmed because the run ended early.
+type Counts struct {
+	Scanned      int64 // documents read by the scan
+	FailedRead   int64 // whose id or seed can't be made
+	Present      int64 // that the index has
+	Missing      int64 // that the index lacks
+	Unasked      int64 // sent without asking
+	WouldSend    int64 // that a dry run did not send
+	Gone         int64 // deleted between the scan and the fetch
+	FailedEncode int64 // that can't be written as an event
+	Emitted      int64 // events handed to the sink
+	Acked        int64 // events that the sink confirmed
+	FailedWrite  int64 // events that the sink refused
+}
+
+// Failed is the number of documents that can't be handled.
+func (c Counts) Failed() int64 { return c.FailedRead + c.FailedEncode + c.FailedWrite }
+
+// ToSend is the number of documents that had to be sent.
+func (c Counts) ToSend() int64 { return c.Missing + c.Unasked }
+
+// Unconfirmed is the number of events whose fate the sink did not tell before the run ended.
+func (c Counts) Unconfirmed() int64 { return c.Emitted - c.Acked - c.FailedWrite }
+
+func (c *Counts) add(o Counts) {
+	c.Scanned += o.Scanned
+	c.FailedRead += o.FailedRead
+	c.Present += o.Present
+	c.Missing += o.Missing
+	c.Unasked += o.Unasked
+	c.WouldSend += o.WouldSend
+	c.Gone += o.Gone
+	c.FailedEncode += o.FailedEncode
+	c.Emitted += o.Emitted
+	c.Acked += o.Acked
+	c.FailedWrite += o.FailedWrite
+}
+
+// Failure is one document that could not be handled.
+type Failure struct {
+	ID     string // the document's id text, empty if it has none
+	Stage  string // read, encode or write
+	Reason string
+}
+
+// Example is a document that a dry run would send.
+type Example struct {
+	ID      string
+	Seed    string
+	PointID uuid.UUID
+}
+
+// CollectionReport is what a run did with one collection.
+type CollectionReport struct {
+	Rule     *mapping.Rule
+	Found    bool  // false: the source has no such collection
+	Before   int64 // documents before the scan; -1 if the source can't count
+	After    int64 // documents after the scan; -1 if it was not needed or the source can't count
+	Complete bool  // every split was read to its end and every batch accounted for
+	Counts
+	Failures []Failure // the first maxFailures
+	Examples []Example // of a dry run, the first maxExamples
+	Duration time.Duration
+}
+
+// Report is what a run did.
+type Report struct {
+	RunID       string
+	Started     time.Time
+	Duration    time.Duration // of the whole run, with waiting for the index
+	Scanning    time.Duration // until the last batch was accounted for
+	DryRun      bool
+	Full        bool // the index was not asked
+	Interrupted bool
+	Collections []CollectionReport
+	Total       Counts
+
+	Index IndexReport
+}
+
+// IndexReport is what the index held before and after a run.
+type IndexReport struct {
+	Known    bool // the checker can describe its index, and did
+	Before   syncd.Index
+	After    syncd.Index
+	CaughtUp bool // the documents sent last were seen in the index
+	Waited   time.Duration
+}

@@ -1,0 +1,79 @@
+package syncd
+
+import (
+	"context"
+	"io"
+
+	"github.com/google/uuid"
+)
+
+// Sink makes events durable. Write is safe for concurrent use; Close is called once, after every other call has returned.
+type Sink interface {
+	// Write returns nil when every event is durable: acknowledged by all who must. A *BatchError names the events
+	// that are not durable, and all others are; any other error means that nothing is known about any of them.
+	// Backpressure is blocking, bounded by ctx. The events and their bytes belong to the caller again after the return.
+	Write(ctx context.Context, events []Event) error
+
+	io.Closer
+}
+
+// Preparer is implemented by a sink that must know beforehand where events will go: it checks that all targets can be
+// written to and reports all that can't in one error. It is called once before the first Write; not in a dry run.
+type Preparer interface {
+	Prepare(ctx context.Context, targets []Target) error
+}
+
+// Router is implemented by a sink that sends a target's events to a named place: a topic, a file.
+type Router interface {
+	Route(t Target) string
+}
+
+// TargetChecker is implemented by a sink's config type when not every target can be written to; CheckTarget says why this
+// one can't. It must not connect.
+type TargetChecker interface {
+	CheckTarget(t Target) error
+}
+
+// Target is one kind of event that a run may send.
+type Target struct {
+	Database    string
+	Collection  string
+	ContentType string
+	Topic       string // the collection's own topic; empty means the sink's rule
+}
+
+// Operation is what an event asks of the indexer, in the words of MongoDB's change streams.
+type Operation string
+
+// The operations.
+const (
+	Insert  Operation = "insert"
+	Replace Operation = "replace"
+	Delete  Operation = "delete"
+)
+
+// Reason is why an event is sent.
+type Reason string
+
+// The reasons.
+const (
+	ReasonMissing Reason = "missing" // the index said that the point is not there
+	ReasonFull    Reason = "full"    // every document is sent without asking
+)
+
+// Header is a key and a value that travel beside an event's own.
+type Header struct {
+	Name  string
+	Value string
+}
+
+// Event is what a sink writes. Key and Value are encoded; the rest says what the event is about. One document's events
+// always have the same Key.
+type Event struct {
+	Target  Target
+	ID      string // the document's id text
+	PointID uuid.UUID
+	Key     []byte
+	Value   []byte // nil is a tombstone
+	Headers []Header
+}

@@ -1,0 +1,76 @@
+package syncd
+
+import (
+	"context"
+	"io"
+	"iter"
+)
+
+// Source reads documents. The engine calls Plan once per collection, then Scan once or more per split, with Fetch between.
+// All methods but Close are safe for concurrent use; Close is called once, after every other call has returned.
+type Source interface {
+	// Plan divides the collection into disjoint splits, in key order, that together cover every document it holds
+	// when Plan is called. Splits may be yielded before all are known, and the engine starts on them at once. A
+	// collection that does not exist is one ErrCollectionNotFound; after any error the sequence ends.
+	Plan(ctx context.Context, c Collection) iter.Seq2[Split, error]
+
+	// Scan yields the records of one split in batches, in key order, strictly after req.After. A batch has at least
+	// one and at most req.BatchSize records and ends early at about req.BatchBytes of documents. The batch belongs to
+	// the caller, who may keep it while later batches are read. Without req.Documents a record carries only its key,
+	// its id text and the fields asked for. One unreadable document is a record with Err; an error ends the scan. The
+	// sequence ends with the split or, with ctx's error, when ctx ends; the engine may also stop reading at any time.
+	Scan(ctx context.Context, req ScanRequest) iter.Seq2[[]Record, error]
+
+	// Fetch yields the whole documents of the given keys of one collection, each at most once, in any order. A key
+	// that is not yielded was deleted meanwhile (or no longer matches the filter). An error ends the sequence.
+	Fetch(ctx context.Context, c Collection, keys []Key) iter.Seq2[Fetched, error]
+
+	io.Closer
+}
+
+// Split is a half-open range of one collection's keys: the unit of work and of resume.
+type Split struct {
+	Collection Collection
+	Index      int // position in the plan, from 0
+	Lower      Key // inclusive; empty means from the start
+	Upper      Key // exclusive; empty means to the end
+}
+
+// ScanRequest says what a scan reads.
+type ScanRequest struct {
+	Split      Split
+	After      Key      // exclusive start inside the split, for resuming; empty means from its lower bound
+	Fields     []string // dotted paths that each record must carry
+	Documents  bool     // carry whole documents
+	BatchSize  int      // records per batch, at least 1
+	BatchBytes int      // bytes of documents per batch, about; 0 means no limit
+}
+
+// Fetched is one document that Fetch found, and the index of its key in the request.
+type Fetched struct {
+	Index    int
+	Document Document
+}
+
+// Counter is implemented by a source that can count exactly. The engine counts before and after a scan, as proof that the
+// scan saw every document. A collection that does not exist is ErrCollectionNotFound.
+type Counter interface {
+	Count(ctx context.Context, c Collection) (int64, error)
+}
+
+// CollectionLister is implemented by a source that can name the collections it holds, for hints about misspelt ones.
+type CollectionLister interface {
+	Collections(ctx context.Context) ([]string, error)
+}
+
+// DatabaseNamer is implemented by a source's config type when the source reads from a named database; the name appears
+// in events, topics and seeds. It must not connect.
+type DatabaseNamer interface {
+	DatabaseName() string
+}
+
+// FilterChecker is implemented by a source's config type when collections may have filters; it returns why the filter,
+// as Extended JSON text, is not one that the source understands. It must not connect. Without it filters are refused.
+type FilterChecker interface {
+	CheckFilter(filter string) error
+}

@@ -1,0 +1,36 @@
+package spec
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hbollon/go-edlib"
+)
+
+// Nearest returns the candidate that a person most likely meant by name, or "" when none is close: at most a third of
+// the name's letters may differ, and case and separators do not count.
+func Nearest(name string, candidates []string) string {
+	fold := func(s string) string {
+		return strings.NewReplacer("_", "", "-", "", " ", "").Replace(strings.ToLower(s))
+	}
+	want := fold(name)
+	best, bestDistance := "", max(1, len(want)/3)+1
+	for _, c := range slices.Sorted(slices.Values(candidates)) {
+		if d := edlib.OSADamerauLevenshteinDistance(want, fold(c)); d < bestDistance {
+			best, bestDistance = c, d
+		}
+	}
+	return best
+}
+
+// DidYouMean is the hint for an unknown name: the nearest candidate, or the list of all.
+func DidYouMean(name string, candidates []string) string {
+	if near := Nearest(name, candidates); near != "" {
+		return fmt.Sprintf("did you mean %q?", near)
+	}
+	if len(candidates) == 0 {
+		return ""
+	}
+	return "known: " + strings.Join(slices.Sorted(slices.Values(candidates)), ", ")
+}
