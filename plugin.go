@@ -28,8 +28,8 @@ type Plugin struct {
 }
 
 // NewSource declares a source. name stands in configurations; summary is one sentence; defaults is the config struct with
-// its default values, whose tags declare every setting (see package spec) and whose copies share no map or slice with
-// it; open connects, within a bounded time, and is the only function here that may have side effects.
+// its default values, whose tags declare every setting (see package spec), and holds no map, slice or pointer, since all
+// configs are copies of it; open connects, within a bounded time, and is the only function here that may have side effects.
 func NewSource[C any](name, summary string, defaults C, open func(ctx context.Context, config C, env Env) (Source, error)) Plugin {
 	return newPlugin(KindSource, name, summary, defaults, open)
 }

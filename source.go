@@ -10,19 +10,22 @@ import (
 // All methods but Close are safe for concurrent use; Close is called once, after every other call has returned.
 type Source interface {
 	// Plan divides the collection into disjoint splits, in key order, that together cover every document it holds
-	// when Plan is called. Splits may be yielded before all are known, and the engine starts on them at once. A
-	// collection that does not exist is one ErrCollectionNotFound; after any error the sequence ends.
+	// when Plan is called; an empty collection may have one or none. Splits may be yielded before all are known, and the
+	// engine starts on them at once. A collection that does not exist is one ErrCollectionNotFound; after any error the
+	// sequence ends. This sequence and those of Scan and Fetch are iterated once.
 	Plan(ctx context.Context, c Collection) iter.Seq2[Split, error]
 
 	// Scan yields the records of one split in batches, in key order, strictly after req.After. A batch has at least
 	// one and at most req.BatchSize records and ends early at about req.BatchBytes of documents. The batch belongs to
 	// the caller, who may keep it while later batches are read. Without req.Documents a record carries only its key,
 	// its id text and the fields asked for. One unreadable document is a record with Err; an error ends the scan. The
-	// sequence ends with the split or, with ctx's error, when ctx ends; the engine may also stop reading at any time.
+	// sequence ends with the split or, with ctx's error, when ctx ends; the engine may also stop reading at any time. A
+	// collection that is gone by now has no records.
 	Scan(ctx context.Context, req ScanRequest) iter.Seq2[[]Record, error]
 
-	// Fetch yields the whole documents of the given keys of one collection, each at most once, in any order. A key
-	// that is not yielded was deleted meanwhile (or no longer matches the filter). An error ends the sequence.
+	// Fetch yields the whole documents of the given keys, all different, of one collection, each at most once, in any
+	// order. A key that is not yielded was deleted meanwhile (or no longer matches the filter). An error ends the
+	// sequence, ctx's too: it never ends early in silence.
 	Fetch(ctx context.Context, c Collection, keys []Key) iter.Seq2[Fetched, error]
 
 	io.Closer
@@ -43,7 +46,7 @@ type ScanRequest struct {
 	Fields     []string // dotted paths that each record must carry
 	Documents  bool     // carry whole documents
 	BatchSize  int      // records per batch, at least 1
-	BatchBytes int      // bytes of documents per batch, about; 0 means no limit
+	BatchBytes int      // bytes of documents per batch, about; 0 means no limit; without Documents it means nothing
 }
 
 // Fetched is one document that Fetch found, and the index of its key in the request.

@@ -185,7 +185,7 @@ func (p *parser) scalar(n *yaml.Node) *spec.Node {
 	out := &spec.Node{Kind: spec.Scalar, Pos: p.pos(n), Text: n.Value, Quoted: quoted, Rewrote: block}
 	before := len(p.diags)
 	text, changed := p.interpolate(out)
-	out.Broken = len(p.diags) > before
+	out.Broken = out.Broken || len(p.diags) > before
 	if !changed {
 		out.Type = scalarType(n.ShortTag())
 		if quoted || block {
@@ -247,7 +247,9 @@ func (p *parser) interpolate(n *spec.Node) (string, bool) {
 		switch {
 		case hasFallback && value == "":
 			value = fallback
-		case !set && !p.unsetOK:
+		case !set && p.unsetOK:
+			n.Broken = true // nothing can be said about it
+		case !set:
 			p.errorf(n.At(m[0]), spec.CodeUnsetVariable, fmt.Sprintf("set it, or give a default: ${%s:-…}", name),
 				"the environment variable %s is not set", name)
 		}

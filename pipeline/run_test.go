@@ -409,14 +409,14 @@ func TestCancelEndsAtOnce(t *testing.T) {
 
 func TestDeletedMeanwhileIsNotAFailure(t *testing.T) {
 	f := newFixture(t, "page")
-	f.insert("page", 100, func(i int) bool { return i != 50 && i != 60 })
+	f.insert("page", 100, func(i int) bool { return i != 50 && i != 55 })
 	gate := syncdtest.NewGate()
 	f.opts.Source = syncdtest.FaultySource(f.source, syncdtest.SourceFaults{Fetch: syncdtest.Nth(1, syncdtest.Fault{Gate: gate})})
 	f.opts.Workers = 1
 	go func() {
 		<-gate.Arrived()
 		f.source.Delete("page", "00050")
-		f.source.Delete("page", "00060")
+		f.source.Delete("page", "00055")
 		gate.Open()
 	}()
 	rep, err := pipeline.Run(t.Context(), f.opts)

@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/syncd-io/syncd"
 )
 
@@ -15,9 +13,8 @@ const (
 	lastPoll  = 2 * time.Second
 )
 
-// awaitIndex gives the indexer up to WaitTimeout to index what was sent last of each collection, and then looks at the index
-// again. It proves nothing and fails nothing: a slow indexer is not an error of the run, and neither is an index that can't
-// be asked any more.
+// awaitIndex gives the indexer up to WaitTimeout to index what was sent, and then looks at the index again. It proves nothing
+// and fails nothing: a slow indexer is not an error of the run, and neither is an index that can't be asked any more.
 func (r *run) awaitIndex(ctx context.Context, rep *Report) {
 	insp, ok := r.Checker.(syncd.Inspector)
 	if !ok || !rep.Index.Known || rep.Total.Acked == 0 {
@@ -26,7 +23,11 @@ func (r *run) awaitIndex(ctx context.Context, rep *Report) {
 	}
 	if r.WaitTimeout > 0 {
 		start := time.Now()
-		rep.Index.CaughtUp = r.pollRecent(ctx)
+		wait, stop := r.untilDrained(ctx)
+		wait, cancel := context.WithTimeout(wait, r.WaitTimeout)
+		rep.Index.CaughtUp = r.pollRecent(wait) && r.pollCount(wait, insp, rep.Index.Before.Points+rep.Total.Acked)
+		cancel()
+		stop()
 		rep.Index.Waited = time.Since(start)
 	}
 	after, err := insp.Inspect(ctx)
@@ -38,19 +39,14 @@ func (r *run) awaitIndex(ctx context.Context, rep *Report) {
 	rep.Index.After = after
 }
 
+// pollRecent waits until the index holds the points that were sent last of each collection.
 func (r *run) pollRecent(ctx context.Context) bool {
-	var ids []uuid.UUID
+	var points []syncd.Point
 	for _, c := range r.collections {
-		ids = append(ids, c.recent...)
+		for _, id := range c.recent {
+			points = append(points, syncd.Point{ID: id})
+		}
 	}
-	points := make([]syncd.Point, len(ids))
-	for i, id := range ids {
-		points[i].ID = id
-	}
-	ctx, stop := r.untilDrained(ctx)
-	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, r.WaitTimeout)
-	defer cancel()
 	for wait := firstPoll; ; wait = min(wait*2, lastPoll) {
 		verdicts := make([]syncd.Verdict, len(points))
 		if err := r.Checker.Check(ctx, points, verdicts); err != nil {
@@ -65,6 +61,25 @@ func (r *run) pollRecent(ctx context.Context) bool {
 		if points = left; len(points) == 0 {
 			return true
 		}
+		if pause(ctx, wait) != nil {
+			return false
+		}
+	}
+}
+
+// pollCount waits until the index holds as many points as it should at least, or no longer grows: documents sent last may
+// be indexed before others, and some documents an indexer never indexes.
+func (r *run) pollCount(ctx context.Context, insp syncd.Inspector, want int64) bool {
+	last := int64(-1)
+	for wait := 4 * firstPoll; ; wait = min(wait*2, lastPoll) {
+		index, err := insp.Inspect(ctx)
+		if err != nil {
+			return false
+		}
+		if index.Points >= want || index.Points == last {
+			return true
+		}
+		last = index.Points
 		if pause(ctx, wait) != nil {
 			return false
 		}

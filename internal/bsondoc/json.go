@@ -9,19 +9,22 @@ import (
 	"unicode/utf8"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/syncd-io/syncd"
 )
 
 // Dialect is a way to write BSON values in JSON.
-type Dialect uint8
+type Dialect = syncd.Dialect
 
+// The dialects.
 const (
 	// Plain is for readers that know nothing of BSON; see [AppendJSON].
-	Plain Dialect = iota
+	Plain = syncd.Plain
 	// Relaxed is MongoDB Extended JSON v2 in its relaxed format.
-	Relaxed
+	Relaxed = syncd.Relaxed
 	// Canonical is MongoDB Extended JSON v2 in its canonical format, which keeps
 	// every type.
-	Canonical
+	Canonical = syncd.Canonical
 )
 
 // AppendJSON appends doc to dst as one JSON object without spaces. Fields keep

@@ -58,9 +58,9 @@ func TestLookup(t *testing.T) {
 	} {
 		t.Run(tc.path, func(t *testing.T) {
 			v, ok := Lookup(d, tc.path)
-			text, textOK, err := NewDocument(d).Lookup(tc.path)
-			if err != nil || textOK != ok {
-				t.Fatalf("Document.Lookup: %v, %v", textOK, err)
+			got, err := NewDocument(d).Lookup(tc.path)
+			if err != nil || got.Set != ok {
+				t.Fatalf("Document.Lookup: %v, %v", got.Set, err)
 			}
 			if !ok {
 				if tc.want != "" || v.Type != 0 {
@@ -68,8 +68,8 @@ func TestLookup(t *testing.T) {
 				}
 				return
 			}
-			if text != tc.want {
-				t.Errorf("got %s, want %q", text, tc.want)
+			if got.Text != tc.want {
+				t.Errorf("got %s, want %q", got.Text, tc.want)
 			}
 		})
 	}
@@ -100,33 +100,33 @@ func TestDocument(t *testing.T) {
 		t.Error("the document is not its bytes")
 	}
 	for path, want := range map[string]string{"at": "1970-01-01T00:00:00.005Z", "x.y": "true", "x": `{"y":true}`} {
-		if got, ok, err := d.Lookup(path); got != want || !ok || err != nil {
-			t.Errorf("%s: got %q, %v, %v", path, got, ok, err)
+		if got, err := d.Lookup(path); got.Text != want || !got.Set || err != nil {
+			t.Errorf("%s: got %+v, %v", path, got, err)
 		}
 	}
 	for _, path := range []string{"n", "u", "none", "n.x"} {
-		if got, ok, err := d.Lookup(path); got != "" || ok || err != nil {
-			t.Errorf("%s: got %q, %v, %v", path, got, ok, err)
+		if got, err := d.Lookup(path); got.Text != "" || got.Set || err != nil {
+			t.Errorf("%s: got %+v, %v", path, got, err)
 		}
 	}
-	if _, ok, err := d.Lookup("bad"); ok || !errors.Is(err, ErrInvalidUTF8) {
-		t.Errorf("bad: %v, %v", ok, err)
+	if v, err := d.Lookup("bad"); v.Set || !errors.Is(err, ErrInvalidUTF8) {
+		t.Errorf("bad: %+v, %v", v, err)
 	}
 	if _, err := d.AppendJSON(nil, Plain); !errors.Is(err, ErrInvalidUTF8) {
 		t.Errorf("AppendJSON: %v", err)
 	}
 
 	damaged := NewDocument(raw[:len(raw)-1])
-	if _, ok, err := damaged.Lookup("at"); ok || !errors.Is(err, ErrMalformed) {
-		t.Errorf("damaged: %v, %v", ok, err)
+	if v, err := damaged.Lookup("at"); v.Set || !errors.Is(err, ErrMalformed) {
+		t.Errorf("damaged: %+v, %v", v, err)
 	}
 	inner := NewDocument(doc(field{"a", vDoc(doc(field{"b", bson.RawValue{Type: 0x44}}))}))
-	_, _, err := inner.Lookup("a.c")
+	_, err := inner.Lookup("a.c")
 	if want := `looking up "a.c": field "b": malformed BSON: unknown type 0x44`; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	deep := NewDocument(nested(MaxDepth + 10))
-	if _, _, err := deep.Lookup(strings.Repeat("a.", MaxDepth+5) + "a"); !errors.Is(err, ErrTooDeep) {
+	if _, err := deep.Lookup(strings.Repeat("a.", MaxDepth+5) + "a"); !errors.Is(err, ErrTooDeep) {
 		t.Errorf("deep: %v", err)
 	}
 }
@@ -139,9 +139,9 @@ func FuzzLookup(f *testing.F) {
 		Lookup(b, path)
 		b = framed(b)
 		v, ok := Lookup(b, path)
-		text, textOK, err := NewDocument(b).Lookup(path)
-		if textOK && (!ok || err != nil) {
-			t.Errorf("%q: %q, but Lookup says %v, %v", path, text, ok, err)
+		got, err := NewDocument(b).Lookup(path)
+		if got.Set && (!ok || err != nil) {
+			t.Errorf("%q: %q, but Lookup says %v, %v", path, got.Text, ok, err)
 		}
 		if !ok {
 			return

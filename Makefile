@@ -1,0 +1,70 @@
+# make help lists the targets. Tool versions are pinned here and nowhere else.
+GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS  = -X github.com/syncd-io/syncd/cli.version=$(VERSION)
+# The sandbox's MongoDB server is compiled only with this tag.
+TAGS     = ferretdb_sqlite
+GOFLAGS_TEST ?= -race -shuffle=on
+MODULES  = . sandbox examples/custom-binary
+
+.PHONY: help build test check lint fmt tidy demo sandbox bench fuzz clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
+
+build: ## build bin/syncd
+	go build -ldflags '$(LDFLAGS)' -o bin/syncd ./cmd/syncd
+
+bin/sandbox: FORCE
+	cd sandbox && go build -tags $(TAGS) -o ../bin/sandbox ./cmd/sandbox
+
+test: build ## run every test
+	go test $(GOFLAGS_TEST) ./...
+	cd sandbox && go test $(GOFLAGS_TEST) -tags $(TAGS) ./...
+	cd examples/custom-binary && go test $(GOFLAGS_TEST) ./...
+
+check: lint test bench-once ## exactly what CI runs
+
+lint: bin/tools/golangci-lint ## vet, formatting, linters and the direction of imports
+	@for m in $(MODULES); do \
+		echo "lint $$m"; \
+		(cd $$m && go vet -tags $(TAGS) ./... && go mod verify >/dev/null && go mod tidy -diff) || exit 1; \
+		(cd $$m && $(CURDIR)/bin/tools/golangci-lint run --config $(CURDIR)/.golangci.yml --build-tags $(TAGS) ./...) || exit 1; \
+	done
+
+bin/tools/golangci-lint: Makefile
+	GOBIN=$(CURDIR)/bin/tools go install $(GOLANGCI_LINT)
+	@touch $@
+
+fmt: ## format the code
+	gofmt -w $$(git ls-files '*.go')
+
+tidy: ## tidy all modules
+	@for m in $(MODULES); do (cd $$m && go mod tidy) || exit 1; done
+
+demo: build bin/sandbox ## two runs against servers started for them: 1500 documents, then the 100 that were added
+	bin/sandbox demo -syncd bin/syncd -config configs/sandbox.yaml
+
+sandbox: build bin/sandbox ## servers with sample documents, until Ctrl-C
+	bin/sandbox up -syncd bin/syncd -config configs/sandbox.yaml
+
+bench: ## benchmarks beside the loops that one would write by hand
+	go test -run '^$$' -bench . -benchmem ./mapping ./internal/bsondoc ./checkers/qdrant ./sinks/kafka
+	cd sandbox && go test -run '^$$' -bench . -benchmem -tags $(TAGS) ./...
+
+.PHONY: bench-once
+bench-once: # that the benchmarks still run
+	go test -run '^$$' -bench . -benchtime 1x ./mapping ./internal/bsondoc ./checkers/qdrant ./sinks/kafka >/dev/null
+
+FUZZTIME ?= 30s
+fuzz: ## run each fuzz target for FUZZTIME
+	@grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r pkg; do \
+		for target in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' $$pkg/*_test.go | sed 's/func //'); do \
+			echo "fuzz $$pkg $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; done
+
+clean: ## remove what was built
+	rm -rf bin
+
+FORCE:

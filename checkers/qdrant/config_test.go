@@ -1,0 +1,122 @@
+package qdrant
+
+import (
+	"strings"
+	"testing"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/syncd-io/syncd/spec"
+)
+
+// tree makes a node of YAML, with the positions that yaml.v3 gives.
+func tree(t *testing.T, text string) *spec.Node {
+	t.Helper()
+	var doc yaml.Node
+	if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
+		t.Fatal(err)
+	}
+	if doc.Kind == 0 {
+		return nil
+	}
+	return nodeOf(doc.Content[0])
+}
+
+func nodeOf(y *yaml.Node) *spec.Node {
+	pos := func(y *yaml.Node) spec.Pos { return spec.Pos{Source: "f", Line: y.Line, Column: y.Column} }
+	n := &spec.Node{Pos: pos(y), Text: y.Value, Quoted: y.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0}
+	switch y.Kind {
+	case yaml.MappingNode:
+		n.Kind = spec.Map
+		for i := 0; i < len(y.Content); i += 2 {
+			v := nodeOf(y.Content[i+1])
+			v.Key = pos(y.Content[i])
+			n.Entries = append(n.Entries, spec.Entry{Name: y.Content[i].Value, Value: v})
+		}
+	case yaml.SequenceNode:
+		n.Kind = spec.List
+		for _, c := range y.Content {
+			n.Items = append(n.Items, nodeOf(c))
+		}
+	default:
+		n.Type = map[string]spec.ScalarType{"!!null": spec.Null, "!!bool": spec.Bool, "!!int": spec.Int, "!!float": spec.Float}[y.Tag]
+	}
+	return n
+}
+
+func TestConfigTakes(t *testing.T) {
+	for _, text := range []string{
+		``,
+		`url: http://localhost:6333`,
+		`{url: https://x:6334, tls: {ca_file: a.pem, cert_file: b.pem, key_file: c.pem, server_name: x}}`,
+		`{url: "grpc://x", tls: {enabled: true, insecure_skip_verify: true}}`,
+		`{url: "https://x", tls: {enabled: true}}`,
+		`{url: "x:6334", tls: {enabled: false}}`,
+		`{host: x, port: 6333}`,
+		`{port: 7000}`,
+		`{url: "", host: x}`,
+		`{read_consistency: majority}`,
+		`{read_consistency: 2}`,
+		`{read_consistency: "2"}`,
+		`{read_consistency: }`,
+		`{api_key: abc, pool_size: 0, retry: {max_elapsed: 0}}`,
+		`{on_missing_collection: fail, batch_size: 50000, concurrency: 64, timeout: 1}`,
+	} {
+		conf := defaults()
+		if diags := spec.Decode(tree(t, text), &conf, "checker", "qdrant"); len(diags) > 0 {
+			t.Errorf("%s:\n%v", text, diags)
+		}
+	}
+}
+
+func TestConfigRefuses(t *testing.T) {
+	for text, want := range map[string]string{
+		`url: "ftp://x"`:                                                    `f:1:6: error: checker.qdrant.url must begin with http://`,
+		`{host: "http://x"}`:                                                `f:1:8: error: checker.qdrant.host must be a host name; write the URL into url`,
+		`{url: x, host: y}`:                                                 `f:1:16: error: checker.qdrant.host and url exclude each other; remove one of them`,
+		`{url: x, port: 6334}`:                                              `f:1:16: error: checker.qdrant.port has no effect beside url`,
+		`{url: "http://x", tls: {enabled: true}}`:                           `f:1:34: error: checker.qdrant.tls.enabled: true contradicts url`,
+		`{url: "https://x", tls: {enabled: false}}`:                         `f:1:35: error: checker.qdrant.tls.enabled: false contradicts url`,
+		`{url: x, tls: {ca_file: a}}`:                                       `f:1:25: error: checker.qdrant.tls.ca_file has no effect, since TLS is off`,
+		`{url: x, tls: {insecure_skip_verify: true}}`:                       `checker.qdrant.tls.insecure_skip_verify has no effect`,
+		`{url: "https://x", tls: {cert_file: a}}`:                           `f:1:37: error: checker.qdrant.tls.cert_file needs key_file`,
+		`{url: "https://x", tls: {key_file: a}}`:                            `f:1:36: error: checker.qdrant.tls.key_file needs cert_file`,
+		`{url: "https://x", tls: {ca_file: a, insecure_skip_verify: true}}`: `so ca_file has no effect`,
+		`collection: ""`:                                                    `checker.qdrant.collection must not be empty`,
+		`batch_size: 0`:                                                     `checker.qdrant.batch_size must be at least 1`,
+		`batch_size: 50001`:                                                 `checker.qdrant.batch_size must be at most 50000`,
+		`concurrency: 65`:                                                   `checker.qdrant.concurrency must be at most 64`,
+		`pool_size: -1`:                                                     `checker.qdrant.pool_size must be at least 0`,
+		`port: 65536`:                                                       `checker.qdrant.port must be at most 65535`,
+		`timeout: 0`:                                                        `checker.qdrant.timeout must be at least 1ms`,
+		`timeout: soon`:                                                     `checker.qdrant.timeout must be a time span`,
+		`read_consistency: most`:                                            `f:1:19: error: checker.qdrant.read_consistency must be majority, quorum, all or a number`,
+		`read_consistency: 0`:                                               `checker.qdrant.read_consistency must be majority`,
+		`read_consistency: [1]`:                                             `checker.qdrant.read_consistency must be a word or a whole number`,
+		`on_missing_collection: warn`:                                       `must be one of: empty, fail`,
+		`retry: {initial: 10s}`:                                             `checker.qdrant.retry.max must be at least initial, which is 10s`,
+		`batchsize: 3`:                                                      `did you mean "batch_size"?`,
+		`api_key: "s3cret\n"`:                                               `f:1:10: error: checker.qdrant.api_key holds characters that a request can't carry`,
+		`url: "https://x?key=s3cret"`:                                       `checker.qdrant.url must not hold ? or #`,
+	} {
+		conf := defaults()
+		diags := spec.Decode(tree(t, text), &conf, "checker", "qdrant")
+		if len(diags) != 1 || !strings.Contains(diags.Error(), want) {
+			t.Errorf("%s:\n%v\nwant %s", text, diags, want)
+		}
+		if strings.Contains(diags.Error(), "s3cret") {
+			t.Errorf("%s: a secret shows: %v", text, diags)
+		}
+	}
+}
+
+func TestConfigDocs(t *testing.T) {
+	conf := defaults()
+	for _, of := range []any{&conf, &conf.TLS, &conf.Retry} {
+		for _, f := range spec.Fields(of) {
+			if !strings.HasSuffix(f.Doc, ".") {
+				t.Errorf("%s: %q is not a sentence", f.Name, f.Doc)
+			}
+		}
+	}
+}

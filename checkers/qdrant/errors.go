@@ -1,0 +1,89 @@
+package qdrant
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/qdrant/go-client/qdrant"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/spec"
+)
+
+// failure is an error whose text was written for people, while its causes stay to be found by errors.Is and errors.As.
+// A gRPC error's own text begins with "rpc error: code = Unavailable desc = connection error: desc = " and more.
+type failure struct {
+	text   string
+	causes []error
+}
+
+func (f *failure) Error() string   { return f.text }
+func (f *failure) Unwrap() []error { return f.causes }
+
+// redact takes the key out of what a server says, which may quote what it was sent.
+func (c *checker) redact(text string) string {
+	if key := c.conf.APIKey.Reveal(); key != "" {
+		return strings.ReplaceAll(text, key, spec.Redacted)
+	}
+	return text
+}
+
+// fail makes an error of text.
+func (c *checker) fail(hint, text string, causes ...error) error {
+	err := error(&failure{text: c.redact(text), causes: causes})
+	if hint == "" {
+		return err
+	}
+	return syncd.Hint(err, "%s", hint)
+}
+
+// explain turns the final error of a request into one for people. doing is a gerund phrase.
+func (c *checker) explain(doing string, err error) error {
+	text := doing + ": " + reason(err)
+	switch status.Code(err) {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
+		return c.fail("look at Qdrant's log; retry.max_elapsed and timeout say how long syncd tries", text, syncd.ErrUnavailable, err)
+	case codes.Unauthenticated:
+		return c.unauthorized(doing, err)
+	case codes.PermissionDenied:
+		return c.forbidden(doing, err)
+	case codes.ResourceExhausted:
+		if _, ok := errors.AsType[*qdrant.QdrantResourceExhaustedError](err); ok { // asks for a longer wait than a run should make
+			return c.fail("run again when that time has passed", text, syncd.ErrUnavailable, err)
+		}
+		return c.fail("raise the limit in the collection's strict mode, or lower concurrency", text, err)
+	}
+	return c.fail("", text, err)
+}
+
+func (c *checker) unauthorized(doing string, err error) error {
+	hint := "set api_key to Qdrant's API key"
+	if c.conf.APIKey != "" {
+		hint = "compare api_key with Qdrant's service.api_key: it was sent and not accepted"
+	}
+	return c.fail(hint, doing+": the API key was refused: "+reason(err), err)
+}
+
+func (c *checker) forbidden(doing string, err error) error {
+	return c.fail("use a key or token that is still valid and may read the collection "+c.conf.Collection,
+		doing+": the API key does not allow it: "+reason(err), err)
+}
+
+// noCollection is the error for a collection that does not exist where that is not an empty index.
+func (c *checker) noCollection(err error) error {
+	return c.fail("create it, correct collection, or set on_missing_collection: empty to take it for an empty index",
+		"asking Qdrant at "+c.ep.addr()+": there is no collection \""+c.conf.Collection+"\"", err)
+}
+
+// reason is the server's or the transport's own sentence in a gRPC error.
+func reason(err error) string {
+	if s, ok := errors.AsType[interface {
+		error
+		GRPCStatus() *status.Status
+	}](err); ok {
+		return s.GRPCStatus().Message()
+	}
+	return err.Error()
+}

@@ -1,0 +1,265 @@
+package qdrant
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/qdrant/go-client/qdrant"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/syncd-io/syncd"
+)
+
+const (
+	// maxReceive bounds an answer. A found id takes 42 bytes, so 50,000 take 2.1 MB; gRPC's own limit of 4 MB would be
+	// near, and shard keys make an answer longer.
+	maxReceive = 64 << 20
+	// The HTTP/2 windows must hold a whole answer, or it waits for the network's round trips.
+	streamWindow = 4 << 20
+	connWindow   = 8 << 20
+	// Pings keep idle connections open through firewalls. Qdrant allows any rate, gRPC's client not less than 10 s.
+	keepAliveSeconds        = 30
+	keepAliveTimeoutSeconds = 10
+)
+
+type checker struct {
+	client      *qdrant.Client
+	conf        Config
+	ep          endpoint
+	log         *slog.Logger
+	consistency *qdrant.ReadConsistency
+
+	slots chan struct{} // one per request in flight
+	limit atomic.Int64  // ids per request; only ever lowered
+	seen  atomic.Bool   // the collection exists, or did
+	asks  sync.Pool     // of *ask
+	done  atomic.Bool   // closed
+
+	now   func() time.Time // fields, so that tests need not wait
+	sleep func(context.Context, time.Duration) error
+}
+
+var (
+	_ syncd.Checker   = (*checker)(nil)
+	_ syncd.Inspector = (*checker)(nil)
+)
+
+// open connects and looks whether the answers are those of a Qdrant that can be asked.
+func open(ctx context.Context, conf Config, log *slog.Logger) (*checker, error) {
+	ep, err := conf.endpoint()
+	if err != nil {
+		return nil, fmt.Errorf("reading the address of Qdrant: it %w", err)
+	}
+	consistency, err := conf.ReadConsistency.request()
+	if err != nil {
+		return nil, fmt.Errorf("reading read_consistency: it %w", err)
+	}
+	var secure *tls.Config
+	if ep.tls {
+		if secure, err = conf.TLS.load(); err != nil {
+			return nil, err
+		}
+	}
+	if ep.mapped {
+		log.Info(fmt.Sprintf("%d is Qdrant's REST port; using gRPC port %d", restPort, grpcPort), "address", ep.addr())
+	}
+	if !ep.tls && conf.APIKey != "" {
+		log.Warn("the API key is sent without TLS, readable on the network; https in url turns TLS on", "address", ep.addr())
+	}
+
+	client, err := qdrant.NewClient(&qdrant.Config{
+		Host: ep.clientHost(), Port: ep.port,
+		APIKey: conf.APIKey.Reveal(),
+		UseTLS: ep.tls, TLSConfig: secure,
+		PoolSize:         uint(conf.PoolSize),
+		KeepAliveTime:    keepAliveSeconds,
+		KeepAliveTimeout: keepAliveTimeoutSeconds,
+		// The library's check waits a minute for a silent server and then only warns; see preflight. Its retries ignore
+		// how long Qdrant asks to wait; see retry.
+		SkipCompatibilityCheck: true,
+		Logger:                 slog.New(slog.DiscardHandler), // it warns of a key without TLS once per connection
+		GrpcOptions: []grpc.DialOption{
+			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReceive)),
+			grpc.WithInitialWindowSize(streamWindow),
+			grpc.WithInitialConnWindowSize(connWindow),
+			// By default gRPC waits up to two minutes before it connects again: longer than a request is retried.
+			grpc.WithConnectParams(grpc.ConnectParams{
+				Backoff:           backoff.Config{BaseDelay: conf.Retry.Initial, Multiplier: 1.6, Jitter: 0.2, MaxDelay: conf.Retry.Max},
+				MinConnectTimeout: conf.ConnectTimeout,
+			}),
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("preparing the connection to Qdrant at %s: %w", ep.addr(), err)
+	}
+	c := &checker{
+		client: client, conf: conf, ep: ep, log: log, consistency: consistency,
+		slots: make(chan struct{}, conf.Concurrency),
+		now:   time.Now, sleep: sleep,
+	}
+	c.limit.Store(int64(conf.BatchSize))
+	c.asks.New = func() any { return c.newAsk() }
+	if err := c.preflight(ctx, secure); err != nil {
+		_ = c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// load reads the files.
+func (t TLS) load() (*tls.Config, error) {
+	conf := &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		ServerName:         t.ServerName,
+		InsecureSkipVerify: t.SkipVerify,
+	}
+	if t.CAFile != "" {
+		pem, err := os.ReadFile(t.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("reading tls.ca_file: %w", err)
+		}
+		conf.RootCAs = x509.NewCertPool()
+		if !conf.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("reading tls.ca_file: %s holds no certificate", t.CAFile)
+		}
+	}
+	if t.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("reading tls.cert_file and tls.key_file: %w", err)
+		}
+		conf.Certificates = []tls.Certificate{pair}
+	}
+	return conf, nil
+}
+
+// preflight finds out, within connect_timeout, whether the checker can work, and if not, what to do about it.
+func (c *checker) preflight(ctx context.Context, secure *tls.Config) error {
+	within, cancel := context.WithTimeout(ctx, c.conf.ConnectTimeout)
+	defer cancel()
+
+	// This call needs no key, so whatever fails here is not about the key.
+	health, err := c.client.GetQdrantClient().HealthCheck(within, &qdrant.HealthCheckRequest{})
+	if err != nil {
+		return c.cannotConnect(ctx, within, secure, err)
+	}
+	if !strings.Contains(strings.ToLower(health.GetTitle()), "qdrant") {
+		return c.notQdrant(fmt.Sprintf("it calls itself %q", health.GetTitle()), nil)
+	}
+	c.log.Debug("connected to Qdrant", "address", c.ep.addr(), "version", health.GetVersion())
+
+	// This one needs a key, where Qdrant has one.
+	info, err := c.info(within)
+	switch {
+	case err == nil:
+		c.seen.Store(true)
+		if n := info.GetUpdateQueue().GetDeferredPoints(); n > 0 {
+			c.log.Warn("Qdrant hides points until it has optimised them (prevent_unoptimized): they count as missing",
+				"collection", c.conf.Collection, "hidden", n)
+		}
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("connecting to Qdrant at %s: %w", c.ep.addr(), ctx.Err())
+	case status.Code(err) == codes.NotFound && c.conf.OnMissingCollection == missingFails:
+		return c.noCollection(err)
+	case status.Code(err) == codes.NotFound:
+		c.log.Warn(fmt.Sprintf("Qdrant has no collection %q: every document counts as missing", c.conf.Collection),
+			"address", c.ep.addr())
+		return nil
+	}
+	return c.explain(fmt.Sprintf("looking for the collection %q in Qdrant at %s", c.conf.Collection, c.ep.addr()), err)
+}
+
+func (c *checker) info(ctx context.Context) (*qdrant.CollectionInfo, error) {
+	r, err := c.client.GetCollectionsClient().Get(ctx, &qdrant.GetCollectionInfoRequest{CollectionName: c.conf.Collection})
+	return r.GetResult(), err
+}
+
+// cannotConnect says why the first request failed. within is what is left of connect_timeout.
+func (c *checker) cannotConnect(ctx, within context.Context, secure *tls.Config, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("connecting to Qdrant at %s: %w", c.ep.addr(), ctx.Err())
+	}
+	switch status.Code(err) {
+	case codes.DeadlineExceeded:
+		return c.unreachable(fmt.Sprintf("no answer within %v", c.conf.ConnectTimeout), err)
+	case codes.Unauthenticated:
+		return c.unauthorized("connecting to Qdrant at "+c.ep.addr(), err)
+	case codes.PermissionDenied:
+		return c.forbidden("connecting to Qdrant at "+c.ep.addr(), err)
+	case codes.Unimplemented, codes.Unknown: // also what an HTTP server gives that knows HTTP/2 and not gRPC
+		return c.notQdrant(reason(err), err)
+	case codes.Unavailable:
+	default:
+		return c.explain("connecting to Qdrant at "+c.ep.addr(), err)
+	}
+
+	what, cause := probe(within, c.ep.addr(), secure)
+	if cause == nil {
+		cause = err
+	}
+	at := c.ep.addr()
+	switch what {
+	case http1:
+		return c.fail("use Qdrant's gRPC port, 6334 unless configured otherwise", "connecting to Qdrant at "+at+
+			": this port speaks HTTP/1.1 and not gRPC; it may be Qdrant's REST port", err)
+	case wantsTLS:
+		return c.fail("begin url with https://, or set tls.enabled: true", "connecting to Qdrant at "+at+
+			": the server wants TLS, which is off", err)
+	case noTLS:
+		return c.fail("begin url with http://, or remove tls.enabled, unless the port is wrong", "connecting to Qdrant at "+at+
+			": the server does not speak TLS, which is on", cause)
+	case badCert:
+		return c.fail("set tls.ca_file to the authority's certificate, or tls.server_name to the name in the server's certificate",
+			"connecting to Qdrant at "+at+": the server's certificate is not trusted: "+cause.Error(), cause)
+	case rejectsTLS:
+		return c.fail("check that the port is Qdrant's gRPC port, and tls.cert_file if the server asks for a certificate",
+			"connecting to Qdrant at "+at+": the TLS handshake failed: "+cause.Error(), cause)
+	case refused:
+		return c.unreachable(cause.Error(), cause)
+	}
+	return c.unreachable(reason(err), err)
+}
+
+func (c *checker) unreachable(why string, err error) error {
+	hint := "check that Qdrant runs there and that its gRPC port can be reached from here"
+	if c.ep.mapped {
+		hint += "; " + strconv.Itoa(restPort) + " is its REST port, and syncd needs " + strconv.Itoa(grpcPort) + " open as well"
+	}
+	return c.fail(hint, "could not connect to Qdrant at "+c.ep.addr()+": "+why, syncd.ErrUnavailable, err)
+}
+
+func (c *checker) notQdrant(why string, err error) error {
+	var causes []error
+	if err != nil {
+		causes = append(causes, err)
+	}
+	return c.fail("check host and port; Qdrant's gRPC port is 6334 unless configured otherwise",
+		"connecting to Qdrant at "+c.ep.addr()+": what answers there is not Qdrant: "+why, causes...)
+}
+
+var errClosed = errors.New("asking Qdrant: the checker is closed")
+
+// Close ends the connections. Closing again does nothing.
+func (c *checker) Close() error {
+	if c.done.Swap(true) {
+		return nil
+	}
+	if err := c.client.Close(); err != nil {
+		return fmt.Errorf("closing the connection to Qdrant: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,443 @@
+package qdrant
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/spec"
+)
+
+// refusal is what an Open that must fail is held against.
+type refusal struct {
+	text        string // of the error, in part
+	hint        string // in part
+	unavailable bool
+}
+
+func (want refusal) check(t *testing.T, conf Config) {
+	t.Helper()
+	c, err := open(t.Context(), conf, quiet())
+	if err == nil {
+		_ = c.Close()
+		t.Fatal("it opened")
+	}
+	if !strings.Contains(err.Error(), want.text) {
+		t.Errorf("error %q lacks %q", err, want.text)
+	}
+	if hint := syncd.HintOf(err); hint == "" || !strings.Contains(hint, want.hint) {
+		t.Errorf("hint %q lacks %q", hint, want.hint)
+	}
+	if errors.Is(err, syncd.ErrUnavailable) != want.unavailable {
+		t.Errorf("unavailable is %t: %v", !want.unavailable, err)
+	}
+	if strings.Contains(err.Error(), "rpc error") {
+		t.Errorf("the text is the library's: %v", err)
+	}
+	if key := conf.APIKey.Reveal(); key != "" && strings.Contains(fmt.Sprintf("%v %s", err, syncd.HintOf(err)), key) {
+		t.Errorf("it shows the key: %v", err)
+	}
+}
+
+func TestOpenUnreachable(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	t.Run("silent", func(t *testing.T) { // accepts and never answers
+		conf := testConfig(addr)
+		conf.ConnectTimeout = 50 * time.Millisecond
+		refusal{text: "could not connect to Qdrant at " + addr + ": no answer within 50ms", hint: "check that Qdrant runs", unavailable: true}.check(t, conf)
+	})
+	_ = l.Close()
+	t.Run("refused", func(t *testing.T) {
+		refusal{text: "could not connect to Qdrant at " + addr + ": dial tcp", hint: "check that Qdrant runs", unavailable: true}.check(t, testConfig(addr))
+	})
+	t.Run("no such host", func(t *testing.T) {
+		refusal{text: "could not connect to Qdrant at nowhere.invalid:6334: ", unavailable: true}.check(t, testConfig("nowhere.invalid"))
+	})
+	t.Run("hangs up", func(t *testing.T) {
+		refusal{text: "could not connect to Qdrant at ", unavailable: true}.check(t, testConfig(serve(t, func(c net.Conn) {})))
+	})
+	t.Run("another protocol", func(t *testing.T) {
+		refusal{text: "could not connect to Qdrant at ", unavailable: true}.check(t, testConfig(serve(t, func(c net.Conn) {
+			_, _ = io.WriteString(c, "220 mail.example.com ESMTP\r\n")
+		})))
+	})
+	t.Run("unavailable behind a proxy", func(t *testing.T) {
+		s := newStub()
+		s.health = status.Error(codes.Unavailable, "no healthy upstream")
+		refusal{text: "no healthy upstream", unavailable: true}.check(t, testConfig(s.start(t)))
+	})
+	t.Run("collection unavailable", func(t *testing.T) {
+		s := newStub()
+		s.info = status.Error(codes.Unavailable, "shard is down")
+		refusal{text: "shard is down", unavailable: true}.check(t, testConfig(s.start(t)))
+	})
+}
+
+func TestUnreachableHintTellsOfTheMappedPort(t *testing.T) {
+	conf := testConfig("http://localhost:6333")
+	ep, err := conf.endpoint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &checker{conf: conf, ep: ep}
+	if hint := syncd.HintOf(c.unreachable("x", errors.New("x"))); !strings.Contains(hint, "6333 is its REST port") {
+		t.Error(hint)
+	}
+}
+
+// serve accepts connections, reads what comes first, calls f and hangs up.
+func serve(t *testing.T, f func(net.Conn)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Read(make([]byte, 1024))
+			f(c)
+			_ = c.Close()
+		}
+	}()
+	t.Cleanup(func() { _ = l.Close(); <-ended })
+	return l.Addr().String()
+}
+
+func TestOpenWrongPort(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.Start()
+	t.Cleanup(server.Close)
+	addr := server.Listener.Addr().String()
+	t.Run("plain", func(t *testing.T) {
+		refusal{text: "this port speaks HTTP/1.1 and not gRPC", hint: "6334"}.check(t, testConfig(addr))
+	})
+	t.Run("with TLS on", func(t *testing.T) {
+		refusal{text: "does not speak TLS", hint: "http://"}.check(t, testConfig("https://"+addr))
+	})
+
+	server = httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	conf := testConfig("https://" + server.Listener.Addr().String())
+	conf.TLS.SkipVerify = true
+	t.Run("HTTP/1.1 over TLS", func(t *testing.T) { refusal{text: "TLS handshake failed", hint: "gRPC port"}.check(t, conf) })
+
+	server = httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	conf.URL = "https://" + server.Listener.Addr().String()
+	t.Run("HTTP/2 over TLS", func(t *testing.T) { refusal{text: "not Qdrant", hint: "gRPC port"}.check(t, conf) })
+}
+
+func TestOpenNotQdrant(t *testing.T) {
+	t.Run("another title", func(t *testing.T) {
+		s := newStub()
+		s.title = "etcd"
+		refusal{text: `not Qdrant: it calls itself "etcd"`, hint: "check host and port"}.check(t, testConfig(s.start(t)))
+	})
+	t.Run("another gRPC service", func(t *testing.T) {
+		s := newStub()
+		s.health = status.Error(codes.Unimplemented, "unknown service qdrant.Qdrant")
+		refusal{text: "not Qdrant: unknown service", hint: "check host and port"}.check(t, testConfig(s.start(t)))
+	})
+}
+
+func TestOpenUnauthorized(t *testing.T) {
+	for key, want := range map[spec.Secret]refusal{
+		"":        {text: "the API key was refused: Must provide", hint: "set api_key"},
+		"wr0ng":   {text: "the API key was refused: Invalid API key or JWT: [redacted]", hint: "was sent and not accepted"},
+		"expired": {text: "the API key does not allow it", hint: "still valid"},
+	} {
+		s := newStub()
+		s.key = "s3cret"
+		conf := testConfig(s.start(t))
+		conf.APIKey = key
+		t.Run("key "+key.Reveal(), func(t *testing.T) { want.check(t, conf) })
+	}
+	t.Run("by a proxy", func(t *testing.T) {
+		s := newStub()
+		s.health = status.Error(codes.Unauthenticated, "no")
+		refusal{text: "the API key was refused", hint: "api_key"}.check(t, testConfig(s.start(t)))
+		s.health = status.Error(codes.PermissionDenied, "no")
+		refusal{text: "does not allow", hint: "token"}.check(t, testConfig(s.start(t)))
+	})
+}
+
+func TestOpenWithKey(t *testing.T) {
+	s := newStub(pointID(0))
+	s.key = "s3cret"
+	conf := testConfig(s.start(t))
+	conf.APIKey = "s3cret"
+	logger, logged := recorded()
+	c, err := open(t.Context(), conf, logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if v, err := check(t, c, pointID(0)); err != nil || v[0] != syncd.Present {
+		t.Errorf("%v, %v", v, err)
+	}
+	if got := logged.String(); strings.Count(got, "without TLS") != 1 || strings.Contains(got, "s3cret") {
+		t.Errorf("logged %s", got)
+	}
+}
+
+func TestOpenTellsWhatItFound(t *testing.T) {
+	t.Run("missing collection is empty", func(t *testing.T) {
+		s := newStub()
+		s.missing = true
+		logger, logged := recorded()
+		c, err := open(t.Context(), testConfig(s.start(t)), logger)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if got := logged.String(); !strings.Contains(got, `Qdrant has no collection \"pms_collection\": every document counts as missing`) || !strings.Contains(got, "WARN") {
+			t.Errorf("logged %s", got)
+		}
+	})
+	t.Run("missing collection fails", func(t *testing.T) {
+		s := newStub()
+		s.missing = true
+		conf := testConfig(s.start(t))
+		conf.OnMissingCollection = missingFails
+		refusal{text: `there is no collection "pms_collection"`, hint: "on_missing_collection"}.check(t, conf)
+	})
+	t.Run("deferred points", func(t *testing.T) {
+		s := newStub()
+		s.deferred = 17
+		logger, logged := recorded()
+		c, err := open(t.Context(), testConfig(s.start(t)), logger)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if got := logged.String(); !strings.Contains(got, "hidden=17") || !strings.Contains(got, "version=1.19.0") {
+			t.Errorf("logged %s", got)
+		}
+	})
+}
+
+// TestOpenMapsTheRESTPort takes the two real ports, if they are free.
+func TestOpenMapsTheRESTPort(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(grpcPort))
+	if err != nil {
+		t.Skipf("port %d is taken: %v", grpcPort, err)
+	}
+	newStub().serve(t, l)
+	logger, logged := recorded()
+	c, err := open(t.Context(), testConfig("http://127.0.0.1:6333"), logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if got := logged.String(); strings.Count(got, "6333 is Qdrant's REST port; using gRPC port 6334") != 1 {
+		t.Errorf("logged %s", got)
+	}
+}
+
+func TestOpenEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := open(ctx, testConfig(newStub().start(t)), quiet())
+	if !errors.Is(err, context.Canceled) || errors.Is(err, syncd.ErrUnavailable) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestOpenRefusesABadAddress(t *testing.T) {
+	for _, conf := range []Config{testConfig("http://a/b"), {URL: "localhost", ReadConsistency: "most"}} {
+		if _, err := open(t.Context(), conf, quiet()); err == nil {
+			t.Errorf("%q opened", conf.URL)
+		}
+	}
+}
+
+func TestTLS(t *testing.T) {
+	ca := newAuthority(t)
+	server := ca.issue(t, "127.0.0.1")
+	client := ca.issue(t, "client")
+	dir := t.TempDir()
+	caFile := write(t, dir, "ca.pem", ca.pem)
+	other := write(t, dir, "other.pem", newAuthority(t).pem)
+	certFile, keyFile := write(t, dir, "cert.pem", client.certPEM), write(t, dir, "key.pem", client.keyPEM)
+
+	creds := func(conf *tls.Config) grpc.ServerOption {
+		conf.Certificates = []tls.Certificate{server.pair(t)}
+		return grpc.Creds(credentials.NewTLS(conf))
+	}
+	addr := newStub(pointID(0)).start(t, creds(&tls.Config{MinVersion: tls.VersionTLS12}))
+	mutual := newStub(pointID(0)).start(t, creds(&tls.Config{
+		MinVersion: tls.VersionTLS12, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.pool(),
+	}))
+	plain := newStub().start(t)
+
+	for name, conf := range map[string]Config{
+		"own authority": {URL: "https://" + addr, TLS: TLS{CAFile: caFile}},
+		"enabled":       {URL: addr, TLS: TLS{Enabled: true, CAFile: caFile}},
+		"not verified":  {URL: "https://" + addr, TLS: TLS{SkipVerify: true}},
+		"server name":   {URL: "https://" + addr, TLS: TLS{CAFile: caFile, ServerName: "127.0.0.1"}},
+		"mutual":        {URL: "https://" + mutual, TLS: TLS{CAFile: caFile, CertFile: certFile, KeyFile: keyFile}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			full := testConfig(conf.URL)
+			full.TLS = conf.TLS
+			c, _ := opened(t, full)
+			if v, err := check(t, c, pointID(0)); err != nil || v[0] != syncd.Present {
+				t.Errorf("%v, %v", v, err)
+			}
+		})
+	}
+	for name, tc := range map[string]struct {
+		conf Config
+		want refusal
+	}{
+		"unknown authority":   {Config{URL: "https://" + addr}, refusal{text: "certificate is not trusted", hint: "tls.ca_file"}},
+		"another authority":   {Config{URL: "https://" + addr, TLS: TLS{CAFile: other}}, refusal{text: "certificate is not trusted", hint: "tls.ca_file"}},
+		"another name":        {Config{URL: "https://" + addr, TLS: TLS{CAFile: caFile, ServerName: "q"}}, refusal{text: "certificate is not trusted", hint: "tls.server_name"}},
+		"off, and wanted":     {Config{URL: "http://" + addr}, refusal{text: "the server wants TLS", hint: "https://"}},
+		"off, and mutual":     {Config{URL: "http://" + mutual}, refusal{text: "the server wants TLS", hint: "https://"}},
+		"on, and not spoken":  {Config{URL: "https://" + plain}, refusal{text: "does not speak TLS", hint: "http://"}},
+		"certificate missing": {Config{URL: "https://" + mutual, TLS: TLS{CAFile: caFile}}, refusal{text: "TLS handshake failed", hint: "tls.cert_file"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			full := testConfig(tc.conf.URL)
+			full.TLS = tc.conf.TLS
+			tc.want.check(t, full)
+		})
+	}
+
+	junk := write(t, dir, "junk.pem", []byte("junk"))
+	for name, bad := range map[string]TLS{
+		"tls.ca_file":                    {CAFile: junk},
+		"no such file":                   {CAFile: filepath.Join(dir, "none.pem")},
+		"tls.cert_file and tls.key_file": {CertFile: junk, KeyFile: keyFile},
+	} {
+		if _, err := bad.load(); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+type authority struct {
+	pem  []byte
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+type certificate struct{ certPEM, keyPEM []byte }
+
+func newAuthority(t *testing.T) authority {
+	t.Helper()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	key, der := sign(t, template, template, nil)
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return authority{pem: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), cert: cert, key: key}
+}
+
+func (a authority) pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(a.cert)
+	return pool
+}
+
+// issue makes a certificate for a host, an IP address or, with any other name, a client.
+func (a authority) issue(t *testing.T, name string) certificate {
+	t.Helper()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	if ip := net.ParseIP(name); ip != nil {
+		template.IPAddresses = []net.IP{ip}
+	}
+	key, der := sign(t, template, a.cert, a.key)
+	keyDER, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certificate{
+		certPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		keyPEM:  pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER}),
+	}
+}
+
+func (c certificate) pair(t *testing.T) tls.Certificate {
+	t.Helper()
+	pair, err := tls.X509KeyPair(c.certPEM, c.keyPEM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pair
+}
+
+// sign makes a key and a certificate for it; a nil parentKey means that it signs itself.
+func sign(t *testing.T, template, parent *x509.Certificate, parentKey *ecdsa.PrivateKey) (*ecdsa.PrivateKey, []byte) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if parentKey == nil {
+		parentKey = key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, parentKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key, der
+}
+
+func write(t *testing.T, dir, name string, data []byte) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

@@ -1,0 +1,31 @@
+// Package qdrant is the checker that asks a Qdrant collection which points it holds, over gRPC.
+//
+// Invariants:
+//   - a point is Missing only if Qdrant answered a request that named it and left it out, or said that the collection
+//     does not exist while on_missing_collection allows that; whatever else happens is an error;
+//   - a collection that was there and no longer is, is an error: a collection deleted in mid-run must not look like an
+//     index that lost every document;
+//   - each id is asked once per batch, and an answer about an id that was not asked is an error;
+//   - at most concurrency requests are in flight, over all calls of one checker;
+//   - no payload and no vector is ever read;
+//   - no error and no notice shows the API key;
+//   - Close leaves no goroutine and no connection behind.
+package qdrant
+
+import (
+	"context"
+
+	"github.com/syncd-io/syncd"
+)
+
+// Plugin declares the checker.
+func Plugin() syncd.Plugin {
+	return syncd.NewChecker("qdrant", "Asks a Qdrant collection which points it holds.", defaults(),
+		func(ctx context.Context, config Config, env syncd.Env) (syncd.Checker, error) {
+			c, err := open(ctx, config, env.Logger)
+			if err != nil {
+				return nil, err
+			}
+			return c, nil
+		}).WithLabel("Qdrant")
+}

@@ -1,0 +1,72 @@
+package cli_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/cli"
+	filesource "github.com/syncd-io/syncd/connectors/file"
+	filesink "github.com/syncd-io/syncd/sinks/file"
+)
+
+// TestMain makes the scripts' command syncd of this test binary.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"syncd": func() { os.Exit(cli.Main(filesource.Plugin(), filesink.Plugin(), listChecker())) },
+	})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{Dir: "testdata/script", RequireExplicitExec: true, RequireUniqueNames: true})
+}
+
+// listConfig configures a checker whose index is a file of point ids, one a line.
+type listConfig struct {
+	Path   string `yaml:"path" rule:"required" env:"QDRANT_URL" doc:"The file."`
+	Broken bool   `yaml:"broken" doc:"Whether opening fails for another reason than an outage."`
+}
+
+func listChecker() syncd.Plugin {
+	return syncd.NewChecker("list", "Checks against a file of point ids.", listConfig{},
+		func(_ context.Context, c listConfig, _ syncd.Env) (syncd.Checker, error) {
+			if c.Broken {
+				return nil, syncd.Hint(errors.New("opening the list: wrong key"), "check checker.list.key")
+			}
+			f, err := os.Open(c.Path)
+			if err != nil {
+				return nil, fmt.Errorf("%s: no list: %w", c.Path, syncd.ErrUnavailable)
+			}
+			defer f.Close()
+			l := list{}
+			for s := bufio.NewScanner(f); s.Scan(); {
+				l[uuid.MustParse(s.Text())] = true
+			}
+			return l, nil
+		}).WithLabel("The list")
+}
+
+type list map[uuid.UUID]bool
+
+func (l list) Check(_ context.Context, points []syncd.Point, verdicts []syncd.Verdict) error {
+	for i, p := range points {
+		verdicts[i] = syncd.Missing
+		if l[p.ID] {
+			verdicts[i] = syncd.Present
+		}
+	}
+	return nil
+}
+
+func (l list) Inspect(context.Context) (syncd.Index, error) {
+	return syncd.Index{Exists: true, Points: int64(len(l))}, nil
+}
+
+func (l list) Close() error { return nil }

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/syncd-io/syncd/syncdtest"
+
+	"example.com/acme/syncd/tally"
+)
+
+func TestDeclaration(t *testing.T) { syncdtest.TestPlugin(t, tally.Plugin()) }
+
+// TestProgram builds the program and runs it in full mode, which needs no index.
+func TestProgram(t *testing.T) {
+	dir := t.TempDir()
+	program := filepath.Join(dir, "acme-syncd")
+	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if out, err := exec.Command(program, "plugins").CombinedOutput(); err != nil || !strings.Contains(string(out), "Counts events by content type.") {
+		t.Errorf("plugins: %v\n%s", err, out)
+	}
+	counts := filepath.Join(dir, "counts.json")
+	for name, text := range map[string]string{
+		"page.ndjson": `{"_id": 1}` + "\n" + `{"_id": 2}` + "\n",
+		"epic.ndjson": `{"_id": 1, "text": "` + strings.Repeat("x", 1000) + `"}` + "\n",
+		"config.yaml": "source: {file: {path: " + dir + "}}\nsink: {tally: {path: " + counts + ", limit: 500}}\n" +
+			"mapping: {collections: {page: page, epic: epic}}\nrun: {mode: full}\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := exec.Command(program, "run", "-c", filepath.Join(dir, "config.yaml")).CombinedOutput()
+	if exit := (*exec.ExitError)(nil); !asExit(err, &exit) || exit.ExitCode() != 5 {
+		t.Errorf("one document is too large, so the code is 5: %v\n%s", err, out)
+	}
+	b, err := os.ReadFile(counts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]int
+	if err := json.Unmarshal(b, &got); err != nil || got["page"] != 2 || got["epic"] != 0 {
+		t.Errorf("counts %s, %v", b, err)
+	}
+}
+
+func asExit(err error, target **exec.ExitError) bool {
+	e, ok := err.(*exec.ExitError)
+	*target = e
+	return ok
+}

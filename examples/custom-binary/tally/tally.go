@@ -1,0 +1,66 @@
+// Package tally is a complete sink: it counts events by content type and writes the counts to a file when it is closed.
+package tally
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/syncd-io/syncd"
+)
+
+// Config is the only place where the sink's settings are declared: names, defaults, rules and sentences.
+type Config struct {
+	Path  string `yaml:"path" rule:"required" doc:"The file to write the counts to."`
+	Limit int    `yaml:"limit" rule:"min=0" doc:"Refuse values of more bytes than this; 0 refuses none."`
+}
+
+// Plugin declares the sink.
+func Plugin() syncd.Plugin {
+	return syncd.NewSink("tally", "Counts events by content type.", Config{}, open)
+}
+
+type sink struct {
+	config Config
+
+	mu     sync.Mutex
+	counts map[string]int
+}
+
+// open is called for a run, never for validation.
+func open(_ context.Context, config Config, _ syncd.Env) (syncd.Sink, error) {
+	return &sink{config: config, counts: map[string]int{}}, nil
+}
+
+// Write counts the events. One that is too large fails alone, and the others count.
+func (s *sink) Write(ctx context.Context, events []syncd.Event) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var failed syncd.BatchError
+	for i, e := range events {
+		if s.config.Limit > 0 && len(e.Value) > s.config.Limit {
+			failed.Fail(i, errors.New("the event is larger than sink.tally.limit"))
+			continue
+		}
+		s.counts[e.Target.ContentType]++
+	}
+	return failed.OrNil()
+}
+
+// Close writes the counts.
+func (s *sink) Close() error {
+	b, err := json.MarshalIndent(s.counts, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encoding the counts: %w", err)
+	}
+	if err := os.WriteFile(s.config.Path, append(b, '\n'), 0o600); err != nil {
+		return fmt.Errorf("writing the counts: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,150 @@
+// Command sandbox runs the servers that syncd talks to, on this machine and in one process.
+//
+//	sandbox up                     until Ctrl-C, with sample documents, on fixed ports
+//	sandbox demo -syncd bin/syncd  shows two runs of syncd, checks what they did, and ends
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/syncd-io/syncd/sandbox"
+	"github.com/syncd-io/syncd/sandbox/indexer"
+)
+
+const documents = 1500
+
+// wholeDocuments keeps a document in one chunk, so that the demo's point counts are its document counts.
+const wholeDocuments = 1_000_000
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		return errors.New("say up or demo")
+	}
+	f := flag.NewFlagSet(args[0], flag.ExitOnError)
+	syncd := f.String("syncd", "bin/syncd", "the syncd program")
+	config := f.String("config", "configs/sandbox.yaml", "the configuration of the runs")
+	mongo := f.String("mongo", "127.0.0.1:37017", "where the MongoDB server listens (up)")
+	qdrant := f.String("qdrant", "127.0.0.1:36334", "where the Qdrant server listens (up)")
+	kafka := f.String("kafka", "127.0.0.1:39092", "where the Kafka server listens (up)")
+	chunk := f.Int("chunk", wholeDocuments, "characters of a chunk in the indexer")
+	if err := f.Parse(args[1:]); err != nil {
+		return err
+	}
+	switch args[0] {
+	case "up":
+		return up(ctx, sandbox.Config{
+			MongoAddr: *mongo, QdrantAddr: *qdrant, KafkaAddr: *kafka, Indexer: indexer.Config{ChunkSize: *chunk},
+		}, *syncd, *config)
+	case "demo":
+		return demo(ctx, sandbox.Config{Indexer: indexer.Config{ChunkSize: *chunk}}, *syncd, *config)
+	}
+	return fmt.Errorf("unknown command %q: say up or demo", args[0])
+}
+
+func up(ctx context.Context, cfg sandbox.Config, syncd, config string) (err error) {
+	s, err := sandbox.Start(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if err := s.Load(ctx, 0, documents); err != nil {
+		return err
+	}
+	fmt.Printf(`The sandbox is up, with %d documents in the database ProjectManagement:
+
+  MongoDB  %s
+  Qdrant   %s (gRPC)
+  Kafka    %s
+
+In another terminal: %s run -c %s
+Ctrl-C here stops it and forgets everything.
+`, documents, s.Mongo.URI(), s.Qdrant.Addr(), s.Kafka.Addr(), syncd, config)
+	<-ctx.Done()
+	return nil
+}
+
+// demo runs syncd twice and fails if it does not send exactly what the index lacks.
+func demo(ctx context.Context, cfg sandbox.Config, syncd, config string) (err error) {
+	start := time.Now()
+	s, err := sandbox.Start(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+
+	step := func(format string, args ...any) { fmt.Printf("\n>>> "+format+"\n\n", args...) }
+	backfill := func(name string, total, want int) error {
+		step("%s: %s run -c %s", name, syncd, config)
+		before, err := s.Sent(ctx)
+		if err != nil {
+			return err
+		}
+		cmd := exec.CommandContext(ctx, syncd, "run", "-c", config)
+		cmd.Env = append(foreign(os.Environ()), s.Environ()...)
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("running syncd: %w", err)
+		}
+		after, err := s.Sent(ctx)
+		if err != nil {
+			return err
+		}
+		if sent := after - before; sent != want {
+			return fmt.Errorf("%s sent %d events, not %d", name, sent, want)
+		}
+		return s.AwaitIndexed(ctx, int64(total))
+	}
+
+	step("Loading %d documents into MongoDB", documents)
+	if err := s.Load(ctx, 0, documents); err != nil {
+		return err
+	}
+	if err := backfill("First run", documents, documents); err != nil {
+		return err
+	}
+	const added = 100
+	step("Adding %d documents to MongoDB", added)
+	if err := s.Load(ctx, documents, added); err != nil {
+		return err
+	}
+	if err := backfill("Second run", documents+added, added); err != nil {
+		return err
+	}
+	step("Done in %s: the first run sent %d events, the second %d", time.Since(start).Round(100*time.Millisecond), documents, added)
+	return nil
+}
+
+// foreign leaves out the variables that would point syncd elsewhere or change what it does.
+func foreign(environ []string) []string {
+	var out []string
+	for _, pair := range environ {
+		name, _, _ := strings.Cut(pair, "=")
+		own := false
+		for _, prefix := range []string{"SYNCD_", "MONGODB_", "QDRANT_", "KAFKA_", "BACKFILL_", "INCREMENTAL_BACKFILL"} {
+			own = own || strings.HasPrefix(name, prefix)
+		}
+		if !own {
+			out = append(out, pair)
+		}
+	}
+	return out
+}

@@ -1,0 +1,134 @@
+// Package sandbox runs everything that syncd talks to inside one process, over the real wire protocols: a MongoDB, a Qdrant
+// and a Kafka server, and the indexing consumer that makes points of events. It is for the demo, for trying syncd out, and
+// for end-to-end tests.
+//
+// Invariants:
+//   - all servers listen on the loopback interface only;
+//   - data lives in memory or in a temporary folder and is gone after Close;
+//   - it needs the build tag ferretdb_sqlite (see package mongoserver).
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/syncd-io/syncd/sandbox/indexer"
+	"github.com/syncd-io/syncd/sandbox/kafkaserver"
+	"github.com/syncd-io/syncd/sandbox/mongoserver"
+	"github.com/syncd-io/syncd/sandbox/qdrantserver"
+	"github.com/syncd-io/syncd/sandbox/sample"
+)
+
+// Config says where the servers listen. An empty address is a free port.
+type Config struct {
+	MongoAddr, QdrantAddr, KafkaAddr string
+
+	NoIndexer bool           // start the servers only
+	Indexer   indexer.Config // its servers and collection are filled in
+}
+
+// Sandbox is a set of running servers.
+type Sandbox struct {
+	Mongo   *mongoserver.Server
+	Qdrant  *qdrantserver.Server
+	Kafka   *kafkaserver.Server
+	Indexer *indexer.Indexer // nil with Config.NoIndexer
+
+	closers []io.Closer
+}
+
+// Start starts the servers and the indexer. On error nothing is left running.
+func Start(ctx context.Context, cfg Config) (_ *Sandbox, err error) {
+	s := &Sandbox{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	if s.Mongo, err = mongoserver.Start(ctx, mongoserver.Config{Addr: cfg.MongoAddr}); err != nil {
+		return nil, fmt.Errorf("starting MongoDB: %w", err)
+	}
+	s.closers = append(s.closers, s.Mongo)
+	if s.Qdrant, err = qdrantserver.Start(qdrantserver.Config{Addr: cfg.QdrantAddr}); err != nil {
+		return nil, fmt.Errorf("starting Qdrant: %w", err)
+	}
+	s.closers = append(s.closers, s.Qdrant)
+	if s.Kafka, err = kafkaserver.Start(kafkaserver.Config{Addr: cfg.KafkaAddr}); err != nil {
+		return nil, fmt.Errorf("starting Kafka: %w", err)
+	}
+	s.closers = append(s.closers, s.Kafka)
+	if cfg.NoIndexer {
+		return s, nil
+	}
+	host, port, err := net.SplitHostPort(s.Qdrant.Addr())
+	if err != nil {
+		return nil, fmt.Errorf("reading Qdrant's address: %w", err)
+	}
+	in := cfg.Indexer
+	in.Brokers, in.QdrantHost = []string{s.Kafka.Addr()}, host
+	if in.QdrantPort, err = strconv.Atoi(port); err != nil {
+		return nil, fmt.Errorf("reading Qdrant's port: %w", err)
+	}
+	if s.Indexer, err = indexer.Start(ctx, in); err != nil {
+		return nil, fmt.Errorf("starting the indexer: %w", err)
+	}
+	s.closers = append(s.closers, s.Indexer)
+	return s, nil
+}
+
+// Close stops everything, the indexer first.
+func (s *Sandbox) Close() error {
+	var errs []error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		errs = append(errs, s.closers[i].Close())
+	}
+	s.closers = nil
+	return errors.Join(errs...)
+}
+
+// Environ lists the environment variables that point syncd at the sandbox.
+func (s *Sandbox) Environ() []string {
+	return []string{
+		"MONGODB_URI=" + s.Mongo.URI(),
+		"QDRANT_URL=http://" + s.Qdrant.Addr(),
+		"KAFKA_BOOTSTRAP_SERVERS=" + s.Kafka.Addr(),
+	}
+}
+
+// Load inserts the sample documents with index from up to from+count into the database ProjectManagement.
+func (s *Sandbox) Load(ctx context.Context, from, count int) error {
+	if _, err := sample.Load(ctx, s.Mongo.URI(), "", from, count); err != nil {
+		return fmt.Errorf("loading sample documents: %w", err)
+	}
+	return nil
+}
+
+// Sent counts the events on all topics.
+func (s *Sandbox) Sent(ctx context.Context) (int, error) {
+	records, _, err := s.Kafka.Consume(ctx, kafkaserver.ConsumeConfig{})
+	if err != nil {
+		return 0, fmt.Errorf("reading the topics: %w", err)
+	}
+	return len(records), nil
+}
+
+// AwaitIndexed waits until the indexer has written n documents since it started.
+func (s *Sandbox) AwaitIndexed(ctx context.Context, n int64) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for s.Indexer.Indexed() < n {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the indexer, which has indexed %d of %d documents: %w", s.Indexer.Indexed(), n, ctx.Err())
+		}
+	}
+	return nil
+}

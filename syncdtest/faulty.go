@@ -1,0 +1,358 @@
+package syncdtest
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"sync"
+	"sync/atomic"
+
+	"github.com/syncd-io/syncd"
+)
+
+// Fault is what happens to one call. The zero value is no fault.
+type Fault struct {
+	Gate *Gate         // the call waits here first, until the gate opens or its context ends
+	Err  error         // what the call ends with, instead of doing its work
+	Done bool          // with Err: the work is done, and only the answer is lost
+	Fail map[int]error // of a Write: the events that fail, in a BatchError; the others are written
+}
+
+// Schedule says what happens to the n-th call, counted from 1. It is called once per call, by the calling goroutine. A nil
+// Schedule means no faults.
+type Schedule func(n int) Fault
+
+// Always gives every call the same fault.
+func Always(f Fault) Schedule { return func(int) Fault { return f } }
+
+// Nth gives only the n-th call a fault.
+func Nth(n int, f Fault) Schedule {
+	return func(call int) Fault {
+		if call != n {
+			return Fault{}
+		}
+		return f
+	}
+}
+
+// InOrder gives the first call the first fault, and so on; later calls have none.
+func InOrder(faults ...Fault) Schedule {
+	return func(call int) Fault {
+		if call > len(faults) {
+			return Fault{}
+		}
+		return faults[call-1]
+	}
+}
+
+// Gate holds calls until a test has done what must happen meanwhile.
+type Gate struct {
+	arrived, open         chan struct{}
+	arrivedOnce, openOnce sync.Once
+}
+
+// NewGate returns a closed gate.
+func NewGate() *Gate {
+	return &Gate{arrived: make(chan struct{}), open: make(chan struct{})}
+}
+
+// Arrived is closed once a call waits at the gate, or has passed it.
+func (g *Gate) Arrived() <-chan struct{} { return g.arrived }
+
+// Open lets all calls pass, now and later.
+func (g *Gate) Open() { g.openOnce.Do(func() { close(g.open) }) }
+
+func (g *Gate) wait(ctx context.Context) error {
+	g.arrivedOnce.Do(func() { close(g.arrived) })
+	select {
+	case <-g.open:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// calls applies a schedule to the calls of one method.
+type calls struct {
+	schedule Schedule
+	n        atomic.Int64
+}
+
+// next returns the fault of the next call, after waiting at its gate.
+func (c *calls) next(ctx context.Context) (Fault, error) {
+	if c.schedule == nil {
+		return Fault{}, nil
+	}
+	f := c.schedule(int(c.n.Add(1)))
+	if f.Gate != nil {
+		if err := f.Gate.wait(ctx); err != nil {
+			return Fault{}, err
+		}
+	}
+	return f, nil
+}
+
+// around runs work under the next call's fault.
+func (c *calls) around(ctx context.Context, work func() error) error {
+	f, err := c.next(ctx)
+	switch {
+	case err != nil:
+		return err
+	case f.Err == nil:
+		return work()
+	case f.Done:
+		if err := work(); err != nil {
+			return err
+		}
+	}
+	return f.Err
+}
+
+// aroundSeq is around for a call that returns a sequence: with Done the sequence ends with the fault's error.
+func aroundSeq[T any](ctx context.Context, c *calls, seq iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		stopped := false
+		err := c.around(ctx, func() error {
+			for v, err := range seq {
+				if err != nil {
+					return err
+				}
+				if !yield(v, nil) {
+					stopped = true
+					break
+				}
+			}
+			return nil
+		})
+		if err != nil && !stopped {
+			yield(*new(T), err)
+		}
+	}
+}
+
+// SourceFaults schedules the faults of a source. A sequence counts as one call, made when its reading begins.
+type SourceFaults struct {
+	Plan  Schedule
+	Scan  Schedule
+	Batch Schedule // the batches of all scans: with Done the batch arrives and the error follows it
+	Fetch Schedule
+	Count Schedule
+}
+
+// FaultySource returns src with faults. It implements the optional interfaces that src implements.
+func FaultySource(src syncd.Source, faults SourceFaults) syncd.Source {
+	f := &faultySource{Source: src}
+	f.plan.schedule, f.scan.schedule, f.batch.schedule = faults.Plan, faults.Scan, faults.Batch
+	f.fetch.schedule = faults.Fetch
+	counter, counts := src.(syncd.Counter)
+	fc := &faultyCounter{Counter: counter}
+	fc.count.schedule = faults.Count
+	lister, lists := src.(syncd.CollectionLister)
+	switch {
+	case counts && lists:
+		return struct {
+			*faultySource
+			*faultyCounter
+			syncd.CollectionLister
+		}{f, fc, lister}
+	case counts:
+		return struct {
+			*faultySource
+			*faultyCounter
+		}{f, fc}
+	case lists:
+		return struct {
+			*faultySource
+			syncd.CollectionLister
+		}{f, lister}
+	}
+	return f
+}
+
+type faultySource struct {
+	syncd.Source
+	plan, scan, batch, fetch calls
+}
+
+func (f *faultySource) Plan(ctx context.Context, c syncd.Collection) iter.Seq2[syncd.Split, error] {
+	return aroundSeq(ctx, &f.plan, f.Source.Plan(ctx, c))
+}
+
+func (f *faultySource) Scan(ctx context.Context, req syncd.ScanRequest) iter.Seq2[[]syncd.Record, error] {
+	return aroundSeq(ctx, &f.scan, func(yield func([]syncd.Record, error) bool) {
+		for batch, err := range f.Source.Scan(ctx, req) {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			stopped := false
+			err := f.batch.around(ctx, func() error {
+				stopped = !yield(batch, nil)
+				return nil
+			})
+			if stopped {
+				return
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+		}
+	})
+}
+
+func (f *faultySource) Fetch(ctx context.Context, c syncd.Collection, keys []syncd.Key) iter.Seq2[syncd.Fetched, error] {
+	return aroundSeq(ctx, &f.fetch, f.Source.Fetch(ctx, c, keys))
+}
+
+type faultyCounter struct {
+	syncd.Counter
+	count calls
+}
+
+func (f *faultyCounter) Count(ctx context.Context, c syncd.Collection) (n int64, err error) {
+	err = f.count.around(ctx, func() (err error) {
+		n, err = f.Counter.Count(ctx, c)
+		return err
+	})
+	return n, err
+}
+
+// CheckerFaults schedules the faults of a checker.
+type CheckerFaults struct {
+	Check   Schedule
+	Inspect Schedule
+}
+
+// FaultyChecker returns c with faults. It implements syncd.Inspector if c does.
+func FaultyChecker(c syncd.Checker, faults CheckerFaults) syncd.Checker {
+	f := &faultyChecker{Checker: c}
+	f.check.schedule = faults.Check
+	inspector, ok := c.(syncd.Inspector)
+	if !ok {
+		return f
+	}
+	fi := &faultyInspector{Inspector: inspector}
+	fi.inspect.schedule = faults.Inspect
+	return struct {
+		*faultyChecker
+		*faultyInspector
+	}{f, fi}
+}
+
+type faultyChecker struct {
+	syncd.Checker
+	check calls
+}
+
+func (f *faultyChecker) Check(ctx context.Context, points []syncd.Point, verdicts []syncd.Verdict) error {
+	return f.check.around(ctx, func() error { return f.Checker.Check(ctx, points, verdicts) })
+}
+
+type faultyInspector struct {
+	syncd.Inspector
+	inspect calls
+}
+
+func (f *faultyInspector) Inspect(ctx context.Context) (index syncd.Index, err error) {
+	err = f.inspect.around(ctx, func() (err error) {
+		index, err = f.Inspector.Inspect(ctx)
+		return err
+	})
+	return index, err
+}
+
+// SinkFaults schedules the faults of a sink.
+type SinkFaults struct {
+	Prepare Schedule
+	Write   Schedule
+}
+
+// FaultySink returns s with faults. It implements the optional interfaces that s implements.
+func FaultySink(s syncd.Sink, faults SinkFaults) syncd.Sink {
+	f := &faultySink{Sink: s}
+	f.write.schedule = faults.Write
+	preparer, prepares := s.(syncd.Preparer)
+	fp := &faultyPreparer{Preparer: preparer}
+	fp.prepare.schedule = faults.Prepare
+	router, routes := s.(syncd.Router)
+	switch {
+	case prepares && routes:
+		return struct {
+			*faultySink
+			*faultyPreparer
+			syncd.Router
+		}{f, fp, router}
+	case prepares:
+		return struct {
+			*faultySink
+			*faultyPreparer
+		}{f, fp}
+	case routes:
+		return struct {
+			*faultySink
+			syncd.Router
+		}{f, router}
+	}
+	return f
+}
+
+type faultySink struct {
+	syncd.Sink
+	write calls
+}
+
+func (f *faultySink) Write(ctx context.Context, events []syncd.Event) error {
+	fault, err := f.write.next(ctx)
+	switch {
+	case err != nil:
+		return err
+	case fault.Err != nil && !fault.Done:
+		return fault.Err
+	case len(fault.Fail) > 0:
+		err = f.writeOthers(ctx, events, fault.Fail)
+	default:
+		err = f.Sink.Write(ctx, events)
+	}
+	if fault.Err != nil {
+		return fault.Err
+	}
+	return err
+}
+
+// writeOthers writes the events that are not to fail. What the sink itself refuses keeps its index in events.
+func (f *faultySink) writeOthers(ctx context.Context, events []syncd.Event, fail map[int]error) error {
+	var failed syncd.BatchError
+	for i, err := range fail {
+		if i < len(events) {
+			failed.Fail(i, err)
+		}
+	}
+	var written []syncd.Event
+	var index []int
+	for i, e := range events {
+		if failed.Of(i) == nil {
+			written, index = append(written, e), append(index, i)
+		}
+	}
+	err := f.Sink.Write(ctx, written)
+	own, partial := errors.AsType[*syncd.BatchError](err)
+	if err != nil && !partial {
+		return err
+	}
+	if partial {
+		for _, i := range own.Failed() {
+			failed.Fail(index[i], own.Of(i))
+		}
+	}
+	return failed.OrNil()
+}
+
+type faultyPreparer struct {
+	syncd.Preparer
+	prepare calls
+}
+
+func (f *faultyPreparer) Prepare(ctx context.Context, targets []syncd.Target) error {
+	return f.prepare.around(ctx, func() error { return f.Preparer.Prepare(ctx, targets) })
+}

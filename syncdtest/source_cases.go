@@ -1,0 +1,582 @@
+package syncdtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/syncd-io/syncd"
+)
+
+func (h SourceHarness) emptyCollection(t *testing.T) {
+	c := h.open(t, 0)
+	_, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 10})
+	must(t, err)
+	_, err = c.complete(t.Context(), syncd.ScanRequest{BatchSize: 10, BatchBytes: 1, Documents: true})
+	must(t, err)
+	if counter, ok := c.Source.(syncd.Counter); ok {
+		if n, err := counter.Count(t.Context(), c.Collection); err != nil || n != 0 {
+			t.Errorf("Count = %d, %v; want 0", n, err)
+		}
+	}
+}
+
+func (h SourceHarness) missingCollection(t *testing.T) {
+	c := h.open(t, 1)
+	missing := syncd.Collection{Name: c.Name + "_missing"}
+	splits := 0
+	err := read(c.Plan(t.Context(), missing), func(syncd.Split) bool {
+		splits++
+		return true
+	})
+	if splits > 0 || !errors.Is(err, syncd.ErrCollectionNotFound) {
+		t.Errorf("Plan gave %d splits, then: %v; want only ErrCollectionNotFound", splits, err)
+	}
+	if counter, ok := c.Source.(syncd.Counter); ok {
+		if n, err := counter.Count(t.Context(), missing); !errors.Is(err, syncd.ErrCollectionNotFound) {
+			t.Errorf("Count = %d, %v; want ErrCollectionNotFound", n, err)
+		}
+	}
+	_, err = c.complete(t.Context(), syncd.ScanRequest{BatchSize: 10})
+	must(t, err)
+}
+
+func (h SourceHarness) oneDocument(t *testing.T) {
+	c := h.open(t, 1)
+	for _, size := range []int{1, 2, 1000} {
+		_, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: size})
+		must(t, err)
+	}
+}
+
+func (h SourceHarness) everyBatchSize(t *testing.T) {
+	const n = 24 // with every size up to n+2, batches that fit exactly, that leave one over and that lack one
+	c := h.open(t, n)
+	first, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: n})
+	must(t, err)
+	for size := 1; size <= n+2; size++ {
+		for _, documents := range []bool{false, true} {
+			got, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: size, Documents: documents})
+			must(t, err)
+			sameOrder(t, fmt.Sprintf("the order depends on the batch size: with %d", size), first, got)
+		}
+	}
+}
+
+func (h SourceHarness) fields(t *testing.T) {
+	c := h.open(t, 20)
+	paths := []string{"even", "title", "absent", "meta.owner", "meta.absent", "title.absent"}
+	for _, documents := range []bool{false, true} {
+		records, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 7, Fields: paths, Documents: documents})
+		must(t, err)
+		for _, r := range records {
+			want := make([]syncd.Value, len(paths))
+			for i, path := range paths {
+				want[i].Text, want[i].Set = c.docs[r.ID].Fields[path], c.docs[r.ID].Fields[path] != ""
+			}
+			if diff := cmp.Diff(want, r.Fields); diff != "" {
+				t.Errorf("document %q, fields %q (-stored +scanned):\n%s", r.ID, paths, diff)
+			}
+		}
+	}
+}
+
+func (h SourceHarness) documentsChangeNothingElse(t *testing.T) {
+	c := h.open(t, 30)
+	req := syncd.ScanRequest{BatchSize: 8, Fields: []string{"title"}}
+	without, err := c.complete(t.Context(), req)
+	must(t, err)
+	req.Documents = true
+	with, err := c.complete(t.Context(), req)
+	must(t, err)
+	sameOrder(t, "a scan with documents differs from one without", without, with)
+	for i := range without {
+		if diff := cmp.Diff(without[i].Fields, with[i].Fields); diff != "" {
+			t.Errorf("document %q: fields without and with documents (-without +with):\n%s", without[i].ID, diff)
+		}
+	}
+}
+
+func (h SourceHarness) documents(t *testing.T) {
+	docs := someDocs(10)
+	docs = append(docs,
+		Doc{ID: "bare"},
+		Doc{ID: "padded", Pad: 3000},
+		Doc{ID: "text", Fields: map[string]string{
+			"quotes": `"it's" \ / <b>&amp;`, "control": "a\tb\nc\rd\u0001\u007f\u2028", "unicode": "žluťoučký 漢字 🐎", "empty": "",
+		}})
+	c := h.openWith(t, docs)
+	records, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 5, Documents: true})
+	must(t, err)
+	for _, r := range records {
+		if err := c.checkDocument(r.ID, r.Document); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func (h SourceHarness) difficultIDs(t *testing.T) {
+	var docs []Doc
+	for _, id := range []string{
+		"a", "aa", "a\x01", "a b", "A", "Z", "1", "01", "10", "9", "-1", "1.5", "true", "null", "$where", "a.b", "a/b/0", "{mongo_id}",
+		`"quoted"`, `back\slash`, "tab\tnew\nline", "žluť", "漢字", "🐎", "\u2028", "%s%00", "507f1f77bcf86cd799439011",
+		"6ba7b811-9dad-11d1-80b4-00c04fd430c8", strings.Repeat("long", 200),
+	} {
+		docs = append(docs, Doc{ID: id, Fields: map[string]string{"title": id}})
+	}
+	c := h.openWith(t, docs)
+	records, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 4, Documents: true})
+	must(t, err)
+	for _, r := range records {
+		if err := c.checkDocument(r.ID, r.Document); err != nil {
+			t.Error(err)
+		}
+	}
+	found, err := c.fetched(t.Context(), records)
+	must(t, err)
+	if len(found) != len(records) {
+		t.Errorf("Fetch found %d of %d documents", len(found), len(records))
+	}
+	c.resumeEach(t, syncd.ScanRequest{BatchSize: 4})
+}
+
+func (h SourceHarness) batchBytes(t *testing.T) {
+	const n, pad, limit = 40, 1000, 6000
+	docs := someDocs(n)
+	for i := range docs {
+		docs[i].Pad = pad
+	}
+	docs[n/2].Pad = 3 * limit // larger than a batch may be
+	c := h.openWith(t, docs)
+	plain, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: n})
+	must(t, err)
+	for _, limit := range []int{1, pad, limit, 100 * n * pad} {
+		// "About": twice the limit and one document more, so that no source has to know a size before it has read it.
+		atMost := func(batch []syncd.Record) bool {
+			size, largest := 0, 0
+			for _, r := range batch {
+				size += r.Document.Size()
+				largest = max(largest, r.Document.Size())
+			}
+			if size-largest > 2*limit {
+				t.Errorf("a batch has %d bytes of documents in %d records where BatchBytes is %d", size, len(batch), limit)
+			}
+			return true
+		}
+		splits, err := c.plan(t.Context())
+		must(t, err)
+		var got []syncd.Record
+		for _, split := range splits {
+			records, err := c.scan(t.Context(),
+				syncd.ScanRequest{Split: split, BatchSize: n, BatchBytes: limit, Documents: true}, atMost)
+			must(t, err)
+			got = append(got, records...)
+		}
+		sameOrder(t, fmt.Sprintf("with BatchBytes %d", limit), plain, got)
+	}
+}
+
+func (h SourceHarness) batchesBelongToTheCaller(t *testing.T) {
+	c := h.open(t, 40)
+	req := syncd.ScanRequest{BatchSize: 6, Documents: true, Fields: []string{"title", "even"}}
+	splits, err := c.plan(t.Context())
+	must(t, err)
+	for _, req.Split = range splits {
+		var kept [][]syncd.Record
+		var copied []syncd.Record
+		_, err := c.scan(t.Context(), req, func(batch []syncd.Record) bool {
+			for _, r := range batch {
+				r.Fields = slices.Clone(r.Fields)
+				r.ID, r.Key = strings.Clone(r.ID), syncd.Key(strings.Clone(string(r.Key)))
+				copied = append(copied, r)
+			}
+			kept = append(kept, batch)
+			return true
+		})
+		must(t, err)
+		for i, r := range slices.Concat(kept...) {
+			if r.ID != copied[i].ID || r.Key != copied[i].Key || !slices.Equal(r.Fields, copied[i].Fields) {
+				t.Errorf("record %q has changed since it was read; its batch was used again", copied[i].ID)
+			}
+			if err := c.checkDocument(copied[i].ID, r.Document); err != nil {
+				t.Errorf("after later batches were read: %v", err)
+			}
+		}
+		var seen []syncd.Record
+		_, err = c.scan(t.Context(), req, func(batch []syncd.Record) bool {
+			seen = append(seen, slices.Clone(batch)...)
+			for _, r := range batch {
+				clear(r.Fields)
+			}
+			clear(batch)
+			clear(batch[len(batch):cap(batch)])
+			return true
+		})
+		must(t, err)
+		sameOrder(t, "after the caller has overwritten its batches", copied, seen)
+	}
+}
+
+// resumeEach resumes every split after each of its records.
+func (c *collection) resumeEach(t *testing.T, req syncd.ScanRequest) {
+	t.Helper()
+	splits, err := c.plan(t.Context())
+	must(t, err)
+	for _, req.Split = range splits {
+		req.After = ""
+		whole, err := c.scan(t.Context(), req, nil)
+		must(t, err)
+		for i, r := range whole {
+			req.After = r.Key
+			rest, err := c.scan(t.Context(), req, nil)
+			must(t, err)
+			sameOrder(t, fmt.Sprintf("resuming split %d after record %d, %q", req.Split.Index, i, r.ID), whole[i+1:], rest)
+		}
+	}
+}
+
+func (h SourceHarness) resumeAfterEachRecord(t *testing.T) {
+	c := h.open(t, 24)
+	c.resumeEach(t, syncd.ScanRequest{BatchSize: 5})
+	c.resumeEach(t, syncd.ScanRequest{BatchSize: 24, Documents: true})
+}
+
+func (h SourceHarness) resumeByAnotherSource(t *testing.T) {
+	docs := someDocs(20)
+	c := h.openWith(t, docs)
+	splits, err := c.plan(t.Context())
+	must(t, err)
+	other := h.openWith(t, docs)
+	for _, split := range splits {
+		req := syncd.ScanRequest{Split: split, BatchSize: 3}
+		whole, err := c.scan(t.Context(), req, nil)
+		must(t, err)
+		if len(whole) == 0 {
+			continue
+		}
+		req.After = whole[len(whole)/2].Key
+		rest, err := other.scan(t.Context(), req, nil)
+		must(t, err)
+		sameOrder(t, "another source resumes the split", whole[len(whole)/2+1:], rest)
+	}
+}
+
+func (h SourceHarness) resumeAfterDeleted(t *testing.T) {
+	h.needDelete(t)
+	c := h.open(t, 20)
+	splits, err := c.plan(t.Context())
+	must(t, err)
+	for _, split := range splits {
+		req := syncd.ScanRequest{Split: split, BatchSize: 3}
+		whole, err := c.scan(t.Context(), req, nil)
+		must(t, err)
+		if len(whole) < 3 {
+			continue
+		}
+		middle := len(whole) / 2
+		h.delete(t, c, whole[middle].ID)
+		req.After = whole[middle].Key
+		rest, err := c.scan(t.Context(), req, nil)
+		must(t, err)
+		sameOrder(t, "resuming after a record whose document is gone", whole[middle+1:], rest)
+	}
+}
+
+func (h SourceHarness) deleteDuringScan(t *testing.T) {
+	h.needDelete(t)
+	c := h.open(t, 30)
+	before, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 30})
+	must(t, err)
+	splits, err := c.plan(t.Context())
+	must(t, err)
+	gone := []string{before[0].ID, before[15].ID, before[29].ID}
+	var got []syncd.Record
+	for _, split := range splits {
+		records, err := c.scan(t.Context(), syncd.ScanRequest{Split: split, BatchSize: 2}, func([]syncd.Record) bool {
+			for _, id := range gone {
+				if _, ok := c.docs[id]; ok {
+					h.delete(t, c, id)
+				}
+			}
+			return true
+		})
+		must(t, err)
+		got = append(got, records...)
+	}
+	// Whether a deleted document is still seen is a matter of luck; the others must all be seen, once and in order.
+	left := func(records []syncd.Record) []syncd.Record {
+		return slices.DeleteFunc(slices.Clone(records), func(r syncd.Record) bool { return slices.Contains(gone, r.ID) })
+	}
+	sameOrder(t, "documents that were not deleted", left(before), left(got))
+	if len(got) > len(before) {
+		t.Errorf("%d records from %d documents", len(got), len(before))
+	}
+}
+
+func (h SourceHarness) stopEarly(t *testing.T) {
+	c := h.open(t, 100)
+	records, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 100})
+	must(t, err)
+	splits, err := c.plan(t.Context())
+	must(t, err)
+	ctx := t.Context()
+	inTime(t, patience, "a sequence that is no longer read", func() error {
+		if err := read(c.Plan(ctx, c.Collection), func(syncd.Split) bool { return false }); err != nil {
+			return fmt.Errorf("Plan: %w", err)
+		}
+		if err := read(c.Fetch(ctx, c.Collection, keys(records)), func(syncd.Fetched) bool { return false }); err != nil {
+			return fmt.Errorf("Fetch: %w", err)
+		}
+		for _, documents := range []bool{false, true} {
+			req := syncd.ScanRequest{Split: splits[0], BatchSize: 1, Documents: documents}
+			if _, err := c.scan(ctx, req, func([]syncd.Record) bool { return false }); err != nil {
+				return err
+			}
+			// The engine hands batches to other goroutines; here the reader sits in a coroutine that is abandoned.
+			next, stop := iter.Pull2(c.Scan(ctx, req))
+			if _, err, ok := next(); err != nil || !ok {
+				return fmt.Errorf("Scan: %v, %v", err, ok)
+			}
+			stop()
+		}
+		c.Scan(ctx, syncd.ScanRequest{Split: splits[0], BatchSize: 1}) // never read at all
+		c.Fetch(ctx, c.Collection, keys(records))
+		return nil
+	})
+	again, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 100})
+	must(t, err)
+	sameOrder(t, "a scan after others were left early", records, again)
+}
+
+func (h SourceHarness) cancelDuringScan(t *testing.T) {
+	c := h.open(t, 1000)
+	splits, err := c.plan(t.Context())
+	must(t, err)
+	const enough = 100 // records in a split, to be more than any source has at hand when the context ends
+	for _, documents := range []bool{false, true} {
+		tried := false
+		for _, split := range splits {
+			req := syncd.ScanRequest{Split: split, BatchSize: 2, Documents: documents}
+			if whole, err := c.scan(t.Context(), req, nil); err != nil || len(whole) < enough {
+				must(t, err)
+				continue
+			}
+			tried = true
+			ctx, cancel := context.WithCancel(t.Context())
+			inTime(t, patience, "Scan, after its context ended,", func() error {
+				_, err := c.scan(ctx, req, func([]syncd.Record) bool {
+					cancel()
+					return true
+				})
+				if !errors.Is(err, context.Canceled) {
+					return fmt.Errorf("the context ended during the scan, and the scan with: %v; want context.Canceled", err)
+				}
+				return nil
+			})
+			cancel()
+		}
+		if !tried {
+			t.Skipf("no split has %d records", enough)
+		}
+	}
+}
+
+func (h SourceHarness) cancelDuringFetch(t *testing.T) {
+	c := h.open(t, 500)
+	records, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 500})
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	inTime(t, patience, "Fetch, after its context ended,", func() error {
+		found := 0
+		err := read(c.Fetch(ctx, c.Collection, keys(records)), func(syncd.Fetched) bool {
+			cancel()
+			found++
+			return true
+		})
+		return noSilence("Fetch", err, context.Canceled, found == len(records))
+	})
+}
+
+// noSilence checks a call whose context has ended: it says so, or it has done all its work. Anything else would pass for
+// documents that are not there.
+func noSilence(what string, err, want error, complete bool) error {
+	switch {
+	case err == nil && !complete:
+		return fmt.Errorf("%s: the context had ended; nothing was said and something is lacking", what)
+	case err != nil && !errors.Is(err, want):
+		return fmt.Errorf("%s: %w; want %w", what, err, want)
+	}
+	return nil
+}
+
+func (h SourceHarness) contextThatHasEnded(t *testing.T) {
+	c := h.open(t, 50)
+	records, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 50})
+	must(t, err)
+	splits, err := c.plan(t.Context())
+	must(t, err)
+	for want, ctx := range map[error]context.Context{
+		context.Canceled: canceled(t), context.DeadlineExceeded: expired(t),
+	} {
+		inTime(t, patience, "a call whose context had ended", func() error {
+			if _, err := c.scan(ctx, syncd.ScanRequest{Split: splits[0], BatchSize: 1}, nil); !errors.Is(err, want) {
+				return fmt.Errorf("Scan ended with: %v; want %w", err, want)
+			}
+			got, planErr := c.plan(ctx)
+			found, fetchErr := c.fetched(ctx, records)
+			errs := []error{
+				noSilence("Plan", planErr, want, slices.Equal(got, splits)),
+				noSilence("Fetch", fetchErr, want, len(found) == len(records)),
+			}
+			if counter, ok := c.Source.(syncd.Counter); ok {
+				n, err := counter.Count(ctx, c.Collection)
+				errs = append(errs, noSilence("Count", err, want, n == int64(len(records))))
+			}
+			return errors.Join(errs...)
+		})
+	}
+	_, err = c.complete(t.Context(), syncd.ScanRequest{BatchSize: 50})
+	must(t, err)
+}
+
+func (h SourceHarness) fetch(t *testing.T) {
+	c := h.open(t, 60)
+	records, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 60})
+	must(t, err)
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, n := range []int{1, 2, 59, 60} {
+		random.Shuffle(len(records), func(i, j int) { records[i], records[j] = records[j], records[i] })
+		found, err := c.fetched(t.Context(), records[:n])
+		must(t, err)
+		if len(found) != n {
+			t.Errorf("Fetch found %d of %d documents", len(found), n)
+		}
+	}
+}
+
+func (h SourceHarness) fetchNothing(t *testing.T) {
+	c := h.open(t, 3)
+	for _, records := range [][]syncd.Record{nil, {}} {
+		found, err := c.fetched(t.Context(), records)
+		must(t, err)
+		if len(found) > 0 {
+			t.Errorf("Fetch of no keys found %v", found)
+		}
+	}
+}
+
+func (h SourceHarness) fetchKeyTwice(t *testing.T) {
+	c := h.open(t, 3)
+	records, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 3})
+	must(t, err)
+	twice := []syncd.Record{records[0], records[1], records[0]}
+	found, err := c.fetched(t.Context(), twice)
+	must(t, err)
+	// Whether the second of two equal keys gets an answer of its own is the source's choice.
+	got := slices.Compact(slices.Sorted(maps.Values(found)))
+	if want := slices.Sorted(slices.Values([]string{records[0].ID, records[1].ID})); !slices.Equal(got, want) {
+		t.Errorf("Fetch of a key twice found %q, want %q", got, want)
+	}
+}
+
+func (h SourceHarness) fetchDeleted(t *testing.T) {
+	h.needDelete(t)
+	c := h.open(t, 5)
+	records, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 5})
+	must(t, err)
+	h.delete(t, c, records[2].ID)
+	found, err := c.fetched(t.Context(), records)
+	must(t, err)
+	want := map[int]string{0: records[0].ID, 1: records[1].ID, 3: records[3].ID, 4: records[4].ID}
+	if diff := cmp.Diff(want, found); diff != "" {
+		t.Errorf("Fetch, after one document was deleted (-want +found):\n%s", diff)
+	}
+	found, err = c.fetched(t.Context(), records[2:3])
+	must(t, err)
+	if len(found) > 0 {
+		t.Errorf("Fetch of a deleted document found %v", found)
+	}
+}
+
+func (h SourceHarness) manyDocuments(t *testing.T) {
+	const n = 5000
+	c := h.open(t, n)
+	records, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 1000})
+	must(t, err)
+	rand.New(rand.NewPCG(3, 4)).Shuffle(n, func(i, j int) { records[i], records[j] = records[j], records[i] })
+	found, err := c.fetched(t.Context(), records)
+	must(t, err)
+	if len(found) != n {
+		t.Errorf("Fetch found %d of %d documents", len(found), n)
+	}
+}
+
+func (h SourceHarness) concurrentUse(t *testing.T) {
+	c := h.open(t, 200)
+	shared, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 200, Documents: true})
+	must(t, err)
+	ctx := t.Context()
+	together(t, 8, func(i int) error {
+		records, err := c.complete(ctx, syncd.ScanRequest{BatchSize: 7 + i, Documents: i%2 == 0, Fields: []string{"title"}})
+		if err != nil {
+			return err
+		}
+		found, err := c.fetched(ctx, records)
+		if err != nil {
+			return err
+		}
+		if len(found) != len(records) {
+			return fmt.Errorf("Fetch found %d of %d documents", len(found), len(records))
+		}
+		for _, r := range shared {
+			if err := c.checkDocument(r.ID, r.Document); err != nil {
+				return err
+			}
+		}
+		if counter, ok := c.Source.(syncd.Counter); ok {
+			if n, err := counter.Count(ctx, c.Collection); err != nil || n != int64(len(records)) {
+				return fmt.Errorf("Count = %d, %v; want %d", n, err, len(records))
+			}
+		}
+		return nil
+	})
+}
+
+func (h SourceHarness) count(t *testing.T) {
+	c := h.open(t, 37)
+	counter, ok := c.Source.(syncd.Counter)
+	if !ok {
+		t.Skip("the source is not a syncd.Counter")
+	}
+	for want := int64(37); want > 35; want-- {
+		if got, err := counter.Count(t.Context(), c.Collection); err != nil || got != want {
+			t.Errorf("Count = %d, %v; want %d", got, err, want)
+		}
+		if h.Delete == nil {
+			return
+		}
+		h.delete(t, c, fmt.Sprintf("doc-%05d", want-1))
+	}
+}
+
+func (h SourceHarness) collections(t *testing.T) {
+	c := h.open(t, 1)
+	lister, ok := c.Source.(syncd.CollectionLister)
+	if !ok {
+		t.Skip("the source is not a syncd.CollectionLister")
+	}
+	names, err := lister.Collections(t.Context())
+	must(t, err)
+	if !slices.Contains(names, c.Name) {
+		t.Errorf("Collections = %q; %q is not among them", names, c.Name)
+	}
+}

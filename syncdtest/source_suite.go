@@ -1,0 +1,385 @@
+package syncdtest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/syncd-io/syncd"
+)
+
+// Doc is a document that a harness stores for the suite.
+type Doc struct {
+	ID     string            // the document's _id, stored as a string
+	Fields map[string]string // stored as strings; a name with dots is a path: "a.b" is the field b of the embedded document a
+	Pad    int               // bytes of text in a field named pad; none if 0
+}
+
+// Map returns the whole document to store: _id, the fields (embedded documents are maps of the same type) and pad.
+func (d Doc) Map() map[string]any {
+	m := map[string]any{"_id": d.ID}
+	for path, text := range d.Fields {
+		at := m
+		names := strings.Split(path, ".")
+		for _, name := range names[:len(names)-1] {
+			next, ok := at[name].(map[string]any)
+			if !ok {
+				next = map[string]any{}
+				at[name] = next
+			}
+			at = next
+		}
+		at[names[len(names)-1]] = text
+	}
+	if d.Pad > 0 {
+		m["pad"] = strings.Repeat("x", d.Pad)
+	}
+	return m
+}
+
+// SourceHarness tells TestSource how to reach a source.
+type SourceHarness struct {
+	// Open returns an open source whose collection exists and holds exactly docs, even if there are none; Doc.Map is
+	// the document to store. Opening a collection again with the same docs leaves it as it was. The suite closes the
+	// source; what else Open started ends with t.Cleanup.
+	Open func(t *testing.T, collection string, docs []Doc) syncd.Source
+
+	// Delete removes a document from a collection that Open filled, beside the open source. Nil skips the cases that
+	// need it.
+	Delete func(t *testing.T, collection, id string)
+
+	// Except names cases that the source can't pass, and why; they are skipped with that reason.
+	Except map[string]string
+
+	// Background names functions (as in a stack trace) of goroutines that a client library keeps for good.
+	Background []string
+}
+
+// TestSource tests that a source does what [syncd.Source] says, one subtest per case. Keys are opaque, so the order that
+// it holds a source to is the source's own: the same in every scan, and the one that After means.
+func TestSource(t *testing.T, h SourceHarness) {
+	t.Helper()
+	runCases(t, h.cases(), h.Except, h.Background)
+}
+
+func (h SourceHarness) cases() []testCase {
+	return []testCase{
+		{"empty_collection", h.emptyCollection},
+		{"missing_collection", h.missingCollection},
+		{"one_document", h.oneDocument},
+		{"every_batch_size", h.everyBatchSize},
+		{"fields", h.fields},
+		{"documents_change_nothing_else", h.documentsChangeNothingElse},
+		{"documents", h.documents},
+		{"difficult_ids", h.difficultIDs},
+		{"batch_bytes", h.batchBytes},
+		{"batches_belong_to_the_caller", h.batchesBelongToTheCaller},
+		{"resume_after_each_record", h.resumeAfterEachRecord},
+		{"resume_by_another_source", h.resumeByAnotherSource},
+		{"resume_after_a_deleted_document", h.resumeAfterDeleted},
+		{"delete_during_a_scan", h.deleteDuringScan},
+		{"stop_early", h.stopEarly},
+		{"cancel_during_a_scan", h.cancelDuringScan},
+		{"cancel_during_a_fetch", h.cancelDuringFetch},
+		{"context_that_has_ended", h.contextThatHasEnded},
+		{"fetch", h.fetch},
+		{"fetch_nothing", h.fetchNothing},
+		{"fetch_a_key_twice", h.fetchKeyTwice},
+		{"fetch_a_deleted_document", h.fetchDeleted},
+		{"many_documents", h.manyDocuments},
+		{"concurrent_use", h.concurrentUse},
+		{"count", h.count},
+		{"collections", h.collections},
+		{"close_unused", func(t *testing.T) { h.open(t, 1) }},
+	}
+}
+
+// collection is a source, one of its collections and what it holds. Its methods return errors rather than end the test,
+// so that they can be used in any goroutine.
+type collection struct {
+	syncd.Source
+	syncd.Collection
+	docs map[string]Doc
+}
+
+// open opens a source whose collection is named after the case and holds n documents, stored in no order.
+func (h SourceHarness) open(t *testing.T, n int) *collection {
+	t.Helper()
+	return h.openWith(t, someDocs(n))
+}
+
+func (h SourceHarness) openWith(t *testing.T, docs []Doc) *collection {
+	t.Helper()
+	c := &collection{Collection: syncd.Collection{Name: "conformance_" + caseName(t)}, docs: map[string]Doc{}}
+	for _, d := range docs {
+		c.docs[d.ID] = d
+	}
+	c.Source = h.Open(t, c.Name, slices.Clone(docs))
+	closeLater(t, c.Source)
+	return c
+}
+
+func (h SourceHarness) needDelete(t *testing.T) {
+	t.Helper()
+	if h.Delete == nil {
+		t.Skip("the harness has no Delete")
+	}
+}
+
+// delete removes a document, and no longer expects it.
+func (h SourceHarness) delete(t *testing.T, c *collection, id string) {
+	t.Helper()
+	h.Delete(t, c.Name, id)
+	delete(c.docs, id)
+}
+
+func someDocs(n int) []Doc {
+	docs := make([]Doc, n)
+	for i, k := range rand.New(rand.NewPCG(1, uint64(n))).Perm(n) {
+		docs[i] = Doc{ID: fmt.Sprintf("doc-%05d", k), Fields: map[string]string{
+			"title":      fmt.Sprintf("Title %d", k),
+			"meta.owner": fmt.Sprintf("owner %d", k%7),
+		}}
+		if k%2 == 0 {
+			docs[i].Fields["even"] = "yes"
+		}
+	}
+	return docs
+}
+
+// plan reads the plan and checks its form.
+func (c *collection) plan(ctx context.Context) ([]syncd.Split, error) {
+	var splits []syncd.Split
+	err := read(c.Plan(ctx, c.Collection), func(s syncd.Split) bool {
+		splits = append(splits, s)
+		return true
+	})
+	for i, s := range splits {
+		if s.Index != i {
+			return nil, fmt.Errorf("Plan: split %d has the index %d", i, s.Index)
+		}
+		if s.Collection != c.Collection {
+			return nil, fmt.Errorf("Plan: split %d is of collection %+v, not of %+v", i, s.Collection, c.Collection)
+		}
+	}
+	if err != nil {
+		return splits, fmt.Errorf("Plan: %w", err)
+	}
+	return splits, nil
+}
+
+// scan reads one split (or what is left of it) and checks the form of every batch. each may be nil.
+func (c *collection) scan(ctx context.Context, req syncd.ScanRequest, each func([]syncd.Record) bool) ([]syncd.Record, error) {
+	var records []syncd.Record
+	var wrong error
+	err := read(c.Scan(ctx, req), func(batch []syncd.Record) bool {
+		switch {
+		case len(batch) == 0:
+			wrong = errors.New("Scan: a batch has no records")
+		case len(batch) > req.BatchSize:
+			wrong = fmt.Errorf("Scan: a batch has %d records where BatchSize is %d", len(batch), req.BatchSize)
+		case len(records) > 2*len(c.docs)+req.BatchSize:
+			wrong = fmt.Errorf("Scan: more than %d records from %d documents; it seems not to end", len(records), len(c.docs))
+		}
+		for _, r := range batch {
+			if wrong == nil {
+				wrong = checkRecord(r, req)
+			}
+		}
+		records = append(records, batch...)
+		return wrong == nil && (each == nil || each(batch))
+	})
+	if wrong != nil {
+		return records, wrong
+	}
+	if err != nil {
+		return records, fmt.Errorf("Scan: %w", err)
+	}
+	return records, nil
+}
+
+func checkRecord(r syncd.Record, req syncd.ScanRequest) error {
+	switch {
+	case r.Err != nil:
+		return fmt.Errorf("Scan: record %q: %w", r.ID, r.Err)
+	case r.Key == "":
+		return fmt.Errorf("Scan: record %q has no key", r.ID)
+	case len(r.Fields) != len(req.Fields):
+		return fmt.Errorf("Scan: record %q has %d fields, not the %d asked for", r.ID, len(r.Fields), len(req.Fields))
+	case req.Documents && r.Document == nil:
+		return fmt.Errorf("Scan: record %q has no document, though documents were asked for", r.ID)
+	case !req.Documents && r.Document != nil:
+		return fmt.Errorf("Scan: record %q has a document, though none were asked for", r.ID)
+	}
+	return nil
+}
+
+// all plans and scans the whole collection; req says how, its Split is set here.
+func (c *collection) all(ctx context.Context, req syncd.ScanRequest) ([]syncd.Record, error) {
+	splits, err := c.plan(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var records []syncd.Record
+	for _, split := range splits {
+		req.Split = split
+		got, err := c.scan(ctx, req, nil)
+		if err != nil {
+			return nil, err
+		}
+		records = append(records, got...)
+	}
+	return records, nil
+}
+
+// complete returns all records, having checked that every document is among them exactly once.
+func (c *collection) complete(ctx context.Context, req syncd.ScanRequest) ([]syncd.Record, error) {
+	records, err := c.all(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(c.docs)), slices.Sorted(slices.Values(ids(records)))); diff != "" {
+		return nil, fmt.Errorf("scanning all splits must give every document once (-stored +scanned):\n%s", diff)
+	}
+	keys := map[syncd.Key]string{}
+	for _, r := range records {
+		if other, ok := keys[r.Key]; ok {
+			return nil, fmt.Errorf("documents %q and %q have the same key", other, r.ID)
+		}
+		keys[r.Key] = r.ID
+	}
+	return records, nil
+}
+
+// fetched fetches by key and checks that each document is the one of its key. It returns the ids found, by index.
+func (c *collection) fetched(ctx context.Context, records []syncd.Record) (map[int]string, error) {
+	found := map[int]string{}
+	kept := map[int]syncd.Document{}
+	var wrong error
+	err := read(c.Fetch(ctx, c.Collection, keys(records)), func(f syncd.Fetched) bool {
+		switch {
+		case f.Index < 0 || f.Index >= len(records):
+			wrong = fmt.Errorf("Fetch: index %d of %d keys", f.Index, len(records))
+		case f.Document == nil:
+			wrong = fmt.Errorf("Fetch: %q came without a document", records[f.Index].ID)
+		case kept[f.Index] != nil:
+			wrong = fmt.Errorf("Fetch: %q came twice", records[f.Index].ID)
+		default:
+			kept[f.Index] = f.Document
+		}
+		return wrong == nil
+	})
+	if wrong != nil {
+		return nil, wrong
+	}
+	// Read only now: a document may not live in a buffer that the next one overwrites.
+	for i, doc := range kept {
+		found[i] = records[i].ID
+		if v, err := doc.Lookup("_id"); err != nil || v.Text != records[i].ID {
+			return nil, fmt.Errorf("Fetch: under the key of %q: %q, %v", records[i].ID, v.Text, err)
+		}
+		if i%50 > 0 && len(kept) > 1000 {
+			continue // most of many documents are only told apart, to save time
+		}
+		if err := c.checkDocument(records[i].ID, doc); err != nil {
+			return nil, fmt.Errorf("Fetch: %w", err)
+		}
+	}
+	if err != nil {
+		return found, fmt.Errorf("Fetch: %w", err)
+	}
+	return found, nil
+}
+
+var dialects = map[syncd.Dialect]string{syncd.Plain: "Plain", syncd.Relaxed: "Relaxed", syncd.Canonical: "Canonical"}
+
+// checkDocument compares a document with what was stored under id. Ids and fields are strings, which every dialect
+// writes alike.
+func (c *collection) checkDocument(id string, doc syncd.Document) error {
+	stored := c.docs[id]
+	if size := doc.Size(); size <= stored.Pad {
+		return fmt.Errorf("document %q: Size is %d, less than its text of %d bytes", id, size, stored.Pad)
+	}
+	want := maps.Clone(stored.Fields)
+	if want == nil {
+		want = map[string]string{}
+	}
+	want["_id"] = id
+	for path, text := range want {
+		if v, err := doc.Lookup(path); err != nil || v != (syncd.Value{Text: text, Set: true}) {
+			return fmt.Errorf("document %q: Lookup(%q) = %+v, %v; want the text %q", id, path, v, err, text)
+		}
+	}
+	for _, path := range []string{"absent", "absent.too", "_id.absent", "meta.absent"} {
+		if v, err := doc.Lookup(path); err != nil || v != (syncd.Value{}) {
+			return fmt.Errorf("document %q: Lookup(%q) = %+v, %v; want it not set", id, path, v, err)
+		}
+	}
+	for dialect, name := range dialects {
+		const prefix = "before"
+		out, err := doc.AppendJSON([]byte(prefix), dialect)
+		if err != nil {
+			return fmt.Errorf("document %q: AppendJSON(%s): %w", id, name, err)
+		}
+		body, kept := bytes.CutPrefix(out, []byte(prefix))
+		if !kept {
+			return fmt.Errorf("document %q: AppendJSON(%s) does not keep what dst holds", id, name)
+		}
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, body); err != nil {
+			return fmt.Errorf("document %q: AppendJSON(%s) is not JSON: %w\n%s", id, name, err, body)
+		}
+		if !bytes.Equal(compact.Bytes(), body) {
+			return fmt.Errorf("document %q: AppendJSON(%s) has insignificant space:\n%s", id, name, body)
+		}
+		var got map[string]any
+		if err := json.Unmarshal(body, &got); err != nil {
+			return fmt.Errorf("document %q: AppendJSON(%s) is not an object: %w", id, name, err)
+		}
+		if diff := cmp.Diff(stored.Map(), got); diff != "" {
+			return fmt.Errorf("document %q: AppendJSON(%s) (-stored +written):\n%s", id, name, diff)
+		}
+	}
+	return nil
+}
+
+func ids(records []syncd.Record) []string {
+	out := make([]string, len(records))
+	for i, r := range records {
+		out[i] = r.ID
+	}
+	return out
+}
+
+func keys(records []syncd.Record) []syncd.Key {
+	out := make([]syncd.Key, len(records))
+	for i, r := range records {
+		out[i] = r.Key
+	}
+	return out
+}
+
+// sameOrder compares two readings of the same records.
+func sameOrder(t *testing.T, what string, want, got []syncd.Record) {
+	t.Helper()
+	if diff := cmp.Diff(ids(want), ids(got)); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+	if t.Failed() {
+		return
+	}
+	for i := range want {
+		if want[i].Key != got[i].Key {
+			t.Errorf("%s: document %q had the key %q and now has %q", what, want[i].ID, want[i].Key, got[i].Key)
+		}
+	}
+}

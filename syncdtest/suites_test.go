@@ -1,0 +1,178 @@
+package syncdtest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/syncd-io/syncd"
+)
+
+// memoryHarness is the harness of a MemorySource, seen through wrap.
+func memoryHarness(splits int, wrap func(syncd.Source) syncd.Source) SourceHarness {
+	var last *MemorySource
+	return SourceHarness{
+		Open: func(_ *testing.T, collection string, docs []Doc) syncd.Source {
+			last = NewMemorySource()
+			last.SetSplits(splits)
+			stored := make([]MemoryDoc, len(docs))
+			for i, d := range docs {
+				fields := d.Map()
+				delete(fields, "_id")
+				stored[i] = MemoryDoc{ID: d.ID, Fields: fields}
+			}
+			last.Insert(collection, stored...)
+			return wrap(last)
+		},
+		Delete: func(t *testing.T, collection, id string) {
+			if !last.Delete(collection, id) {
+				t.Errorf("%q was not there to delete", id)
+			}
+		},
+	}
+}
+
+func asIs[T any](v T) T { return v }
+
+func TestMemorySource(t *testing.T) {
+	for _, splits := range []int{1, 7} {
+		t.Run(fmt.Sprint(splits), func(t *testing.T) { TestSource(t, memoryHarness(splits, asIs[syncd.Source])) })
+	}
+}
+
+// checkerHarness is the harness of a MemoryChecker, seen through wrap.
+func checkerHarness(wrap func(syncd.Checker) syncd.Checker) CheckerHarness {
+	gone := Always(Fault{Err: fmt.Errorf("asking the index: %w", syncd.ErrUnavailable)})
+	return CheckerHarness{
+		Open: func(_ *testing.T, present []uuid.UUID) syncd.Checker { return wrap(NewMemoryChecker(present...)) },
+		Empty: func(*testing.T) syncd.Checker {
+			c := NewMemoryChecker()
+			c.Drop()
+			return wrap(c)
+		},
+		Unreachable: func(*testing.T) syncd.Checker {
+			return wrap(FaultyChecker(NewMemoryChecker(), CheckerFaults{Check: gone, Inspect: gone}))
+		},
+	}
+}
+
+func TestMemoryChecker(t *testing.T) { TestChecker(t, checkerHarness(asIs[syncd.Checker])) }
+
+const tooLarge = 100_000
+
+// sinkHarness is the harness of a MemorySink, seen through wrap.
+func sinkHarness(wrap func(syncd.Sink) syncd.Sink) SinkHarness {
+	var last *MemorySink
+	return SinkHarness{
+		Open: func(*testing.T) syncd.Sink {
+			last = NewMemorySink()
+			last.Reject = func(e syncd.Event) error {
+				if len(e.Value) > tooLarge {
+					return errors.New("too large")
+				}
+				return nil
+			}
+			return wrap(last)
+		},
+		Read: func(*testing.T) []Received {
+			var out []Received
+			for _, e := range last.Events() {
+				out = append(out, Received{Target: last.Route(e.Target), Key: e.Key, Value: e.Value, Headers: e.Headers})
+			}
+			return out
+		},
+		TooLarge: tooLarge,
+	}
+}
+
+func TestMemorySink(t *testing.T) { TestSink(t, sinkHarness(asIs[syncd.Sink])) }
+
+func TestMemoryPlugins(t *testing.T) {
+	for _, p := range []syncd.Plugin{
+		NewMemorySource().Plugin("memory"), NewMemoryChecker().Plugin("memory"), NewMemorySink().Plugin("memory"),
+	} {
+		t.Run(string(p.Kind()), func(t *testing.T) { TestPlugin(t, p) })
+	}
+}
+
+func TestMemorySourceHandlesIDsOfEveryKind(t *testing.T) {
+	id := uuid.MustParse("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
+	s := NewMemorySource()
+	broken := errors.New("a corrupt field")
+	s.Insert("page",
+		MemoryDoc{ID: "text"}, MemoryDoc{ID: 10}, MemoryDoc{ID: int64(9)}, MemoryDoc{ID: -1}, MemoryDoc{ID: id}, MemoryDoc{},
+		MemoryDoc{ID: "corrupt", Err: broken}, MemoryDoc{ID: "secret", EncodeErr: broken}, MemoryDoc{ID: "deep", Fields: map[string]any{
+			"n": 1, "a": map[string]any{"b": true, "html": "<&>"}, "null": nil,
+		}})
+	s.Insert("page", MemoryDoc{ID: 10, Fields: map[string]any{"new": true}}) // in place of the other
+	c := collection{Source: s, Collection: syncd.Collection{Name: "page"}}
+	splits, err := c.plan(t.Context())
+	must(t, err)
+	var got []string
+	for batch, err := range s.Scan(t.Context(), syncd.ScanRequest{Split: splits[0], BatchSize: 4, Documents: true}) {
+		must(t, err)
+		for _, r := range batch {
+			if r.Key == "" {
+				t.Errorf("record %q has no key to resume after", r.ID)
+			}
+			text := r.ID
+			if r.Err != nil {
+				text += " error: " + r.Err.Error()
+			} else if b, err := r.Document.AppendJSON(nil, syncd.Plain); err != nil {
+				text += " encoding: " + err.Error()
+			} else if !json.Valid(b) {
+				t.Errorf("not JSON: %s", b)
+			} else {
+				text = string(b)
+			}
+			got = append(got, text)
+		}
+	}
+	want := []string{
+		" error: the _id is missing", `{"_id":"-1"}`, `{"_id":"9"}`, `{"_id":"10","new":true}`,
+		`{"_id":"6ba7b811-9dad-11d1-80b4-00c04fd430c8"}`, "corrupt error: a corrupt field",
+		`{"_id":"deep","a":{"b":true,"html":"<&>"},"n":1,"null":null}`, "secret encoding: a corrupt field", `{"_id":"text"}`,
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+func TestMemorySourceFilters(t *testing.T) {
+	s := NewMemorySource()
+	s.SetSplits(2)
+	for i := range 10 {
+		s.Insert("page", MemoryDoc{ID: i, Fields: map[string]any{"even": fmt.Sprint(i%2 == 0)}})
+	}
+	c := collection{Source: s, Collection: syncd.Collection{Name: "page", Filter: `{"even":"true"}`}, docs: map[string]Doc{
+		"0": {}, "2": {}, "4": {}, "6": {}, "8": {},
+	}}
+	if _, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 2}); err != nil {
+		t.Error(err)
+	}
+	if n, err := s.Count(t.Context(), c.Collection); n != 5 || err != nil {
+		t.Errorf("Count = %d, %v", n, err)
+	}
+	c.Filter = `{`
+	if _, err := c.plan(t.Context()); err == nil {
+		t.Error("a filter that can't be read was accepted")
+	}
+}
+
+func TestMemorySinkTellsTheIndexer(t *testing.T) {
+	index, s := NewMemoryChecker(), NewMemorySink()
+	s.Written = func(e syncd.Event) { index.Add(e.PointID) }
+	events := []syncd.Event{{PointID: point(1)}, {PointID: point(2)}}
+	must(t, s.Write(t.Context(), events))
+	verdicts := make([]syncd.Verdict, 3)
+	must(t, index.Check(t.Context(), points(0, 3), verdicts))
+	if fmt.Sprint(verdicts) != "[missing present present]" {
+		t.Error(verdicts)
+	}
+	if fmt.Sprint(index.Calls(), s.Batches()) != "[3] [2]" {
+		t.Error(index.Calls(), s.Batches())
+	}
+}
