@@ -139,7 +139,7 @@ func (a *app) printDiagnostics(diags spec.Diagnostics) bool {
 	return diags.HasErrors()
 }
 
-func plural(n int, one, many string) string {
+func plural[N int | int64](n N, one, many string) string {
 	if n == 1 {
 		return "1 " + one
 	}

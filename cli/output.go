@@ -62,8 +62,7 @@ func (p *printer) CollectionDone(r pipeline.CollectionReport) {
 		p.printf("There is no such collection in %s\n", p.source)
 		return
 	}
-	w := tabwriter.NewWriter(p.w, 0, 0, 1, ' ', tabwriter.AlignRight)
-	row := func(name string, n int64) { fmt.Fprintf(w, "%s\t%d\t\n", pad(name), n) }
+	row := func(name string, n int64) { p.printf("  %-28s%12d\n", name, n) }
 	documents := r.Before
 	if documents < 0 {
 		documents = r.Scanned
@@ -85,14 +84,10 @@ func (p *printer) CollectionDone(r pipeline.CollectionReport) {
 		row("Deleted meanwhile", r.Gone)
 	}
 	row("Errors", r.Failed())
-	w.Flush()
 	for _, e := range r.Examples {
 		p.printf("  would send %s: seed %s, point id %s\n", orNone(e.ID), e.Seed, e.PointID)
 	}
 }
-
-// pad makes the names one left-aligned column in a table whose numbers align to the right.
-func pad(name string) string { return fmt.Sprintf("  %-28s", name) }
 
 func orNone(id string) string {
 	if id == "" {
@@ -108,7 +103,7 @@ func (p *printer) summary(r pipeline.Report, err error) {
 	}
 	p.table(r)
 	p.failures(r)
-	if r.Index.Known && !r.Interrupted && err == nil {
+	if r.Index.Known && !r.DryRun && !r.Interrupted && err == nil {
 		p.indexLine(r)
 	}
 	t := r.Total
@@ -117,22 +112,26 @@ func (p *printer) summary(r pipeline.Report, err error) {
 	if seconds > 0 {
 		rate = fmt.Sprintf(" (%.0f documents/s)", float64(t.Scanned)/seconds)
 	}
-	p.printf("Total time: %s for %d documents%s\n", round(r.Duration), t.Scanned, rate)
+	p.printf("\nTotal time: %s for %s%s\n", round(r.Duration), plural(t.Scanned, "document", "documents"), rate)
 	switch {
 	case r.DryRun:
-		p.printf("Dry run: nothing was sent; a run would send %d events\n", t.WouldSend)
+		p.printf("Dry run: nothing was sent; a run would send %s\n", events(t.WouldSend))
 	case err != nil || r.Interrupted:
-		p.printf("NOT complete: %d events were confirmed", t.Acked)
+		p.printf("NOT complete: %s confirmed", events(t.Acked))
 		if n := t.Unconfirmed(); n > 0 {
-			p.printf(", %d more were sent and may have arrived", n)
+			p.printf(", %d more sent and perhaps arrived", n)
 		}
 		p.printf("; run it again to send the rest\n")
+	case t.Emitted == 0:
+		p.printf("Complete: nothing had to be sent\n")
 	case t.Emitted == t.Acked:
-		p.printf("Complete: all %d events sent were confirmed\n", t.Acked)
+		p.printf("Complete: %s sent, all confirmed\n", events(t.Acked))
 	default:
-		p.printf("Complete: %d events sent, %d confirmed, %d refused\n", t.Emitted, t.Acked, t.FailedWrite)
+		p.printf("Complete: %s sent, %d confirmed, %d refused\n", events(t.Emitted), t.Acked, t.FailedWrite)
 	}
 }
+
+func events(n int64) string { return plural(n, "event", "events") }
 
 func (p *printer) table(r pipeline.Report) {
 	p.printf("\nSummary\n")

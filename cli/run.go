@@ -152,7 +152,7 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 		return failed(err)
 	case report.Total.Failed() > 0:
 		return &codeError{exitDocErrors, fmt.Errorf("%s could not be sent; all others were handled",
-			plural(int(report.Total.Failed()), "document", "documents"))}
+			plural(report.Total.Failed(), "document", "documents"))}
 	}
 	return nil
 }

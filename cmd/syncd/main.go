@@ -4,6 +4,7 @@ package main
 import (
 	"os"
 
+	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/checkers/qdrant"
 	"github.com/syncd-io/syncd/cli"
 	filesource "github.com/syncd-io/syncd/connectors/file"
@@ -12,12 +13,15 @@ import (
 	"github.com/syncd-io/syncd/sinks/kafka"
 )
 
-func main() {
-	os.Exit(cli.Main(
+func main() { os.Exit(cli.Main(plugins()...)) }
+
+// plugins are those that this program has.
+func plugins() []syncd.Plugin {
+	return []syncd.Plugin{
 		mongo.Plugin(),
 		filesource.Plugin(),
 		qdrant.Plugin(),
 		kafka.Plugin(),
 		filesink.Plugin(),
-	))
+	}
 }

@@ -51,8 +51,9 @@ func step(doc []byte, path string, array bool, depth int) (v bson.RawValue, rest
 	if dot := strings.IndexByte(path, '.'); dot >= 0 {
 		head, dotted = path[:dot], true
 	}
-	index, ok := 0, true
+	index := 0
 	if array {
+		var ok bool
 		if index, ok = arrayIndex(head); !ok {
 			return v, "", nil
 		}

@@ -115,7 +115,7 @@ func idText(raw json.RawMessage) (string, error) {
 	switch {
 	case len(raw) == 0:
 		return "", errors.New("it is missing")
-	case json.Unmarshal(raw, &text) == nil && text != "":
+	case raw[0] == '"' && json.Unmarshal(raw, &text) == nil:
 		return text, nil
 	case json.Unmarshal(raw, &number) == nil && number != "":
 		return number.String(), nil

@@ -1,0 +1,87 @@
+package file
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/syncd-io/syncd"
+)
+
+// position is where a document begins, and which of its file it is: the line of an NDJSON file, the document's number in a
+// BSON file, both from 1.
+type position struct {
+	offset int64
+	number int64
+}
+
+// A key is a position, as two numbers of eight bytes.
+const keySize = 16
+
+func (p position) appendKey(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, uint64(p.offset))
+	return binary.BigEndian.AppendUint64(dst, uint64(p.number))
+}
+
+func parseKey(k syncd.Key) (position, error) {
+	if len(k) != keySize {
+		return position{}, fmt.Errorf("a key of %d bytes belongs to another source", len(k))
+	}
+	p := position{
+		offset: int64(binary.BigEndian.Uint64([]byte(k[:8]))),
+		number: int64(binary.BigEndian.Uint64([]byte(k[8:]))),
+	}
+	if p.offset < 0 || p.number < 1 {
+		return position{}, errors.New("a key belongs to another source")
+	}
+	return p, nil
+}
+
+// item is one document, or the place of one that can't be read.
+type item struct {
+	position
+	doc bson.Raw // valid until the next call of next
+	err error
+}
+
+// reader reads documents one after another.
+type reader interface {
+	// next returns the next document, or io.EOF behind the last. Any other error ends the file.
+	next() (item, error)
+	// skip is next without looking into the document.
+	skip() error
+}
+
+// bufferSize is how much is read from a file at once.
+const bufferSize = 256 << 10
+
+// stream is a file that knows where it is.
+type stream struct {
+	name string
+	file io.ReaderAt
+	size int64 // when it was opened: what is written later is not read
+	buf  *bufio.Reader
+	position
+}
+
+func newStream(name string, file io.ReaderAt, size int64) *stream {
+	return &stream{
+		name: name, file: file, size: size, position: position{0, 1},
+		buf: bufio.NewReaderSize(io.NewSectionReader(file, 0, size), bufferSize),
+	}
+}
+
+// seek goes on reading at p. What the buffer holds is used where possible, so that documents close to each other are read
+// with few calls.
+func (s *stream) seek(p position) {
+	if gap := p.offset - s.offset; gap >= 0 && gap <= int64(s.buf.Buffered()) {
+		_, _ = s.buf.Discard(int(gap)) // can't fail: it is all there
+	} else {
+		s.buf.Reset(io.NewSectionReader(s.file, p.offset, s.size-p.offset))
+	}
+	s.position = p
+}

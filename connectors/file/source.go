@@ -1,0 +1,300 @@
+package file
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"slices"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/connectors/internal/rows"
+	"github.com/syncd-io/syncd/internal/bsondoc"
+)
+
+// source is a directory. It keeps no file open between calls.
+type source struct{ cfg Config }
+
+var (
+	_ syncd.Source           = (*source)(nil)
+	_ syncd.Counter          = (*source)(nil)
+	_ syncd.CollectionLister = (*source)(nil)
+	_ syncd.DatabaseNamer    = (*Config)(nil)
+)
+
+// errStopped ends a sequence that nobody reads any more. It never leaves this file.
+var errStopped = errors.New("stopped")
+
+// contextInterval is how many documents may be read between two looks at the context.
+const contextInterval = 1024
+
+// Plan gives one split, the whole file.
+func (s *source) Plan(ctx context.Context, c syncd.Collection) iter.Seq2[syncd.Split, error] {
+	return func(yield func(syncd.Split, error) bool) {
+		_, err := s.locate(c.Name)
+		if err = cmp.Or(ctx.Err(), err); err != nil {
+			yield(syncd.Split{}, fmt.Errorf("planning collection %s: %w", c.Name, err))
+			return
+		}
+		yield(syncd.Split{Collection: c}, nil)
+	}
+}
+
+// Scan reads the file in its own order.
+func (s *source) Scan(ctx context.Context, req syncd.ScanRequest) iter.Seq2[[]syncd.Record, error] {
+	return func(yield func([]syncd.Record, error) bool) {
+		if err := s.scan(ctx, req, yield); err != nil && !errors.Is(err, errStopped) {
+			yield(nil, fmt.Errorf("reading collection %s: %w", req.Split.Collection.Name, err))
+		}
+	}
+}
+
+func (s *source) scan(ctx context.Context, req syncd.ScanRequest, yield func([]syncd.Record, error) bool) error {
+	f, err := s.open(req.Split.Collection)
+	if err != nil {
+		return err
+	}
+	defer f.done()
+	upper, err := f.begin(req)
+	if err != nil {
+		return err
+	}
+	batch := rows.New(req)
+	hand := func() error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if batch.Len() > 0 && !yield(batch.Take(), nil) {
+			return errStopped
+		}
+		return nil
+	}
+	var key []byte
+	for n := 1; ; n++ {
+		it, err := f.next()
+		if err == nil && it.offset >= upper {
+			err = io.EOF
+		}
+		if err != nil {
+			// What was read before the end, or before the damage, is still good.
+			if herr := hand(); herr != nil || errors.Is(err, io.EOF) {
+				return herr
+			}
+			return err
+		}
+		key = it.appendKey(key[:0])
+		if it.err != nil {
+			batch.Fail(key, it.err)
+		} else {
+			id, _ := bsondoc.Lookup(it.doc, "_id")
+			batch.Add(key, id, it.doc)
+		}
+		if batch.Full() {
+			if err := hand(); err != nil {
+				return err
+			}
+		}
+		if n%contextInterval == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// Fetch reads each document at its position.
+func (s *source) Fetch(ctx context.Context, c syncd.Collection, keys []syncd.Key) iter.Seq2[syncd.Fetched, error] {
+	return func(yield func(syncd.Fetched, error) bool) {
+		if err := s.fetch(ctx, c, keys, yield); err != nil && !errors.Is(err, errStopped) {
+			yield(syncd.Fetched{}, fmt.Errorf("fetching documents of collection %s: %w", c.Name, err))
+		}
+	}
+}
+
+func (s *source) fetch(ctx context.Context, c syncd.Collection, keys []syncd.Key, yield func(syncd.Fetched, error) bool) error {
+	if len(keys) == 0 {
+		return ctx.Err()
+	}
+	type wanted struct {
+		position
+		index int
+	}
+	list := make([]wanted, len(keys))
+	for i, k := range keys {
+		p, err := parseKey(k)
+		if err != nil {
+			return err
+		}
+		list[i] = wanted{p, i}
+	}
+	// In the order of the file, so that the disk is read forwards.
+	slices.SortStableFunc(list, func(a, b wanted) int { return cmp.Compare(a.offset, b.offset) })
+	f, err := s.open(c)
+	if err != nil {
+		return err
+	}
+	defer f.done()
+	var copies rows.Copies
+	for _, w := range list {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		doc, err := f.at(w.position)
+		if err != nil {
+			return err
+		}
+		if !yield(syncd.Fetched{Index: w.index, Document: copies.Document(doc)}, nil) {
+			return errStopped
+		}
+	}
+	return nil
+}
+
+// Count counts the documents, those included that can't be read.
+func (s *source) Count(ctx context.Context, c syncd.Collection) (int64, error) {
+	n, err := s.count(ctx, c)
+	if err != nil {
+		return 0, fmt.Errorf("counting collection %s: %w", c.Name, err)
+	}
+	return n, nil
+}
+
+func (s *source) count(ctx context.Context, c syncd.Collection) (int64, error) {
+	f, err := s.open(c)
+	if err != nil {
+		return 0, err
+	}
+	defer f.done()
+	for n := int64(0); ; n++ {
+		if n%contextInterval == 0 && ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+		switch err := f.skip(); {
+		case errors.Is(err, io.EOF):
+			return n, nil
+		case err != nil:
+			return 0, err
+		}
+	}
+}
+
+// Collections lists the collections that have a file.
+func (s *source) Collections(ctx context.Context) ([]string, error) {
+	names, err := s.collections()
+	if err = cmp.Or(ctx.Err(), err); err != nil {
+		return nil, fmt.Errorf("listing collections: %w", err)
+	}
+	return names, nil
+}
+
+// Close has nothing to do.
+func (s *source) Close() error { return nil }
+
+// openFile is a collection's file while it is read.
+type openFile struct {
+	reader
+	io.Closer
+	*stream
+	format format
+}
+
+// done closes a file that was only read: there is nothing to lose.
+func (f *openFile) done() { _ = f.Close() }
+
+func (s *source) open(c syncd.Collection) (*openFile, error) {
+	if c.Filter != "" {
+		return nil, errors.New("a file can't be filtered")
+	}
+	at, err := s.locate(c.Name)
+	if err != nil {
+		return nil, err
+	}
+	file, err := os.Open(at.path)
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	f := &openFile{Closer: file, stream: newStream(at.path, file, info.Size()), format: at.format}
+	f.reader = newReader(f.stream, at.format)
+	return f, nil
+}
+
+func newReader(s *stream, f format) reader {
+	if f == formatBSON {
+		return &bsonReader{stream: s}
+	}
+	return &ndjsonReader{stream: s, maxLine: maxLine}
+}
+
+// begin goes to where the scan starts, and returns the offset where it ends.
+func (f *openFile) begin(req syncd.ScanRequest) (upper int64, err error) {
+	upper = f.size
+	if req.Split.Upper != "" {
+		p, err := parseKey(req.Split.Upper)
+		if err != nil {
+			return 0, err
+		}
+		upper = p.offset
+	}
+	from := cmp.Or(req.After, req.Split.Lower)
+	if from == "" {
+		return upper, nil
+	}
+	p, err := parseKey(from)
+	if err != nil {
+		return 0, err
+	}
+	if err := f.goTo(p); err != nil {
+		return 0, err
+	}
+	if req.After != "" {
+		if err := f.skip(); err != nil && !errors.Is(err, io.EOF) {
+			return 0, err
+		}
+	}
+	return upper, nil
+}
+
+// goTo goes to the beginning of a document.
+func (f *openFile) goTo(p position) error {
+	changed := fmt.Errorf("%s: no document begins at byte %d: the file has changed", f.name, p.offset)
+	if p.offset >= f.size {
+		return changed
+	}
+	if f.format == formatNDJSON && p.offset > 0 {
+		var before [1]byte
+		if _, err := f.file.ReadAt(before[:], p.offset-1); err != nil {
+			return fmt.Errorf("%s: at byte %d: %w", f.name, p.offset, err)
+		}
+		if before[0] != '\n' {
+			return changed
+		}
+	}
+	f.seek(p)
+	return nil
+}
+
+// at reads the document at a position.
+func (f *openFile) at(p position) (bson.Raw, error) {
+	if err := f.goTo(p); err != nil {
+		return nil, err
+	}
+	it, err := f.next()
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil, fmt.Errorf("%s: no document begins at byte %d: the file has changed", f.name, p.offset)
+	case err != nil:
+		return nil, err
+	case it.err != nil:
+		return nil, it.err
+	case it.offset != p.offset:
+		return nil, fmt.Errorf("%s: no document begins at byte %d: the file has changed", f.name, p.offset)
+	}
+	return it.doc, nil
+}

@@ -1,0 +1,470 @@
+package file
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.uber.org/goleak"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/spec"
+	"github.com/syncd-io/syncd/syncdtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestPluginDeclaration(t *testing.T) { syncdtest.TestPlugin(t, Plugin()) }
+
+func TestConformance(t *testing.T) {
+	for name, encode := range map[string]func(t *testing.T, doc map[string]any) []byte{
+		".ndjson": func(t *testing.T, doc map[string]any) []byte {
+			b, err := json.Marshal(doc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return append(b, '\n')
+		},
+		".bson": func(t *testing.T, doc map[string]any) []byte { return marshal(t, doc) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			syncdtest.TestSource(t, syncdtest.SourceHarness{
+				Open: func(t *testing.T, collection string, docs []syncdtest.Doc) syncd.Source {
+					var b []byte
+					for _, d := range docs {
+						b = append(b, encode(t, d.Map())...)
+					}
+					write(t, dir, collection+name, b)
+					return openDir(t, dir)
+				},
+			})
+		})
+	}
+}
+
+func marshal(t testing.TB, doc any) []byte {
+	t.Helper()
+	b, err := bson.Marshal(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func write(t testing.TB, dir, name string, b []byte) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func openDir(t testing.TB, dir string) syncd.Source {
+	t.Helper()
+	cfg := Plugin().Config().(*Config)
+	cfg.Path = dir
+	s, err := Plugin().OpenSource(t.Context(), cfg, syncd.Env{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// scanned is a record in a form that can be written down.
+type scanned struct {
+	ID   string
+	Err  string
+	JSON string
+}
+
+func scan(t testing.TB, s syncd.Source, req syncd.ScanRequest) ([]scanned, []syncd.Record, error) {
+	t.Helper()
+	if req.Split.Collection.Name == "" {
+		req.Split.Collection.Name = "c"
+	}
+	req.BatchSize = max(req.BatchSize, 2)
+	var out []scanned
+	var all []syncd.Record
+	for batch, err := range s.Scan(t.Context(), req) {
+		if err != nil {
+			return out, all, err
+		}
+		for _, r := range batch {
+			got := scanned{ID: r.ID}
+			if r.Err != nil {
+				got.Err = r.Err.Error()
+			}
+			if r.Document != nil {
+				b, err := r.Document.AppendJSON(nil, syncd.Canonical)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got.JSON = string(b)
+			}
+			out = append(out, got)
+			all = append(all, r)
+		}
+	}
+	return out, all, nil
+}
+
+func TestNDJSONForms(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "c.jsonl", []byte("\xef\xbb\xbf"+
+		`{"_id":{"$oid":"507f1f77bcf86cd799439011"},"n":1,"at":{"$date":"2024-01-02T03:04:05.678Z"}}`+"\r\n"+
+		"\n  \t \n"+
+		`{"_id": {"$numberLong": "5"}, "d": {"$numberDecimal": "1.50"}, "u": {"$uuid": "00112233-4455-6677-8899-aabbccddeeff"}}`+"\n"+
+		`{"_id": 1`+"\n"+
+		`[1]`+"\n"+
+		`{"_id": 1} {"_id": 2}`+"\n"+
+		`{"_id": {"$oid": "xyz"}}`+"\n"+
+		`{"title": "no id"}`+"\n"+
+		`{"_id": null}`+"\n"+
+		`{"_id": "last"}`))
+	s := openDir(t, dir)
+	got, records, err := scan(t, s, syncd.ScanRequest{Documents: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(line string) string { return filepath.Join(dir, "c.jsonl") + ":" + line + ": " }
+	want := []scanned{
+		{ID: "507f1f77bcf86cd799439011", JSON: `{"_id":{"$oid":"507f1f77bcf86cd799439011"},"n":{"$numberInt":"1"},"at":{"$date":{"$numberLong":"1704164645678"}}}`},
+		{ID: "5", JSON: `{"_id":{"$numberLong":"5"},"d":{"$numberDecimal":"1.50"},"u":{"$binary":{"base64":"ABEiM0RVZneImaq7zN3u/w==","subType":"04"}}}`},
+		{Err: at("5") + "not JSON: unexpected end of JSON input (column 9)"},
+		{Err: at("6") + "not a document: a line must be a JSON object"},
+		{Err: at("7") + "not JSON: invalid character '{' after top-level value (column 12)"},
+		{Err: got[5].Err},
+		{Err: "reading _id: no id: the value is missing or null"},
+		{Err: "reading _id: no id: the value is missing or null"},
+		{ID: "last", JSON: `{"_id":"last"}`},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if !strings.HasPrefix(got[5].Err, at("8")+"not Extended JSON: ") {
+		t.Errorf("line 8: %s", got[5].Err)
+	}
+	if n, err := s.(syncd.Counter).Count(t.Context(), syncd.Collection{Name: "c"}); err != nil || n != int64(len(want)) {
+		t.Errorf("Count = %d, %v; want %d", n, err, len(want))
+	}
+	// Resuming keeps the line numbers.
+	rest, _, err := scan(t, s, syncd.ScanRequest{Documents: true, After: records[1].Key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want[2:], rest); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestLongLines(t *testing.T) {
+	const limit = 3 * bufferSize
+	fits := `{"_id":"` + strings.Repeat("x", limit-11) + "\"}\n"
+	long := `{"_id":"` + strings.Repeat("x", limit-10) + "\"}\n"
+	data := []byte(`{"_id":1}` + "\n" + fits + long + `{"_id":4}` + "\n" + strings.Repeat(" ", 3*limit))
+	r := &ndjsonReader{stream: newStream("c.ndjson", bytes.NewReader(data), int64(len(data))), maxLine: limit}
+	for _, want := range []string{"", "", "c.ndjson:3: the line is too long: it has 786433 bytes, and 786432 are read", "", "c.ndjson:5: the line is too long"} {
+		it, err := r.next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want == "" && it.err != nil || want != "" && (it.err == nil || !strings.HasPrefix(it.err.Error(), want)) {
+			t.Errorf("line %d: %v; want %q", it.number, it.err, want)
+		}
+	}
+	if _, err := r.next(); !errors.Is(err, io.EOF) {
+		t.Errorf("%v at the end", err)
+	}
+}
+
+// A stored document may have 16 MiB, and must fit in a line with room for its markup.
+func TestLargestDocument(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "c.ndjson", []byte(`{"_id":1,"t":"`+strings.Repeat("x", 17<<20)+"\"}\n{\"_id\":2}\n"))
+	got, _, err := scan(t, openDir(t, dir), syncd.ScanRequest{})
+	if diff := cmp.Diff([]scanned{{ID: "1"}, {ID: "2"}}, got); diff != "" || err != nil {
+		t.Error(diff, err)
+	}
+}
+
+func TestNotOneDocumentPerLine(t *testing.T) {
+	for text, want := range map[string]string{
+		"[{\"_id\":1}]":        "is a JSON array",
+		"\n":                   "",
+		"{\n  \"_id\": 1\n}\n": "documents of several lines",
+	} {
+		dir := t.TempDir()
+		write(t, dir, "c.json", []byte(text))
+		_, _, err := scan(t, openDir(t, dir), syncd.ScanRequest{})
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want) || syncd.HintOf(err) == "") {
+			t.Errorf("%q: %v; want %q and a hint", text, err, want)
+		}
+	}
+}
+
+func TestBSONDamage(t *testing.T) {
+	good := marshal(t, bson.D{{Key: "_id", Value: 1}})
+	second := marshal(t, bson.D{{Key: "_id", Value: 2}, {Key: "s", Value: "text"}})
+	corrupt := bytes.Clone(second)
+	corrupt[4] = 0x77 // no such type
+	join := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
+	for name, c := range map[string]struct {
+		file []byte
+		want []scanned
+		err  string
+	}{
+		"empty":     {nil, nil, ""},
+		"whole":     {join(good, second), []scanned{{ID: "1"}, {ID: "2"}}, ""},
+		"truncated": {join(good, good, second[:20]), []scanned{{ID: "1"}, {ID: "1"}}, "the file ends within document 3, which begins at byte 28"},
+		"in length": {join(good, second[:3]), []scanned{{ID: "1"}}, "the file ends within document 2, which begins at byte 14"},
+		"corrupt":   {join(corrupt, good), []scanned{{Err: "document 1 at byte 0: "}, {ID: "1"}}, ""},
+		"2 GB":      {join(good, []byte{0xff, 0xff, 0xff, 0x7f}, good), []scanned{{ID: "1"}}, "no document begins at byte 14: 2147483647 is not the length of one"},
+		"negative":  {[]byte{0, 0, 0, 0x80, 0}, nil, "no document begins at byte 0"},
+		"zero":      {make([]byte, 100), nil, "no document begins at byte 0: 0 is"},
+		"16 MB":     {[]byte{0, 0, 0, 1, 0}, nil, "the file ends within document 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			write(t, dir, "c.bson", c.file)
+			got, _, err := scan(t, openDir(t, dir), syncd.ScanRequest{BatchSize: 10})
+			for i := range got {
+				if i < len(c.want) && c.want[i].Err != "" && strings.Contains(got[i].Err, c.want[i].Err) {
+					got[i].Err = c.want[i].Err
+				}
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Error(diff)
+			}
+			if c.err == "" && err != nil || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
+				t.Errorf("error %v; want %q", err, c.err)
+			}
+		})
+	}
+}
+
+func TestBrokenLengthTakesNoMemory(t *testing.T) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	data := []byte{0xff, 0xff, 0xff, 0x7f}
+	r := newReader(newStream("x", bytes.NewReader(data), 3<<30), formatBSON)
+	if _, err := r.next(); err == nil {
+		t.Error("no error")
+	}
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 4<<20 {
+		t.Errorf("%d bytes were allocated", n)
+	}
+}
+
+func TestLocate(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"both.bson", "both.json", "packed.bson.gz", "page.bson", "page.metadata.json", "item.jsonl", "notes.txt"} {
+		write(t, dir, name, nil)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "sub.bson"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s := openDir(t, dir)
+	for name, want := range map[string]string{
+		"page":      "",
+		"item":      "",
+		"both":      filepath.Join(dir, "both.json") + ", " + filepath.Join(dir, "both.bson"),
+		"packed":    "packed.bson.gz is compressed",
+		"gone":      "collection not found: no file gone.ndjson, gone.jsonl, gone.json, gone.bson in ",
+		"../page":   "collection not found",
+		"..":        "collection not found",
+		"":          "collection not found",
+		"sub":       "sub.bson is not a regular file",
+		"page.bson": "collection not found",
+	} {
+		err := errors.New("no split")
+		for _, e := range s.Plan(t.Context(), syncd.Collection{Name: name}) {
+			err = e
+		}
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v; want %q", name, err, want)
+		}
+		if missing := strings.HasPrefix(want, "collection not found"); missing != errors.Is(err, syncd.ErrCollectionNotFound) {
+			t.Errorf("%q: ErrCollectionNotFound is %v in: %v", name, !missing, err)
+		}
+	}
+	names, err := s.(syncd.CollectionLister).Collections(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"both", "item", "page"}, names); diff != "" {
+		t.Error(diff)
+	}
+	s.(*source).cfg.Format = formatBSON
+	if f, err := s.(*source).locate("both"); err != nil || f.path != filepath.Join(dir, "both.bson") {
+		t.Errorf("format bson: %v, %v", f, err)
+	}
+}
+
+func TestFileThatHasChanged(t *testing.T) {
+	for name, format := range map[string]format{"c.ndjson": formatNDJSON, "c.bson": formatBSON} {
+		dir := t.TempDir()
+		content := func(pad string) []byte {
+			var b []byte
+			for i := range 3 {
+				doc := marshal(t, bson.D{{Key: "_id", Value: i}, {Key: "pad", Value: pad}})
+				if format == formatNDJSON {
+					j, err := bson.MarshalExtJSON(bson.Raw(doc), false, false)
+					if err != nil {
+						t.Fatal(err)
+					}
+					doc = append(j, '\n')
+				}
+				b = append(b, doc...)
+			}
+			return b
+		}
+		write(t, dir, name, content("xxx"))
+		s := openDir(t, dir)
+		_, records, err := scan(t, s, syncd.ScanRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, pad := range []string{strings.Repeat("y", 50), "y"} {
+			write(t, dir, name, content(pad))
+			for _, err := range s.Fetch(t.Context(), syncd.Collection{Name: "c"}, []syncd.Key{records[2].Key}) {
+				if err == nil {
+					t.Errorf("%s: a document was found where none begins", name)
+				}
+			}
+			if _, _, err := scan(t, s, syncd.ScanRequest{After: records[2].Key}); err == nil {
+				t.Errorf("%s: a scan went on where no document begins", name)
+			}
+		}
+	}
+}
+
+func TestForeignKeys(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "c.ndjson", []byte("{\"_id\":1}\n"))
+	s := openDir(t, dir)
+	for _, k := range []syncd.Key{"x", syncd.Key(strings.Repeat("\xff", keySize)), syncd.Key(strings.Repeat("\x00", keySize)),
+		syncd.Key(position{1 << 40, 1}.appendKey(nil))} {
+		if _, _, err := scan(t, s, syncd.ScanRequest{After: k}); err == nil {
+			t.Errorf("Scan took the key %q", k)
+		}
+		for _, err := range s.Fetch(t.Context(), syncd.Collection{Name: "c"}, []syncd.Key{k}) {
+			if err == nil {
+				t.Errorf("Fetch took the key %q", k)
+			}
+		}
+	}
+}
+
+func TestFiltersAreRefused(t *testing.T) {
+	if _, ok := Plugin().Config().(syncd.FilterChecker); ok {
+		t.Error("the config says that it can check filters")
+	}
+	dir := t.TempDir()
+	write(t, dir, "c.ndjson", []byte("{\"_id\":1}\n"))
+	_, _, err := scan(t, openDir(t, dir), syncd.ScanRequest{Split: syncd.Split{Collection: syncd.Collection{Name: "c", Filter: "{}"}}})
+	if err == nil {
+		t.Error("a filter was ignored")
+	}
+}
+
+func TestOpenErrors(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "f", nil)
+	for _, path := range []string{filepath.Join(dir, "none"), filepath.Join(dir, "f")} {
+		_, err := open(context.Background(), Config{Path: path}, syncd.Env{})
+		if err == nil || !strings.Contains(err.Error(), path) || syncd.HintOf(err) == "" {
+			t.Errorf("%s: %v, hint %q", path, err, syncd.HintOf(err))
+		}
+	}
+}
+
+func TestConfig(t *testing.T) {
+	cfg := Plugin().Config()
+	ds := spec.Decode(&spec.Node{Kind: spec.Map, Entries: []spec.Entry{
+		{Name: "format", Value: &spec.Node{Kind: spec.Scalar, Text: "csv"}},
+	}}, cfg, "source", "file")
+	text := ds.Error()
+	for _, want := range []string{`missing field "path" in source.file`, "source.file.format must be one of: auto, ndjson, bson"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%s\nlacks: %s", text, want)
+		}
+	}
+}
+
+func FuzzBSON(f *testing.F) {
+	doc := marshal(f, bson.D{{Key: "_id", Value: 1}, {Key: "a", Value: bson.A{"x", 1.5, nil}}})
+	f.Add(doc)
+	f.Add(append(bytes.Clone(doc), doc...))
+	f.Add([]byte{0xff, 0xff, 0xff, 0x7f, 0})
+	fuzz(f, formatBSON)
+}
+
+func FuzzNDJSON(f *testing.F) {
+	f.Add([]byte("{\"_id\":{\"$oid\":\"507f1f77bcf86cd799439011\"}}\n\n[]\n{"))
+	f.Add([]byte("{\"_id\":{\"$binary\":{\"base64\":\"AA==\",\"subType\":\"03\"}},\"d\":{\"$date\":{\"$numberLong\":\"1\"}}}\r\n"))
+	f.Add([]byte(`{"a":{"$regularExpression":{"pattern":"a","options":"ix"}},"t":{"$timestamp":{"t":1,"i":2}},"c":{"$code":"x","$scope":{}},"m":{"$minKey":1}}`))
+	fuzz(f, formatNDJSON)
+}
+
+// fuzz holds a reader to this: it ends, each document is valid BSON and starts behind the one before, and reading from
+// any of the positions gives the same document.
+func fuzz(f *testing.F, format format) {
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s := newStream("f", bytes.NewReader(data), int64(len(data)))
+		r := newReader(s, format)
+		count := newReader(newStream("f", bytes.NewReader(data), int64(len(data))), format)
+		last := int64(-1)
+		for n := 0; ; n++ {
+			it, err := r.next()
+			if skipErr := count.skip(); (skipErr == nil) != (err == nil) && format == formatBSON {
+				t.Fatalf("document %d: next says %v, skip says %v", n, err, skipErr)
+			}
+			if err != nil {
+				if !errors.Is(err, io.EOF) && err.Error() == "" {
+					t.Fatal("an error without text")
+				}
+				return
+			}
+			if it.offset <= last || it.offset >= int64(len(data)) {
+				t.Fatalf("a document at byte %d, after one at byte %d, of %d bytes", it.offset, last, len(data))
+			}
+			last = it.offset
+			if it.err != nil {
+				continue
+			}
+			if err := it.doc.Validate(); err != nil {
+				t.Fatalf("document %d: %v", n, err)
+			}
+			again := openFile{stream: newStream("f", bytes.NewReader(data), int64(len(data))), format: format}
+			again.reader = newReader(again.stream, format)
+			doc, err := again.at(it.position)
+			if err != nil || !bytes.Equal(doc, it.doc) {
+				t.Fatalf("document %d, read again: %v, %v; want %v", n, doc, err, it.doc)
+			}
+		}
+	})
+}
+
+func TestNames(t *testing.T) {
+	for line, want := range map[string]string{
+		`{"a\u0000b": 1}`:                      "not Extended JSON",
+		`{"_id": 1, "_id": 2}`:                 "",
+		`{"$oid": "507f1f77bcf86cd799439011"}`: "",
+	} {
+		doc, err := parseLine([]byte(line))
+		if want == "" && (err != nil || doc.Validate() != nil) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, %v", line, doc, err)
+		}
+	}
+}

@@ -1,0 +1,203 @@
+// Package rows turns BSON documents into the batches of records that a source yields. The connectors share it, so that a
+// record read from a server and the same record read from a dump are the same.
+//
+// Invariants:
+//   - a batch belongs to whoever took it: nothing that the Builder does later changes it;
+//   - what is added is copied, so the caller may reuse its buffers at once;
+//   - a record without documents costs no allocation of its own: keys, id texts and field texts of a batch lie in one
+//     string, and whole documents in a few blocks;
+//   - a document that can't be read becomes a record with an error, never a record that looks like a good one.
+package rows
+
+import (
+	"fmt"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/bsondoc"
+)
+
+// Builder collects the records of one scan, batch by batch. It is not safe for concurrent use.
+type Builder struct {
+	fields     []string
+	documents  bool
+	batchSize  int
+	batchBytes int
+
+	text    []byte  // keys, id texts and field texts of this batch, one after the other; reused
+	entries []entry // of this batch; reused
+	values  []span  // len(fields) for each entry without an error; reused
+	docs    []bsondoc.Document
+	bytes   int // of the documents of this batch
+	blocks  blocks
+}
+
+// span is a part of Builder.text; negative when there is no text at all.
+type span struct{ from, to int }
+
+type entry struct {
+	key, id span
+	doc     int // index into docs
+	err     error
+}
+
+// New returns a Builder for the batches that req asks for.
+func New(req syncd.ScanRequest) *Builder {
+	return &Builder{
+		fields:     req.Fields,
+		documents:  req.Documents,
+		batchSize:  max(req.BatchSize, 1),
+		batchBytes: req.BatchBytes,
+	}
+}
+
+// Add adds a document; id is its _id, or the zero value if it has none. Nothing that is passed is kept.
+func (b *Builder) Add(key []byte, id bson.RawValue, doc bson.Raw) {
+	start := len(b.text)
+	e := entry{key: b.append(key)}
+	e.id, e.err = b.appendID(id)
+	if id.Type == 0 {
+		// Tell a document without _id from one with damage in front of it.
+		if _, err := bsondoc.NewDocument(doc).Lookup("_id"); err != nil {
+			e.err = err
+		}
+	}
+	if e.err == nil {
+		e.err = b.appendFields(doc)
+	}
+	if e.err != nil {
+		b.text = b.text[:start]
+		b.addError(key, id, e.err)
+		return
+	}
+	if b.documents {
+		e.doc = len(b.docs)
+		b.docs = append(b.docs, bsondoc.NewDocument(b.blocks.copy(doc)))
+		b.bytes += len(doc)
+	}
+	b.entries = append(b.entries, e)
+}
+
+// Fail adds a record for a document that can't be read at all.
+func (b *Builder) Fail(key []byte, err error) { b.addError(key, bson.RawValue{}, err) }
+
+// Len returns how many records the batch has.
+func (b *Builder) Len() int { return len(b.entries) }
+
+// Full reports whether the batch is as large as it may be.
+func (b *Builder) Full() bool {
+	return len(b.entries) >= b.batchSize || b.batchBytes > 0 && b.bytes >= b.batchBytes
+}
+
+// Take returns the batch and starts the next one.
+func (b *Builder) Take() []syncd.Record {
+	text := string(b.text)
+	cut := func(s span) string { return text[s.from:s.to] }
+	records := make([]syncd.Record, len(b.entries))
+	values := make([]syncd.Value, len(b.values))
+	for i, s := range b.values {
+		if s.from >= 0 {
+			values[i] = syncd.Value{Text: cut(s), Set: true}
+		}
+	}
+	n := len(b.fields)
+	for i, e := range b.entries {
+		r := &records[i]
+		r.Key, r.ID, r.Err = syncd.Key(cut(e.key)), cut(e.id), e.err
+		if e.err != nil {
+			continue
+		}
+		if n > 0 {
+			r.Fields, values = values[:n:n], values[n:]
+		}
+		if b.documents {
+			r.Document = &b.docs[e.doc]
+		}
+	}
+	b.text, b.entries, b.values = b.text[:0], b.entries[:0], b.values[:0]
+	b.docs, b.bytes = nil, 0
+	return records
+}
+
+func (b *Builder) addError(key []byte, id bson.RawValue, err error) {
+	e := entry{key: b.append(key), err: err}
+	e.id, _ = b.appendID(id) // for the report; a bad id is the error already
+	b.entries = append(b.entries, e)
+}
+
+func (b *Builder) append(p []byte) span {
+	from := len(b.text)
+	b.text = append(b.text, p...)
+	return span{from, len(b.text)}
+}
+
+func (b *Builder) appendID(id bson.RawValue) (span, error) {
+	from := len(b.text)
+	out, err := bsondoc.AppendIDText(b.text, id)
+	if err != nil {
+		return span{from, from}, fmt.Errorf("reading _id: %w", err)
+	}
+	b.text = out
+	return span{from, len(out)}, nil
+}
+
+// appendFields adds one span for each field, or none and an error.
+func (b *Builder) appendFields(doc bson.Raw) error {
+	start := len(b.values)
+	for _, path := range b.fields {
+		s, err := b.appendField(doc, path)
+		if err != nil {
+			b.values = b.values[:start]
+			return err
+		}
+		b.values = append(b.values, s)
+	}
+	return nil
+}
+
+func (b *Builder) appendField(doc bson.Raw, path string) (span, error) {
+	none := span{-1, -1}
+	v, ok := bsondoc.Lookup(doc, path)
+	if !ok || v.Type == bson.TypeNull || v.Type == bson.TypeUndefined {
+		// Rare, so the document may be walked again to tell an absent field from one behind damage.
+		_, err := bsondoc.NewDocument(doc).Lookup(path)
+		return none, err
+	}
+	from := len(b.text)
+	out, err := bsondoc.AppendIDText(b.text, v)
+	if err != nil {
+		return none, fmt.Errorf("looking up %q: %w", path, err)
+	}
+	b.text = out
+	return span{from, len(out)}, nil
+}
+
+// blockSize is how much memory is taken at once for copies of documents. A document kept by its reader keeps its block,
+// so a block is small beside a batch of a thousand documents of 2 kB.
+const blockSize = 256 << 10
+
+// blocks copies documents into shared blocks of memory that are only ever appended to.
+type blocks struct{ free []byte }
+
+func (a *blocks) copy(doc bson.Raw) bson.Raw {
+	n := len(doc)
+	if n > blockSize/4 {
+		return append(make(bson.Raw, 0, n), doc...)
+	}
+	if n > len(a.free) {
+		a.free = make([]byte, blockSize)
+	}
+	out := a.free[:n:n]
+	a.free = a.free[n:]
+	copy(out, doc)
+	return out
+}
+
+// Copies makes documents that outlive the buffer they were read into. It is not safe for concurrent use.
+type Copies struct{ blocks blocks }
+
+// Document returns a document with a copy of doc.
+func (c *Copies) Document(doc bson.Raw) syncd.Document {
+	return bsondoc.NewDocument(c.blocks.copy(doc))
+}

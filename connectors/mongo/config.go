@@ -1,0 +1,52 @@
+package mongo
+
+import (
+	"strings"
+	"time"
+
+	"github.com/syncd-io/syncd/spec"
+)
+
+// Config is what stands under source.mongo.
+type Config struct {
+	URI            spec.Secret   `yaml:"uri" env:"MONGODB_URI" rule:"required" doc:"Connection string, mongodb:// or mongodb+srv://. TLS, authentication, read preference and read concern are its options."`
+	Database       string        `yaml:"database" env:"MONGODB_DATABASE" rule:"required" doc:"The database that holds the collections."`
+	BatchSize      int           `yaml:"batch_size" rule:"min=1,max=100000" doc:"Documents that the server returns at once. It changes the number of round trips, not what is read."`
+	ConnectTimeout time.Duration `yaml:"connect_timeout" rule:"min=1ms,max=10m" doc:"How long to look for a usable server before giving up; it replaces serverSelectionTimeoutMS and connectTimeoutMS of the connection string."`
+	AppName        string        `yaml:"app_name" rule:"max=128" doc:"Name of this client in the server's log and in currentOp, unless the connection string has appName."`
+}
+
+func defaults() Config {
+	return Config{
+		BatchSize:      1000,
+		ConnectTimeout: 10 * time.Second,
+		AppName:        "syncd",
+	}
+}
+
+// DatabaseName is the database that events, topics and seeds name.
+func (c *Config) DatabaseName() string { return c.Database }
+
+// CheckFilter says what is wrong with a collection's filter.
+func (c *Config) CheckFilter(filter string) error {
+	_, err := parseFilter(filter)
+	return err
+}
+
+// CheckConfig checks what tags can't say.
+func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
+	d.In("uri", func() {
+		if _, err := parseURI(c.URI.Reveal()); err != nil {
+			d.Errorf(n.Get("uri"), spec.CodeBadValue, "the form is mongodb://user:password@host:27017/?options",
+				"%s is not a MongoDB connection string: %v", d.Path(), err)
+		}
+	})
+	d.In("database", func() {
+		// Manual, "MongoDB Limits and Thresholds": restrictions on database names, of which those for Windows are the strictest.
+		if i := strings.IndexAny(c.Database, "/\\. \"$*<>:|?\x00"); i >= 0 {
+			d.Errorf(n.Get("database"), spec.CodeBadValue, "", "%s can't hold the character %q", d.Path(), c.Database[i:i+1])
+		} else if len(c.Database) > 63 {
+			d.Errorf(n.Get("database"), spec.CodeBadValue, "", "%s can't be longer than 63 bytes", d.Path())
+		}
+	})
+}

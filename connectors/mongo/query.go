@@ -1,0 +1,88 @@
+package mongo
+
+import (
+	"context"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	mongodriver "go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+)
+
+// query is a find in the order of _id.
+type query struct {
+	collection string
+	filter     any
+	projection bson.D // nil for whole documents
+	batchSize  int    // 0 leaves it to the server
+	limit      int
+	descending bool
+
+	// The half-open range of _id; a zero value means no bound. The server demands a hint with it.
+	min, max bson.RawValue
+}
+
+func (q query) bounded() bool { return q.min.Type != 0 || q.max.Type != 0 }
+
+// cursor is what a query yields.
+type cursor interface {
+	Next(ctx context.Context) bool
+	Doc() bson.Raw // valid until the next call of Next
+	Err() error
+	// Close frees the cursor on the server as well.
+	Close()
+}
+
+// finder asks a server. It is the seam where tests put theirs.
+type finder interface {
+	find(ctx context.Context, q query) (cursor, error)
+}
+
+// byID is the key pattern of the _id index, also of a clustered collection, where the collection itself is that index.
+var byID = bson.D{{Key: "_id", Value: 1}}
+
+type databaseFinder struct{ db *mongodriver.Database }
+
+func (f databaseFinder) find(ctx context.Context, q query) (cursor, error) {
+	opts := options.Find().SetSort(byID)
+	if q.descending {
+		opts.SetSort(bson.D{{Key: "_id", Value: -1}})
+	}
+	if q.projection != nil {
+		opts.SetProjection(q.projection)
+	}
+	if q.batchSize > 0 {
+		opts.SetBatchSize(int32(q.batchSize))
+	}
+	if q.limit > 0 {
+		opts.SetLimit(int64(q.limit))
+	}
+	if q.min.Type != 0 {
+		opts.SetMin(bson.D{{Key: "_id", Value: q.min}})
+	}
+	if q.max.Type != 0 {
+		opts.SetMax(bson.D{{Key: "_id", Value: q.max}})
+	}
+	if q.bounded() {
+		opts.SetHint(byID)
+	}
+	c, err := f.db.Collection(q.collection).Find(ctx, q.filter, opts)
+	if err != nil {
+		return nil, err
+	}
+	return driverCursor{c}, nil
+}
+
+type driverCursor struct{ *mongodriver.Cursor }
+
+func (c driverCursor) Doc() bson.Raw { return c.Current }
+
+// killTimeout bounds the goodbye to a cursor that was not read to its end, which must also be said after the scan's
+// context has ended. A server that misses it closes the cursor by itself after 10 minutes.
+const killTimeout = time.Second
+
+func (c driverCursor) Close() {
+	ctx, cancel := context.WithTimeout(context.Background(), killTimeout)
+	defer cancel()
+	_ = c.Cursor.Close(ctx) // the records are read already; the server cleans up by itself
+}

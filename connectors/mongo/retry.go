@@ -1,0 +1,64 @@
+package mongo
+
+import (
+	"context"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+)
+
+// A question that fails for a passing reason is asked maxAttempts times in a row before it counts as failed. The pauses
+// between add up to about 8 s; beside them the driver itself waits for a usable server, up to connect_timeout each time,
+// so an election (Manual: 12 s as a rule) is outlasted.
+const (
+	maxAttempts  = 5
+	firstPause   = 500 * time.Millisecond
+	longestPause = 5 * time.Second
+)
+
+// attempts counts failures since the last progress.
+type attempts struct {
+	failed int
+	pause  *backoff.ExponentialBackOff
+}
+
+func newAttempts() *attempts {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval, b.Multiplier = firstPause, longestPause, 2
+	b.Reset()
+	return &attempts{pause: b}
+}
+
+// progress forgets earlier failures.
+func (a *attempts) progress() {
+	if a.failed > 0 {
+		a.failed = 0
+		a.pause.Reset()
+	}
+}
+
+// again reports whether to try once more after err, and waits before it does.
+func (a *attempts) again(ctx context.Context, err error) bool {
+	a.failed++
+	if a.failed >= maxAttempts || ctx.Err() != nil || !isTransient(err) {
+		return false
+	}
+	t := time.NewTimer(a.pause.NextBackOff())
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// retried calls f until it succeeds or there is no point in going on.
+func retried[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	for a := newAttempts(); ; {
+		v, err := f()
+		if err == nil || !a.again(ctx, err) {
+			return v, err
+		}
+	}
+}

@@ -1,0 +1,399 @@
+package mongo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	mongodriver "go.mongodb.org/mongo-driver/v2/mongo"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/bsondoc"
+	"github.com/syncd-io/syncd/spec"
+)
+
+func secret(s string) spec.Secret { return spec.Secret(s) }
+
+func parsed(k syncd.Key) (bson.RawValue, error) { return bsondoc.ParseKey(string(k)) }
+
+func TestURI(t *testing.T) {
+	for uri, want := range map[string]string{
+		"mongodb://localhost":                                        "",
+		"mongodb://localhost:27017/":                                 "",
+		"mongodb://a:1,b:2/admin?replicaSet=rs0":                     "",
+		"mongodb://mia:p%40ss@h/?tls=true":                           "",
+		"mongodb://[::1]:27017/":                                     "",
+		"mongodb://%2Ftmp%2Fmongodb-27017.sock/":                     "",
+		"mongodb+srv://mia:pass@cluster0.example.mongodb.net":        "",
+		"mongodb+srv://no.such.host.invalid/?srvMaxHosts=2&tls=true": "",
+		"mongodb+srv://no.such.host.invalid/db?srvServiceName=x":     "",
+		"":                                       "must start with",
+		"localhost:27017":                        "must start with",
+		"http://localhost":                       "must start with",
+		"mongodb://":                             "no host",
+		"mongodb:///db":                          "no host",
+		"mongodb://mia:s3cret@":                  "no host",
+		"mongodb://a,,b":                         "host 2 of 3",
+		"mongodb://h:99999":                      "no valid port",
+		"mongodb://mia:s3cret/db":                "no valid port",
+		"mongodb://h?tls=true":                   "a / must stand before the ?",
+		"mongodb://mia:s3@cret@h":                "more than one @",
+		"mongodb://mia:s3/cret@h":                "written %2F",
+		"mongodb://mia:s3:cret@h":                "written %3A",
+		"mongodb://mia:s3%cret@h":                "written %25",
+		"mongodb://:s3cret@h":                    "is empty",
+		"mongodb://h/?tls=maybe":                 "tls",
+		"mongodb://h/?authMechanism=NONE":        "invalid auth mechanism",
+		"mongodb+srv://a,b":                      "exactly one host",
+		"mongodb+srv://mia:s3cret@a:27017":       "without a port",
+		"mongodb+srv://a/?readPreference=s3cret": "",
+	} {
+		_, err := parseURI(uri)
+		if want == "" && err != nil && !strings.Contains(uri, "readPreference") {
+			t.Errorf("%q: %v", uri, err)
+		}
+		if want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v; want %q", uri, err, want)
+		}
+		if err != nil && strings.Contains(uri, "mia") {
+			noSecret(t, err, "s3cret", "cret")
+		}
+	}
+	at, err := parseURI("mongodb://m%40a:x@a:1,b/?tls=true")
+	if diff := cmp.Diff(target{hosts: "a:1,b", user: "m@a"}, at, cmp.AllowUnexported(target{})); diff != "" || err != nil {
+		t.Error(diff, err)
+	}
+}
+
+func TestScrub(t *testing.T) {
+	for _, c := range []struct{ uri, secret string }{
+		{"mongodb://mia:s3cret@h/", "s3cret"},
+		{"mongodb://mia:s3%40c%2Fr%25t@h/", "s3@c/r%t"},
+		{"mongodb://mia:s3%40c%2Fr%25t@h/", "s3%40c%2Fr%25t"},
+		{"mongodb://mia:a+b%20c@h/", "a+b c"},
+		{"mongodb://mia:a%20b@h/", url.QueryEscape("a b")},
+		{`mongodb://mia:q"uo\te@h/`, `q"uo\te`},
+		{`mongodb://mia:q"uo\te@h/`, `q\"uo\\te`},
+		{"mongodb://mia:s3@cret@h/", "s3@cret"},
+		{"mongodb://mia:s3/cret@h/", "s3/cret"},
+		{"mia:s3cret@h", "s3cret"},
+		{"mongodb+srv://mia:s3cret@h/?a=b", "s3cret"},
+		{"mongodb://mia:x@h/", "mia:x"},
+		{"mongodb://h/?tlsCertificateKeyFile=f&tlsCertificateKeyFilePassword=k3y", "k3y"},
+		{"mongodb://h/?authMechanismProperties=AWS_SESSION_TOKEN:t0ken,SERVICE_NAME:mongodb", "t0ken"},
+		{"mongodb://h/?proxyPassword=pr0xy", "pr0xy"},
+		{"mongodb://mia:passwörd@h/", "passwörd"},
+	} {
+		s := newScrubber(c.uri)
+		cause := fmt.Errorf("dialing %s with %s: %w", c.uri, c.secret, context.DeadlineExceeded)
+		err := fmt.Errorf("connecting: %w", s.scrub(cause))
+		noSecret(t, err, c.secret, c.uri)
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: the cause is lost", c.uri)
+		}
+		if !strings.Contains(err.Error(), "dialing") {
+			t.Errorf("%s: too much is taken out: %v", c.uri, err)
+		}
+	}
+	plain := errors.New("no secrets on localhost")
+	if got := newScrubber("mongodb://localhost/").scrub(plain); got.Error() != plain.Error() {
+		t.Error(got)
+	}
+}
+
+func scalar(text string) *spec.Node { return &spec.Node{Kind: spec.Scalar, Text: text} }
+
+func TestConfig(t *testing.T) {
+	block := func(entries ...spec.Entry) *spec.Node { return &spec.Node{Kind: spec.Map, Entries: entries} }
+	good := []spec.Entry{{Name: "uri", Value: scalar("mongodb://h/")}, {Name: "database", Value: scalar("db")}}
+	for _, c := range []struct {
+		node *spec.Node
+		want []string
+	}{
+		{block(good...), nil},
+		{block(), []string{`missing field "uri"`, `missing field "database"`}},
+		{block(append(good, spec.Entry{Name: "batch_size", Value: scalar("0")})...), []string{"source.mongo.batch_size must be at least 1"}},
+		{block(append(good, spec.Entry{Name: "batch_size", Value: scalar("100001")})...), []string{"must be at most 100000"}},
+		{block(append(good, spec.Entry{Name: "connect_timeout", Value: scalar("0s")})...), []string{"must be at least 1ms"}},
+		{block(spec.Entry{Name: "uri", Value: scalar("mongodb://mia:s3/cret@h")}, good[1]), []string{"source.mongo.uri is not a MongoDB connection string: a / in"}},
+		{block(good[0], spec.Entry{Name: "database", Value: scalar("a.b")}), []string{`can't hold the character "."`}},
+		{block(good[0], spec.Entry{Name: "database", Value: scalar(strings.Repeat("x", 64))}), []string{"63 bytes"}},
+	} {
+		ds := spec.Decode(c.node, Plugin().Config(), "source", "mongo")
+		text := ds.Error()
+		for _, want := range c.want {
+			if !strings.Contains(text, want) {
+				t.Errorf("%q lacks %q", text, want)
+			}
+		}
+		if len(ds) != len(c.want) || strings.Contains(text, "cret") {
+			t.Errorf("%d problems, want %d: %s", len(ds), len(c.want), text)
+		}
+	}
+}
+
+func TestFilter(t *testing.T) {
+	cfg := Plugin().Config().(*Config)
+	for filter, want := range map[string]string{
+		"":                                      "",
+		"{}":                                    "",
+		`{"archived": false, "n": {"$gte": 1}}`: "",
+		`{"_id": {"$oid": "507f1f77bcf86cd799439011"}}`:      "",
+		`{"at": {"$gt": {"$date": {"$numberLong": "1"}}}}`:   "",
+		`{"at": {"$gt": {"$date": "2024-01-01T00:00:00Z"}}}`: "",
+		`[]`:                     "a filter is an object",
+		`"x"`:                    "a filter is an object",
+		`null`:                   "a filter is an object",
+		`{"a": 1} {"b": 2}`:      "something follows it",
+		`{"a": 1}}`:              "something follows it",
+		`{"a": `:                 "Extended JSON",
+		`{a: 1}`:                 "at character 2",
+		`{"_id": ObjectId("x")}`: "$oid",
+		`{"_id": {"$oid": "x"}}`: "Extended JSON",
+		` `:                      "Extended JSON",
+	} {
+		err := cfg.CheckFilter(filter)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v; want %q", filter, err, want)
+		}
+	}
+}
+
+func TestProjection(t *testing.T) {
+	for _, c := range []struct {
+		fields []string
+		want   []string
+	}{
+		{nil, []string{"_id"}},
+		{[]string{"a", "b.c"}, []string{"_id", "a", "b.c"}},
+		{[]string{"a.b", "a"}, []string{"_id", "a"}},
+		{[]string{"a", "a.b", "a.b.c", "ab"}, []string{"_id", "a", "ab"}},
+		{[]string{"_id", "_id.x"}, []string{"_id"}},
+		{[]string{"a", "a"}, []string{"_id", "a"}},
+		{[]string{"a.0.b", "c.d.10", "e.1x", "f."}, []string{"_id", "a", "f.", "c.d", "e.1x"}},
+	} {
+		var got []string
+		for _, e := range projection(c.fields) {
+			got = append(got, e.Key)
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%q: %s", c.fields, diff)
+		}
+	}
+}
+
+func TestCompareValues(t *testing.T) {
+	dec := func(s string) bson.Decimal128 {
+		d, err := bson.ParseDecimal128(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	// Ascending; what stands in one list is equal.
+	for i, equal := range ordered(dec) {
+		for j, other := range ordered(dec) {
+			for _, a := range equal {
+				for _, b := range other {
+					want := 0
+					if i < j {
+						want = -1
+					} else if i > j {
+						want = 1
+					}
+					if got := compareValues(value(t, a), value(t, b)); got != want {
+						t.Errorf("%T %v against %T %v: %d, want %d", a, a, b, b, got, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+func ordered(dec func(string) bson.Decimal128) [][]any {
+	return [][]any{
+		{bson.MinKey{}},
+		{bson.Null{}},
+		{dec("NaN")},
+		{dec("-Infinity")},
+		{dec("-1E+6000")},
+		{int64(-1 << 63), dec("-9223372036854775808"), float64(-1 << 63)},
+		{-1.5, dec("-1.5")},
+		{int32(0), int64(0), 0.0, dec("0"), dec("-0.00")},
+		{dec("1E-6000")},
+		{int32(1), int64(1), 1.0, dec("1.00")},
+		{int64(1 << 53), float64(1 << 53)},
+		{int64(1<<53 + 1)},
+		{int64(1<<53 + 2), float64(1<<53 + 2)},
+		{int64(1<<63 - 1)},
+		{float64(1 << 63)},
+		{dec("Infinity")},
+		{"", bson.Symbol("")},
+		{"a"}, {"a\x00"}, {"ab"}, {"b"},
+		{bson.D{}},
+		{bson.D{{Key: "a", Value: 1}}, bson.D{{Key: "a", Value: 1.0}}},
+		{bson.D{{Key: "a", Value: 1}, {Key: "b", Value: 1}}},
+		{bson.D{{Key: "b", Value: 1}}},
+		{bson.D{{Key: "a", Value: "x"}}},
+		{bson.A{}}, {bson.A{1}},
+		{bson.Binary{}}, {bson.Binary{Data: []byte{9}}}, {bson.Binary{Subtype: 4, Data: []byte{1}}}, {bson.Binary{Data: []byte{1, 0}}},
+		{bson.ObjectID{}}, {bson.ObjectID{1}},
+		{false}, {true},
+		{bson.DateTime(-1)}, {bson.DateTime(0)},
+		{bson.Timestamp{T: 1, I: 2}}, {bson.Timestamp{T: 2}},
+		{bson.Regex{Pattern: "a"}}, {bson.Regex{Pattern: "b"}},
+		{bson.DBPointer{DB: "d"}},
+		{bson.JavaScript("x")},
+		{bson.CodeWithScope{Code: "x", Scope: bson.D{}}},
+		{bson.MaxKey{}},
+	}
+}
+
+func TestTransient(t *testing.T) {
+	command := func(code int32, labels ...string) error {
+		return fmt.Errorf("asking: %w", mongodriver.CommandError{Code: code, Labels: labels})
+	}
+	for name, c := range map[string]struct {
+		err  error
+		want bool
+	}{
+		"cursor not found": {command(43), true},
+		"not primary":      {command(10107), true},
+		"network":          {command(0, "NetworkError"), true},
+		"retryable":        {command(0, "RetryableError"), true},
+		"bad value":        {command(2), false},
+		"unauthorized":     {command(13), false},
+		"wrong password":   {command(18), false},
+		"text only":        {errors.New("cursor id 1 not found"), false},
+		"cancelled":        {context.Canceled, false},
+	} {
+		if got := isTransient(c.err); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+func TestAttempts(t *testing.T) {
+	passing := mongodriver.CommandError{Code: 43}
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		a := newAttempts()
+		n := 1
+		for a.again(t.Context(), passing) {
+			n++
+		}
+		if took := time.Since(start); n != maxAttempts || took < 2*time.Second || took > 15*time.Second {
+			t.Errorf("%d attempts in %v", n, took)
+		}
+		a.progress()
+		if !a.again(t.Context(), passing) {
+			t.Error("progress does not count")
+		}
+		if newAttempts().again(t.Context(), mongodriver.CommandError{Code: 2}) {
+			t.Error("a lasting error is tried again")
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Millisecond, cancel)
+		start = time.Now()
+		if newAttempts().again(ctx, passing) || time.Since(start) != time.Millisecond {
+			t.Errorf("the end of the context was noticed after %v", time.Since(start))
+		}
+	})
+}
+
+// listFinder serves queries from documents, through the driver's own cursor.
+type listFinder struct {
+	docs []any
+	err  error
+}
+
+func (f listFinder) find(context.Context, query) (cursor, error) {
+	c, err := mongodriver.NewCursorFromDocuments(f.docs, f.err, nil)
+	if err != nil {
+		return nil, err
+	}
+	return driverCursor{c}, nil
+}
+
+func TestBadDocumentsAreRecordsWithErrors(t *testing.T) {
+	s := &source{cfg: defaults(), finder: listFinder{docs: []any{
+		bson.D{{Key: "_id", Value: "good"}},
+		bson.D{{Key: "title", Value: "a view may have no _id"}},
+		bson.D{{Key: "_id", Value: nil}},
+		bson.D{{Key: "_id", Value: "\xff"}},
+		bson.D{{Key: "_id", Value: "field"}, {Key: "f", Value: "\xff"}},
+		bson.D{{Key: "_id", Value: "also good"}, {Key: "f", Value: int64(7)}},
+	}}}
+	var got []string
+	for batch, err := range s.Scan(t.Context(), syncd.ScanRequest{BatchSize: 4, Fields: []string{"f"}, Split: syncd.Split{Collection: syncd.Collection{Name: "c"}}}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range batch {
+			if r.Err != nil {
+				got = append(got, fmt.Sprintf("%s: %v", r.ID, r.Err))
+			} else {
+				got = append(got, fmt.Sprintf("%s %v", r.ID, r.Fields))
+			}
+		}
+	}
+	want := []string{
+		"good [{ false}]",
+		": reading _id: no id: the value is missing or null",
+		": reading _id: no id: the value is missing or null",
+		": reading _id: string is not valid UTF-8",
+		`field: looking up "f": string is not valid UTF-8`,
+		"also good [{7 true}]",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func BenchmarkScan(b *testing.B) {
+	var docs []any
+	for range 10000 {
+		docs = append(docs, bson.D{{Key: "_id", Value: bson.NewObjectID()}})
+	}
+	finder := listFinder{docs: docs}
+	cursors := make([]cursor, 0, b.N)
+	for range b.N {
+		c, err := finder.find(b.Context(), query{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		cursors = append(cursors, c)
+	}
+	s := &source{cfg: defaults(), finder: cursorList{&cursors}}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		n := 0
+		for batch, err := range s.Scan(b.Context(), syncd.ScanRequest{BatchSize: 1000}) {
+			if err != nil {
+				b.Fatal(err)
+			}
+			n += len(batch)
+		}
+		if n != len(docs) {
+			b.Fatal(n)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(docs)), "ns/record")
+}
+
+type cursorList struct{ left *[]cursor }
+
+func (f cursorList) find(context.Context, query) (cursor, error) {
+	c := (*f.left)[0]
+	*f.left = slices.Delete(*f.left, 0, 1)
+	return c, nil
+}

@@ -1,0 +1,279 @@
+//go:build ferretdb_sqlite
+
+package conformance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	mongodriver "go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/connectors/mongo"
+	"github.com/syncd-io/syncd/sandbox/mongoserver"
+	"github.com/syncd-io/syncd/spec"
+	"github.com/syncd-io/syncd/syncdtest"
+)
+
+// mongoURIEnv points these tests at a server of your own; they write to the database mongoDatabase there.
+const (
+	mongoURIEnv   = "SYNCD_TEST_MONGO_URI"
+	mongoDatabase = "syncd_conformance"
+)
+
+// mongoDB is a database to test against, with a client beside the source.
+type mongoDB struct {
+	uri string
+	*mongodriver.Database
+}
+
+func startMongo(t *testing.T) mongoDB {
+	t.Helper()
+	uri := os.Getenv(mongoURIEnv)
+	if uri == "" {
+		s, err := mongoserver.Start(t.Context(), mongoserver.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		uri = s.URI()
+	}
+	client, err := mongodriver.Connect(options.Client().ApplyURI(uri))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Now, so that the client's own goroutines are there before a suite looks for what a source leaves.
+	if err := client.Ping(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	db := mongoDB{uri, client.Database(mongoDatabase)}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := errors.Join(db.Drop(ctx), client.Disconnect(ctx)); err != nil {
+			t.Error(err)
+		}
+	})
+	return db
+}
+
+func (db mongoDB) open(t *testing.T, change func(*mongo.Config)) syncd.Source {
+	t.Helper()
+	p := mongo.Plugin()
+	cfg := p.Config().(*mongo.Config)
+	cfg.URI, cfg.Database = spec.Secret(db.uri), mongoDatabase
+	if change != nil {
+		change(cfg)
+	}
+	s, err := p.OpenSource(t.Context(), cfg, syncd.Env{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatalf("%v (%s)", err, syncd.HintOf(err))
+	}
+	return s
+}
+
+// fill makes the collection hold exactly docs.
+func (db mongoDB) fill(t *testing.T, collection string, docs []any) {
+	t.Helper()
+	c := db.Collection(collection)
+	if err := c.Drop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.CreateCollection(t.Context(), collection); err != nil {
+		t.Fatal(err)
+	}
+	for part := range slices.Chunk(docs, 1000) {
+		if _, err := c.InsertMany(t.Context(), part); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestMongoSource(t *testing.T) {
+	db := startMongo(t)
+	syncdtest.TestSource(t, syncdtest.SourceHarness{
+		Open: func(t *testing.T, collection string, docs []syncdtest.Doc) syncd.Source {
+			if n, err := db.Collection(collection).CountDocuments(t.Context(), bson.D{}); err != nil || n == 0 || n != int64(len(docs)) {
+				all := make([]any, len(docs))
+				for i, d := range docs {
+					all[i] = d.Map()
+				}
+				db.fill(t, collection, all)
+			}
+			return db.open(t, func(c *mongo.Config) { c.BatchSize = 50 })
+		},
+		Delete: func(t *testing.T, collection, id string) {
+			if _, err := db.Collection(collection).DeleteOne(t.Context(), bson.D{{Key: "_id", Value: id}}); err != nil {
+				t.Fatal(err)
+			}
+		},
+		Background: serverGoroutines,
+	})
+}
+
+// serverGoroutines belong to the embedded server, which runs in this process: some for each connection, until the client
+// has hung up and it has noticed, and one for each database.
+var serverGoroutines = []string{
+	"github.com/FerretDB/FerretDB/internal/clientconn.(*conn).run",
+	"github.com/FerretDB/FerretDB/internal/clientconn.(*conn).run.func2",
+	"github.com/FerretDB/FerretDB/internal/util/ctxutil.WithDelay.func1",
+	"database/sql.(*DB).connectionOpener",
+}
+
+func readAll(t *testing.T, s syncd.Source, req syncd.ScanRequest) ([]syncd.Record, error) {
+	t.Helper()
+	req.BatchSize = max(req.BatchSize, 3)
+	var out []syncd.Record
+	for batch, err := range s.Scan(t.Context(), req) {
+		if err != nil {
+			return out, err
+		}
+		out = append(out, batch...)
+	}
+	return out, nil
+}
+
+func recordIDs(records []syncd.Record) []string {
+	var out []string
+	for _, r := range records {
+		out = append(out, r.ID)
+	}
+	return out
+}
+
+// Ids of every type that the embedded server stores, in one collection: a scan sees each once, continues behind each,
+// behind each that was deleted too, and fetches each.
+func TestMongoMixedIDs(t *testing.T) {
+	db := startMongo(t)
+	oid, _ := bson.ObjectIDFromHex("507f1f77bcf86cd799439011")
+	ids := []any{
+		int32(1), int64(1) << 60, 1.5, -2.25, "", "a", "b", "5", int32(5), oid, bson.ObjectID{},
+		bson.Binary{Subtype: 4, Data: []byte("0123456789abcdef")}, bson.Binary{Data: []byte{1, 2}},
+		true, false, bson.DateTime(0), bson.DateTime(-1), bson.Timestamp{T: 7, I: 1},
+		bson.D{{Key: "a", Value: int32(1)}}, bson.D{{Key: "a", Value: "x"}, {Key: "b", Value: int32(2)}},
+	}
+	docs := make([]any, len(ids))
+	for i, id := range ids {
+		docs[i] = bson.D{{Key: "_id", Value: id}, {Key: "n", Value: int32(i)}}
+	}
+	db.fill(t, "mixed", docs)
+	s := db.open(t, nil)
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	coll := syncd.Collection{Name: "mixed"}
+	req := syncd.ScanRequest{Split: syncd.Split{Collection: coll}, Fields: []string{"n"}}
+	all, err := readAll(t, s, req)
+	if err != nil || len(all) != len(ids) {
+		t.Fatalf("%d of %d documents, %v", len(all), len(ids), err)
+	}
+	keys := make([]syncd.Key, len(all))
+	for i, r := range all {
+		if r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		keys[i] = r.Key
+	}
+	found := 0
+	for f, err := range s.Fetch(t.Context(), coll, keys) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v, err := f.Document.Lookup("n"); err != nil || v != all[f.Index].Fields[0] {
+			t.Errorf("key %d fetched another document: %v, %v", f.Index, v, err)
+		}
+		found++
+	}
+	if found != len(keys) {
+		t.Errorf("fetched %d of %d", found, len(keys))
+	}
+	for i, r := range all {
+		req.After = r.Key
+		rest, err := readAll(t, s, req)
+		if diff := cmp.Diff(recordIDs(all[i+1:]), recordIDs(rest)); diff != "" || err != nil {
+			t.Errorf("after %q: %v\n%s", r.ID, err, diff)
+		}
+		n := 0
+		if _, err := fmt.Sscan(r.Fields[0].Text, &n); err != nil {
+			t.Fatal(err)
+		}
+		c := db.Collection("mixed")
+		if _, err := c.DeleteOne(t.Context(), bson.D{{Key: "_id", Value: ids[n]}}); err != nil {
+			t.Fatal(err)
+		}
+		rest, err = readAll(t, s, req)
+		if diff := cmp.Diff(recordIDs(all[i+1:]), recordIDs(rest)); diff != "" || err != nil {
+			t.Errorf("after the deleted %q: %v\n%s", r.ID, err, diff)
+		}
+		if _, err := c.InsertOne(t.Context(), docs[n]); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestMongoFilter(t *testing.T) {
+	db := startMongo(t)
+	var docs []any
+	for i := range 50 {
+		docs = append(docs, bson.D{{Key: "_id", Value: bson.NewObjectID()}, {Key: "archived", Value: i%5 == 0}})
+	}
+	db.fill(t, "filtered", docs)
+	s := db.open(t, nil)
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	coll := syncd.Collection{Name: "filtered", Filter: `{"archived": false}`}
+	req := syncd.ScanRequest{Split: syncd.Split{Collection: coll}}
+	all, err := readAll(t, s, req)
+	if err != nil || len(all) != 40 {
+		t.Fatalf("%d documents, %v", len(all), err)
+	}
+	if n, err := s.(syncd.Counter).Count(t.Context(), coll); err != nil || n != 40 {
+		t.Errorf("Count = %d, %v", n, err)
+	}
+	req.After = all[19].Key
+	if rest, err := readAll(t, s, req); err != nil || !slices.Equal(recordIDs(rest), recordIDs(all[20:])) {
+		t.Errorf("resumed: %q, %v", recordIDs(rest), err)
+	}
+	req.Split.Collection.Filter = `{"$nosuch": 1}`
+	if _, err := readAll(t, s, req); err == nil {
+		t.Error("a filter that the server refuses passed")
+	}
+}
+
+// The embedded server knows no login, so any user is refused: as for a wrong password.
+func TestMongoWrongPassword(t *testing.T) {
+	if os.Getenv(mongoURIEnv) != "" {
+		t.Skip("needs the embedded server")
+	}
+	db := startMongo(t)
+	p := mongo.Plugin()
+	cfg := p.Config().(*mongo.Config)
+	cfg.URI, cfg.Database = spec.Secret(strings.Replace(db.uri, "mongodb://", "mongodb://mia:s3cr%40t@", 1)), mongoDatabase
+	cfg.ConnectTimeout = 3 * time.Second
+	_, err := p.OpenSource(t.Context(), cfg, syncd.Env{Logger: slog.New(slog.DiscardHandler)})
+	if err == nil || !strings.Contains(err.Error(), `authentication failed for user "mia"`) || syncd.HintOf(err) == "" {
+		t.Errorf("%v; hint %q", err, syncd.HintOf(err))
+	}
+	if err != nil && (strings.Contains(err.Error(), "s3cr%40t") || strings.Contains(err.Error(), "s3cr@t")) {
+		t.Errorf("the password is in: %v", err)
+	}
+}

@@ -1,0 +1,78 @@
+package kafka
+
+import (
+	"testing"
+	"time"
+
+	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
+
+	"github.com/syncd-io/syncd"
+)
+
+const benchEvents = 1000
+
+func benchInput() []syncd.Event {
+	in := events("page", benchEvents)
+	for i := range in {
+		in[i].Value = make([]byte, 700)
+		in[i].Headers = []syncd.Header{
+			{Name: "syncd-run-id", Value: "0190163d-8694-739b-aea5-966c26f8ad90"}, {Name: "syncd-reason", Value: "missing"},
+			{Name: "syncd-point-id", Value: "74738ff5-5367-5958-9aee-98fffdcd1876"}, {Name: "syncd-content-type", Value: "page"},
+		}
+	}
+	return in
+}
+
+func perEvent(b *testing.B) {
+	b.ReportMetric(float64(b.Elapsed())/float64(b.N*benchEvents)/float64(time.Microsecond), "µs/event")
+}
+
+// BenchmarkWrite writes batches of 1,000 events of 700 bytes with four headers.
+func BenchmarkWrite(b *testing.B) {
+	s := startClosing(b, cluster(b, "db.page").BootstrapServers(), nil)
+	in := benchInput()
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := s.Write(b.Context(), in); err != nil {
+			b.Fatal(err)
+		}
+	}
+	perEvent(b)
+}
+
+// BenchmarkBareProduce is what a careful programmer would write by hand with the same client library and settings.
+func BenchmarkBareProduce(b *testing.B) {
+	c := config(cluster(b, "db.page").BootstrapServers(), nil)
+	conf := c.librdkafka()
+	delete(conf, "go.logs.channel.enable")
+	p, err := ck.NewProducer(&conf)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(p.Close)
+	in := benchInput()
+	topic := "db.page"
+	b.ReportAllocs()
+	for b.Loop() {
+		reports := make(chan ck.Event, len(in))
+		for i := range in {
+			headers := make([]ck.Header, len(in[i].Headers))
+			for k, h := range in[i].Headers {
+				headers[k] = ck.Header{Key: h.Name, Value: []byte(h.Value)}
+			}
+			err := p.Produce(&ck.Message{
+				TopicPartition: ck.TopicPartition{Topic: &topic, Partition: ck.PartitionAny},
+				Key:            in[i].Key, Value: in[i].Value, Headers: headers, Opaque: i,
+			}, reports)
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+		for range in {
+			if m := (<-reports).(*ck.Message); m.TopicPartition.Error != nil {
+				b.Fatal(m.TopicPartition.Error)
+			}
+		}
+	}
+	perEvent(b)
+}

@@ -1,0 +1,198 @@
+package kafka
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/spec"
+)
+
+// Config declares the sink's settings. Sizes are bytes.
+type Config struct {
+	BootstrapServers string                 `yaml:"bootstrap_servers" env:"KAFKA_BOOTSTRAP_SERVERS" rule:"min=1" doc:"Brokers to ask first, as host:port, several separated by commas."`
+	Topic            string                 `yaml:"topic" rule:"min=1" doc:"Topic of an event; may use {database}, {collection} and {content_type}."`
+	TopicPrefix      string                 `yaml:"topic_prefix" env:"KAFKA_TOPIC_PREFIX" doc:"Put in front of every topic with a dot between, a collection's own topic included."`
+	CreateTopics     *CreateTopics          `yaml:"create_topics" doc:"How to create topics that do not exist; without it a missing topic is an error."`
+	Compression      string                 `yaml:"compression" rule:"oneof=none gzip snappy lz4 zstd" doc:"Compression of the batches sent to the brokers."`
+	Partitioner      string                 `yaml:"partitioner" rule:"oneof=murmur2_random murmur2 consistent_random consistent fnv1a_random fnv1a random" doc:"Chooses an event's partition by its key; murmur2_random does it as Java clients do, so that events of one document meet in one partition."`
+	ClientID         string                 `yaml:"client_id" rule:"min=1" doc:"Name of this client in the brokers' logs, metrics and quotas."`
+	Linger           time.Duration          `yaml:"linger" rule:"min=0s,max=15m" doc:"How long an event waits for others to share a request with it."`
+	MaxMessageBytes  int                    `yaml:"max_message_bytes" rule:"min=1000,max=1000000000" doc:"Largest event in bytes; a larger one is a document error. The topics' max.message.bytes must allow it."`
+	Queue            Queue                  `yaml:"queue" doc:"Bounds of the queue of events that wait for their acknowledgement; a full queue slows the run down."`
+	DeliveryTimeout  time.Duration          `yaml:"delivery_timeout" rule:"min=1s,max=24h" doc:"How long an event is retried before the run stops with it unsent."`
+	ConnectTimeout   time.Duration          `yaml:"connect_timeout" rule:"min=100ms,max=10m" doc:"How long to wait for the brokers at start, and for each answer about topics."`
+	Security         Security               `yaml:"security" doc:"Encryption and authentication."`
+	Properties       map[string]spec.Secret `yaml:"properties" doc:"Further librdkafka properties, passed on as they are; their values are treated as secrets."`
+}
+
+// Queue bounds the memory of events in flight, over all writers.
+type Queue struct {
+	MaxBytes    int `yaml:"max_bytes" rule:"min=1024,max=2199023254528" doc:"Bytes of events that may wait."`
+	MaxMessages int `yaml:"max_messages" rule:"min=1,max=2147483647" doc:"Number of events that may wait."`
+}
+
+// CreateTopics says what a topic that Prepare creates looks like. Zero leaves the number to the broker.
+type CreateTopics struct {
+	Partitions        int                    `yaml:"partitions" rule:"min=0,max=100000" doc:"Partitions of a created topic; 0 means the broker's default."`
+	ReplicationFactor int                    `yaml:"replication_factor" rule:"min=0,max=100" doc:"Replicas of a created topic; 0 means the broker's default."`
+	Config            map[string]spec.Secret `yaml:"config" doc:"Settings of a created topic, such as cleanup.policy or max.message.bytes."`
+}
+
+func defaults() Config {
+	return Config{
+		BootstrapServers: "localhost:9092",
+		Topic:            "{database}.{collection}",
+		Compression:      "lz4",
+		Partitioner:      "murmur2_random",
+		ClientID:         "syncd",
+		Linger:           5 * time.Millisecond,
+		MaxMessageBytes:  1_000_000, // librdkafka's message.max.bytes; brokers accept 1,048,588 by default
+		Queue:            Queue{MaxBytes: 64 << 20, MaxMessages: 100_000},
+		DeliveryTimeout:  2 * time.Minute,
+		ConnectTimeout:   10 * time.Second,
+	}
+}
+
+// CheckConfig implements spec.SelfChecker.
+func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
+	c.checkServers(d, n.Get("bootstrap_servers"))
+	c.checkTopic(d, n)
+	if c.Queue.MaxBytes < c.MaxMessageBytes {
+		// An event that is larger than the whole queue would wait for room for ever.
+		bad(d, n, "the queue must hold at least one event: raise max_bytes or lower max_message_bytes",
+			[]string{"queue", "max_bytes"}, "is %d, less than max_message_bytes, %d", c.Queue.MaxBytes, c.MaxMessageBytes)
+	}
+	if c.DeliveryTimeout <= c.Linger {
+		bad(d, n, "", []string{"delivery_timeout"}, "is %s, not more than linger, %s", c.DeliveryTimeout, c.Linger)
+	}
+	c.checkProperties(d, n)
+	c.Security.check(d, n, c.Properties)
+}
+
+// checkServers finds what librdkafka would only log and then never connect to. It accepts what librdkafka does:
+// host, host:port, [ipv6]:port, each with an optional protocol:// in front.
+func (c *Config) checkServers(d *spec.Decoder, n *spec.Node) {
+	d.In("bootstrap_servers", func() {
+		for server := range strings.SplitSeq(c.BootstrapServers, ",") {
+			server = strings.TrimSpace(server)
+			_, address, found := strings.Cut(server, "://")
+			if !found {
+				address = server
+			}
+			u, err := url.Parse("kafka://" + address)
+			if err != nil || u.Hostname() == "" || u.Host != address {
+				d.Errorf(n, spec.CodeBadValue, "list host:port, separated by commas", "%s has %q, which is not host:port", d.Path(), server)
+				continue
+			}
+			if p, err := strconv.Atoi(u.Port()); u.Port() != "" && (err != nil || p < 1 || p > 65535) {
+				d.Errorf(n, spec.CodeBadValue, "ports are 1 to 65535", "%s has %q, whose port does not exist", d.Path(), server)
+			}
+		}
+	})
+}
+
+func (c *Config) checkTopic(d *spec.Decoder, n *spec.Node) {
+	if _, at, err := parseTemplate(c.Topic); err != nil {
+		d.In("topic", func() {
+			diag := spec.Diagnostic{Severity: spec.Error, Code: spec.CodeBadValue, Message: fmt.Sprintf("%s %v", d.Path(), err)}
+			if tn := n.Get("topic"); tn != nil {
+				diag.Pos = tn.At(at)
+			}
+			if unknown, ok := errors.AsType[unknownPlaceholderError](err); ok {
+				diag.Hint = spec.DidYouMean(unknown.name, placeholders)
+			}
+			d.Add(diag)
+		})
+	}
+	if c.TopicPrefix != "" && (illegalAt(c.TopicPrefix) >= 0 || len(c.TopicPrefix) > maxTopicLength) {
+		bad(d, n, topicRule, []string{"topic_prefix"}, "can't begin a topic name")
+	}
+}
+
+// managed maps librdkafka properties to the setting that rules them here. Two sources of one value would contradict each
+// other silently, since librdkafka takes the last it is given.
+var managed = map[string]string{
+	"bootstrap.servers":                     "bootstrap_servers",
+	"metadata.broker.list":                  "bootstrap_servers",
+	"client.id":                             "client_id",
+	"compression.type":                      "compression",
+	"compression.codec":                     "compression",
+	"partitioner":                           "partitioner",
+	"linger.ms":                             "linger",
+	"queue.buffering.max.ms":                "linger",
+	"message.max.bytes":                     "max_message_bytes",
+	"queue.buffering.max.kbytes":            "queue.max_bytes",
+	"queue.buffering.max.messages":          "queue.max_messages",
+	"message.timeout.ms":                    "delivery_timeout",
+	"delivery.timeout.ms":                   "delivery_timeout",
+	"allow.auto.create.topics":              "create_topics",
+	"security.protocol":                     "security.tls.enabled and security.sasl.mechanism",
+	"ssl.ca.location":                       "security.tls.ca_file",
+	"ssl.certificate.location":              "security.tls.cert_file",
+	"ssl.key.location":                      "security.tls.key_file",
+	"ssl.key.password":                      "security.tls.key_password",
+	"enable.ssl.certificate.verification":   "security.tls.insecure_skip_verify",
+	"ssl.endpoint.identification.algorithm": "security.tls.insecure_skip_verify",
+	"sasl.mechanism":                        "security.sasl.mechanism",
+	"sasl.mechanisms":                       "security.sasl.mechanism",
+	"sasl.username":                         "security.sasl.username",
+	"sasl.password":                         "security.sasl.password",
+}
+
+// fixed maps librdkafka properties to why no configuration may set them.
+var fixed = map[string]string{
+	"enable.idempotence":         "is always true here, so that retries can't duplicate or reorder events",
+	"acks":                       "is always all here: an event counts as sent when every in-sync replica has it",
+	"request.required.acks":      "is always all here: an event counts as sent when every in-sync replica has it",
+	"transactional.id":           "can't be used: events are sent without transactions",
+	"delivery.report.only.error": "can't be used: every event's acknowledgement is awaited",
+	"log.queue":                  "can't be used: librdkafka's log goes to the run's own",
+}
+
+func (c *Config) checkProperties(d *spec.Decoder, n *spec.Node) {
+	for _, key := range slices.Sorted(maps.Keys(c.Properties)) {
+		path := []string{"properties", key}
+		if field, ok := managed[key]; ok {
+			bad(d, n, "set sink.kafka."+field+" instead", path, "is ruled by another setting")
+		}
+		if why, ok := fixed[key]; ok {
+			bad(d, n, "remove it", path, "%s", why)
+		}
+		if strings.HasPrefix(key, "go.") || strings.HasPrefix(key, "{topic}.") || key == "default.topic.config" {
+			bad(d, n, "use the property's own name, as in librdkafka's CONFIGURATION.md", path, "is not a librdkafka property")
+		}
+	}
+}
+
+// bad reports the setting at path below the decoder's position, where it was set, else at the closest block around it.
+func bad(d *spec.Decoder, n *spec.Node, hint string, path []string, format string, args ...any) {
+	report(d, spec.Error, n, hint, path, format, args...)
+}
+
+func report(d *spec.Decoder, sev spec.Severity, n *spec.Node, hint string, path []string, format string, args ...any) {
+	if len(path) == 0 {
+		d.Report(sev, n, spec.CodeBadValue, hint, "%s %s", d.Path(), fmt.Sprintf(format, args...))
+		return
+	}
+	if child := n.Get(path[0]); child != nil {
+		n = child
+	}
+	d.In(path[0], func() { report(d, sev, n, hint, path[1:], format, args...) })
+}
+
+// CheckTarget implements syncd.TargetChecker: a target needs a topic with a legal name. Problems of the shared template and
+// prefix are CheckConfig's.
+func (c *Config) CheckTarget(t syncd.Target) error {
+	r, err := newRouter(*c)
+	if err != nil {
+		return nil //nolint:nilerr // reported at the template
+	}
+	return r.route(t).err
+}

@@ -1,0 +1,118 @@
+package kafka
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/syncd-io/syncd/spec"
+)
+
+// decode reads YAML as the program does, as far as these tests need.
+func decode(t *testing.T, text string) (Config, spec.Diagnostics) {
+	t.Helper()
+	var doc yaml.Node
+	if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
+		t.Fatal(err)
+	}
+	c := defaults()
+	var n *spec.Node
+	if len(doc.Content) > 0 {
+		n = node(doc.Content[0])
+	}
+	return c, spec.Decode(n, &c, "sink", "kafka")
+}
+
+func node(y *yaml.Node) *spec.Node {
+	n := &spec.Node{Pos: spec.Pos{Source: "f", Line: y.Line, Column: y.Column}, Text: y.Value, Quoted: y.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0}
+	n.Type = map[string]spec.ScalarType{"!!null": spec.Null, "!!bool": spec.Bool, "!!int": spec.Int, "!!float": spec.Float}[y.Tag]
+	switch y.Kind {
+	case yaml.MappingNode:
+		n.Kind = spec.Map
+		for i := 0; i < len(y.Content); i += 2 {
+			v := node(y.Content[i+1])
+			v.Key = spec.Pos{Source: "f", Line: y.Content[i].Line, Column: y.Content[i].Column}
+			n.Entries = append(n.Entries, spec.Entry{Name: y.Content[i].Value, Value: v})
+		}
+	case yaml.SequenceNode:
+		n.Kind = spec.List
+	}
+	return n
+}
+
+func TestConfig(t *testing.T) {
+	for _, c := range []struct{ name, text, want string }{ // want: part of the only diagnostic; empty means none
+		{"defaults", ``, ``},
+		{"several brokers", `bootstrap_servers: "a:9092, b:9093,SASL_SSL://c:1,[::1]:9092,d"`, ``},
+		{"no port", `bootstrap_servers: "a:"`, ``},
+		{"bad port", `bootstrap_servers: "a:99999"`, `f:1:20: error: sink.kafka.bootstrap_servers has "a:99999"`},
+		{"empty broker", `bootstrap_servers: "a,,b"`, `which is not host:port`},
+		{"a path", `bootstrap_servers: "http://a:1/x"`, `which is not host:port`},
+		{"unknown placeholder", `topic: "x.{colection}"`, `f:1:11: error: sink.kafka.topic has an unknown placeholder {colection}; did you mean "collection"?`},
+		{"illegal letter", `topic: "x y"`, `f:1:10: error: sink.kafka.topic has " "`},
+		{"open brace", `topic: "{database"`, `has a { without its }`},
+		{"empty topic", `topic: ""`, `sink.kafka.topic must be at least 1`},
+		{"prefix", `topic_prefix: a/b`, `f:1:15: error: sink.kafka.topic_prefix can't begin a topic name`},
+		{"compression", `compression: brotli`, `must be one of: none, gzip, snappy, lz4, zstd`},
+		{"linger", `linger: 20m`, `sink.kafka.linger must be at most 15m`},
+		{"queue", "queue:\n  max_bytes: 2000", `f:2:14: error: sink.kafka.queue.max_bytes is 2000, less than max_message_bytes, 1000000`},
+		{"queue, the other way", `max_message_bytes: 100000000`, `sink.kafka.queue.max_bytes is 67108864, less than`},
+		{"delivery", "linger: 2s\ndelivery_timeout: 1s", `f:2:19: error: sink.kafka.delivery_timeout is 1s, not more than linger, 2s`},
+		{"properties", "properties:\n  socket.keepalive.enable: true\n  statistics.interval.ms: 1000", ``},
+		{"idempotence", "properties:\n  enable.idempotence: false", `f:2:23: error: sink.kafka.properties.enable.idempotence is always true here`},
+		{"acks", "properties:\n  acks: 1", `f:2:9: error: sink.kafka.properties.acks is always all here`},
+		{"managed", "properties:\n  linger.ms: 1", `sink.kafka.properties.linger.ms is ruled by another setting; set sink.kafka.linger instead`},
+		{"of the Go client", "properties:\n  go.batch.producer: true", `is not a librdkafka property`},
+		{"created topics", "create_topics:\n  partitions: 6\n  config:\n    retention.ms: 5", ``},
+		{"created topics, all defaults", "create_topics: {}", ``},
+		{"negative partitions", "create_topics:\n  partitions: -1", `must be at least 0`},
+		{"tls", "security:\n  tls: {enabled: true, ca_file: ca.pem, cert_file: c.pem, key_file: k.pem, key_password: x}", ``},
+		{"tls not enabled", "security:\n  tls: {ca_file: ca.pem}", `sink.kafka.security.tls.ca_file is set, but TLS is not enabled`},
+		{"no key", "security:\n  tls: {enabled: true, cert_file: c.pem}", `tls.cert_file needs its private key`},
+		{"no certificate", "security:\n  tls: {enabled: true, key_file: k.pem}", `tls.key_file needs its certificate`},
+		{"plain", "security:\n  tls: {enabled: true}\n  sasl: {mechanism: PLAIN, username: u, password: 12345}", ``},
+		{"plain in the clear", "security:\n  sasl: {mechanism: PLAIN, username: u, password: p}", `warning: sink.kafka.security.sasl.mechanism is PLAIN without TLS`},
+		{"scram", "security:\n  sasl: {mechanism: SCRAM-SHA-512, username: u, password: p}", ``},
+		{"no password", "security:\n  sasl: {mechanism: SCRAM-SHA-512, username: u}", `f:2:9: error: sink.kafka.security.sasl has mechanism SCRAM-SHA-512, which needs credentials`},
+		{"no mechanism", "security:\n  sasl: {username: u, password: p}", `has credentials, but no mechanism`},
+		{"unknown mechanism", "security:\n  sasl: {mechanism: GSSAPI}", `must be one of: PLAIN,`},
+		{"no token source", "security:\n  sasl: {mechanism: OAUTHBEARER}", `needs to know where tokens come from`},
+		{"oidc", "security:\n  sasl: {mechanism: OAUTHBEARER}\nproperties:\n  sasl.oauthbearer.method: oidc", ``},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			config, diags := decode(t, c.text)
+			got := fmt.Sprint(diags)
+			switch {
+			case c.want == "" && len(diags) > 0, c.want != "" && (len(diags) != 1 || !strings.Contains(got, c.want)):
+				t.Errorf("diagnostics %s, want %q", got, c.want)
+			case strings.Contains(fmt.Sprintf("%+v", config), "12345"):
+				t.Error("the configuration shows a secret")
+			}
+		})
+	}
+}
+
+// TestLibrdkafkaAcceptsDefaults guards against names and values that librdkafka does not know.
+func TestLibrdkafkaAcceptsDefaults(t *testing.T) {
+	for _, change := range []func(*Config){
+		func(*Config) {},
+		func(c *Config) {
+			c.Queue.MaxBytes, c.Queue.MaxMessages, c.MaxMessageBytes = 2199023254528, 2147483647, 1_000_000_000
+		},
+		func(c *Config) { c.Security.TLS = TLS{Enabled: true, InsecureSkipVerify: true} },
+		func(c *Config) { c.Security.SASL = SASL{Mechanism: "SCRAM-SHA-512", Username: "u", Password: "p"} },
+	} {
+		c := defaults()
+		c.BootstrapServers = "127.0.0.1:1"
+		change(&c)
+		s := &Sink{config: c, replacer: c.scrubber()}
+		client, err := s.newClient(c.librdkafka())
+		if err != nil {
+			t.Errorf("%+v: %v", c, err)
+			continue
+		}
+		client.close(0)
+	}
+}

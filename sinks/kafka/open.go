@@ -1,0 +1,205 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
+
+	"github.com/syncd-io/syncd"
+)
+
+// closeTimeout bounds the wait for events of interrupted writes; those writes have returned their error already.
+const closeTimeout = 5 * time.Second
+
+// Sink produces events. Plugin opens one.
+type Sink struct {
+	config   Config
+	logger   *slog.Logger
+	replacer *strings.Replacer
+	router   *router
+	main     *client
+	limits   time.Duration // how long to wait for topics' limits, see compareLimits
+	writes   sync.Pool     // of *write
+
+	mu    sync.Mutex
+	alone *client // sends every event as a batch of its own; nil until it is needed, see write.resend
+}
+
+func open(ctx context.Context, c Config, env syncd.Env) (syncd.Sink, error) {
+	r, err := newRouter(c)
+	if err != nil {
+		return nil, err
+	}
+	s := &Sink{config: c, logger: env.Logger, replacer: c.scrubber(), router: r, limits: min(c.ConnectTimeout, limitsTimeout)}
+	if s.main, err = s.newClient(c.librdkafka()); err != nil {
+		return nil, err
+	}
+	if err := s.preflight(ctx); err != nil {
+		s.main.close(0)
+		return nil, err
+	}
+	return s, nil
+}
+
+// Close implements io.Closer. It waits a while for the events of interrupted writes.
+func (s *Sink) Close() error {
+	s.main.close(closeTimeout)
+	if s.alone != nil {
+		s.alone.close(closeTimeout)
+	}
+	return nil
+}
+
+// sendAlone returns the client whose batches hold one event.
+func (s *Sink) sendAlone() (*client, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.alone != nil {
+		return s.alone, nil
+	}
+	conf := s.config.librdkafka()
+	conf["batch.num.messages"] = 1
+	c, err := s.newClient(conf)
+	if err != nil {
+		return nil, err
+	}
+	c.started()
+	s.alone = c
+	return c, nil
+}
+
+// librdkafka gives the configuration in librdkafka's names.
+func (c *Config) librdkafka() ck.ConfigMap {
+	m := ck.ConfigMap{}
+	for key, value := range c.Properties {
+		m[key] = value.Reveal()
+	}
+	maps.Copy(m, ck.ConfigMap{
+		"bootstrap.servers":            c.BootstrapServers,
+		"client.id":                    c.ClientID,
+		"enable.idempotence":           true,
+		"acks":                         "all",
+		"compression.type":             c.Compression,
+		"partitioner":                  c.Partitioner,
+		"linger.ms":                    int(c.Linger / time.Millisecond),
+		"message.max.bytes":            c.MaxMessageBytes,
+		"queue.buffering.max.kbytes":   (c.Queue.MaxBytes + 1023) / 1024,
+		"queue.buffering.max.messages": c.Queue.MaxMessages,
+		"message.timeout.ms":           int(c.DeliveryTimeout / time.Millisecond),
+		"allow.auto.create.topics":     false,  // a producer's default is true: asking for a topic would create it
+		"go.delivery.report.fields":    "none", // keys and values would be copied back for nothing
+		"go.logs.channel.enable":       true,   // else librdkafka writes to stderr
+		"go.events.channel.size":       1000,   // drained all the time; the default of 1,000,000 costs 16 MB
+		"go.produce.channel.size":      0,      // of a channel that is not used here; its default costs 8 MB
+	})
+	c.Security.set(m)
+	return m
+}
+
+// preflight proves that the brokers can be reached and accept the credentials, or says which of the two it is.
+func (s *Sink) preflight(ctx context.Context) error {
+	asked, cancel := context.WithTimeout(ctx, s.config.ConnectTimeout)
+	defer cancel()
+	s.main.onHopeless(cancel)
+	_, err := s.metadata(asked, nil)
+	causes := s.main.started()
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("connecting to Kafka at %s: %w", s.config.BootstrapServers, ctx.Err())
+	}
+	return s.explain(err, causes)
+}
+
+// metadata asks a broker for its view of the cluster and of one topic, until ctx ends. The library's call can't be
+// interrupted, and one that times out forgets its request: so it is called for longer and longer, from a quarter of a
+// second, which a working broker needs once, to the three that Ctrl-C may take at worst.
+func (s *Sink) metadata(ctx context.Context, topic *string) (*ck.Metadata, error) {
+	for patience := 250 * time.Millisecond; ; patience = min(2*patience, 3*time.Second) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if end, ok := ctx.Deadline(); ok {
+			patience = max(min(patience, time.Until(end)), time.Millisecond)
+		}
+		md, err := s.main.GetMetadata(topic, false, int(patience/time.Millisecond))
+		if err == nil || !unreachable(err) {
+			return md, err
+		}
+	}
+}
+
+// unreachable tells errors that say no more than that no broker answered in time.
+func unreachable(err error) bool {
+	k, ok := errors.AsType[ck.Error](err)
+	return ok && (k.IsTimeout() || k.Code() == ck.ErrTransport || k.Code() == ck.ErrAllBrokersDown)
+}
+
+// explain tells apart why the brokers could not be asked, from the errors that librdkafka met while trying.
+func (s *Sink) explain(err error, causes map[ck.ErrorCode]string) error {
+	c := &s.config
+	for _, code := range []ck.ErrorCode{ck.ErrAuthentication, ck.ErrSaslAuthenticationFailed, ck.ErrUnsupportedSaslMechanism} {
+		if text, ok := causes[code]; ok {
+			return syncd.Hint(
+				fmt.Errorf("authenticating at Kafka at %s by %s as %q: %s", c.BootstrapServers, c.Security.SASL.Mechanism, c.Security.SASL.Username, text),
+				"sink.kafka.security.sasl: mechanism, username and password must be those that the brokers expect")
+		}
+	}
+	if text, ok := causes[ck.ErrSsl]; ok {
+		return syncd.Hint(fmt.Errorf("connecting to Kafka at %s with TLS: %s", c.BootstrapServers, text),
+			"sink.kafka.security.tls: ca_file must hold the authority of the brokers' certificates, which must name the hosts in bootstrap_servers")
+	}
+	if k, ok := errors.AsType[ck.Error](err); ok && (k.Code() == ck.ErrClusterAuthorizationFailed || k.Code() == ck.ErrSecurityDisabled) {
+		return fmt.Errorf("connecting to Kafka at %s: %s", c.BootstrapServers, s.scrub(err))
+	}
+	hint := "check that sink.kafka.bootstrap_servers names running brokers that can be reached from here"
+	text := "no answer"
+	for _, code := range []ck.ErrorCode{ck.ErrFail, ck.ErrTransport, ck.ErrResolve} {
+		if t, ok := causes[code]; ok {
+			text = t
+		}
+	}
+	if text != "no answer" && !strings.Contains(text, "Connect to ") && !strings.Contains(text, "Failed to resolve") {
+		hint = "something listens there but hangs up: check sink.kafka.security, and that it is a Kafka broker"
+	}
+	return syncd.Hint(fmt.Errorf("connecting to Kafka at %s within %s: %s: %w", c.BootstrapServers, c.ConnectTimeout, text, syncd.ErrUnavailable), "%s", hint)
+}
+
+// ask bounds a question to the brokers and makes its error one that tells unavailability apart.
+func (s *Sink) ask(ctx context.Context, patience time.Duration, question func(context.Context) error) error {
+	bounded, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err := question(bounded)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case bounded.Err() != nil || unreachable(err):
+		return fmt.Errorf("%s did not answer within %s: %w", s.config.BootstrapServers, patience, syncd.ErrUnavailable)
+	}
+	return errors.New(s.scrub(err))
+}
+
+// scrub gives an error's text without the configuration's secrets.
+func (s *Sink) scrub(err error) string { return s.replacer.Replace(err.Error()) }
+
+// threadOf and ageOf match what librdkafka puts around a message for its own developers.
+var (
+	threadOf = regexp.MustCompile(`^\[thrd:[^\]]*\]: `)
+	ageOf    = regexp.MustCompile(` \(after \d+ms in state [^()]*(\([^()]*\)[^()]*)*\)$`)
+)
+
+// clean gives a message of librdkafka as people should see it.
+func (s *Sink) clean(text string) string {
+	return s.replacer.Replace(ageOf.ReplaceAllString(threadOf.ReplaceAllString(text, ""), ""))
+}

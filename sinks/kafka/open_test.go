@@ -1,0 +1,193 @@
+package kafka
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"math/big"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/spec"
+)
+
+// refuse opens a sink that must not open, and returns all that was logged and its error.
+func refuse(ctx context.Context, t *testing.T, c Config) (string, error) {
+	t.Helper()
+	var log bytes.Buffer
+	s, err := open(ctx, c, syncd.Env{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	if err == nil {
+		t.Fatal(errors.Join(errors.New("the sink opened"), s.Close()))
+	}
+	t.Logf("error: %v\nhint: %s", err, syncd.HintOf(err))
+	return log.String(), err
+}
+
+func within(t *testing.T, limit time.Duration, f func()) {
+	t.Helper()
+	begin := time.Now()
+	f()
+	if took := time.Since(begin); took > limit {
+		t.Errorf("took %s, more than %s", took, limit)
+	}
+}
+
+func TestUnreachable(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := free.Addr().String()
+	if err := free.Close(); err != nil {
+		t.Fatal(err)
+	}
+	within(t, 5*time.Second, func() {
+		_, err := refuse(t.Context(), t, config(address, func(c *Config) { c.ConnectTimeout = 500 * time.Millisecond }))
+		if !errors.Is(err, syncd.ErrUnavailable) || !strings.Contains(err.Error(), address) || !strings.Contains(err.Error(), "refused") {
+			t.Errorf("error %v", err)
+		}
+		if syncd.HintOf(err) == "" {
+			t.Error("no hint")
+		}
+	})
+}
+
+func TestUnknownHost(t *testing.T) {
+	_, err := refuse(t.Context(), t, config("no-such-host.invalid:9092", func(c *Config) { c.ConnectTimeout = 500 * time.Millisecond }))
+	if !errors.Is(err, syncd.ErrUnavailable) || !strings.Contains(err.Error(), "no-such-host.invalid") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// listen serves connections with f until the test ends.
+func listen(t *testing.T, f func(net.Conn)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	var conns []net.Conn
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conns = append(conns, c)
+			f(c)
+		}
+	}()
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		<-done
+		for _, c := range conns {
+			_ = c.Close() // may be closed already
+		}
+	})
+	return l.Addr().String()
+}
+
+func TestSilentPort(t *testing.T) {
+	address := listen(t, func(net.Conn) {})
+	within(t, 5*time.Second, func() {
+		_, err := refuse(t.Context(), t, config(address, func(c *Config) { c.ConnectTimeout = 500 * time.Millisecond }))
+		if !errors.Is(err, syncd.ErrUnavailable) || !strings.Contains(err.Error(), address) {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
+func TestSomethingElseListens(t *testing.T) {
+	address := listen(t, func(c net.Conn) { _ = c.Close() })
+	_, err := refuse(t.Context(), t, config(address, func(c *Config) { c.ConnectTimeout = 500 * time.Millisecond }))
+	if !errors.Is(err, syncd.ErrUnavailable) || !strings.Contains(syncd.HintOf(err), "security") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestInterruptedOpen(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	address := listen(t, func(net.Conn) { cancel() })
+	within(t, 5*time.Second, func() {
+		_, err := refuse(ctx, t, config(address, func(c *Config) { c.ConnectTimeout = time.Minute }))
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
+func TestUntrustedCertificate(t *testing.T) {
+	cert := selfSigned(t)
+	address := listen(t, func(c net.Conn) {
+		_ = tls.Server(c, &tls.Config{Certificates: []tls.Certificate{cert}}).Handshake() // the client must refuse
+	})
+	within(t, 10*time.Second, func() {
+		_, err := refuse(t.Context(), t, config(address, func(c *Config) {
+			c.ConnectTimeout = time.Minute
+			c.Security.TLS.Enabled = true
+		}))
+		if !strings.Contains(err.Error(), "certificate") || !strings.Contains(syncd.HintOf(err), "ca_file") || errors.Is(err, syncd.ErrUnavailable) {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
+func selfSigned(t *testing.T) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// TestSecretsStayHidden puts secrets wherever librdkafka might repeat them, with its talkative log.
+func TestSecretsStayHidden(t *testing.T) {
+	const secret = "hunter2hunter2"
+	for name, change := range map[string]func(*Config){
+		"sasl": func(c *Config) {
+			c.Security.SASL = SASL{Mechanism: "PLAIN", Username: "app", Password: secret}
+			c.Properties = map[string]spec.Secret{"debug": "all"}
+		},
+		"key":      func(c *Config) { c.Properties = map[string]spec.Secret{"ssl.key.pem": secret, "debug": "all"} },
+		"misnamed": func(c *Config) { c.Properties = map[string]spec.Secret{"sasl.pasword.pem": secret, "debug": "all"} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			log, err := refuse(t.Context(), t, config(listen(t, func(c net.Conn) { _ = c.Close() }), func(c *Config) {
+				c.ConnectTimeout = 300 * time.Millisecond
+				change(c)
+			}))
+			if strings.Contains(err.Error()+syncd.HintOf(err)+log, secret) {
+				t.Errorf("the secret is shown: %v\n%s", err, log)
+			}
+		})
+	}
+}
+
+func TestUnknownProperty(t *testing.T) {
+	_, err := refuse(t.Context(), t, config("localhost:9092", func(c *Config) { c.Properties = map[string]spec.Secret{"linger.msec": "5"} }))
+	if !strings.Contains(err.Error(), "linger.msec") || !strings.Contains(syncd.HintOf(err), "sink.kafka.properties") {
+		t.Errorf("error %v", err)
+	}
+}

@@ -1,0 +1,318 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
+
+	"github.com/syncd-io/syncd"
+)
+
+// maxTopicLength and topicRule are Kafka's rule for topic names (org.apache.kafka.common.internals.Topic).
+const (
+	maxTopicLength = 249
+	topicRule      = "a topic name has 1 to 249 letters, digits, dots, underscores and hyphens"
+)
+
+// limitsTimeout bounds a question whose answer is only worth a warning.
+const limitsTimeout = 2 * time.Second
+
+// placeholders lists what a topic template may use.
+var placeholders = []string{"database", "collection", "content_type"}
+
+// template is a parsed topic template: literal texts and placeholders in turn.
+type template []part
+
+type part struct {
+	literal     string
+	placeholder string
+}
+
+type unknownPlaceholderError struct{ name string }
+
+func (e unknownPlaceholderError) Error() string {
+	return fmt.Sprintf("has an unknown placeholder {%s}", e.name)
+}
+
+// parseTemplate also returns the offset of what is wrong. Errors read on after the setting's name.
+func parseTemplate(text string) (template, int, error) {
+	var t template
+	for at := 0; at < len(text); {
+		open := strings.IndexByte(text[at:], '{')
+		if open < 0 {
+			open = len(text) - at
+		}
+		if lit := text[at : at+open]; lit != "" {
+			if i := illegalAt(lit); i >= 0 {
+				return nil, at + i, fmt.Errorf("has %q, which a topic name can't hold", firstRune(lit[i:]))
+			}
+			t = append(t, part{literal: lit})
+		}
+		if at += open; at == len(text) {
+			break
+		}
+		length := strings.IndexByte(text[at:], '}')
+		if length < 0 {
+			return nil, at, errors.New("has a { without its }")
+		}
+		name := text[at+1 : at+length]
+		if !slices.Contains(placeholders, name) {
+			return nil, at, unknownPlaceholderError{name}
+		}
+		t = append(t, part{placeholder: name})
+		at += length + 1
+	}
+	return t, 0, nil
+}
+
+func firstRune(s string) string {
+	for _, r := range s {
+		return string(r)
+	}
+	return ""
+}
+
+const topicLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+
+// illegalAt returns the index of the first byte that a topic name can't hold, or -1.
+func illegalAt(s string) int {
+	return strings.IndexFunc(s, func(r rune) bool { return !strings.ContainsRune(topicLetters, r) })
+}
+
+func checkTopicName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("its topic name is empty")
+	case name == "." || name == ".." || len(name) > maxTopicLength || illegalAt(name) >= 0:
+		return fmt.Errorf("its topic name %q is not legal", name)
+	}
+	return nil
+}
+
+// router gives targets their topics. It is safe for concurrent use.
+type router struct {
+	rule   template
+	prefix string
+
+	mu     sync.RWMutex
+	routes map[syncd.Target]*route
+}
+
+// route is a target's topic; err says why it can't be written to. name is a field so that producing can point to it.
+type route struct {
+	name string
+	err  error
+}
+
+func newRouter(c Config) (*router, error) {
+	rule, _, err := parseTemplate(c.Topic)
+	if err != nil {
+		return nil, fmt.Errorf("the topic template %q %w", c.Topic, err)
+	}
+	return &router{rule: rule, prefix: c.TopicPrefix, routes: map[syncd.Target]*route{}}, nil
+}
+
+func (r *router) route(t syncd.Target) *route {
+	r.mu.RLock()
+	found := r.routes[t]
+	r.mu.RUnlock()
+	if found != nil {
+		return found
+	}
+	made := &route{}
+	made.name, made.err = r.render(t)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if found := r.routes[t]; found != nil {
+		return found
+	}
+	r.routes[t] = made
+	return made
+}
+
+// render gives the name even where it is not legal, for messages. A collection's own topic takes the prefix too, as in
+// the MongoDB Kafka connector's namespace map: otherwise a prefix for a test environment would leave that one topic out.
+func (r *router) render(t syncd.Target) (string, error) {
+	rule := r.rule
+	if t.Topic != "" {
+		own, _, err := parseTemplate(t.Topic)
+		if err != nil {
+			return t.Topic, fmt.Errorf("its topic %q %w", t.Topic, err)
+		}
+		rule = own
+	}
+	var b strings.Builder
+	if r.prefix != "" {
+		b.WriteString(r.prefix)
+		b.WriteByte('.')
+	}
+	var empty error
+	for _, p := range rule {
+		text := p.literal
+		switch p.placeholder {
+		case "database":
+			text = t.Database
+		case "collection":
+			text = t.Collection
+		case "content_type":
+			text = t.ContentType
+		}
+		if text == "" {
+			empty = fmt.Errorf("its topic needs {%s}, which it lacks", p.placeholder)
+		}
+		b.WriteString(text)
+	}
+	name := b.String()
+	if empty != nil {
+		return name, empty
+	}
+	return name, checkTopicName(name)
+}
+
+// Route implements syncd.Router.
+func (s *Sink) Route(t syncd.Target) string { return s.router.route(t).name }
+
+// Prepare implements syncd.Preparer: it finds every topic that can't be written to, and creates those that do not exist
+// if the configuration says how.
+func (s *Sink) Prepare(ctx context.Context, targets []syncd.Target) error {
+	var problems []string
+	users := map[string][]string{} // collections by topic
+	for _, t := range targets {
+		r := s.router.route(t)
+		if r.err != nil {
+			problems = append(problems, fmt.Sprintf("collection %q: %v", t.Collection, r.err))
+			continue
+		}
+		if !slices.Contains(users[r.name], t.Collection) {
+			users[r.name] = append(users[r.name], t.Collection)
+		}
+	}
+	hint := ""
+	if len(problems) > 0 {
+		hint = topicRule + "; set sink.kafka.topic or the collection's own topic"
+	}
+	names := slices.Sorted(maps.Keys(users))
+	missing, refused, err := s.look(ctx, names)
+	if err != nil {
+		return fmt.Errorf("looking for Kafka topics: %w", err)
+	}
+	problems = append(problems, refused...)
+	switch {
+	case len(missing) == 0:
+	case s.config.CreateTopics == nil:
+		for _, name := range missing {
+			problems = append(problems, fmt.Sprintf("topic %q (for %s) does not exist", name, strings.Join(users[name], ", ")))
+		}
+		hint = "create missing topics, or set sink.kafka.create_topics (with partitions and replication_factor) to have them created"
+	case len(problems) == 0: // nothing is created for a run that can't start
+		failed, err := s.create(ctx, missing)
+		if err != nil {
+			return fmt.Errorf("creating Kafka topics: %w", err)
+		}
+		problems = append(problems, failed...)
+	}
+	switch len(problems) {
+	case 0:
+		s.compareLimits(ctx, names)
+		return nil
+	case 1:
+		return syncd.Hint(fmt.Errorf("preparing Kafka topics: %s", problems[0]), "%s", hint)
+	}
+	return syncd.Hint(fmt.Errorf("preparing Kafka topics: %d problems: %s", len(problems), strings.Join(problems, "; ")), "%s", hint)
+}
+
+// look asks the brokers about topics; refused says why some can't be used, in words that name them.
+func (s *Sink) look(ctx context.Context, names []string) (missing, refused []string, err error) {
+	for _, name := range names {
+		var md *ck.Metadata
+		err := s.ask(ctx, s.config.ConnectTimeout, func(ctx context.Context) (err error) {
+			md, err = s.metadata(ctx, &name)
+			return err
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		switch t := md.Topics[name]; t.Error.Code() {
+		case ck.ErrNoError, ck.ErrLeaderNotAvailable: // the latter while a new topic's leader is being elected
+		case ck.ErrUnknownTopicOrPart, ck.ErrUnknownTopic:
+			missing = append(missing, name)
+		default:
+			refused = append(refused, fmt.Sprintf("topic %q: %s", name, s.scrub(t.Error)))
+		}
+	}
+	return missing, refused, nil
+}
+
+// create makes topics and logs each, since they outlive the run.
+func (s *Sink) create(ctx context.Context, names []string) (failed []string, err error) {
+	how := s.config.CreateTopics
+	topics := make([]ck.TopicSpecification, len(names))
+	for i, name := range names {
+		// -1 is the broker's default, from Apache Kafka 2.4 on (KIP-464).
+		topics[i] = ck.TopicSpecification{Topic: name, NumPartitions: how.Partitions, ReplicationFactor: how.ReplicationFactor, Config: map[string]string{}}
+		if how.Partitions == 0 {
+			topics[i].NumPartitions = -1
+		}
+		for key, value := range how.Config {
+			topics[i].Config[key] = value.Reveal()
+		}
+	}
+	var results []ck.TopicResult
+	err = s.ask(ctx, s.config.ConnectTimeout, func(ctx context.Context) (err error) {
+		results, err = s.main.admin.CreateTopics(ctx, topics, ck.SetAdminOperationTimeout(s.config.ConnectTimeout), ck.SetAdminRequestTimeout(s.config.ConnectTimeout))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range results {
+		switch r.Error.Code() {
+		case ck.ErrNoError:
+			s.logger.Info("created Kafka topic", "topic", r.Topic, "partitions", how.Partitions, "replication_factor", how.ReplicationFactor)
+		case ck.ErrTopicAlreadyExists: // somebody else was faster
+		default:
+			failed = append(failed, fmt.Sprintf("topic %q can't be created: %s", r.Topic, s.scrub(r.Error)))
+		}
+	}
+	return failed, nil
+}
+
+// compareLimits warns of topics that accept less than max_message_bytes: a batch that is too large for its topic is sent
+// again event by event (see Write), which is right but slow. Not being allowed to ask is no reason to stop.
+func (s *Sink) compareLimits(ctx context.Context, names []string) {
+	if len(names) == 0 {
+		return
+	}
+	resources := make([]ck.ConfigResource, len(names))
+	for i, name := range names {
+		resources[i] = ck.ConfigResource{Type: ck.ResourceTopic, Name: name}
+	}
+	var answers []ck.ConfigResourceResult
+	err := s.ask(ctx, s.limits, func(ctx context.Context) (err error) {
+		answers, err = s.main.admin.DescribeConfigs(ctx, resources, ck.SetAdminRequestTimeout(s.config.ConnectTimeout))
+		return err
+	})
+	if err != nil {
+		s.logger.Debug("could not ask for the topics' max.message.bytes", "error", err)
+		return
+	}
+	smallest, topic := s.config.MaxMessageBytes, ""
+	for _, a := range answers {
+		limit, err := strconv.Atoi(a.Config["max.message.bytes"].Value)
+		if err == nil && limit < smallest {
+			smallest, topic = limit, a.Name
+		}
+	}
+	if topic != "" {
+		s.logger.Warn("a Kafka topic accepts less than sink.kafka.max_message_bytes: set that to the topic's max.message.bytes",
+			"topic", topic, "max.message.bytes", smallest, "max_message_bytes", s.config.MaxMessageBytes)
+	}
+}

@@ -1,0 +1,91 @@
+package kafka
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/syncd-io/syncd"
+)
+
+func TestRoute(t *testing.T) {
+	page := syncd.Target{Database: "ProjectManagement", Collection: "workItem", ContentType: "work_item"}
+	own := page
+	own.Topic = "own.{content_type}"
+	for _, c := range []struct {
+		topic, prefix string
+		target        syncd.Target
+		want          string
+		legal         bool
+	}{
+		{"{database}.{collection}", "", page, "ProjectManagement.workItem", true},
+		{"{database}.{collection}", "stage", page, "stage.ProjectManagement.workItem", true},
+		{"all-{content_type}", "", page, "all-work_item", true},
+		{"fixed", "", page, "fixed", true},
+		{"{database}.{collection}", "stage", own, "stage.own.work_item", true},
+		{"{collection}", "", syncd.Target{Collection: "a b"}, "a b", false},
+		{"{collection}", "", syncd.Target{Collection: "ä"}, "ä", false},
+		{"{collection}", "", syncd.Target{Collection: ".."}, "..", false},
+		{"{collection}", "", syncd.Target{Collection: strings.Repeat("x", 249)}, strings.Repeat("x", 249), true},
+		{"{collection}", "", syncd.Target{Collection: strings.Repeat("x", 250)}, strings.Repeat("x", 250), false},
+		{"{database}.{collection}", "", syncd.Target{Collection: "page"}, ".page", false},
+		{"{collection}", "", syncd.Target{Collection: "page", Topic: "{nonsense}"}, "{nonsense}", false},
+	} {
+		config := defaults()
+		config.Topic, config.TopicPrefix = c.topic, c.prefix
+		r, err := newRouter(config)
+		if err != nil {
+			t.Errorf("%s: %v", c.topic, err)
+			continue
+		}
+		for range 2 { // the second is remembered
+			if got := r.route(c.target); got.name != c.want || (got.err == nil) != c.legal {
+				t.Errorf("topic %q, prefix %q, target %+v: %q, %v; want %q", c.topic, c.prefix, c.target, got.name, got.err, c.want)
+			}
+		}
+	}
+}
+
+func TestPrepareNamesEveryProblem(t *testing.T) {
+	bootstrap := cluster(t, "db.page").BootstrapServers()
+	s := startClosing(t, bootstrap, nil)
+	targets := []syncd.Target{
+		{Database: "db", Collection: "page"}, {Database: "db", Collection: "epic"}, {Database: "db", Collection: "cycle"},
+		{Database: "db", Collection: "no spaces"}, {Database: "db", Collection: "other", Topic: "db.epic"},
+	}
+	for range 2 { // asking must not have created what is missing
+		err := s.Prepare(t.Context(), targets)
+		if err == nil {
+			t.Fatal("no error")
+		}
+		for _, want := range []string{`"db.epic" (for epic, other)`, `"db.cycle" (for cycle)`, `"db.no spaces"`, "3 problems"} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("error %q lacks %q", err, want)
+			}
+		}
+		if strings.Contains(err.Error(), "db.page") {
+			t.Errorf("error %q names a topic that exists", err)
+		}
+		if !strings.Contains(syncd.HintOf(err), "create_topics") {
+			t.Errorf("hint %q", syncd.HintOf(err))
+		}
+	}
+	if err := s.Prepare(t.Context(), targets[:1]); err != nil {
+		t.Error(err)
+	}
+	if err := s.Prepare(t.Context(), nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPrepareUnavailable(t *testing.T) {
+	c := cluster(t, "db.page")
+	s := startClosing(t, c.BootstrapServers(), nil)
+	s.config.ConnectTimeout = 1
+	if err := c.SetBrokerDown(-1); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Prepare(t.Context(), []syncd.Target{{Database: "db", Collection: "page"}}); !errors.Is(err, syncd.ErrUnavailable) {
+		t.Errorf("error %v", err)
+	}
+}

@@ -1,0 +1,238 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
+
+	"github.com/syncd-io/syncd"
+)
+
+// queueFullPause is the longest wait for room in the queue before producing is tried again; a delivery report ends it
+// early. It is needed where other writers fill the queue and this one has nothing in it to hear of.
+const queueFullPause = 5 * time.Millisecond
+
+// producer is the part of *ck.Producer that writing needs.
+type producer interface {
+	Produce(m *ck.Message, reports chan ck.Event) error
+	GetFatalError() error
+}
+
+// write is one Write: its message is filled again for every event, and its slots stand for the events in delivery
+// reports, so that an event costs no allocation here. It is used again when every report has come in.
+type write struct {
+	sink    *Sink
+	events  []syncd.Event
+	message ck.Message
+	headers []ck.Header
+	text    []byte // of header values
+	slots   []slot
+	reports chan ck.Event // has room for all, so that a report never blocks librdkafka, even when nobody waits any more
+	pending int
+	large   []int // refused by a broker for size, perhaps for their company in a batch
+	alone   bool  // every event is a batch of its own now
+	failed  *syncd.BatchError
+}
+
+// slot is what a delivery report leads back to.
+type slot struct {
+	index int
+	topic *string
+}
+
+// Write implements syncd.Sink. librdkafka copies an event's bytes when it is produced.
+func (s *Sink) Write(ctx context.Context, events []syncd.Event) error {
+	return s.write(ctx, s.main, events)
+}
+
+func (s *Sink) write(ctx context.Context, p producer, events []syncd.Event) error {
+	w, _ := s.writes.Get().(*write)
+	if w == nil || cap(w.reports) < len(events) {
+		w = &write{sink: s, slots: make([]slot, len(events)), reports: make(chan ck.Event, len(events))}
+	}
+	w.events, w.failed, w.large, w.alone = events, nil, w.large[:0], false
+	err := w.run(ctx, p)
+	if w.pending == 0 {
+		w.events = nil
+		s.writes.Put(w)
+	}
+	return err
+}
+
+func (w *write) run(ctx context.Context, p producer) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("writing to Kafka: %w", err)
+	}
+	if err := w.address(); err != nil {
+		return err
+	}
+	for i := range w.events {
+		if err := w.produce(ctx, p, i); err != nil {
+			return err
+		}
+	}
+	if err := w.await(ctx, p); err != nil {
+		return err
+	}
+	if len(w.large) > 0 {
+		if err := w.resend(ctx); err != nil {
+			return err
+		}
+	}
+	if w.failed == nil {
+		return nil
+	}
+	return w.failed
+}
+
+// address finds every event's topic before anything is sent.
+func (w *write) address() error {
+	var last *route
+	for i := range w.events {
+		t := &w.events[i].Target
+		if last == nil || *t != w.events[i-1].Target {
+			last = w.sink.router.route(*t)
+			if last.err != nil {
+				return fmt.Errorf("writing to Kafka: collection %q: %w", t.Collection, last.err)
+			}
+		}
+		w.slots[i] = slot{index: i, topic: &last.name}
+	}
+	return nil
+}
+
+// produce hands event i to librdkafka, waiting for room in its queue. Its error ends the Write.
+func (w *write) produce(ctx context.Context, p producer, i int) error {
+	e := &w.events[i]
+	w.headers, w.text = w.headers[:0], w.text[:0]
+	for _, h := range e.Headers {
+		from := len(w.text)
+		w.text = append(w.text, h.Value...) // when it moves, the values before keep their old place
+		w.headers = append(w.headers, ck.Header{Key: h.Name, Value: w.text[from:len(w.text):len(w.text)]})
+	}
+	w.message = ck.Message{
+		TopicPartition: ck.TopicPartition{Topic: w.slots[i].topic, Partition: ck.PartitionAny},
+		Key:            e.Key,
+		Value:          e.Value, // nil is a tombstone, and other than an empty value
+		Headers:        w.headers,
+		Opaque:         &w.slots[i],
+	}
+	for {
+		err := p.Produce(&w.message, w.reports)
+		if err == nil {
+			w.pending++
+			return nil
+		}
+		if code(err) != ck.ErrQueueFull {
+			return w.refuse(p, i, err, false)
+		}
+		if err := w.room(ctx, p); err != nil {
+			return err
+		}
+	}
+}
+
+// room waits until the queue may have room again.
+func (w *write) room(ctx context.Context, p producer) error {
+	pause := time.NewTimer(queueFullPause)
+	defer pause.Stop()
+	select {
+	case r := <-w.reports:
+		return w.take(p, r)
+	case <-pause.C:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("writing to Kafka: %w", ctx.Err())
+	}
+}
+
+// await collects the delivery reports that are still to come.
+func (w *write) await(ctx context.Context, p producer) error {
+	for w.pending > 0 {
+		select {
+		case r := <-w.reports:
+			if err := w.take(p, r); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("writing to Kafka: %w", ctx.Err())
+		}
+	}
+	return nil
+}
+
+func (w *write) take(p producer, r ck.Event) error {
+	m, ok := r.(*ck.Message)
+	if !ok {
+		return fmt.Errorf("writing to Kafka: unexpected delivery report %s", w.sink.replacer.Replace(r.String()))
+	}
+	w.pending--
+	if m.TopicPartition.Error == nil {
+		return nil
+	}
+	return w.refuse(p, m.Opaque.(*slot).index, m.TopicPartition.Error, true)
+}
+
+// refuse notes why event i is not durable, or returns the error that ends the Write.
+func (w *write) refuse(p producer, i int, err error, byBroker bool) error {
+	// A producer that met a fatal error fails all that it holds with other errors; the cause is the fatal one.
+	if fatal := p.GetFatalError(); fatal != nil {
+		return fmt.Errorf("writing to Kafka: the producer can't go on: %s", w.sink.scrub(fatal))
+	}
+	topic := *w.slots[i].topic
+	switch c := code(err); c {
+	case ck.ErrMsgSizeTooLarge, ck.ErrRecordListTooLarge, ck.ErrInvalidMsgSize:
+		size := len(w.events[i].Key) + len(w.events[i].Value)
+		if !byBroker {
+			w.fail(i, fmt.Errorf("an event of %d bytes is larger than max_message_bytes, %d", size, w.sink.config.MaxMessageBytes))
+			return nil
+		}
+		if !w.alone {
+			w.large = append(w.large, i)
+			return nil
+		}
+		w.fail(i, fmt.Errorf("an event of %d bytes is larger than topic %q accepts", size, topic))
+	case ck.ErrInvalidMsg, ck.ErrInvalidRecord, ck.ErrBadMsg, ck.ErrInvalidTimestamp:
+		w.fail(i, fmt.Errorf("topic %q refuses the event: %s", topic, w.sink.scrub(err)))
+	case ck.ErrUnknownTopic, ck.ErrUnknownTopicOrPart, ck.ErrUnknownPartition:
+		w.fail(i, fmt.Errorf("topic %q is gone: %w", topic, syncd.ErrUnavailable))
+	case ck.ErrMsgTimedOut:
+		w.fail(i, fmt.Errorf("topic %q did not acknowledge the event within delivery_timeout, %s: %w", topic, w.sink.config.DeliveryTimeout, syncd.ErrUnavailable))
+	default:
+		w.fail(i, fmt.Errorf("sending to topic %q: %s: %w", topic, w.sink.scrub(err), syncd.ErrUnavailable))
+	}
+	return nil
+}
+
+func (w *write) fail(i int, err error) {
+	if w.failed == nil {
+		w.failed = &syncd.BatchError{}
+	}
+	w.failed.Fail(i, err)
+}
+
+// resend sends again, each alone, the events that a broker refused for size: it judges whole batches, so that small
+// events fail with it where the topic's max.message.bytes is less than max_message_bytes.
+func (w *write) resend(ctx context.Context) error {
+	p, err := w.sink.sendAlone()
+	if err != nil {
+		return err
+	}
+	w.alone = true
+	for _, i := range w.large {
+		if err := w.produce(ctx, p, i); err != nil {
+			return err
+		}
+	}
+	return w.await(ctx, p)
+}
+
+func code(err error) ck.ErrorCode {
+	if k, ok := errors.AsType[ck.Error](err); ok {
+		return k.Code()
+	}
+	return ck.ErrFail
+}

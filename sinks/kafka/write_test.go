@@ -1,0 +1,288 @@
+package kafka
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/syncd-io/syncd"
+)
+
+func TestWriteKeepsEverything(t *testing.T) {
+	bootstrap := cluster(t, "db.page").BootstrapServers()
+	s := startClosing(t, bootstrap, nil)
+	in := []syncd.Event{
+		event("page", "tombstone", nil),
+		event("page", "empty", []byte{}),
+		event("page", "value", []byte(`{"a":1}`)),
+	}
+	in[2].Headers = []syncd.Header{{Name: "syncd-reason", Value: "missing"}, {Name: "empty", Value: ""}, {Name: "twice", Value: "1"}, {Name: "twice", Value: "2"}}
+	if err := s.Write(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	for i := range in { // the bytes are the caller's again
+		clear(in[i].Value)
+	}
+	got := read(t, bootstrap)
+	if r := byKey(got, "tombstone"); len(r) != 1 || r[0].Value != nil {
+		t.Errorf("tombstone: %+v", r)
+	}
+	if r := byKey(got, "empty"); len(r) != 1 || r[0].Value == nil || len(r[0].Value) != 0 {
+		t.Errorf("empty value: %+v", r)
+	}
+	r := byKey(got, "value")
+	if len(r) != 1 || string(r[0].Value) != `{"a":1}` || r[0].Target != "db.page" {
+		t.Fatalf("value: %+v", r)
+	}
+	if diff := cmp.Diff(in[2].Headers, r[0].Headers); diff != "" {
+		t.Errorf("headers (-want +got):\n%s", diff)
+	}
+}
+
+// TestMurmur2 compares the partitions of keys with Java's default partitioner: toPositive(murmur2(key)) % partitions.
+func TestMurmur2(t *testing.T) {
+	// From org.apache.kafka.common.utils.UtilsTest, to anchor the test's own implementation.
+	for key, want := range map[string]int32{
+		"21": -973932308, "foobar": -790332482, "a-little-bit-long-string": -985981536,
+		"a-little-bit-longer-string": -1486304829, "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971, "abc": 479470107,
+	} {
+		if got := murmur2([]byte(key)); got != want {
+			t.Errorf("murmur2(%q) = %d, want %d", key, got, want)
+		}
+	}
+	c := cluster(t)
+	const partitions = 7
+	if err := c.CreateTopic("db.page", partitions, 1); err != nil {
+		t.Fatal(err)
+	}
+	s := startClosing(t, c.BootstrapServers(), nil)
+	random := rand.New(rand.NewPCG(1, 2))
+	var in []syncd.Event
+	for i := range 300 {
+		key := make([]byte, 1+i%40)
+		for j := range key {
+			key[j] = byte(random.Uint32())
+		}
+		in = append(in, event("page", string(key), []byte("x")))
+	}
+	in = append(in, event("page", `{"_id": {"$oid": "507f1f77bcf86cd799439011"}}`, []byte("x")))
+	if err := s.Write(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	got := read(t, c.BootstrapServers())
+	if len(got) != len(in) {
+		t.Fatalf("%d records, want %d", len(got), len(in))
+	}
+	for _, r := range got {
+		if want := murmur2(r.Key) & 0x7fffffff % partitions; r.partition != want {
+			t.Errorf("key %x is in partition %d, Java would choose %d", r.Key, r.partition, want)
+		}
+	}
+}
+
+// murmur2 is written after the description of MurmurHash2 with Kafka's seed; signed as Java's.
+func murmur2(key []byte) int32 {
+	const m = 0x5bd1e995
+	h := uint32(0x9747b28c) ^ uint32(len(key))
+	for ; len(key) >= 4; key = key[4:] {
+		k := binary.LittleEndian.Uint32(key) * m
+		h = h*m ^ (k^k>>24)*m
+	}
+	if len(key) > 0 {
+		var rest [4]byte
+		copy(rest[:], key)
+		h = (h ^ binary.LittleEndian.Uint32(rest[:])) * m
+	}
+	h = (h ^ h>>13) * m
+	return int32(h ^ h>>15)
+}
+
+func TestTooLargeIsTheDocumentsFault(t *testing.T) {
+	bootstrap := cluster(t, "db.page").BootstrapServers()
+	s := startClosing(t, bootstrap, func(c *Config) { c.MaxMessageBytes = 2000 })
+	in := events("page", 3)
+	in[1].Value = make([]byte, 3000)
+	err := s.Write(t.Context(), in)
+	var batch *syncd.BatchError
+	if !errors.As(err, &batch) || !slices.Equal(batch.Failed(), []int{1}) {
+		t.Fatalf("error %v", err)
+	}
+	if one := batch.Of(1); errors.Is(one, syncd.ErrUnavailable) || !strings.Contains(one.Error(), "3005 bytes") {
+		t.Errorf("event's error: %v", one)
+	}
+	if got := read(t, bootstrap); len(got) != 2 {
+		t.Errorf("%d records, want the other 2", len(got))
+	}
+}
+
+func TestFullQueueIsBackpressure(t *testing.T) {
+	bootstrap := cluster(t, "db.page").BootstrapServers()
+	s := startClosing(t, bootstrap, func(c *Config) { c.Queue.MaxMessages = 10 })
+	errs := make(chan error)
+	for i := range 3 {
+		go func() {
+			in := events("page", 300)
+			for k := range in {
+				in[k].Key = fmt.Appendf(nil, "%d-%d", i, k)
+			}
+			errs <- s.Write(t.Context(), in)
+		}()
+	}
+	for range 3 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	if got := read(t, bootstrap); len(got) != 900 {
+		t.Errorf("%d records, want 900", len(got))
+	}
+}
+
+func TestCanceledWrite(t *testing.T) {
+	c := cluster(t, "db.page")
+	s := startClosing(t, c.BootstrapServers(), nil)
+	if err := s.Write(t.Context(), events("page", 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetBrokerDown(-1); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	err := s.write(ctx, &canceling{producer: s.main, n: 50, cancel: cancel}, events("page", 50))
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("error %v", err)
+	}
+	if batch := new(syncd.BatchError); errors.As(err, &batch) {
+		t.Errorf("claims to know about each event: %v", err)
+	}
+	if err := s.Write(ctx, events("page", 1)); !errors.Is(err, context.Canceled) {
+		t.Errorf("write after cancel: %v", err)
+	}
+	if err := c.SetBrokerUp(-1); err != nil {
+		t.Fatal(err)
+	}
+	// The reports of the interrupted write arrive during this one and must not disturb it.
+	if err := s.Write(t.Context(), events("page", 50)); err != nil {
+		t.Errorf("write after the broker is back: %v", err)
+	}
+}
+
+func TestCanceledWhileTheQueueIsFull(t *testing.T) {
+	c := cluster(t, "db.page")
+	s := startClosing(t, c.BootstrapServers(), func(c *Config) { c.Queue.MaxMessages = 10 })
+	if err := c.SetBrokerDown(-1); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	err := s.write(ctx, &canceling{producer: s.main, n: 15, cancel: cancel}, events("page", 50))
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("error %v", err)
+	}
+	if err := c.SetBrokerUp(-1); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestUnacknowledgedIsUnavailable(t *testing.T) {
+	c := cluster(t, "db.page")
+	s := startClosing(t, c.BootstrapServers(), func(c *Config) { c.DeliveryTimeout = 200 * time.Millisecond })
+	if err := c.SetBrokerDown(-1); err != nil {
+		t.Fatal(err)
+	}
+	err := s.Write(t.Context(), events("page", 5))
+	var batch *syncd.BatchError
+	if !errors.As(err, &batch) || len(batch.Failed()) != 5 {
+		t.Fatalf("error %v", err)
+	}
+	for _, i := range batch.Failed() {
+		if one := batch.Of(i); !errors.Is(one, syncd.ErrUnavailable) || !strings.Contains(one.Error(), "db.page") {
+			t.Errorf("event %d: %v", i, one)
+		}
+	}
+}
+
+func TestFatalErrorEndsTheWrite(t *testing.T) {
+	s := startClosing(t, cluster(t, "db.page").BootstrapServers(), nil)
+	s.main.TestFatalError(ck.ErrOutOfOrderSequenceNumber, "made up")
+	err := s.Write(t.Context(), events("page", 5))
+	if err == nil || !strings.Contains(err.Error(), "made up") {
+		t.Fatalf("error %v", err)
+	}
+	if batch := new(syncd.BatchError); errors.As(err, &batch) {
+		t.Errorf("claims to know about each event: %v", err)
+	}
+}
+
+func TestIllegalTopicSendsNothing(t *testing.T) {
+	bootstrap := cluster(t, "db.page").BootstrapServers()
+	s := startClosing(t, bootstrap, nil)
+	in := append(events("page", 2), event("no spaces", "k", nil))
+	err := s.Write(t.Context(), in)
+	if batch := new(syncd.BatchError); err == nil || errors.As(err, &batch) || !strings.Contains(err.Error(), "db.no spaces") {
+		t.Fatalf("error %v", err)
+	}
+	if got := read(t, bootstrap); len(got) != 0 {
+		t.Errorf("%d records were sent", len(got))
+	}
+}
+
+// scripted answers each event with an error of its own.
+type scripted struct {
+	produce, deliver map[string]ck.ErrorCode // by key
+	fullTimes        int
+}
+
+func (p *scripted) GetFatalError() error { return nil }
+
+func (p *scripted) Produce(m *ck.Message, reports chan ck.Event) error {
+	if p.fullTimes > 0 {
+		p.fullTimes--
+		return ck.NewError(ck.ErrQueueFull, "", false)
+	}
+	if c, ok := p.produce[string(m.Key)]; ok {
+		return ck.NewError(c, "", false)
+	}
+	r := &ck.Message{TopicPartition: m.TopicPartition, Opaque: m.Opaque}
+	if c, ok := p.deliver[string(m.Key)]; ok {
+		r.TopicPartition.Error = ck.NewError(c, "", false)
+	}
+	reports <- r
+	return nil
+}
+
+func TestBlame(t *testing.T) {
+	s := startClosing(t, cluster(t).BootstrapServers(), nil)
+	p := &scripted{
+		fullTimes: 3,
+		produce: map[string]ck.ErrorCode{
+			"key-0": ck.ErrMsgSizeTooLarge, "key-1": ck.ErrUnknownTopic, "key-2": ck.ErrUnknownPartition,
+		},
+		deliver: map[string]ck.ErrorCode{
+			"key-3": ck.ErrInvalidRecord, "key-4": ck.ErrMsgTimedOut, "key-5": ck.ErrTransport, "key-6": ck.ErrUnknownTopicOrPart,
+			"key-7": ck.ErrTopicAuthorizationFailed, "key-8": ck.ErrNotEnoughReplicas, "key-9": ck.ErrInvalidMsg, "key-10": ck.ErrFail,
+		},
+	}
+	err := s.write(t.Context(), p, events("page", 12))
+	var batch *syncd.BatchError
+	if !errors.As(err, &batch) {
+		t.Fatalf("error %v", err)
+	}
+	if diff := cmp.Diff([]int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, batch.Failed()); diff != "" {
+		t.Fatalf("failed (-want +got):\n%s", diff)
+	}
+	for _, i := range batch.Failed() {
+		documents := i == 0 || i == 3 || i == 9
+		if got := !errors.Is(batch.Of(i), syncd.ErrUnavailable); got != documents {
+			t.Errorf("event %d: the document's fault: %v, want %v (%v)", i, got, documents, batch.Of(i))
+		}
+	}
+}
