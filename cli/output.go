@@ -3,9 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/syncd-io/syncd/config"
@@ -135,17 +133,16 @@ func events(n int64) string { return plural(n, "event", "events") }
 
 func (p *printer) table(r pipeline.Report) {
 	p.printf("\nSummary\n")
-	w := tabwriter.NewWriter(p.w, 0, 0, 3, ' ', tabwriter.AlignRight)
 	width := len("Collection")
 	for _, c := range r.Collections {
 		width = max(width, len(c.Rule.Collection.Name))
 	}
+	row := func(name string, cells ...any) {
+		p.printf("%-*s%12v%12v%12v%12v%12v%12v\n", append([]any{width, name}, cells...)...)
+	}
 	sent := "Processed"
 	if r.DryRun {
 		sent = "Would send"
-	}
-	row := func(name string, cells ...string) {
-		fmt.Fprintf(w, "%-*s\t%s\t\n", width, name, strings.Join(cells, "\t"))
 	}
 	row("Collection", "Documents", "Existing", "Missing", sent, "Skipped", "Errors")
 	line := func(name string, c pipeline.Counts) {
@@ -153,20 +150,17 @@ func (p *printer) table(r pipeline.Report) {
 		if r.DryRun {
 			done = c.WouldSend
 		}
-		missing := strconv.FormatInt(c.Missing, 10)
+		missing := any(c.Missing)
 		if c.Unasked > 0 {
 			missing = "-"
 		}
-		row(name, number(c.Scanned), number(c.Present), missing, number(done), number(c.Present), number(c.Failed()))
+		row(name, c.Scanned, c.Present, missing, done, c.Present, c.Failed())
 	}
 	for _, c := range r.Collections {
 		line(c.Rule.Collection.Name, c.Counts)
 	}
 	line("Total", r.Total)
-	w.Flush()
 }
-
-func number(n int64) string { return strconv.FormatInt(n, 10) }
 
 func (p *printer) failures(r pipeline.Report) {
 	if r.Total.Failed() == 0 {

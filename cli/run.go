@@ -104,7 +104,7 @@ func (a *app) logger(format, level string) (*slog.Logger, error) {
 
 // backfill opens the plugins, runs the engine, and prints the report.
 func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Logger) (err error) {
-	stop := interrupts(ctx, logger)
+	stop, opening, running := interrupts(ctx, logger)
 	defer stop.end()
 	env := syncd.Env{Logger: logger}
 
@@ -114,19 +114,19 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 		}
 	}()
 
-	sink, err := a.openSink(stop.opening, cfg, env)
+	sink, err := a.openSink(opening, cfg, env)
 	if err != nil {
 		return failed(err)
 	}
 	if sink != nil {
 		defer closing("closing the sink", sink.Close, &err)
 	}
-	source, err := cfg.Source.OpenSource(stop.opening, cfg.Source.Settings, env)
+	source, err := cfg.Source.OpenSource(opening, cfg.Source.Settings, env)
 	if err != nil {
 		return failed(err)
 	}
 	defer closing("closing the source", source.Close, &err)
-	checker, err := a.openChecker(stop.opening, cfg, env)
+	checker, err := a.openChecker(opening, cfg, env)
 	if err != nil {
 		return failed(err)
 	}
@@ -135,7 +135,7 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 	}
 
 	out := newPrinter(a.stdout, cfg)
-	report, err := pipeline.Run(stop.running, pipeline.Options{
+	report, err := pipeline.Run(running, pipeline.Options{
 		RunID: uuid.NewString(), Source: source, Checker: checker, Sink: sink, Rules: cfg.Mapping.Rules,
 		DryRun: cfg.Run.DryRun, BatchSize: cfg.Run.BatchSize, BatchBytes: cfg.Run.BatchBytes, Sleep: cfg.Run.Sleep,
 		Readers: cfg.Run.Readers, Workers: cfg.Run.Workers,
@@ -215,19 +215,19 @@ func (a *app) openChecker(ctx context.Context, cfg *config.Config, env syncd.Env
 
 // interruption turns signals into an orderly end: the first lets the run finish what is under way, the second ends it.
 type interruption struct {
-	opening context.Context // ends at the first signal: nothing is under way while plugins open
-	running context.Context // ends at the second signal
-	drain   chan struct{}   // closed at the first signal
-	end     func()
+	drain chan struct{} // closed at the first signal
+	end   func()
 
 	mu    sync.Mutex
 	first syscall.Signal
 }
 
-func interrupts(ctx context.Context, logger *slog.Logger) *interruption {
+// interrupts begins to watch. The context opening ends at the first signal, since nothing is under way while plugins open,
+// and running at the second.
+func interrupts(ctx context.Context, logger *slog.Logger) (s *interruption, opening, running context.Context) {
 	running, hard := context.WithCancel(ctx)
 	opening, soft := context.WithCancel(running)
-	s := &interruption{opening: opening, running: running, drain: make(chan struct{})}
+	s = &interruption{drain: make(chan struct{})}
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	var watch sync.WaitGroup
@@ -255,7 +255,7 @@ func interrupts(ctx context.Context, logger *slog.Logger) *interruption {
 		hard()
 		watch.Wait()
 	}
-	return s
+	return s, opening, running
 }
 
 // signal returns the signal that interrupted the run, or 0.

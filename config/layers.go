@@ -225,4 +225,3 @@ func scalarFrom(source, text string) *spec.Node {
 	pos := spec.Pos{Source: source}
 	return &spec.Node{Kind: spec.Scalar, Pos: pos, Key: pos, Text: text, Type: resolve(text), Rewrote: true}
 }
-

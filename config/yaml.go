@@ -49,10 +49,8 @@ func (p *parser) parse(data []byte) *spec.Node {
 	}
 	var second yaml.Node
 	if err := dec.Decode(&second); !errors.Is(err, io.EOF) {
-		pos := start
-		if err == nil {
-			pos = p.pos(&second)
-		} else {
+		pos := p.pos(&second)
+		if err != nil {
 			pos, _ = syntaxError(p.file, data, err)
 		}
 		p.errorf(pos, spec.CodeSyntax, "keep one document a file", "a second YAML document")

@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -22,12 +23,12 @@ func filterJSON(n *spec.Node) (string, error) {
 	case spec.Scalar:
 		if text := strings.TrimSpace(n.Text); strings.HasPrefix(text, "{") {
 			if !json.Valid([]byte(text)) {
-				return "", fmt.Errorf("it is not valid JSON")
+				return "", errors.New("it is not valid JSON")
 			}
 			return text, nil
 		}
 	}
-	return "", fmt.Errorf("it must be a query: a block, or Extended JSON text that starts with {")
+	return "", errors.New("it must be a query: a block, or Extended JSON text that starts with {")
 }
 
 func appendJSON(dst []byte, n *spec.Node) ([]byte, error) {

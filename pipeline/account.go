@@ -144,7 +144,7 @@ func (e *CoverageError) Error() string {
 
 // prove checks that a completely read collection adds up.
 func (r *CollectionReport) prove() error {
-	problem := ""
+	var problem string
 	switch c := r.Counts; {
 	case c.Scanned != c.Present+c.Missing+c.Unasked+c.FailedRead:
 		problem = fmt.Sprintf("%d documents were read, but %d were checked and %d failed", c.Scanned, c.Present+c.Missing+c.Unasked, c.FailedRead)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"log/slog"
 	"runtime"
@@ -78,7 +77,7 @@ func newFixture(t testing.TB, names ...string) *fixture {
 	}
 	f.opts = pipeline.Options{
 		RunID: "run-1", Source: f.source, Checker: f.checker, Sink: f.sink, Rules: rules(t, names...),
-		BatchSize: 10, BatchBytes: 1 << 20, Observer: f.seen, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		BatchSize: 10, BatchBytes: 1 << 20, Observer: f.seen, Logger: slog.New(slog.DiscardHandler),
 	}
 	return f
 }
@@ -268,8 +267,12 @@ func TestFailuresEndTheRun(t *testing.T) {
 		"count": func(f *fixture) {
 			f.opts.Source = syncdtest.FaultySource(f.source, syncdtest.SourceFaults{Count: first})
 		},
-		"plan": func(f *fixture) { f.opts.Source = syncdtest.FaultySource(f.source, syncdtest.SourceFaults{Plan: first}) },
-		"scan": func(f *fixture) { f.opts.Source = syncdtest.FaultySource(f.source, syncdtest.SourceFaults{Scan: first}) },
+		"plan": func(f *fixture) {
+			f.opts.Source = syncdtest.FaultySource(f.source, syncdtest.SourceFaults{Plan: first})
+		},
+		"scan": func(f *fixture) {
+			f.opts.Source = syncdtest.FaultySource(f.source, syncdtest.SourceFaults{Scan: first})
+		},
 		"batch": func(f *fixture) {
 			f.opts.Source = syncdtest.FaultySource(f.source, syncdtest.SourceFaults{Batch: late})
 		},

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
@@ -195,7 +196,7 @@ func (d *Decoder) rule(f Field, parent, n *Node, v reflect.Value) {
 		return
 	}
 	err := d.rules.Var(v.Interface(), rule)
-	failed, ok := err.(validator.ValidationErrors)
+	failed, ok := errors.AsType[validator.ValidationErrors](err)
 	if !ok {
 		if err != nil {
 			d.Errorf(n, CodeBadValue, "", "%s can't be checked: %v", d.subject(), err)

@@ -138,7 +138,9 @@ func TestSecretNeverShows(t *testing.T) {
 }
 
 func TestSortedDropsRepeats(t *testing.T) {
-	at := func(line int) spec.Diagnostic { return spec.Diagnostic{Pos: spec.Pos{Source: "a", Line: line}, Message: "m"} }
+	at := func(line int) spec.Diagnostic {
+		return spec.Diagnostic{Pos: spec.Pos{Source: "a", Line: line}, Message: "m"}
+	}
 	if got := (spec.Diagnostics{at(2), at(1), at(2)}).Sorted(); len(got) != 2 || got[0].Pos.Line != 1 {
 		t.Errorf("sorted: %v", got)
 	}

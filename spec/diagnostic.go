@@ -66,7 +66,7 @@ func (d Diagnostic) String() string {
 }
 
 // Diagnostics is a list of problems. As an error its text is one line a problem.
-type Diagnostics []Diagnostic
+type Diagnostics []Diagnostic //nolint:errname // it is a list first; errors are some of its entries
 
 // Error gives one line per diagnostic.
 func (ds Diagnostics) Error() string {

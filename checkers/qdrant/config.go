@@ -91,7 +91,7 @@ func (r *ReadConsistency) DecodeNode(d *spec.Decoder, n *spec.Node) {
 func (r ReadConsistency) request() (*qdrant.ReadConsistency, error) {
 	switch r {
 	case "":
-		return nil, nil
+		return nil, nil //nolint:nilnil // no preference is not an error
 	case "majority":
 		return qdrant.NewReadConsistencyType(qdrant.ReadConsistencyType_Majority), nil
 	case "quorum":

@@ -37,7 +37,7 @@ func probe(ctx context.Context, addr string, config *tls.Config) (speech, error)
 	if err != nil {
 		return refused, err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	if deadline, ok := ctx.Deadline(); ok {
 		_ = conn.SetDeadline(deadline)
 	}

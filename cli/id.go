@@ -2,75 +2,13 @@ package cli
 
 import (
 	"fmt"
-	"runtime/debug"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
 )
-
-// version is set by the linker for a release.
-var version = ""
-
-func (a *app) validateCommand() *cobra.Command {
-	var path string
-	var allowUnset bool
-	c := &cobra.Command{
-		Use:   "validate [-c] FILE...",
-		Short: "Check configurations without connecting to anything",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if path != "" {
-				args = append(args, path)
-			}
-			if len(args) == 0 {
-				return usageError("which configuration? give at least one file")
-			}
-			problems, invalid := 0, 0
-			for _, file := range args {
-				_, diags := config.Load(config.Input{
-					Path: file, Environ: a.environ, Registry: a.registry, AllowUnsetEnv: allowUnset,
-				})
-				problems += len(diags)
-				if a.printDiagnostics(diags) {
-					invalid++
-					continue
-				}
-				fmt.Fprintf(a.stdout, "%s: valid\n", file)
-			}
-			if invalid > 0 {
-				return &codeError{exitInvalid, fmt.Errorf("%s in %s",
-					plural(problems, "problem", "problems"), plural(len(args), "file", "files"))}
-			}
-			return nil
-		},
-	}
-	c.Flags().StringVarP(&path, "config", "c", "", "the configuration file")
-	c.Flags().BoolVar(&allowUnset, "allow-unset-env", false, "take environment variables that are not set as empty")
-	return c
-}
-
-func (a *app) pluginsCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "plugins",
-		Short: "List the sources, checkers and sinks that this program has",
-		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "KIND\tNAME\tSUMMARY")
-			for _, kind := range []syncd.Kind{syncd.KindSource, syncd.KindChecker, syncd.KindSink} {
-				for _, p := range a.registry.Plugins() {
-					if p.Kind() == kind {
-						fmt.Fprintf(w, "%s\t%s\t%s\n", kind, p.Name(), p.Summary())
-					}
-				}
-			}
-			return failed(w.Flush())
-		},
-	}
-}
 
 func (a *app) idCommand() *cobra.Command {
 	var path, collection string
@@ -146,23 +84,4 @@ func fieldValues(names, pairs []string) ([]syncd.Value, error) {
 		out[i] = syncd.Value{Text: text, Set: true}
 	}
 	return out, nil
-}
-
-func (a *app) versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			v, goVersion := version, ""
-			if info, ok := debug.ReadBuildInfo(); ok {
-				goVersion = info.GoVersion
-				if v == "" {
-					v = info.Main.Version
-				}
-			}
-			_, err := fmt.Fprintf(a.stdout, "syncd %s %s\n", v, goVersion)
-			return failed(err)
-		},
-	}
 }
