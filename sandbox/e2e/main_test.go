@@ -187,4 +187,3 @@ func plainDocs(n int) []any {
 }
 
 var noIndexer = sandbox.Config{NoIndexer: true}
-

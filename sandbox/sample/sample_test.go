@@ -1,6 +1,7 @@
 package sample_test
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -81,7 +82,7 @@ func TestIDsAndReferences(t *testing.T) {
 		switch id := d.ID().(type) {
 		case bson.ObjectID:
 			key = id
-			if strings.Compare(string(last[:]), string(id[:])) >= 0 {
+			if bytes.Compare(last[:], id[:]) >= 0 {
 				t.Errorf("document %d: ObjectId %s does not come after %s", i, id.Hex(), last.Hex())
 			}
 			last = id

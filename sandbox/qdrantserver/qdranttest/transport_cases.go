@@ -51,7 +51,7 @@ func PingIdly(ctx context.Context, addr string, config *tls.Config) error {
 	if err != nil {
 		return fmt.Errorf("connecting to %s: %w", addr, err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	if deadline, ok := ctx.Deadline(); ok {
 		if err := conn.SetDeadline(deadline); err != nil {
 			return fmt.Errorf("setting a deadline: %w", err)

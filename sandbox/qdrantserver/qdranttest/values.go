@@ -2,6 +2,7 @@ package qdranttest
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -41,7 +42,7 @@ func idText(id *qdrant.PointId) string {
 		return "none"
 	}
 	if _, ok := id.GetPointIdOptions().(*qdrant.PointId_Num); ok {
-		return fmt.Sprint(id.GetNum())
+		return strconv.FormatUint(id.GetNum(), 10)
 	}
 	return id.GetUuid()
 }
