@@ -3,6 +3,9 @@ package syncd
 import (
 	"context"
 	"io"
+	"iter"
+
+	"github.com/google/uuid"
 )
 
 // Checker asks the index which points it holds. Check is safe for concurrent use; Close is called once, after every
@@ -15,6 +18,44 @@ type Checker interface {
 	Check(ctx context.Context, points []Point, verdicts []Verdict) error
 
 	io.Closer
+}
+
+// Found is what the index holds under a point's id.
+type Found struct {
+	Present bool
+	Payload []Value // aligned with the keys asked for; unset where the point, or its payload, lacks one
+}
+
+// PayloadReader is implemented by a checker that can also say what a point carries. Read is safe for concurrent use.
+type PayloadReader interface {
+	// Read sets found[i] for points[i], which have the same length, and otherwise keeps to Check's rules. keys are dotted
+	// paths into a point's payload; a value's text is what a document's field of the same content has. A Payload that
+	// has room for the keys is used again.
+	Read(ctx context.Context, points []Point, keys []string, found []Found) error
+}
+
+// Lister is implemented by a checker that can list what its index holds.
+type Lister interface {
+	// List yields points in batches, each once, in any order. Points whose ids are not UUIDs are left out: none of them
+	// is a document's. A point that was there from the first batch to the last is among them; what changes meanwhile
+	// may be. An index that does not exist has no points. An error ends the sequence, which is iterated once; it never
+	// ends early in silence.
+	List(ctx context.Context, req ListRequest) iter.Seq2[[]Listed, error]
+}
+
+// ListRequest says which points are listed.
+type ListRequest struct {
+	Match map[string]string // payload keys and the text that a point must have under each; nil lists all
+	Keys  []string          // payload keys that each listed point carries
+	Part  int               // from 0, of Parts disjoint parts that together cover everything, to be listed side by side
+	Parts int               // at least 1
+	Limit int               // points at most; 0 means all
+}
+
+// Listed is one point of the index.
+type Listed struct {
+	ID      uuid.UUID
+	Payload []Value // aligned with ListRequest.Keys
 }
 
 // Inspector is implemented by a checker that can describe the index as a whole.

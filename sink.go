@@ -58,6 +58,9 @@ type Reason string
 // The reasons.
 const (
 	ReasonMissing Reason = "missing" // the index said that the point is not there
+	ReasonStale   Reason = "stale"   // the index holds another version of the document
+	ReasonPartial Reason = "partial" // the index lacks some of the document's chunks
+	ReasonOrphan  Reason = "orphan"  // the index holds a point whose document is gone
 	ReasonFull    Reason = "full"    // every document is sent without asking
 )
 

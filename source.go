@@ -55,10 +55,25 @@ type Fetched struct {
 	Document Document
 }
 
-// Counter is implemented by a source that can count exactly. The engine counts before and after a scan, as proof that the
-// scan saw every document. A collection that does not exist is ErrCollectionNotFound.
+// Counter is implemented by a source that can count exactly, at the cost of walking the collection's keys if need be. The
+// engine compares the count with what a scan saw. A collection that does not exist is ErrCollectionNotFound.
 type Counter interface {
 	Count(ctx context.Context, c Collection) (int64, error)
+}
+
+// Estimator is implemented by a source that also knows a collection's size at once, from its own records, right unless
+// something went wrong. ok is false where it can't tell, as with a filter. A collection that does not exist is
+// ErrCollectionNotFound.
+type Estimator interface {
+	EstimateCount(ctx context.Context, c Collection) (n int64, ok bool, err error)
+}
+
+// Finder is implemented by a source that can find documents by the text of their ids.
+type Finder interface {
+	// Find returns, aligned with ids, the key of a document of the collection whose id has that text, or "" where
+	// there is none. Ids of different types may share a text ("42"); any of them will do. An error means that
+	// nothing is known about any id.
+	Find(ctx context.Context, c Collection, ids []string) ([]Key, error)
 }
 
 // CollectionLister is implemented by a source that can name the collections it holds, for hints about misspelt ones.

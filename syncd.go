@@ -78,8 +78,11 @@ type Verdict uint8
 // The verdicts. The zero value is Unknown, so that a forgotten entry is never taken for an answer.
 const (
 	Unknown Verdict = iota // not answered; never sent as missing by accident
-	Present                // there
+	Present                // there, and as the rule wants it
 	Missing                // asked, and not there
+	Stale                  // there, but of another version of the document
+	Partial                // there, but some of its chunks are not
+	Orphan                 // there, but its document is gone
 )
 
 // String gives the verdict's word.
@@ -89,6 +92,12 @@ func (v Verdict) String() string {
 		return "present"
 	case Missing:
 		return "missing"
+	case Stale:
+		return "stale"
+	case Partial:
+		return "partial"
+	case Orphan:
+		return "orphan"
 	}
 	return "unknown"
 }

@@ -111,6 +111,12 @@ func (p *printer) summary(r pipeline.Report, err error) {
 		rate = fmt.Sprintf(" (%.0f documents/s)", float64(t.Scanned)/seconds)
 	}
 	p.printf("\nTotal time: %s for %s%s\n", round(r.Duration), plural(t.Scanned, "document", "documents"), rate)
+	splits := 0
+	for _, c := range r.Collections {
+		splits += c.Splits
+	}
+	p.printf("Coverage: %d read = %d checked + %d failed; %d events = %d confirmed + %d refused; %s proved\n",
+		t.Scanned, t.Present+t.ToSend(), t.FailedRead, t.Emitted, t.Acked, t.FailedWrite, plural(splits, "split", "splits"))
 	switch {
 	case r.DryRun:
 		p.printf("Dry run: nothing was sent; a run would send %s\n", events(t.WouldSend))

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/mapping"
 )
 
@@ -39,7 +40,8 @@ type collection struct {
 	next        int
 	ratio       float64 // smoothed share of documents that had to be sent
 	whole       bool    // scans should bring whole documents
-	outstanding int     // what keeps the collection open: its planning, its splits, its batches
+	outstanding int     // what keeps the collection open: its planning and its splits
+	splits      int     // that are done and proved
 	report      CollectionReport
 	closed      bool
 }
@@ -73,6 +75,12 @@ func (c *collection) account(n Counts) {
 			c.whole = false
 		}
 	}
+}
+
+func (c *collection) splitDone() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.splits++
 }
 
 func (c *collection) wantsWhole() bool {
@@ -123,13 +131,58 @@ func (c *collection) close(complete bool, after int64) CollectionReport {
 	defer c.mu.Unlock()
 	c.closed = true
 	c.report = CollectionReport{
-		Rule: c.rule, Found: c.found, Before: c.before, After: after, Complete: complete,
+		Rule: c.rule, Found: c.found, Before: c.before, After: after, Complete: complete, Splits: c.splits,
 		Counts: c.counts, Failures: c.failures, Examples: c.examples,
 	}
 	if !c.started.IsZero() {
 		c.report.Duration = time.Since(c.started)
 	}
 	return c.report
+}
+
+// split is a range under way.
+type split struct {
+	syncd.Split
+	col *collection
+
+	mu      sync.Mutex
+	holds   int   // its reading, and its batches that are not yet accounted for
+	scanned int64 // records that the source yielded
+	counts  Counts
+}
+
+// read notes a batch that the source yielded, and holds the split until the batch is accounted for.
+func (s *split) read(records int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.holds++
+	s.scanned += int64(records)
+}
+
+// account adds what became of a batch.
+func (s *split) account(n Counts) {
+	s.mu.Lock()
+	s.counts.add(n)
+	s.mu.Unlock()
+	s.col.account(n)
+}
+
+// release ends one hold and reports whether it was the last. A split that is done must have handled what was read.
+func (s *split) release() (done bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.holds--; s.holds > 0 {
+		return false, nil
+	}
+	problem := s.counts.problem()
+	if problem == "" && s.scanned != s.counts.Scanned {
+		problem = fmt.Sprintf("the source gave %d documents, but %d were handled", s.scanned, s.counts.Scanned)
+	}
+	if problem != "" {
+		return true, &CoverageError{Collection: s.Collection.Name, Problem: fmt.Sprintf("split %d: %s", s.Index, problem)}
+	}
+	s.col.splitDone()
+	return true, nil
 }
 
 // CoverageError says that a collection's numbers do not prove that every document was handled.
@@ -142,19 +195,26 @@ func (e *CoverageError) Error() string {
 	return fmt.Sprintf("collection %s: %s", e.Collection, e.Problem)
 }
 
-// prove checks that a completely read collection adds up.
-func (r *CollectionReport) prove() error {
-	var problem string
-	switch c := r.Counts; {
+// problem says where the numbers of something completely handled do not add up, or nothing.
+func (c *Counts) problem() string {
+	switch {
 	case c.Scanned != c.Present+c.Missing+c.Unasked+c.FailedRead:
-		problem = fmt.Sprintf("%d documents were read, but %d were checked and %d failed", c.Scanned, c.Present+c.Missing+c.Unasked, c.FailedRead)
+		return fmt.Sprintf("%d documents were read, but %d were checked and %d failed", c.Scanned, c.Present+c.Missing+c.Unasked, c.FailedRead)
 	case c.ToSend() != c.WouldSend+c.Gone+c.FailedEncode+c.Emitted:
-		problem = fmt.Sprintf("%d documents had to be sent, but %d were", c.ToSend(), c.Emitted+c.WouldSend)
+		return fmt.Sprintf("%d documents had to be sent, but %d were", c.ToSend(), c.Emitted+c.WouldSend)
 	case c.Emitted != c.Acked+c.FailedWrite:
-		problem = fmt.Sprintf("%d events were sent, but %d were confirmed and %d refused", c.Emitted, c.Acked, c.FailedWrite)
-	case r.Before >= 0 && r.After >= 0 && c.Scanned < min(r.Before, r.After):
-		problem = fmt.Sprintf("the scan saw %d documents, but there were %d before it and %d after it", c.Scanned, r.Before, r.After)
-	default:
+		return fmt.Sprintf("%d events were sent, but %d were confirmed and %d refused", c.Emitted, c.Acked, c.FailedWrite)
+	}
+	return ""
+}
+
+// prove checks that a completely read collection adds up and that its scan saw all that it should.
+func (r *CollectionReport) prove() error {
+	problem := r.problem()
+	if problem == "" && r.Before >= 0 && r.After >= 0 && r.Scanned < min(r.Before, r.After) {
+		problem = fmt.Sprintf("the scan saw %d documents, but there were %d before it and %d after it", r.Scanned, r.Before, r.After)
+	}
+	if problem == "" {
 		return nil
 	}
 	return &CoverageError{Collection: r.Rule.Collection.Name, Problem: problem}

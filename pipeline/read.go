@@ -18,7 +18,7 @@ func (r *run) plan(ctx context.Context) error {
 		if err := r.planCollection(ctx, c); err != nil {
 			return err
 		}
-		if err := r.release(ctx, c); err != nil {
+		if err := r.releaseCollection(ctx, c); err != nil {
 			return err
 		}
 	}
@@ -27,16 +27,14 @@ func (r *run) plan(ctx context.Context) error {
 
 func (r *run) planCollection(ctx context.Context, c *collection) error {
 	name := c.rule.Collection.Name
-	if counter, ok := r.Source.(syncd.Counter); ok {
-		n, err := counter.Count(ctx, c.rule.Collection)
-		switch {
-		case errors.Is(err, syncd.ErrCollectionNotFound):
-			return r.notFound(c)
-		case err != nil:
-			return fmt.Errorf("counting collection %s: %w", name, err)
-		}
-		c.before = n
+	n, err := r.countBefore(ctx, c.rule.Collection)
+	switch {
+	case errors.Is(err, syncd.ErrCollectionNotFound):
+		return r.notFound(c)
+	case err != nil:
+		return fmt.Errorf("counting collection %s: %w", name, err)
 	}
+	c.before = n
 	c.found = true
 	for s, err := range r.Source.Plan(ctx, c.rule.Collection) {
 		switch {
@@ -45,14 +43,29 @@ func (r *run) planCollection(ctx context.Context, c *collection) error {
 		case err != nil:
 			return fmt.Errorf("planning collection %s: %w", name, err)
 		}
-		c.hold() // until the split is read
+		c.hold() // until the split is done
 		select {
-		case r.splits <- split{Split: s, col: c}:
+		case r.splits <- &split{Split: s, col: c, holds: 1}:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 	return nil
+}
+
+// countBefore counts a collection before its scan: at once where the source can, since nothing is sent before it is done. An
+// estimate that is too high costs an exact count after the scan; one that is too low makes that proof weaker, not wrong.
+// It is -1 if the source can't count.
+func (r *run) countBefore(ctx context.Context, c syncd.Collection) (int64, error) {
+	if e, ok := r.Source.(syncd.Estimator); ok {
+		if n, known, err := e.EstimateCount(ctx, c); known || err != nil {
+			return n, err
+		}
+	}
+	if counter, ok := r.Source.(syncd.Counter); ok {
+		return counter.Count(ctx, c)
+	}
+	return -1, nil
 }
 
 func (r *run) notFound(c *collection) error {
@@ -72,7 +85,7 @@ func (r *run) read(ctx context.Context) error {
 			if err := r.scan(ctx, s); err != nil {
 				return fmt.Errorf("reading collection %s: %w", s.Collection.Name, err)
 			}
-			if err := r.release(ctx, s.col); err != nil {
+			if err := r.release(ctx, s); err != nil {
 				return err
 			}
 		case <-ctx.Done():
@@ -83,7 +96,7 @@ func (r *run) read(ctx context.Context) error {
 
 // scan reads one split to its end. Whether it brings ids or whole documents follows what the workers find: on a change it
 // starts again behind the last key it handed on.
-func (r *run) scan(ctx context.Context, s split) error {
+func (r *run) scan(ctx context.Context, s *split) error {
 	var after syncd.Key
 	for {
 		whole := !r.DryRun && s.col.wantsWhole()
@@ -99,11 +112,14 @@ func (r *run) scan(ctx context.Context, s split) error {
 				continue
 			}
 			last := records[len(records)-1].Key
-			s.col.hold() // until the batch is accounted for
+			s.read(len(records)) // and hold the split until the batch is accounted for
 			select {
-			case r.batches <- &batch{col: s.col, records: records}:
+			case r.batches <- &batch{split: s, col: s.col, records: records}:
 			case <-ctx.Done():
 				return ctx.Err()
+			}
+			if err := r.limits.documents(ctx, len(records)); err != nil {
+				return err
 			}
 			if err := pause(ctx, r.Sleep); err != nil {
 				return err

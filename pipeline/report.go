@@ -70,6 +70,7 @@ type CollectionReport struct {
 	Before   int64 // documents before the scan; -1 if the source can't count
 	After    int64 // documents after the scan; -1 if it was not needed or the source can't count
 	Complete bool  // every split was read to its end and every batch accounted for
+	Splits   int   // that were read to their end and proved
 	Counts
 	Failures []Failure // the first maxFailures
 	Examples []Example // of a dry run, the first maxExamples

@@ -29,6 +29,7 @@ type Options struct {
 	Sleep      time.Duration // after each batch of a reader
 	Readers    int           // 0: automatic
 	Workers    int           // 0: automatic
+	Limits     Limits
 
 	StopOnFailure bool          // the first document that can't be handled ends the run
 	WaitTimeout   time.Duration // for the index to show what was sent; 0 does not wait
@@ -56,17 +57,14 @@ type run struct {
 	Options
 	collections []*collection
 	batches     chan *batch
-	splits      chan split
+	splits      chan *split
+	limits      throttle
 
 	observe sync.Mutex // serialises the Observer
 }
 
-type split struct {
-	syncd.Split
-	col *collection
-}
-
 type batch struct {
+	split   *split
 	col     *collection
 	records []syncd.Record
 }
@@ -75,7 +73,7 @@ type batch struct {
 // read to its end and proved; document errors are not an error but are counted. A drained run has no error and
 // Report.Interrupted; a run whose ctx ended returns ctx's error.
 func Run(ctx context.Context, o Options) (Report, error) {
-	r := &run{Options: o, batches: make(chan *batch), splits: make(chan split)}
+	r := &run{Options: o, batches: make(chan *batch), splits: make(chan *split), limits: newThrottle(o.Limits)}
 	if r.Readers == 0 {
 		r.Readers = max(2, runtime.GOMAXPROCS(0))
 	}
@@ -177,7 +175,7 @@ func (r *run) flow(ctx context.Context) error {
 				if err := w.process(ctx, b); err != nil {
 					return err
 				}
-				if err := r.release(ctx, b.col); err != nil {
+				if err := r.release(ctx, b.split); err != nil {
 					return err
 				}
 			}
@@ -202,8 +200,21 @@ func (r *run) untilDrained(ctx context.Context) (drained context.Context, stop f
 	return drained, func() { cancel(); watch.Wait() }
 }
 
-// release ends one hold on a collection; whoever ends the last one completes it.
-func (r *run) release(ctx context.Context, c *collection) error {
+// release ends one hold on a split: its reading, or one of its batches. Whoever ends the last one proves the split.
+func (r *run) release(ctx context.Context, s *split) error {
+	done, err := s.release()
+	if err != nil {
+		return err
+	}
+	if !done {
+		return nil
+	}
+	return r.releaseCollection(ctx, s.col)
+}
+
+// releaseCollection ends one hold on a collection: its planning, or one of its splits. Whoever ends the last one completes
+// it.
+func (r *run) releaseCollection(ctx context.Context, c *collection) error {
 	if !c.release() {
 		return nil
 	}

@@ -129,7 +129,7 @@ func TestIncrementalSendsExactlyWhatIsMissing(t *testing.T) {
 					t.Errorf("total %+v", c)
 				}
 				for _, r := range rep.Collections {
-					if !r.Complete || !r.Found || r.Before != r.Scanned {
+					if !r.Complete || !r.Found || r.Before != r.Scanned || r.Splits != min(splits, int(r.Scanned)) {
 						t.Errorf("collection %+v", r)
 					}
 				}
@@ -518,6 +518,56 @@ func TestSleepsBetweenBatches(t *testing.T) {
 			t.Errorf("ten batches took %s, %v", rep.Duration, err)
 		}
 	})
+}
+
+func TestLimits(t *testing.T) {
+	for name, c := range map[string]struct {
+		limits pipeline.Limits
+		least  time.Duration
+	}{
+		"documents": {pipeline.Limits{DocumentsPerSecond: 50}, 8 * time.Second}, // 500 documents, the first 50 at once
+		"bytes":     {pipeline.Limits{BytesPerSecond: 5000}, 9 * time.Second},   // 500 events of more than 100 bytes
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFixture(t, "page")
+				f.insert("page", 500, nil)
+				f.opts.Limits = c.limits
+				rep, err := pipeline.Run(t.Context(), f.opts)
+				if err != nil || rep.Total.Acked != 500 || rep.Scanning < c.least || rep.Scanning > 3*c.least {
+					t.Errorf("%v, %d sent in %s", err, rep.Total.Acked, rep.Scanning)
+				}
+			})
+		})
+	}
+}
+
+// estimating is a source that knows its size at once, and is wrong about it.
+type estimating struct {
+	*syncdtest.MemorySource
+	estimate int64
+	counted  int
+}
+
+func (e *estimating) EstimateCount(context.Context, syncd.Collection) (int64, bool, error) {
+	return e.estimate, true, nil
+}
+
+func (e *estimating) Count(ctx context.Context, c syncd.Collection) (int64, error) {
+	e.counted++
+	return e.MemorySource.Count(ctx, c)
+}
+
+func TestEstimateIsCheckedOnlyWhereItIsNotReached(t *testing.T) {
+	for estimate, counts := range map[int64]int{100: 0, 90: 0, 130: 1} {
+		f := newFixture(t, "page")
+		f.insert("page", 100, nil)
+		src := &estimating{MemorySource: f.source, estimate: estimate}
+		f.opts.Source = src
+		if _, err := pipeline.Run(t.Context(), f.opts); err != nil || src.counted != counts {
+			t.Errorf("estimate %d: %v, counted %d times", estimate, err, src.counted)
+		}
+	}
 }
 
 // flood is a source of any number of documents that exist only while they are looked at.

@@ -47,7 +47,7 @@ func newWorker(r *run) *worker {
 // process handles one batch. It accounts for what it did even when it returns an error.
 func (w *worker) process(ctx context.Context, b *batch) error {
 	w.counts, w.failure = Counts{}, nil
-	defer func() { b.col.account(w.counts) }()
+	defer func() { b.split.account(w.counts) }()
 
 	w.identify(b)
 	if err := w.check(ctx, b); err != nil {
@@ -208,6 +208,9 @@ func (w *worker) write(ctx context.Context, b *batch) error {
 	for i := range w.events { // only now: the buffers no longer move
 		w.events[i].Value, start = w.values[start:w.ends[i]:w.ends[i]], w.ends[i]
 		w.events[i].Key, idStart = w.ids[idStart:w.idEnds[i]:w.idEnds[i]], w.idEnds[i]
+	}
+	if err := w.limits.bytes(ctx, len(w.values)); err != nil {
+		return err
 	}
 	w.counts.Emitted += int64(len(w.events))
 	err := w.Sink.Write(ctx, w.events)

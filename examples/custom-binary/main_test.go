@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,7 +38,7 @@ func TestProgram(t *testing.T) {
 		}
 	}
 	out, err := exec.Command(program, "run", "-c", filepath.Join(dir, "config.yaml")).CombinedOutput()
-	if exit := (*exec.ExitError)(nil); !asExit(err, &exit) || exit.ExitCode() != 5 {
+	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 5 {
 		t.Errorf("one document is too large, so the code is 5: %v\n%s", err, out)
 	}
 	b, err := os.ReadFile(counts)
@@ -48,10 +49,4 @@ func TestProgram(t *testing.T) {
 	if err := json.Unmarshal(b, &got); err != nil || got["page"] != 2 || got["epic"] != 0 {
 		t.Errorf("counts %s, %v", b, err)
 	}
-}
-
-func asExit(err error, target **exec.ExitError) bool {
-	e, ok := err.(*exec.ExitError)
-	*target = e
-	return ok
 }
