@@ -79,4 +79,14 @@ type Event struct {
 	Key     []byte
 	Value   []byte // nil is a tombstone
 	Headers []Header
+
+	// Position is where a reader of the target finds the event. A sink that knows it sets it when the event is durable.
+	Position Position
+}
+
+// Position is a place in a sink's target: a Kafka partition and offset.
+type Position struct {
+	Partition int32
+	Offset    int64
+	Known     bool
 }

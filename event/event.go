@@ -8,6 +8,8 @@
 package event
 
 import (
+	"time"
+
 	"github.com/google/uuid"
 
 	"github.com/syncd-io/syncd"
@@ -20,15 +22,17 @@ const (
 	HeaderReason      = "syncd-reason"
 	HeaderPointID     = "syncd-point-id"
 	HeaderContentType = "syncd-content-type"
+	HeaderReadTime    = "syncd-read-time" // when the document was read, RFC 3339 in UTC: a later change is newer
 )
 
 // Headers returns the headers of one event.
-func Headers(runID string, reason syncd.Reason, point uuid.UUID, contentType string) []syncd.Header {
+func Headers(runID string, reason syncd.Reason, point uuid.UUID, contentType string, read time.Time) []syncd.Header {
 	return []syncd.Header{
 		{Name: HeaderRunID, Value: runID},
 		{Name: HeaderReason, Value: string(reason)},
 		{Name: HeaderPointID, Value: point.String()},
 		{Name: HeaderContentType, Value: contentType},
+		{Name: HeaderReadTime, Value: read.UTC().Format(time.RFC3339Nano)},
 	}
 }
 

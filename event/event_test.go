@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -86,8 +87,8 @@ func TestErrorsLeaveTheBufferAlone(t *testing.T) {
 }
 
 func TestHeaders(t *testing.T) {
-	h := event.Headers("run", syncd.ReasonFull, uuid.Nil, "page")
-	want := "[{syncd-run-id run} {syncd-reason full} {syncd-point-id 00000000-0000-0000-0000-000000000000} {syncd-content-type page}]"
+	h := event.Headers("run", syncd.ReasonFull, uuid.Nil, "page", time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC))
+	want := "[{syncd-run-id run} {syncd-reason full} {syncd-point-id 00000000-0000-0000-0000-000000000000} {syncd-content-type page} {syncd-read-time 2024-05-06T07:08:09Z}]"
 	if got := text(h); got != want {
 		t.Errorf("headers %s", got)
 	}

@@ -13,7 +13,29 @@ const DefaultSeed = "{mongo_id}/{content_type}/{chunk_index}"
 type Config struct {
 	Namespace   string      `yaml:"namespace" doc:"UUID namespace of the point ids: url, dns, oid, x500, or a UUID of your own."`
 	Seed        string      `yaml:"seed" doc:"Template of the text whose UUIDv5 is a document's point id; it must be the indexer's, byte for byte."`
+	Version     *Version    `yaml:"version" doc:"How to find documents that the index holds in another version; without it an indexed document is never stale."`
+	Chunks      *Chunks     `yaml:"chunks" doc:"How to find documents of which the index holds only some chunks; without it they are not looked for."`
+	Payload     Payload     `yaml:"payload" doc:"The payload keys under which the indexer keeps what a point belongs to."`
 	Collections Collections `yaml:"collections" rule:"required" doc:"The collections to read, each with the content type that the index calls its documents."`
+}
+
+// Version says where a document's version is, on both sides.
+type Version struct {
+	Field   []string `yaml:"field" rule:"required" doc:"The document's field, such as updatedAt; of several, the first that a document has."`
+	Payload string   `yaml:"payload" rule:"required" doc:"The payload key that holds the indexed document's version."`
+	Policy  Policy   `yaml:"policy" rule:"oneof=differs newer" doc:"Stale is what differs (the default), or only what is newer in the source."`
+}
+
+// Chunks says how complete a document is in the index.
+type Chunks struct {
+	Payload string `yaml:"payload" rule:"required" doc:"The payload key of chunk 0 that holds the number of the document's chunks."`
+}
+
+// Payload names the payload keys that the indexer writes.
+type Payload struct {
+	ContentType string `yaml:"content_type" rule:"required" doc:"The key that holds the content type."`
+	ID          string `yaml:"id" rule:"required" doc:"The key that holds the text of the document's id."`
+	ChunkIndex  string `yaml:"chunk_index" rule:"required" doc:"The key that holds the chunk's index."`
 }
 
 // Defaults is the mapping of the described system.
@@ -21,6 +43,7 @@ func Defaults() Config {
 	return Config{
 		Namespace: "url",
 		Seed:      DefaultSeed,
+		Payload:   Payload{ContentType: "content_type", ID: "mongo_id", ChunkIndex: "chunk_index"},
 		Collections: Collections{
 			{Name: "page", ContentType: "page"},
 			{Name: "workItem", ContentType: "work_item"},
@@ -44,6 +67,7 @@ type Collection struct {
 	ContentType string     `yaml:"content_type" rule:"required" doc:"What the index calls this collection's documents."`
 	Seed        string     `yaml:"seed" doc:"The seed template of this collection, where it differs from mapping.seed."`
 	Topic       string     `yaml:"topic" doc:"The topic of this collection's events, where it differs from the sink's rule."`
+	Version     *Version   `yaml:"version" doc:"The version of this collection's documents, where it differs from mapping.version."`
 	Filter      *spec.Node `yaml:"filter" doc:"A query that selects the documents to read, as Extended JSON text or the same in YAML."`
 }
 

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"cmp"
 	"crypto/sha1" //nolint:gosec // UUIDv5 is defined on SHA-1 (RFC 9562); nothing here is a secret
 	"fmt"
 	"slices"
@@ -23,8 +24,16 @@ type Rule struct {
 	ContentType string
 	Topic       string // empty: the sink's rule
 
-	namespace uuid.UUID
-	seed      template
+	Payload Payload
+
+	namespace  uuid.UUID
+	seed       template
+	version    *Version
+	chunks     *Chunks
+	fields     []string // the seed's, then the version's
+	versionAt  []int    // where the version's fields are in fields
+	payload    []string // keys to read of a point: the version's, the chunk count's
+	chunkCount int      // where the chunk count is in payload
 }
 
 // Namespaces are the named UUID namespaces of RFC 9562.
@@ -93,14 +102,18 @@ func Compile(c Config, database string, d *spec.Decoder, n *spec.Node) *Mapping 
 			d.Errorf(col.Filter, spec.CodeBadValue, "", "mapping.collections.%s.filter: %v", col.Name, ferr)
 			continue
 		}
-		m.Rules = append(m.Rules, &Rule{
+		r := &Rule{
 			Database:    database,
 			Collection:  syncd.Collection{Name: col.Name, Filter: filter},
 			ContentType: col.ContentType,
 			Topic:       col.Topic,
+			Payload:     c.Payload,
 			namespace:   ns,
 			seed:        t,
-		})
+			fields:      t.fields,
+		}
+		r.watch(cmp.Or(col.Version, c.Version), c.Chunks)
+		m.Rules = append(m.Rules, r)
 	}
 	m.reportCollisions(d, at)
 	return m
@@ -163,8 +176,12 @@ func (r *Rule) Target() syncd.Target {
 	return syncd.Target{Database: r.Database, Collection: r.Collection.Name, ContentType: r.ContentType, Topic: r.Topic}
 }
 
-// Fields lists the document fields that a record must carry for its seed to be made, as ScanRequest.Fields.
-func (r *Rule) Fields() []string { return r.seed.fields }
+// Fields lists the document fields that a record must carry for its seed to be made and its version to be known, as
+// ScanRequest.Fields.
+func (r *Rule) Fields() []string { return r.fields }
+
+// SeedFields is how many of Fields, from the first, are the seed's.
+func (r *Rule) SeedFields() int { return len(r.seed.fields) }
 
 // AppendSeed appends the seed of one chunk of the record.
 func (r *Rule) AppendSeed(dst []byte, rec *syncd.Record, chunk int) ([]byte, error) {

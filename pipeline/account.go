@@ -31,6 +31,7 @@ type collection struct {
 	started time.Time
 	found   bool
 	before  int64
+	held    bool // the index holds points of the content type; set by the preflight
 
 	mu          sync.Mutex
 	counts      Counts
@@ -66,8 +67,8 @@ func (c *collection) account(n Counts) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.counts.add(n)
-	if asked := n.Present + n.Missing; asked > 0 {
-		c.ratio += smoothing * (float64(n.Missing)/float64(asked) - c.ratio)
+	if asked := n.Checked() - n.Unasked; asked > 0 {
+		c.ratio += smoothing * (float64(n.ToSend())/float64(asked) - c.ratio)
 		switch {
 		case c.ratio >= wholeAbove:
 			c.whole = true
@@ -112,10 +113,11 @@ func (c *collection) example(e Example) {
 	}
 }
 
-func (c *collection) sent(ids []uuid.UUID) {
+func (c *collection) sent(events []Sent) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, id := range ids {
+	for i := range events {
+		id := events[i].PointID
 		if len(c.recent) < maxRecent {
 			c.recent = append(c.recent, id)
 			continue
@@ -198,9 +200,9 @@ func (e *CoverageError) Error() string {
 // problem says where the numbers of something completely handled do not add up, or nothing.
 func (c *Counts) problem() string {
 	switch {
-	case c.Scanned != c.Present+c.Missing+c.Unasked+c.FailedRead:
-		return fmt.Sprintf("%d documents were read, but %d were checked and %d failed", c.Scanned, c.Present+c.Missing+c.Unasked, c.FailedRead)
-	case c.ToSend() != c.WouldSend+c.Gone+c.FailedEncode+c.Emitted:
+	case c.Scanned != c.Checked()+c.FailedRead:
+		return fmt.Sprintf("%d documents were read, but %d were checked and %d failed", c.Scanned, c.Checked(), c.FailedRead)
+	case c.ToSend() != c.WouldSend+c.Gone+c.Overtaken+c.FailedEncode+c.Emitted:
 		return fmt.Sprintf("%d documents had to be sent, but %d were", c.ToSend(), c.Emitted+c.WouldSend)
 	case c.Emitted != c.Acked+c.FailedWrite:
 		return fmt.Sprintf("%d events were sent, but %d were confirmed and %d refused", c.Emitted, c.Acked, c.FailedWrite)

@@ -9,17 +9,23 @@ import (
 	"github.com/syncd-io/syncd/mapping"
 )
 
-// Counts accounts for documents and events. Every document that was scanned is in one of Present, Missing, Unasked and
-// FailedRead; every one that had to be sent (Missing or Unasked) is in one of WouldSend, Gone, FailedEncode and Emitted;
-// every event emitted is in one of Acked and FailedWrite, or was not confirmed because the run ended early.
+// Counts accounts for documents and events. Every document that was scanned is in one of Present, Missing, Stale, Partial,
+// Unasked, Young, Unindexed and FailedRead; every one that had to be sent (ToSend) is in one of WouldSend, Gone, Overtaken,
+// FailedEncode and Emitted; every event emitted is in one of Acked and FailedWrite, or was not confirmed because the run
+// ended early.
 type Counts struct {
 	Scanned      int64 // documents read by the scan
 	FailedRead   int64 // whose id or seed can't be made
-	Present      int64 // that the index has
+	Present      int64 // that the index has as the rule wants them
 	Missing      int64 // that the index lacks
+	Stale        int64 // of which the index has another version
+	Partial      int64 // of which the index lacks chunks
 	Unasked      int64 // sent without asking
+	Young        int64 // left alone because they changed just now
+	Unindexed    int64 // left alone because they were sent often enough and never appeared
 	WouldSend    int64 // that a dry run did not send
 	Gone         int64 // deleted between the scan and the fetch
+	Overtaken    int64 // that the index had when asked again right before sending
 	FailedEncode int64 // that can't be written as an event
 	Emitted      int64 // events handed to the sink
 	Acked        int64 // events that the sink confirmed
@@ -30,7 +36,10 @@ type Counts struct {
 func (c Counts) Failed() int64 { return c.FailedRead + c.FailedEncode + c.FailedWrite }
 
 // ToSend is the number of documents that had to be sent.
-func (c Counts) ToSend() int64 { return c.Missing + c.Unasked }
+func (c Counts) ToSend() int64 { return c.Missing + c.Stale + c.Partial + c.Unasked }
+
+// Checked is the number of documents that were looked at.
+func (c Counts) Checked() int64 { return c.Present + c.ToSend() + c.Young + c.Unindexed }
 
 // Unconfirmed is the number of events whose fate the sink did not tell before the run ended.
 func (c Counts) Unconfirmed() int64 { return c.Emitted - c.Acked - c.FailedWrite }
@@ -40,6 +49,11 @@ func (c *Counts) add(o Counts) {
 	c.FailedRead += o.FailedRead
 	c.Present += o.Present
 	c.Missing += o.Missing
+	c.Stale += o.Stale
+	c.Partial += o.Partial
+	c.Young += o.Young
+	c.Unindexed += o.Unindexed
+	c.Overtaken += o.Overtaken
 	c.Unasked += o.Unasked
 	c.WouldSend += o.WouldSend
 	c.Gone += o.Gone
@@ -61,6 +75,7 @@ type Example struct {
 	ID      string
 	Seed    string
 	PointID uuid.UUID
+	Reason  syncd.Reason
 }
 
 // CollectionReport is what a run did with one collection.

@@ -31,6 +31,12 @@ type Options struct {
 	Workers    int           // 0: automatic
 	Limits     Limits
 
+	MinAge time.Duration // documents that changed within it are left alone, where a rule knows when they did
+	Guards Guards
+	Item   func(Item)   // is told every document that was looked at, one at a time; nil is told nothing
+	Sent   func([]Sent) // is told what the sink confirmed, possibly concurrently; it must not keep the slice
+	Ledger Ledger       // remembers what was sent and never appeared; nil remembers nothing
+
 	StopOnFailure bool          // the first document that can't be handled ends the run
 	WaitTimeout   time.Duration // for the index to show what was sent; 0 does not wait
 
@@ -60,7 +66,8 @@ type run struct {
 	splits      chan *split
 	limits      throttle
 
-	observe sync.Mutex // serialises the Observer
+	observe sync.Mutex // serialises the Observer and Item
+	events  eventLimit
 }
 
 type batch struct {
@@ -73,7 +80,7 @@ type batch struct {
 // read to its end and proved; document errors are not an error but are counted. A drained run has no error and
 // Report.Interrupted; a run whose ctx ended returns ctx's error.
 func Run(ctx context.Context, o Options) (Report, error) {
-	r := &run{Options: o, batches: make(chan *batch), splits: make(chan *split), limits: newThrottle(o.Limits)}
+	r := &run{Options: o, events: eventLimit{max: o.Guards.MaxEvents}, batches: make(chan *batch), splits: make(chan *split), limits: newThrottle(o.Limits)}
 	if r.Readers == 0 {
 		r.Readers = max(2, runtime.GOMAXPROCS(0))
 	}
@@ -98,6 +105,9 @@ func Run(ctx context.Context, o Options) (Report, error) {
 			return rep, fmt.Errorf("preparing the sink: %w", err)
 		}
 	}
+	if err := r.checkAbilities(); err != nil {
+		return rep, err
+	}
 	r.Observer.Started(rep.Index, rep.Full)
 
 	sendsAll := rep.Full || rep.Index.Known && rep.Index.Before.Points <= emptyIndex
@@ -109,7 +119,10 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		r.collections = append(r.collections, c)
 	}
 
-	err := r.flow(ctx)
+	err := r.preflight(ctx)
+	if err == nil {
+		err = r.flow(ctx)
+	}
 	rep.Scanning = time.Since(rep.Started)
 	for _, c := range r.collections {
 		if !c.closed { // by a drain or an error

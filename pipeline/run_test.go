@@ -177,8 +177,13 @@ func TestEvents(t *testing.T) {
 		{Name: "syncd-point-id", Value: pointID("page", `a"é`).String()},
 		{Name: "syncd-content-type", Value: "page"},
 	}
-	if diff := cmp.Diff(want, e.Headers); diff != "" {
+	if diff := cmp.Diff(want, e.Headers[:len(want)]); diff != "" {
 		t.Error(diff)
+	}
+	if h := e.Headers[len(want)]; h.Name != "syncd-read-time" {
+		t.Errorf("the last header is %v", h)
+	} else if at, err := time.Parse(time.RFC3339Nano, h.Value); err != nil || time.Since(at) > time.Minute {
+		t.Errorf("read at %s, %v", at, err)
 	}
 	if got := f.sink.Prepared(); len(got) != 1 || got[0].ContentType != "page" {
 		t.Errorf("prepared %+v", got)

@@ -1,0 +1,32 @@
+package mapping
+
+import (
+	"strings"
+
+	"github.com/syncd-io/syncd/spec"
+)
+
+// DescribeShape tells documentation and JSON Schema what DecodeNode accepts.
+func (cs *Collections) DescribeShape(path []string) spec.Shape {
+	fields := spec.Describe(&collectionFields{}, append(path, "*")...)
+	for i := range fields {
+		if fields[i].Name == "filter" {
+			fields[i].Shape = spec.Shape{Form: spec.EitherForm, Either: []spec.Shape{
+				{Form: spec.TextForm},
+				{Form: spec.NamedForm, Item: &spec.Shape{}},
+			}}
+		}
+	}
+	lines := make([]string, len(*cs))
+	for i, c := range *cs {
+		lines[i] = c.Name + ": " + c.ContentType
+	}
+	return spec.Shape{
+		Form: spec.NamedForm,
+		Item: &spec.Shape{Form: spec.EitherForm, Either: []spec.Shape{
+			{Form: spec.TextForm, Rule: "min=1"},
+			{Form: spec.BlockForm, Fields: fields},
+		}},
+		Default: strings.Join(lines, ", "),
+	}
+}
