@@ -98,6 +98,9 @@ func (cs *Collections) DecodeNode(d *spec.Decoder, n *spec.Node) {
 
 // decode reads one entry: `workItem: work_item`, or a block.
 func (c *Collection) decode(d *spec.Decoder, n *spec.Node) {
+	if n.Broken {
+		return // a variable that is not set: reported, or not to be
+	}
 	if n.Kind == spec.Scalar && !n.IsNull() {
 		if n.Type != spec.Text {
 			d.Errorf(n, spec.CodeWrongType, "quote it if it really is the name", "the content type of %s must be text, not %s", c.Name, n.Text)

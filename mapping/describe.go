@@ -8,7 +8,7 @@ import (
 
 // DescribeShape tells documentation and JSON Schema what DecodeNode accepts.
 func (cs *Collections) DescribeShape(path []string) spec.Shape {
-	fields := spec.Describe(&collectionFields{}, append(path, "*")...)
+	fields := spec.Describe(&collectionFields{}, append(path, spec.FreeName)...)
 	for i := range fields {
 		if fields[i].Name == "filter" {
 			fields[i].Shape = spec.Shape{Form: spec.EitherForm, Either: []spec.Shape{
@@ -22,7 +22,8 @@ func (cs *Collections) DescribeShape(path []string) spec.Shape {
 		lines[i] = c.Name + ": " + c.ContentType
 	}
 	return spec.Shape{
-		Form: spec.NamedForm,
+		Form:  spec.NamedForm,
+		Names: `^[^$\x00]+$`,
 		Item: &spec.Shape{Form: spec.EitherForm, Either: []spec.Shape{
 			{Form: spec.TextForm, Rule: "min=1"},
 			{Form: spec.BlockForm, Fields: fields},

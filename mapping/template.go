@@ -47,9 +47,9 @@ type template struct {
 	fields []string // the distinct field paths it needs, in order of first use
 }
 
-// templateError is a mistake at a byte offset of the template's text.
+// templateError is a mistake in a template.
 type templateError struct {
-	offset  int
+	offset  int // in the template's text, in bytes; -1 for the template as a whole
 	message string
 	hint    string
 }
@@ -103,7 +103,7 @@ func compile(text string, constants map[string]string) (template, *templateError
 		}
 	}
 	if !hasID {
-		return t, &templateError{0, "the seed has no {mongo_id}: every document would get the same point id", ""}
+		return t, &templateError{-1, "the seed has no {mongo_id}: every document would get the same point id", ""}
 	}
 	return t, nil
 }

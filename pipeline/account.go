@@ -12,9 +12,10 @@ import (
 )
 
 const (
-	maxFailures = 20 // named per collection in the report; all are counted
-	maxExamples = 3  // per collection in a dry run
-	maxRecent   = 64 // point ids sent last per collection, looked for when waiting for the index
+	maxFailures = 20  // named per collection in the report; all are counted
+	maxExamples = 3   // per collection in a dry run
+	maxMeasured = 500 // events per collection that a plan encodes
+	maxRecent   = 64  // point ids sent last per collection, looked for when waiting for the index
 )
 
 // When at least half of the documents lately checked had to be sent, reading whole documents costs less than reading ids
@@ -33,18 +34,20 @@ type collection struct {
 	before  int64
 	held    bool // the index holds points of the content type; set by the preflight
 
-	mu          sync.Mutex
-	counts      Counts
-	failures    []Failure
-	examples    []Example
-	recent      []uuid.UUID // a ring, newest at next-1
-	next        int
-	ratio       float64 // smoothed share of documents that had to be sent
-	whole       bool    // scans should bring whole documents
-	outstanding int     // what keeps the collection open: its planning and its splits
-	splits      int     // that are done and proved
-	report      CollectionReport
-	closed      bool
+	mu           sync.Mutex
+	counts       Counts
+	failures     []Failure
+	examples     []Example
+	recent       []uuid.UUID // a ring, newest at next-1
+	next         int
+	ratio        float64 // smoothed share of documents that had to be sent
+	whole        bool    // scans should bring whole documents
+	reserved     int
+	sizes, bytes int64 // of the events measured
+	outstanding  int   // what keeps the collection open: its planning and its splits
+	splits       int   // that are done and proved
+	report       CollectionReport
+	closed       bool
 }
 
 // hold keeps the collection open until as many releases.
@@ -76,6 +79,22 @@ func (c *collection) account(n Counts) {
 			c.whole = false
 		}
 	}
+}
+
+// takeMeasure reserves up to n of the events that may still be measured, and measured adds one.
+func (c *collection) takeMeasure(n int) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n = min(n, maxMeasured-c.reserved)
+	c.reserved += n
+	return n
+}
+
+func (c *collection) measured(bytes int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sizes++
+	c.bytes += int64(bytes)
 }
 
 func (c *collection) splitDone() {
@@ -134,6 +153,7 @@ func (c *collection) close(complete bool, after int64) CollectionReport {
 	c.closed = true
 	c.report = CollectionReport{
 		Rule: c.rule, Found: c.found, Before: c.before, After: after, Complete: complete, Splits: c.splits,
+		Measured: c.sizes, MeasuredBytes: c.bytes,
 		Counts: c.counts, Failures: c.failures, Examples: c.examples,
 	}
 	if !c.started.IsZero() {

@@ -17,6 +17,7 @@ import (
 type Guards struct {
 	AllowDrift      bool
 	MaxEvents       int64   // sent by a run; 0 is no limit
+	MaxDeletes      int64   // documents deleted from the index; 0 is 1 % of what it holds, but at least 1,000
 	MaxMissingRatio float64 // of a collection whose content type the index already holds, above 0 and below 1; 0 is no limit
 }
 

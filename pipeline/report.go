@@ -10,7 +10,7 @@ import (
 )
 
 // Counts accounts for documents and events. Every document that was scanned is in one of Present, Missing, Stale, Partial,
-// Unasked, Young, Unindexed and FailedRead; every one that had to be sent (ToSend) is in one of WouldSend, Gone, Overtaken,
+// Unasked, Young, Unindexed, Unsampled and FailedRead; every one that had to be sent (ToSend) is in one of WouldSend, Gone, Overtaken,
 // FailedEncode and Emitted; every event emitted is in one of Acked and FailedWrite, or was not confirmed because the run
 // ended early.
 type Counts struct {
@@ -23,6 +23,7 @@ type Counts struct {
 	Unasked      int64 // sent without asking
 	Young        int64 // left alone because they changed just now
 	Unindexed    int64 // left alone because they were sent often enough and never appeared
+	Unsampled    int64 // not looked at because only a sample was asked for
 	WouldSend    int64 // that a dry run did not send
 	Gone         int64 // deleted between the scan and the fetch
 	Overtaken    int64 // that the index had when asked again right before sending
@@ -39,7 +40,7 @@ func (c Counts) Failed() int64 { return c.FailedRead + c.FailedEncode + c.Failed
 func (c Counts) ToSend() int64 { return c.Missing + c.Stale + c.Partial + c.Unasked }
 
 // Checked is the number of documents that were looked at.
-func (c Counts) Checked() int64 { return c.Present + c.ToSend() + c.Young + c.Unindexed }
+func (c Counts) Checked() int64 { return c.Present + c.ToSend() + c.Young + c.Unindexed + c.Unsampled }
 
 // Unconfirmed is the number of events whose fate the sink did not tell before the run ended.
 func (c Counts) Unconfirmed() int64 { return c.Emitted - c.Acked - c.FailedWrite }
@@ -54,6 +55,7 @@ func (c *Counts) add(o Counts) {
 	c.Young += o.Young
 	c.Unindexed += o.Unindexed
 	c.Overtaken += o.Overtaken
+	c.Unsampled += o.Unsampled
 	c.Unasked += o.Unasked
 	c.WouldSend += o.WouldSend
 	c.Gone += o.Gone
@@ -87,9 +89,11 @@ type CollectionReport struct {
 	Complete bool  // every split was read to its end and every batch accounted for
 	Splits   int   // that were read to their end and proved
 	Counts
-	Failures []Failure // the first maxFailures
-	Examples []Example // of a dry run, the first maxExamples
-	Duration time.Duration
+	Measured      int64     // events that a dry run encoded to learn their size
+	MeasuredBytes int64     // of those
+	Failures      []Failure // the first maxFailures
+	Examples      []Example // of a dry run, the first maxExamples
+	Duration      time.Duration
 }
 
 // Report is what a run did.
@@ -103,6 +107,7 @@ type Report struct {
 	Interrupted bool
 	Collections []CollectionReport
 	Total       Counts
+	Orphans     []OrphanReport // by content type, where they were looked for
 
 	Index IndexReport
 }

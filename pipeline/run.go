@@ -31,11 +31,16 @@ type Options struct {
 	Workers    int           // 0: automatic
 	Limits     Limits
 
-	MinAge time.Duration // documents that changed within it are left alone, where a rule knows when they did
-	Guards Guards
-	Item   func(Item)   // is told every document that was looked at, one at a time; nil is told nothing
-	Sent   func([]Sent) // is told what the sink confirmed, possibly concurrently; it must not keep the slice
-	Ledger Ledger       // remembers what was sent and never appeared; nil remembers nothing
+	Orphans        OrphanMode
+	PlannedOrphans []Orphan      // prune these rather than look for orphans; nil looks for them
+	Tombstones     bool          // deletes have no value, rather than an event
+	MinAge         time.Duration // documents that changed within it are left alone, where a rule knows when they did
+	Guards         Guards
+	Sample         float64      // look only at this share of the documents of a dry run, above 0 and below 1; 0 looks at all
+	Measure        int          // encode up to so many events of each batch of a dry run, to learn their size
+	Item           func(Item)   // is told every document that was looked at, one at a time; nil is told nothing
+	Sent           func([]Sent) // is told what the sink confirmed, possibly concurrently; it must not keep the slice
+	Ledger         Ledger       // remembers what was sent and never appeared; nil remembers nothing
 
 	StopOnFailure bool          // the first document that can't be handled ends the run
 	WaitTimeout   time.Duration // for the index to show what was sent; 0 does not wait
@@ -68,6 +73,7 @@ type run struct {
 
 	observe sync.Mutex // serialises the Observer and Item
 	events  eventLimit
+	started time.Time
 }
 
 type batch struct {
@@ -81,6 +87,7 @@ type batch struct {
 // Report.Interrupted; a run whose ctx ended returns ctx's error.
 func Run(ctx context.Context, o Options) (Report, error) {
 	r := &run{Options: o, events: eventLimit{max: o.Guards.MaxEvents}, batches: make(chan *batch), splits: make(chan *split), limits: newThrottle(o.Limits)}
+	r.started = time.Now()
 	if r.Readers == 0 {
 		r.Readers = max(2, runtime.GOMAXPROCS(0))
 	}
@@ -132,6 +139,14 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		rep.Total.add(c.counts)
 	}
 	rep.Interrupted = r.draining()
+	if err == nil && !rep.Interrupted && r.Checker != nil && r.Orphans != OrphansOff && r.Orphans != "" {
+		undrained, stop := r.untilDrained(ctx)
+		err = r.findOrphans(undrained, &rep)
+		stop()
+		if rep.Interrupted = r.draining(); rep.Interrupted && ctx.Err() == nil {
+			err = nil
+		}
+	}
 	if err == nil && !rep.Interrupted {
 		r.awaitIndex(ctx, &rep)
 	}

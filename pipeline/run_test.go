@@ -45,7 +45,7 @@ func (o *observer) CollectionDone(r pipeline.CollectionReport) {
 
 func rules(t testing.TB, names ...string) []*mapping.Rule {
 	t.Helper()
-	c := mapping.Config{Namespace: "url", Seed: mapping.DefaultSeed}
+	c := mapping.Config{Namespace: "url", Seed: mapping.DefaultSeed, Payload: mapping.Defaults().Payload}
 	for _, n := range names {
 		c.Collections = append(c.Collections, mapping.Collection{Name: n, ContentType: n})
 	}

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -68,6 +69,9 @@ func (w *worker) process(ctx context.Context, b *batch) error {
 	if w.DryRun {
 		w.counts.WouldSend += int64(len(w.send))
 		w.keepExamples(b)
+		if err := w.measure(ctx, b); err != nil {
+			return err
+		}
 		return w.failure
 	}
 	if err := w.deliver(ctx, b); err != nil {
@@ -96,9 +100,19 @@ func (w *worker) identify(b *batch) {
 			w.fail(b, &w.counts.FailedRead, "read", rec.ID, err)
 			continue
 		}
+		if !w.sampled(id) {
+			w.counts.Unsampled++
+			continue
+		}
 		w.points = append(w.points, syncd.Point{ID: id})
 		w.index = append(w.index, i)
 	}
+}
+
+// sampled reports whether a document is part of the sample: point ids are hashes, so their last bytes choose evenly, and the
+// same documents in every run.
+func (w *worker) sampled(id uuid.UUID) bool {
+	return w.Sample <= 0 || w.Sample >= 1 || float64(binary.BigEndian.Uint64(id[8:])&(1<<62-1)) < w.Sample*(1<<62)
 }
 
 // check asks the index and selects what must be sent.
@@ -194,6 +208,31 @@ func (w *worker) keepExamples(b *batch) {
 			b.col.example(Example{ID: rec.ID, Seed: string(seed), PointID: w.points[s.point].ID, Reason: s.reason})
 		}
 	}
+}
+
+// measure encodes some of the events that would be sent, to learn how large they are.
+func (w *worker) measure(ctx context.Context, b *batch) error {
+	n := b.col.takeMeasure(min(len(w.send), w.Measure))
+	if n == 0 {
+		return nil
+	}
+	w.keys = w.keys[:0]
+	for _, s := range w.send[:n] {
+		w.keys = append(w.keys, b.records[w.index[s.point]].Key)
+	}
+	for f, err := range w.Source.Fetch(ctx, b.col.rule.Collection, w.keys) {
+		if err != nil {
+			return fmt.Errorf("fetching documents of collection %s: %w", b.col.rule.Collection.Name, err)
+		}
+		rec := &b.records[w.index[w.send[f.Index].point]]
+		value, err := event.AppendValue(w.values[:0], syncd.Insert, b.col.rule.Target(), rec.ID, f.Document)
+		if err != nil {
+			continue // a run would count it; a plan only estimates
+		}
+		w.values = value
+		b.col.measured(len(value))
+	}
+	return ctx.Err()
 }
 
 // deliver encodes and writes the selected documents, fetching those that the scan did not bring.

@@ -1,0 +1,87 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/pipeline"
+)
+
+func (a *app) explainCommand() *cobra.Command {
+	var common commonFlags
+	c := &cobra.Command{
+		Use:     "explain -c FILE COLLECTION ID",
+		Short:   "Follow one document: its seed, its point id, what the index holds, and why it would be sent or not",
+		Example: `  syncd explain -c configs/prod.yaml workItem 507f1f77bcf86cd799439011`,
+		Args:    cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if common.path == "" {
+				return usageError("which configuration? give one with -c FILE")
+			}
+			cfg, logger, err := a.load(&common, nil, []config.Override{
+				{Flag: "explain", Path: []string{"run", "mode"}, Value: string(config.Incremental)},
+				{Flag: "explain", Path: []string{"run", "on_check_unavailable"}, Value: string(config.OutageFail)},
+			})
+			if err != nil {
+				return err
+			}
+			selected, err := cfg.Mapping.Select(args[:1])
+			if err != nil {
+				return &codeError{exitUsage, err}
+			}
+			cfg.Mapping = selected
+			return a.connected(cmd.Context(), cfg, logger, false, func(ctx context.Context, _ <-chan struct{}, s session) error {
+				e, err := pipeline.Explain(ctx, s.source, s.checker, selected.Rules[0], args[1])
+				if err != nil {
+					return failed(err)
+				}
+				newPrinter(a.stdout, cfg).explanation(e)
+				if e.Verdict != syncd.Present {
+					return &codeError{code: exitGuard}
+				}
+				return nil
+			})
+		},
+	}
+	common.add(c)
+	return c
+}
+
+// explanation prints what is known of one document.
+func (p *printer) explanation(e pipeline.Explanation) {
+	row := func(name, format string, args ...any) { p.printf("%-14s"+format+"\n", append([]any{name}, args...)...) }
+	row("document", "%s of collection %s in %s", e.ID, e.Rule.Collection.Name, p.source)
+	if !e.Found {
+		row("", "%s has no such document", p.source)
+	}
+	if e.Version.Set {
+		row("version", "%s", e.Version.Text)
+	}
+	row("content type", "%s", e.Rule.ContentType)
+	if e.Seed != "" {
+		row("seed", "%s", e.Seed)
+		row("point id", "%s", e.PointID)
+	}
+	held := "not there"
+	if e.Held.Present {
+		held = "there"
+	}
+	row(p.index, "%s", held)
+	for i, key := range e.Keys {
+		text := "(not set)"
+		if i < len(e.Held.Payload) && e.Held.Payload[i].Set {
+			text = e.Held.Payload[i].Text
+		}
+		row("  "+key, "%s", text)
+	}
+	if e.Chunks > 0 {
+		row("  chunks", "%d of %d further chunks are there", e.ChunksPresent, e.Chunks)
+	}
+	row("verdict", "%s: %s", e.Verdict, e.Why)
+	if e.Bytes > 0 {
+		row("event", "key %s, %d bytes", e.ID, e.Bytes)
+	}
+}
