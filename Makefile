@@ -8,7 +8,7 @@ TAGS     = ferretdb_sqlite
 GOFLAGS_TEST ?= -race -shuffle=on
 MODULES  = . sandbox examples/custom-binary
 
-.PHONY: help build test check lint fmt tidy demo sandbox bench fuzz clean
+.PHONY: help build test check lint docs fmt tidy demo sandbox bench fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
@@ -36,6 +36,11 @@ lint: bin/tools/golangci-lint ## vet, formatting, linters and the direction of i
 bin/tools/golangci-lint: Makefile
 	GOBIN=$(CURDIR)/bin/tools go install $(GOLANGCI_LINT)
 	@touch $@
+
+docs: build ## regenerate docs/reference and configs/syncd.schema.json
+	rm -f docs/reference/*.md
+	bin/syncd reference --dir docs/reference --examples config/testdata --examples cmd/syncd/testdata
+	bin/syncd schema > configs/syncd.schema.json
 
 fmt: ## format the code
 	gofmt -w $$(git ls-files '*.go')

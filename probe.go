@@ -15,10 +15,11 @@ type Prober interface {
 	Probe(ctx context.Context, targets []ProbeTarget) []Finding
 }
 
-// ProbeTarget is one collection of a run, as the source reads it and the sink is sent it.
+// ProbeTarget is one collection of a run, as the source reads it, the index holds it and the sink is sent it.
 type ProbeTarget struct {
 	Target
-	Filter string // as in Collection; empty means every document
+	Filter         string // as in Collection; empty means every document
+	ContentTypeKey string // the payload key under which the index keeps the content type
 }
 
 // Finding is the answer to one question of a Prober.

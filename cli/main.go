@@ -24,7 +24,7 @@ const (
 	exitFailed      = 1
 	exitUsage       = 2
 	exitInvalid     = 3   // the configuration
-	exitGuard       = 4   // stopped by a guard: coverage
+	exitGuard       = 4   // stopped by a guard: drift, a limit, coverage
 	exitDocErrors   = 5   // finished, but documents could not be handled
 	exitInterrupted = 130 // 128 + SIGINT
 	exitTerminated  = 143 // 128 + SIGTERM
@@ -34,7 +34,7 @@ const (
 // code.
 func Main(plugins ...syncd.Plugin) int {
 	return program{
-		args: os.Args[1:], environ: os.Environ(), stdout: os.Stdout, stderr: os.Stderr, plugins: plugins,
+		args: os.Args[1:], environ: os.Environ(), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, plugins: plugins,
 	}.run(context.Background())
 }
 
@@ -42,6 +42,7 @@ func Main(plugins ...syncd.Plugin) int {
 type program struct {
 	args           []string
 	environ        []string
+	stdin          io.Reader
 	stdout, stderr io.Writer
 	plugins        []syncd.Plugin
 }
@@ -92,7 +93,8 @@ and sends a change event for the rest.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError("%w (see %s --help)", err, c.CommandPath())
 	})
-	root.AddCommand(a.runCommand(), a.validateCommand(), a.pluginsCommand(), a.idCommand(), a.versionCommand())
+	root.AddCommand(a.runCommand(), a.planCommand(), a.verifyCommand(), a.explainCommand(), a.validateCommand(), a.pluginsCommand(), a.schemaCommand(), a.referenceCommand(), a.idCommand(), a.versionCommand())
+	root.AddCommand(a.configCommand(), a.initCommand())
 	return a.exit(root.ExecuteContext(ctx))
 }
 
@@ -131,12 +133,21 @@ func configPath(flag string, args []string) (string, error) {
 	return "", usageError("which configuration? give one with -c FILE")
 }
 
-// printDiagnostics writes one line a problem and reports whether any is an error.
+// printDiagnostics writes the problems, on a terminal with the lines that they are about, and reports whether any is an
+// error.
 func (a *app) printDiagnostics(diags spec.Diagnostics) bool {
-	for _, d := range diags {
-		fmt.Fprintln(a.stderr, d)
-	}
+	_ = diags.Write(a.stderr, a.diagnosticFormat()) // there is nowhere to say that standard error is closed
 	return diags.HasErrors()
+}
+
+// diagnosticFormat is text for a person at a terminal, and one line a problem for everything that reads lines.
+func (a *app) diagnosticFormat() spec.Format {
+	if f, ok := a.stderr.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+			return spec.FormatText
+		}
+	}
+	return spec.FormatShort
 }
 
 func plural[N int | int64](n N, one, many string) string {

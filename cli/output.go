@@ -67,8 +67,20 @@ func (p *printer) CollectionDone(r pipeline.CollectionReport) {
 	}
 	row("Documents in "+p.source, documents)
 	if r.Unasked == 0 {
-		row("Existing points found", r.Present)
+		row("Existing points found", r.Present+r.Stale+r.Partial)
 		row("Missing, to be sent", r.Missing)
+		if r.Stale > 0 {
+			row("Stale, to be sent", r.Stale)
+		}
+		if r.Partial > 0 {
+			row("Partial, to be sent", r.Partial)
+		}
+		if r.Young > 0 {
+			row("Changed just now, left alone", r.Young)
+		}
+		if r.Unindexed > 0 {
+			row("Never indexed, left alone", r.Unindexed)
+		}
 	} else {
 		row("To be sent without asking", r.Unasked)
 	}
@@ -80,6 +92,9 @@ func (p *printer) CollectionDone(r pipeline.CollectionReport) {
 	row("Skipped", r.Present)
 	if r.Gone > 0 {
 		row("Deleted meanwhile", r.Gone)
+	}
+	if r.Overtaken > 0 {
+		row("Indexed meanwhile", r.Overtaken)
 	}
 	row("Errors", r.Failed())
 	for _, e := range r.Examples {
@@ -101,6 +116,7 @@ func (p *printer) summary(r pipeline.Report, err error) {
 	}
 	p.table(r)
 	p.failures(r)
+	p.orphans(r)
 	if r.Index.Known && !r.DryRun && !r.Interrupted && err == nil {
 		p.indexLine(r)
 	}
@@ -116,7 +132,7 @@ func (p *printer) summary(r pipeline.Report, err error) {
 		splits += c.Splits
 	}
 	p.printf("Coverage: %d read = %d checked + %d failed; %d events = %d confirmed + %d refused; %s proved\n",
-		t.Scanned, t.Present+t.ToSend(), t.FailedRead, t.Emitted, t.Acked, t.FailedWrite, plural(splits, "split", "splits"))
+		t.Scanned, t.Checked(), t.FailedRead, t.Emitted, t.Acked, t.FailedWrite, plural(splits, "split", "splits"))
 	switch {
 	case r.DryRun:
 		p.printf("Dry run: nothing was sent; a run would send %s\n", events(t.WouldSend))
@@ -137,20 +153,31 @@ func (p *printer) summary(r pipeline.Report, err error) {
 
 func events(n int64) string { return plural(n, "event", "events") }
 
+// columns returns a function that prints the rows of a table: a first column as wide as the names of all collections, then
+// numbers aligned to the right.
+func (p *printer) columns(title string, r pipeline.Report, name func(pipeline.CollectionReport) string) func(string, ...any) {
+	width := len(title)
+	for _, c := range r.Collections {
+		width = max(width, len(name(c)))
+	}
+	return func(name string, cells ...any) {
+		p.printf("%-*s"+strings.Repeat("%12v", len(cells))+"\n", append([]any{width, name}, cells...)...)
+	}
+}
+
 func (p *printer) table(r pipeline.Report) {
 	p.printf("\nSummary\n")
-	width := len("Collection")
-	for _, c := range r.Collections {
-		width = max(width, len(c.Rule.Collection.Name))
-	}
-	row := func(name string, cells ...any) {
-		p.printf("%-*s%12v%12v%12v%12v%12v%12v\n", append([]any{width, name}, cells...)...)
-	}
+	row := p.columns("Collection", r, func(c pipeline.CollectionReport) string { return c.Rule.Collection.Name })
+	changed := r.Total.Stale+r.Total.Partial > 0 // the columns are there only where a rule looks for such documents
 	sent := "Processed"
 	if r.DryRun {
 		sent = "Would send"
 	}
-	row("Collection", "Documents", "Existing", "Missing", sent, "Skipped", "Errors")
+	titles := []any{"Documents", "Existing", "Missing"}
+	if changed {
+		titles = append(titles, "Stale", "Partial")
+	}
+	row("Collection", append(titles, sent, "Skipped", "Errors")...)
 	line := func(name string, c pipeline.Counts) {
 		done := c.Acked
 		if r.DryRun {
@@ -160,7 +187,11 @@ func (p *printer) table(r pipeline.Report) {
 		if c.Unasked > 0 {
 			missing = "-"
 		}
-		row(name, c.Scanned, c.Present, missing, done, c.Present, c.Failed())
+		cells := []any{c.Scanned, c.Present + c.Stale + c.Partial, missing}
+		if changed {
+			cells = append(cells, c.Stale, c.Partial)
+		}
+		row(name, append(cells, done, c.Present, c.Failed())...)
 	}
 	for _, c := range r.Collections {
 		line(c.Rule.Collection.Name, c.Counts)
@@ -179,6 +210,26 @@ func (p *printer) failures(r pipeline.Report) {
 		}
 		if more := c.Failed() - int64(len(c.Failures)); more > 0 {
 			p.printf("  … and %d more of %s\n", more, c.Rule.Collection.Name)
+		}
+	}
+}
+
+// orphans prints what the reverse pass found.
+func (p *printer) orphans(r pipeline.Report) {
+	for i, o := range r.Orphans {
+		if i == 0 {
+			p.printf("\nPoints whose documents are gone\n")
+		}
+		p.printf("  %-20s %d of %s", o.ContentType, o.Orphans, plural(o.Documents, "indexed document", "indexed documents"))
+		if o.Deleted > 0 {
+			p.printf("; %s sent", plural(o.Deleted, "delete", "deletes"))
+		}
+		if o.Foreign > 0 {
+			p.printf("; %s not syncd's to judge", plural(o.Foreign, "point is", "points are"))
+		}
+		p.printf("\n")
+		for _, e := range o.Examples[:min(3, len(o.Examples))] {
+			p.printf("    for example %s, point id %s\n", e.ID, e.PointID)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"testing"
@@ -24,8 +25,13 @@ func TestMain(m *testing.M) {
 	})
 }
 
+// update rewrites what the scripts compare with: go test ./cli -run TestScripts -update
+var update = flag.Bool("update", false, "rewrite the files that scripts compare with")
+
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata/script", RequireExplicitExec: true, RequireUniqueNames: true})
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script", RequireExplicitExec: true, RequireUniqueNames: true, UpdateScripts: *update,
+	})
 }
 
 // listConfig configures a checker whose index is a file of point ids, one a line.

@@ -1,19 +1,36 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/spec"
 )
 
 func (a *app) validateCommand() *cobra.Command {
-	var path string
-	var allowUnset bool
+	var path, format string
+	var allowUnset, strict bool
+	var servers *connectFlags
 	c := &cobra.Command{
-		Use:   "validate [-c] FILE...",
+		Use:   "validate [-c] FILE|FOLDER|PATTERN...",
 		Short: "Check configurations without connecting to anything",
+		Long: `validate reports every problem of every file at its place, and connects to nothing unless it is told to.
+
+A folder stands for all YAML and Markdown files in it, folders in it included, but for hidden ones; - is standard input.
+What another of the given files extends is checked as a part of that one, so it need not be complete itself. Of a Markdown
+file the blocks fenced with ` + "```yaml" + ` are checked that hold a section of a configuration; one fenced with
+` + "```yaml fragment" + ` need not be complete, and one fenced with ` + "```yaml ignore" + ` is passed over.`,
+		Example: `  syncd validate configs/
+  syncd validate --strict --format github configs/*.yaml docs/
+  syncd validate --connect configs/prod.yaml
+  cat config.yaml | syncd validate -`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if path != "" {
 				args = append(args, path)
@@ -21,26 +38,171 @@ func (a *app) validateCommand() *cobra.Command {
 			if len(args) == 0 {
 				return usageError("which configuration? give at least one file")
 			}
-			problems, invalid := 0, 0
-			for _, file := range args {
-				_, diags := config.Load(config.Input{
-					Path: file, Environ: a.environ, Registry: a.registry, AllowUnsetEnv: allowUnset,
-				})
-				problems += len(diags)
-				if a.printDiagnostics(diags) {
-					invalid++
-					continue
-				}
-				fmt.Fprintf(a.stdout, "%s: valid\n", file)
+			if format == "" {
+				format = string(a.diagnosticFormat())
 			}
-			if invalid > 0 {
-				return &codeError{exitInvalid, fmt.Errorf("%s in %s",
-					plural(problems, "problem", "problems"), plural(len(args), "file", "files"))}
+			if !slices.Contains(spec.Formats(), spec.Format(format)) {
+				return usageError("--format must be text, short, json or github, not %q", format)
 			}
-			return nil
+			v := &validation{app: a, allowUnset: allowUnset, format: spec.Format(format)}
+			v.find(args)
+			valid := v.check()
+			if err := v.print(); err != nil {
+				return failed(err)
+			}
+			if v.diags.HasErrors() || strict && len(v.diags) > 0 {
+				return &codeError{code: exitInvalid}
+			}
+			return servers.check(cmd, valid)
 		},
 	}
+	servers = a.connectFlags(c)
 	c.Flags().StringVarP(&path, "config", "c", "", "the configuration file")
-	c.Flags().BoolVar(&allowUnset, "allow-unset-env", false, "take environment variables that are not set as empty")
+	c.Flags().BoolVar(&allowUnset, "allow-unset-env", false, "don't report environment variables that are not set, nor what depends on them")
+	c.Flags().BoolVar(&strict, "strict", false, "end with 3 for warnings too")
+	c.Flags().StringVar(&format, "format", "", "how problems are written: text (with the lines they are about), short, json or github (default text on a terminal, else short)")
+	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"text", "short", "json", "github"}, cobra.ShellCompDirectiveNoFileComp))
 	return c
+}
+
+// validation is one run of validate.
+type validation struct {
+	app        *app
+	allowUnset bool
+	format     spec.Format
+
+	targets []*target
+	diags   spec.Diagnostics
+}
+
+// target is something to check.
+type target struct {
+	name     string // of the file, for people
+	text     []byte // what was read already; nil for a file that is to be read
+	document bool   // an example in a document, where no variable is set
+	scope    config.Scope
+	result   config.Result
+}
+
+// problem reports what has no line.
+func (v *validation) problem(name, hint, format string, args ...any) {
+	v.diags = append(v.diags, spec.Diagnostic{
+		Severity: spec.Error, Code: spec.CodeMissingFile, Pos: spec.Pos{Source: name},
+		Message: fmt.Sprintf(format, args...), Hint: hint,
+	})
+}
+
+// check loads every target and gathers what is wrong, each problem once. It returns the configurations that can be used.
+func (v *validation) check() (valid []usable) {
+	extended := map[string]bool{}
+	for _, t := range v.targets {
+		t.result = v.load(t)
+		if n := len(t.result.Files); n > 1 {
+			for _, name := range t.result.Files[:n-1] {
+				extended[absolute(name)] = true
+			}
+		}
+	}
+	for _, t := range v.targets {
+		// What a base lacks may come from the files that extend it.
+		if t.text == nil && extended[absolute(t.name)] && t.result.Diagnostics.HasErrors() {
+			t.scope = config.Base
+			t.result = v.load(t)
+		}
+		v.diags = append(v.diags, t.result.Diagnostics...)
+		if t.result.Config != nil && !t.document {
+			valid = append(valid, usable{t.name, t.result.Config})
+		}
+	}
+	v.diags = v.diags.Sorted()
+	return valid
+}
+
+func (v *validation) load(t *target) config.Result {
+	in := config.Input{
+		Path: t.name, Text: t.text, Scope: t.scope, Registry: v.app.registry,
+		Environ: v.app.environ, AllowUnsetEnv: v.allowUnset,
+	}
+	if t.document {
+		in.Environ, in.AllowUnsetEnv = nil, true
+	}
+	return config.Check(in)
+}
+
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
+}
+
+// print writes the problems: for people to standard error, beside a line for each file without errors and a sum; as data to
+// standard output, and nothing else.
+func (v *validation) print() error {
+	if v.format == spec.FormatJSON || v.format == spec.FormatGitHub {
+		return v.diags.Write(v.app.stdout, v.format)
+	}
+	if err := v.diags.Write(v.app.stderr, v.format); err != nil {
+		return err
+	}
+	var names []string
+	examples, invalid := map[string]int{}, map[string]bool{}
+	for _, t := range v.targets {
+		if !slices.Contains(names, t.name) {
+			names = append(names, t.name)
+		}
+		if t.document {
+			examples[t.name]++
+		}
+		invalid[t.name] = invalid[t.name] || t.result.Diagnostics.HasErrors()
+	}
+	for _, name := range names {
+		switch n := examples[name]; {
+		case invalid[name]:
+		case n > 0:
+			fmt.Fprintf(v.app.stdout, "%s: %s, valid\n", name, plural(n, "example", "examples"))
+		default:
+			fmt.Fprintf(v.app.stdout, "%s: valid\n", name)
+		}
+	}
+	if len(v.diags) > 0 {
+		fmt.Fprintln(v.app.stderr, summary(v.diags))
+	}
+	return nil
+}
+
+// summary counts: 3 problems (2 errors, 1 warning) in 2 files.
+func summary(diags spec.Diagnostics) string {
+	failures, warnings := diags.Count()
+	var kinds []string
+	if failures > 0 {
+		kinds = append(kinds, plural(failures, "error", "errors"))
+	}
+	if warnings > 0 {
+		kinds = append(kinds, plural(warnings, "warning", "warnings"))
+	}
+	sources, one, many := map[string]bool{}, "file", "files"
+	for _, d := range diags {
+		sources[d.Pos.Source] = true
+		if d.Pos.Line == 0 && d.Code != spec.CodeMissingFile { // a variable, say
+			one, many = "place", "places"
+		}
+	}
+	return fmt.Sprintf("%s (%s) in %s", plural(len(diags), "problem", "problems"), strings.Join(kinds, ", "), plural(len(sources), one, many))
+}
+
+// stdinName stands for standard input in messages.
+const stdinName = "stdin"
+
+// maxInput bounds what is read of standard input and of documents.
+const maxInput = 8 << 20
+
+var errTooLarge = errors.New("it is too large")
+
+func readLimited(r io.Reader) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxInput+1))
+	if err == nil && len(data) > maxInput {
+		err = errTooLarge
+	}
+	return data, err
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -30,22 +31,75 @@ const (
 
 // Run is the `run` section.
 type Run struct {
-	Mode               Mode          `yaml:"mode" env:"INCREMENTAL_BACKFILL" rule:"oneof=incremental full" doc:"Which documents to send: incremental (those that the index lacks) or full (all)."`
-	Collections        []string      `yaml:"collections" env:"BACKFILL_COLLECTIONS" doc:"Read only these collections of the mapping; empty means all."`
-	BatchSize          int           `yaml:"batch_size" env:"BACKFILL_BATCH_SIZE" rule:"min=1,max=100000" doc:"Documents that travel together from the source through the check to the sink."`
-	BatchBytes         int           `yaml:"batch_bytes" rule:"min=1024,max=1073741824" doc:"Bytes of whole documents after which a batch ends early."`
-	Sleep              time.Duration `yaml:"sleep" env:"BACKFILL_SLEEP" rule:"min=0" doc:"Pause after each batch of a collection."`
-	DryRun             bool          `yaml:"dry_run" env:"BACKFILL_DRY_RUN" doc:"Read and check, but send nothing, and say what would be sent."`
-	Readers            int           `yaml:"readers" rule:"min=0,max=256" doc:"Splits read at the same time; 0 chooses by the number of processors."`
-	Workers            int           `yaml:"workers" rule:"min=0,max=1024" doc:"Batches checked and sent at the same time; 0 chooses by the number of processors."`
-	OnCheckUnavailable OutagePolicy  `yaml:"on_check_unavailable" rule:"oneof=full fail wait" doc:"When the index can't be reached at the start: send everything (full), end the run (fail), or try again until it can be reached (wait)."`
-	WaitTimeout        time.Duration `yaml:"wait_timeout" rule:"min=0" doc:"After sending, wait up to this long for the index to show what was sent before the point count is printed; 0 does not wait."`
+	Mode               Mode           `yaml:"mode" env:"INCREMENTAL_BACKFILL" rule:"oneof=incremental full" doc:"Which documents to send: incremental (those that the index lacks) or full (all)."`
+	Collections        []string       `yaml:"collections" env:"BACKFILL_COLLECTIONS" doc:"Read only these collections of the mapping; empty means all."`
+	BatchSize          int            `yaml:"batch_size" env:"BACKFILL_BATCH_SIZE" rule:"min=1,max=100000" doc:"Documents that travel together from the source through the check to the sink."`
+	BatchBytes         int            `yaml:"batch_bytes" rule:"min=1024,max=1073741824" doc:"Bytes of whole documents after which a batch ends early."`
+	Sleep              time.Duration  `yaml:"sleep" env:"BACKFILL_SLEEP" rule:"min=0" doc:"Pause after each batch of a collection."`
+	DryRun             bool           `yaml:"dry_run" env:"BACKFILL_DRY_RUN" doc:"Read and check, but send nothing, and say what would be sent."`
+	Readers            int            `yaml:"readers" rule:"min=0,max=256" doc:"Splits read at the same time; 0 chooses by the number of processors."`
+	Workers            int            `yaml:"workers" rule:"min=0,max=1024" doc:"Batches checked and sent at the same time; 0 chooses by the number of processors."`
+	OnCheckUnavailable OutagePolicy   `yaml:"on_check_unavailable" rule:"oneof=full fail wait" doc:"When the index can't be reached at the start: send everything (full), end the run (fail), or try again until it can be reached (wait)."`
+	Orphans            string         `yaml:"orphans" rule:"oneof=off report prune" doc:"Points whose documents are gone: do not look for them (off), count and name them (report), or send delete events for them (prune)."`
+	DeleteFormat       string         `yaml:"delete_format" rule:"oneof=event tombstone" doc:"What a delete is: an event with operationType delete, or a record without a value (tombstone)."`
+	MinAge             time.Duration  `yaml:"min_age" rule:"min=0" doc:"Leave documents alone that changed within this time; needs mapping.version."`
+	AllowDrift         bool           `yaml:"allow_drift" doc:"Send even where the computed ids differ from those that the index holds."`
+	Wait               bool           `yaml:"wait" doc:"After sending, wait until the index shows everything that was sent, and name what never appeared."`
+	WaitTimeoutSetting *time.Duration `yaml:"wait_timeout" rule:"min=0" example:"5m" doc:"How long to wait for the index: 10m with wait and for consumer_group if it is not set; otherwise 10s for the index to show what was sent before the point count is printed, and 0 does not wait."`
+	ConsumerGroup      string         `yaml:"consumer_group" example:"qdrant-consumer" doc:"The indexing consumers' group: before a run, events that it has not read yet are waited for, so that they are not sent twice."`
+	ConsumerLag        LagPolicy      `yaml:"consumer_lag" rule:"oneof=wait report ignore" doc:"What to do about events that consumer_group has not read: wait for up to wait_timeout and stop if there are still some (wait), say how many there are and go on (report), or not look (ignore)."`
+	StateDir           string         `yaml:"state_dir" doc:"Folder of the local records that a run keeps; the default is syncd in the user's folder for state, ~/.local/state."`
+	Attempts           Attempts       `yaml:"attempts" doc:"A local record of documents that were sent and never appeared in the index, so that they are not sent for ever."`
+
+	// These follow from wait_timeout.
+	WaitTimeout  time.Duration // for the point count
+	AwaitTimeout time.Duration // of wait and consumer_group
 }
 
 func defaultRun() Run {
 	return Run{
-		Mode: Incremental, BatchSize: 1000, BatchBytes: 8 << 20, OnCheckUnavailable: OutageFull, WaitTimeout: 10 * time.Second,
+		Mode: Incremental, BatchSize: 1000, BatchBytes: 8 << 20, OnCheckUnavailable: OutageFull,
+		Orphans: "off", DeleteFormat: "event", ConsumerLag: LagWait,
 	}
+}
+
+// How long a run waits for the index if nothing says how long: for the sake of a count, and when it is told to wait.
+const (
+	defaultWait  = 10 * time.Second
+	defaultAwait = 10 * time.Minute
+)
+
+// LagPolicy says what a run does about events that the consumers have not read yet.
+type LagPolicy string
+
+// The policies.
+const (
+	LagWait   LagPolicy = "wait"   // wait until they are read
+	LagReport LagPolicy = "report" // say how many there are
+	LagIgnore LagPolicy = "ignore" // do not look
+)
+
+// Attempts is the `run.attempts` section.
+type Attempts struct {
+	Max   int    `yaml:"max" rule:"min=0,max=1000000" example:"5" doc:"Leave a document alone that was sent so many times and never appeared, until its version (see mapping.version) changes; 0 keeps no record."`
+	File  string `yaml:"file" doc:"The record's file; the default is one for each index, in state_dir."`
+	Retry bool   `yaml:"retry" doc:"Send once more what would be left alone."`
+}
+
+// CheckConfig implements spec.SelfChecker.
+func (a *Attempts) CheckConfig(d *spec.Decoder, n *spec.Node) {
+	if a.Max == 0 && a.File != "" {
+		d.Report(spec.Warning, n.Get("file"), spec.CodeNoEffect, "set max beside it, such as 5", "%s.file has no effect: without max no record is kept", d.Path())
+	}
+}
+
+// Limits is the `limits` section: what slows a run down, and what stops it. 0 is no limit.
+type Limits struct {
+	DocumentsPerSecond float64 `yaml:"documents_per_second" rule:"min=0" doc:"Documents read per second, by all readers together; 0 is no limit."`
+	BytesPerSecond     float64 `yaml:"bytes_per_second" rule:"min=0" doc:"Bytes of events sent per second, by all workers together; 0 is no limit."`
+	MaxEvents          int64   `yaml:"max_events" rule:"min=0" doc:"Stop before more events than this are sent; 0 is no limit."`
+	MaxMissingRatio    float64 `yaml:"max_missing_ratio" rule:"min=0,max=1" doc:"Stop where a larger share of a collection is missing though the index holds its content type; 0 is no limit."`
+	MaxDeletes         int64   `yaml:"max_deletes" rule:"min=0" doc:"Delete nothing if more documents than this would be; 0 is 1 % of what the index holds, but at least 1,000."`
 }
 
 // Tolerance says what a document that can't be handled does to the run.
@@ -75,6 +129,7 @@ type Config struct {
 	Sink    Plugin
 	Mapping *mapping.Mapping // the selected collections
 	Run     Run
+	Limits  Limits
 	Errors  Errors
 
 	Files []string // that were read, the most basic first
@@ -87,9 +142,21 @@ type Override struct {
 	Value string
 }
 
+// Scope says how much of a configuration a file is expected to hold.
+type Scope uint8
+
+// The scopes.
+const (
+	Whole    Scope = iota // everything that a run needs, together with what it extends
+	Base                  // what others extend: what is missing may come from them
+	Fragment              // as Base; and the files that it extends need not exist
+)
+
 // Input is where a configuration comes from.
 type Input struct {
 	Path          string // of the YAML file
+	Text          []byte // what Path holds, if it is not a file to be read; nil reads it
+	Scope         Scope
 	Environ       []string
 	Overrides     []Override
 	Registry      *syncd.Registry
@@ -103,6 +170,14 @@ type loader struct {
 	layers []*spec.Node
 	diags  spec.Diagnostics
 	Files  []string
+	parsed []parsedFile
+	broken bool // a file could not be read, so that what seems to be missing may be in it
+}
+
+// parsedFile is a file that was read; root is nil if its syntax is broken.
+type parsedFile struct {
+	text *text
+	root *spec.Node
 }
 
 // file is the whole of a configuration file.
@@ -112,31 +187,52 @@ type file struct {
 	Sink    pluginSection  `yaml:"sink" doc:"Where events are sent."`
 	Mapping mapping.Config `yaml:"mapping" doc:"Which collections are read and how their point ids are made."`
 	Run     Run            `yaml:"run" doc:"How a run works."`
+	Limits  Limits         `yaml:"limits" doc:"What slows a run down, and what stops it."`
 	Errors  Errors         `yaml:"errors" doc:"What happens to documents that can't be sent."`
+}
+
+// Result is what became of a configuration.
+type Result struct {
+	Config      *Config // nil if a diagnostic is an error, or the scope is not Whole
+	Diagnostics spec.Diagnostics
+	Files       []string // that were read, the most basic first
 }
 
 // Load reads, merges, decodes and checks a configuration. The diagnostics are sorted; Config is nil if any is an error.
 func Load(in Input) (*Config, spec.Diagnostics) {
+	r := Check(in)
+	return r.Config, r.Diagnostics
+}
+
+// Check is Load, and says as well which files were read.
+func Check(in Input) Result {
 	if in.Env == nil {
 		in.Env = lookupIn(in.Environ)
 	}
 	l := &loader{in: in}
-	l.files(in.Path, spec.Pos{}, nil)
+	c := l.load()
+	diags := l.finish()
+	if diags.HasErrors() || in.Scope != Whole {
+		c = nil
+	}
+	return Result{Config: c, Diagnostics: diags, Files: l.Files}
+}
+
+func (l *loader) load() *Config {
+	l.files(l.in.Path, spec.Pos{}, nil)
 	if l.diags.HasErrors() && len(l.layers) == 0 {
-		return nil, l.diags.Sorted()
+		return nil
 	}
 	tree, err := l.tree()
 	if err != nil {
 		l.diags = append(l.diags, spec.Diagnostic{Severity: spec.Error, Code: spec.CodeSyntax, Message: err.Error()})
-		return nil, l.diags.Sorted()
+		return nil
 	}
-	c := l.decode(tree)
-	diags := l.diags.Sorted()
-	if diags.HasErrors() {
-		return nil, diags
-	}
-	return c, diags
+	return l.decode(tree)
 }
+
+// partial reports whether what is missing may come from elsewhere.
+func (l *loader) partial() bool { return l.broken || l.in.Scope != Whole }
 
 func lookupIn(environ []string) func(string) (string, bool) {
 	vars := make(map[string]string, len(environ))
@@ -152,7 +248,7 @@ func lookupIn(environ []string) func(string) (string, bool) {
 
 // tree merges the files, the environment and the flags.
 func (l *loader) tree() (*spec.Node, error) {
-	files, err := merge(l.layers)
+	files, _, err := merge(l.layers)
 	if err != nil {
 		return nil, err
 	}
@@ -160,10 +256,11 @@ func (l *loader) tree() (*spec.Node, error) {
 	for _, o := range l.in.Overrides {
 		set(flags, o.Path, scalarFrom("flag "+o.Flag, o.Value))
 	}
-	all, err := merge(append(l.layers, l.environment(files), flags))
+	all, diags, err := merge(append(l.layers, l.environment(files), flags))
 	if err != nil {
 		return nil, err
 	}
+	l.diags = append(l.diags, diags...)
 	all.Pos = files.Pos
 	return all, nil
 }
@@ -176,26 +273,28 @@ func (l *loader) decode(tree *spec.Node) *Config {
 		Mapping: mapping.Defaults(), Run: defaultRun(), Errors: Errors{Tolerance: TolerateAll},
 	}
 	d := spec.NewDecoder()
+	if l.partial() {
+		d.AllowMissing()
+	}
 	d.Decode(tree, &f)
 	for _, s := range []*pluginSection{&f.Source, &f.Checker, &f.Sink} {
 		needed := s.kind != syncd.KindChecker || f.Run.Mode != Full
-		if needed && tree.Get(string(s.kind)).IsNull() {
+		if needed && tree.Get(string(s.kind)).IsNull() && !l.partial() {
 			d.Errorf(tree, spec.CodeMissingField, "plugins: "+strings.Join(l.in.Registry.Names(s.kind), ", "), "missing field %q", s.kind)
 		}
+	}
+	f.Run.WaitTimeout, f.Run.AwaitTimeout = defaultWait, defaultAwait
+	if set := f.Run.WaitTimeoutSetting; set != nil {
+		f.Run.WaitTimeout, f.Run.AwaitTimeout = *set, *set
 	}
 	database := ""
 	if namer, ok := f.Source.config.(syncd.DatabaseNamer); ok {
 		database = namer.DatabaseName()
 	}
-	c := &Config{Run: f.Run, Errors: f.Errors, Files: l.Files}
-	d.In("mapping", func() {
-		if !hasErrorsUnder(d.Diagnostics(), "mapping") {
-			c.Mapping = mapping.Compile(f.Mapping, database, d, tree.Get("mapping"))
-		}
-	})
-	if c.Mapping != nil && !hasErrorsUnder(d.Diagnostics(), "mapping") {
-		l.checkRules(d, tree, &f, c)
-	}
+	c := &Config{Run: f.Run, Limits: f.Limits, Errors: f.Errors, Files: l.Files}
+	d.In("mapping", func() { c.Mapping = compileMapping(f.Mapping, database, d, tree.Get("mapping")) })
+	l.checkRules(d, tree, &f, c)
+	l.checkRun(d, tree, &f)
 	l.diags = append(l.diags, d.Diagnostics()...)
 	c.Source = Plugin{f.Source.plugin, f.Source.config}
 	c.Checker = Plugin{f.Checker.plugin, f.Checker.config}
@@ -203,43 +302,37 @@ func (l *loader) decode(tree *spec.Node) *Config {
 	return c
 }
 
-// checkRules checks what the chosen plugins have to say about the mapping, and the selection of collections.
-func (l *loader) checkRules(d *spec.Decoder, tree *spec.Node, f *file, c *Config) {
-	place := func(path ...string) *spec.Node {
-		n, _ := tree.Nearest(path)
-		return n
+// compileMapping compiles what can be relied on: collections that were decoded, with seeds that were. That the others are
+// left out does no harm, since their errors keep the configuration from being used.
+func compileMapping(m mapping.Config, database string, d *spec.Decoder, n *spec.Node) *mapping.Mapping {
+	bad := func(path ...string) bool {
+		return hasErrorsUnder(d.Diagnostics(), spec.PathString(append([]string{"mapping"}, path...)))
 	}
-	filters, _ := f.Source.config.(syncd.FilterChecker)
-	targets, _ := f.Sink.config.(syncd.TargetChecker)
-	for _, r := range c.Mapping.Rules {
-		name := r.Collection.Name
-		if filter := r.Collection.Filter; filter != "" && f.Source.set {
-			at := place("mapping", "collections", name, "filter")
-			if filters == nil {
-				d.Errorf(at, spec.CodeBadValue, "", "the source %s can't filter; mapping.collections.%s.filter can't be used", f.Source.plugin.Name(), name)
-			} else if err := filters.CheckFilter(filter); err != nil {
-				d.Errorf(at, spec.CodeBadValue, "", "mapping.collections.%s.filter: %v", name, err)
-			}
-		}
-		if targets != nil && f.Sink.set {
-			if err := targets.CheckTarget(r.Target()); err != nil {
-				d.Errorf(place("mapping", "collections", name, "topic"), spec.CodeBadValue, "", "mapping.collections.%s: %v", name, err)
-			}
+	if bad("namespace") {
+		m.Namespace = mapping.Defaults().Namespace
+	}
+	sharedSeed := !bad("seed")
+	m.Collections = slices.DeleteFunc(slices.Clone(m.Collections), func(c mapping.Collection) bool {
+		return bad("collections", c.Name) || c.Seed == "" && !sharedSeed
+	})
+	for i, c := range m.Collections {
+		if c.ContentType == "" { // not known here; it will differ from the others
+			m.Collections[i].ContentType = "the content type of " + c.Name
 		}
 	}
-	if len(f.Run.Collections) > 0 {
-		selected, err := c.Mapping.Select(f.Run.Collections)
-		if err != nil {
-			d.Errorf(place("run", "collections"), spec.CodeUnknownCollection, syncd.HintOf(err), "%v", err)
-			return
-		}
-		c.Mapping = selected
+	if len(m.Collections) == 0 && sharedSeed { // no collection to check the seed with: take any
+		m.Collections = mapping.Collections{{Name: "collection", ContentType: "content_type"}}
+		mapping.Compile(m, database, d, n)
+		return &mapping.Mapping{}
 	}
+	m.Lint(d, n)
+	return mapping.Compile(m, database, d, n)
 }
 
+// hasErrorsUnder reports whether something at or below the path can't be relied on; an unknown field beside it does no harm.
 func hasErrorsUnder(diags spec.Diagnostics, section string) bool {
 	for _, d := range diags {
-		if d.Severity == spec.Error && (d.Path == section || strings.HasPrefix(d.Path, section+".")) {
+		if d.Severity == spec.Error && d.Code != spec.CodeUnknownField && (d.Path == section || strings.HasPrefix(d.Path, section+".")) {
 			return true
 		}
 	}

@@ -130,7 +130,8 @@ func (s *pluginSection) DecodeNode(d *spec.Decoder, n *spec.Node) {
 	s.plugin, _ = s.registry.Lookup(s.kind, e.Name)
 	s.config = s.plugin.Config()
 	s.node = e.Value
-	before := len(d.Diagnostics())
-	d.In(e.Name, func() { d.Decode(e.Value, s.config) })
-	s.set = len(d.Diagnostics()) == before
+	d.In(e.Name, func() {
+		d.Decode(e.Value, s.config)
+		s.set = !hasErrorsUnder(d.Diagnostics(), d.Path())
+	})
 }

@@ -3,10 +3,12 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/knadh/koanf/v2"
 
@@ -16,6 +18,9 @@ import (
 // separator joins the keys of a path inside koanf. Names of collections and properties contain dots, slashes and colons;
 // none contains the ASCII unit separator.
 const separator = "\x1f"
+
+// extends is the field that names the files below a file.
+const extends = "extends"
 
 // files reads path and all that it extends, the most basic first. A broken file is reported and left out.
 func (l *loader) files(path string, from spec.Pos, chain []string) {
@@ -32,8 +37,12 @@ func (l *loader) files(path string, from spec.Pos, chain []string) {
 		report(spec.CodeExtendsCycle, "", "%s extends itself", path)
 		return
 	}
-	data, err := os.ReadFile(path)
+	data, err := l.in.Text, error(nil)
+	if len(chain) > 0 || data == nil {
+		data, err = readFile(path)
+	}
 	if err != nil {
+		l.broken = true
 		hint := ""
 		if errors.Is(err, fs.ErrNotExist) {
 			hint = "no such file"
@@ -43,36 +52,55 @@ func (l *loader) files(path string, from spec.Pos, chain []string) {
 		} else if perr := (*fs.PathError)(nil); errors.As(err, &perr) {
 			hint = perr.Err.Error()
 		}
+		if from.IsZero() {
+			from = spec.Pos{Source: path}
+		}
 		report(spec.CodeMissingFile, hint, "can't read the configuration file %s", path)
 		return
 	}
-	l.Files = append(l.Files, path)
+	defer func() { // after those that it extends
+		if !slices.Contains(l.Files, path) {
+			l.Files = append(l.Files, path)
+		}
+	}()
 	p := &parser{file: path, env: l.in.Env, unsetOK: l.in.AllowUnsetEnv}
 	root := p.parse(data)
 	l.diags = append(l.diags, p.diags...)
+	l.parsed = append(l.parsed, parsedFile{p.text, root})
 	if root == nil {
+		l.broken = true
 		return
 	}
 	if root.Kind != spec.Map {
+		l.broken = true
 		l.diags = append(l.diags, spec.Diagnostic{
 			Severity: spec.Error, Code: spec.CodeWrongType, Pos: root.Pos, Message: "a configuration is a block of fields",
 		})
 		return
 	}
 	for _, e := range root.Entries {
-		if e.Name != "extends" {
+		if e.Name != extends {
 			continue
 		}
 		parents := e.Value.Items
-		if e.Value.Kind == spec.Scalar {
+		if e.Value.Kind != spec.List {
 			parents = []*spec.Node{e.Value}
 		}
 		for _, parent := range parents {
+			if parent.Broken {
+				l.broken = true
+				continue
+			}
 			if parent.Kind != spec.Scalar || parent.Type != spec.Text || parent.Text == "" {
+				l.broken = true
 				l.diags = append(l.diags, spec.Diagnostic{
 					Severity: spec.Error, Code: spec.CodeWrongType, Pos: parent.Pos, Path: "extends",
 					Message: "extends must be a file's name, or a list of them",
 				})
+				continue
+			}
+			if l.in.Scope == Fragment {
+				l.broken = true
 				continue
 			}
 			name := parent.Text
@@ -82,8 +110,29 @@ func (l *loader) files(path string, from spec.Pos, chain []string) {
 			l.files(name, parent.Pos, append(slices.Clone(chain), abs))
 		}
 	}
-	root.Entries = slices.DeleteFunc(root.Entries, func(e spec.Entry) bool { return e.Name == "extends" })
+	root.Entries = slices.DeleteFunc(root.Entries, func(e spec.Entry) bool { return e.Name == extends })
 	l.layers = append(l.layers, root)
+}
+
+// maxFileSize bounds a file, against a path that names something else than a configuration, such as a device.
+const maxFileSize = 8 << 20
+
+func readFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case info.IsDir():
+		return nil, &fs.PathError{Op: "read", Path: path, Err: errors.New("it is a folder")}
+	case info.Size() > maxFileSize:
+		return nil, &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("it is larger than %d MiB", maxFileSize>>20)}
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	return io.ReadAll(io.LimitReader(f, maxFileSize))
 }
 
 // nearbyFile proposes a file of the same folder for one that is not there.
@@ -93,14 +142,15 @@ func nearbyFile(path string) string {
 	if err != nil {
 		return ""
 	}
-	var names []string
+	stem := func(name string) string { return strings.TrimSuffix(name, filepath.Ext(name)) }
+	var stems, names []string // an extension is no resemblance
 	for _, e := range entries {
-		if ext := filepath.Ext(e.Name()); ext == ".yaml" || ext == ".yml" {
-			names = append(names, e.Name())
+		if ext := filepath.Ext(e.Name()); (ext == ".yaml" || ext == ".yml") && !e.IsDir() {
+			stems, names = append(stems, stem(e.Name())), append(names, e.Name())
 		}
 	}
-	if near := spec.Nearest(filepath.Base(path), names); near != "" {
-		return filepath.Join(dir, near)
+	if i := slices.Index(stems, spec.Nearest(stem(filepath.Base(path)), stems)); i >= 0 {
+		return filepath.Join(dir, names[i])
 	}
 	return ""
 }
@@ -112,26 +162,30 @@ type merged struct {
 	ko     *koanf.Koanf
 	leaves []*spec.Node
 	places map[string]place
+	diags  spec.Diagnostics
 }
 
+// place is where a value was set last. A block is at its last mention in a file: that is where a person would add what it
+// lacks, also if a variable sets something in it.
 type place struct {
 	key, value spec.Pos
 	order      int
+	block      bool // with at least one entry
 }
 
-func merge(layers []*spec.Node) (*spec.Node, error) {
+func merge(layers []*spec.Node) (*spec.Node, spec.Diagnostics, error) {
 	m := &merged{ko: koanf.New(separator), places: map[string]place{}}
 	for _, layer := range layers {
 		m.dropReplacedPlugins(layer)
 		if err := m.ko.Load(mapProvider(m.values(layer, "")), nil); err != nil {
-			return nil, fmt.Errorf("merging the configuration: %w", err)
+			return nil, nil, fmt.Errorf("merging the configuration: %w", err)
 		}
 	}
 	root := m.tree(m.ko.Raw(), "")
 	if len(layers) > 0 {
 		root.Pos = layers[len(layers)-1].Pos
 	}
-	return root, nil
+	return root, m.diags, nil
 }
 
 // dropReplacedPlugins lets an overlay choose another plugin: where it names plugins of a section, those of the layers
@@ -158,8 +212,19 @@ func (m *merged) values(n *spec.Node, path string) map[string]any {
 		if !seen {
 			old.order = len(m.places)
 		}
-		m.places[p] = place{key: e.Value.Key, value: e.Value.Pos, order: old.order}
-		if e.Value.Kind == spec.Map {
+		block := e.Value.Kind == spec.Map
+		if seen && old.block && e.Value.IsNull() && e.Value.Raw == "" && e.Value.Pos.Line > 0 {
+			m.diags = append(m.diags, spec.Diagnostic{
+				Severity: spec.Warning, Code: spec.CodeEmptyBlock, Pos: e.Value.Key, Related: old.key,
+				Path:    strings.ReplaceAll(strings.TrimPrefix(p, separator), separator, "."),
+				Message: e.Name + " is empty, which takes back what an extended file sets there",
+				Hint:    "remove it, or write null if that is meant",
+			})
+		}
+		if !seen || !block || !old.block || e.Value.Pos.Line > 0 {
+			m.places[p] = place{key: e.Value.Key, value: e.Value.Pos, order: old.order, block: block && len(e.Value.Entries) > 0}
+		}
+		if block {
 			out[e.Name] = m.values(e.Value, p)
 			continue
 		}

@@ -1,12 +1,9 @@
 package config
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"regexp"
-	"strconv"
+	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -26,6 +23,8 @@ type parser struct {
 	diags   spec.Diagnostics
 	nodes   int
 	aliases []*yaml.Node // being resolved, innermost last
+	text    *text
+	cut     []int // offsets of aliases that were reported and taken out
 }
 
 func (p *parser) errorf(pos spec.Pos, code spec.Code, hint, format string, args ...any) {
@@ -36,59 +35,34 @@ func (p *parser) errorf(pos spec.Pos, code spec.Code, hint, format string, args 
 
 // parse returns the file's tree, an empty block for an empty file, or nil if its syntax is broken.
 func (p *parser) parse(data []byte) *spec.Node {
-	start := spec.Pos{Source: p.file, Line: 1, Column: 1}
-	dec := yaml.NewDecoder(bytes.NewReader(data))
-	var doc yaml.Node
-	switch err := dec.Decode(&doc); {
-	case errors.Is(err, io.EOF):
-		return &spec.Node{Kind: spec.Map, Pos: start}
-	case err != nil:
-		pos, message := syntaxError(p.file, data, err)
-		p.errorf(pos, spec.CodeSyntax, "", "%s", message)
+	p.text = newText(p.file, data)
+	switch at, control := notText(data); {
+	case at >= 0 && control:
+		p.errorf(p.text.pos(at), spec.CodeSyntax, "remove it; in double quotes it can be written as an escape", "a control character, which YAML forbids")
+		return nil
+	case at >= 0:
+		p.errorf(p.text.pos(at), spec.CodeSyntax, "save it as UTF-8", "the file is not UTF-8 text")
 		return nil
 	}
-	var second yaml.Node
-	if err := dec.Decode(&second); !errors.Is(err, io.EOF) {
-		pos := p.pos(&second)
-		if err != nil {
-			pos, _ = syntaxError(p.file, data, err)
-		}
-		p.errorf(pos, spec.CodeSyntax, "keep one document a file", "a second YAML document")
+	empty := &spec.Node{Kind: spec.Map, Pos: p.text.start()}
+	doc := p.document(data)
+	if doc == nil {
 		return nil
+	}
+	if len(doc.Content) == 0 {
+		return empty
 	}
 	root := p.node(doc.Content[0])
 	if root.IsNull() {
-		return &spec.Node{Kind: spec.Map, Pos: start}
+		return empty
 	}
 	return root
 }
 
-// The library counts the lines of its parser's errors, unlike its scanner's, from 0.
-var countedFromZero = regexp.MustCompile(`^did not find expected (<|node content|'-' indicator|key$|',' or)`)
-
-var yamlErrorLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?(.*)$`)
-
-// syntaxError places a YAML error: the library says the line; the column is where the line's text begins, or its first tab,
-// which YAML forbids in indentation and which nobody sees.
-func syntaxError(file string, data []byte, err error) (spec.Pos, string) {
-	m := yamlErrorLine.FindStringSubmatch(err.Error())
-	line, _ := strconv.Atoi(m[1])
-	if countedFromZero.MatchString(m[2]) {
-		line++
-	}
-	lines := strings.Split(string(data), "\n")
-	line = min(max(line, 1), len(lines))
-	text := lines[line-1]
-	column := len(text) - len(strings.TrimLeft(text, " ")) + 1
-	message := "the YAML is broken: " + m[2]
-	if strings.HasPrefix(strings.TrimLeft(text, " "), "\t") {
-		message = "a tab in the indentation: YAML allows only spaces there"
-	}
-	return spec.Pos{Source: file, Line: line, Column: column}, message
-}
+func (p *parser) offset(n *yaml.Node) int { return p.text.offset(n.Line, n.Column) }
 
 func (p *parser) pos(n *yaml.Node) spec.Pos {
-	return spec.Pos{Source: p.file, Line: max(n.Line, 1), Column: max(n.Column, 1)}
+	return p.text.pos(p.offset(n))
 }
 
 func (p *parser) node(n *yaml.Node) *spec.Node {
@@ -173,14 +147,23 @@ func (p *parser) mergeSources(v *yaml.Node) []*spec.Node {
 		}
 		return out
 	}
-	p.errorf(n.Pos, spec.CodeSyntax, "", "<< needs a block of fields")
+	if !n.Broken {
+		p.errorf(n.Pos, spec.CodeSyntax, "", "<< needs a block of fields")
+	}
 	return nil
 }
 
 func (p *parser) scalar(n *yaml.Node) *spec.Node {
 	quoted := n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0
 	block := n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0
-	out := &spec.Node{Kind: spec.Scalar, Pos: p.pos(n), Text: n.Value, Quoted: quoted, Rewrote: block}
+	at := p.offset(n)
+	out := &spec.Node{
+		Kind: spec.Scalar, Pos: p.text.pos(at), Text: n.Value, Quoted: quoted, Rewrote: block, Raw: n.Value, Written: p.text.rest(at),
+	}
+	if slices.Contains(p.cut, at) {
+		out.Broken = true
+		return out
+	}
 	before := len(p.diags)
 	text, changed := p.interpolate(out)
 	out.Broken = out.Broken || len(p.diags) > before
@@ -221,8 +204,8 @@ var variable = regexp.MustCompile(`\$\$\{|\$\{([^}]*)\}`)
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // interpolate replaces ${NAME} and ${NAME:-default} in the scalar's text, as the shell does: the default stands for a
-// variable that is unset or empty. $${ is a literal ${. It works on parsed scalars, so a value can't change the file's
-// structure and positions stay true.
+// variable that is unset or empty. ${file:NAME} is what a file holds, and $${ is a literal ${. It works on parsed scalars, so
+// a value can't change the file's structure and positions stay true.
 func (p *parser) interpolate(n *spec.Node) (string, bool) {
 	if !strings.Contains(n.Text, "${") {
 		return n.Text, false
@@ -237,19 +220,30 @@ func (p *parser) interpolate(n *spec.Node) (string, bool) {
 			continue
 		}
 		name, fallback, hasFallback := strings.Cut(n.Text[m[2]:m[3]], ":-")
-		if !variableName.MatchString(name) {
+		secret, isFile := strings.CutPrefix(name, filePrefix)
+		if !isFile && !variableName.MatchString(name) {
 			p.errorf(n.At(m[0]), spec.CodeSyntax, "write $${ for the characters themselves", "%q is not the name of a variable", name)
 			continue
 		}
-		value, set := p.env(name)
+		var value string
+		var set bool
+		if isFile {
+			if value, set = p.secretFile(n.At(m[0]), secret, hasFallback); set {
+				n.Secret, n.Held = true, append(n.Held, value)
+			}
+		} else {
+			value, set = p.env(name)
+		}
 		switch {
 		case hasFallback && value == "":
 			value = fallback
 		case !set && p.unsetOK:
 			n.Broken = true // nothing can be said about it
-		case !set:
+		case !set && !isFile:
 			p.errorf(n.At(m[0]), spec.CodeUnsetVariable, fmt.Sprintf("set it, or give a default: ${%s:-…}", name),
 				"the environment variable %s is not set", name)
+		case set:
+			n.From = append(n.From, name)
 		}
 		b.WriteString(value)
 	}

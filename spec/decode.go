@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/go-playground/validator/v10"
 )
@@ -19,7 +22,8 @@ type NodeDecoder interface {
 }
 
 // SelfChecker is implemented by a config struct with rules that tags can't express, such as two fields that exclude
-// each other. It is called after its fields were decoded without errors; n is the struct's own node.
+// each other. It is called if all its fields were decoded, without errors but for unknown ones, and no variable in it was
+// unset; n is the struct's own node.
 type SelfChecker interface {
 	CheckConfig(d *Decoder, n *Node)
 }
@@ -35,15 +39,21 @@ func Decode(node *Node, dst any, path ...string) Diagnostics {
 
 // Decoder collects problems while values are read. It is not safe for concurrent use.
 type Decoder struct {
-	diags Diagnostics
-	path  []string
-	rules *validator.Validate
+	diags   Diagnostics
+	path    []string
+	rules   *validator.Validate
+	partial bool // what is missing may come from elsewhere
+	absent  int  // required fields that were missing, of a partial configuration
 }
 
 // NewDecoder returns a Decoder that starts at the given path.
 func NewDecoder(path ...string) *Decoder {
 	return &Decoder{path: path, rules: validator.New(validator.WithRequiredStructEnabled())}
 }
+
+// AllowMissing takes what is decoded from now on as part of a configuration: a required field that is absent is not reported,
+// and no SelfChecker is asked about a struct that lacks one.
+func (d *Decoder) AllowMissing() { d.partial = true }
 
 // Diagnostics returns what has been reported so far.
 func (d *Decoder) Diagnostics() Diagnostics { return d.diags }
@@ -142,23 +152,19 @@ func (d *Decoder) structure(n *Node, v reflect.Value) {
 		d.Errorf(n, CodeWrongType, "", "%s must be a block of fields, not %s", d.subject(), n.describe())
 		return
 	}
-	before := len(d.diags)
 	fields := Fields(v.Addr().Interface())
-	names := make([]string, len(fields))
-	for i, f := range fields {
-		names[i] = f.Name
-	}
-	if n != nil {
-		for _, e := range n.Entries {
-			if !contains(names, e.Name) {
-				d.UnknownField(e, names)
-			}
-		}
-	}
+	d.unknown(n, fields)
+	before, absent := len(d.diags), d.absent
 	for _, f := range fields {
 		fv := v.FieldByIndex(f.index)
 		child := n.Get(f.Name)
 		d.In(f.Name, func() {
+			if f.Deprecated != "" && child != nil {
+				d.Add(Diagnostic{
+					Severity: Warning, Code: CodeDeprecated, Pos: child.where(), Hint: f.Deprecated,
+					Message: d.Path() + " is deprecated",
+				})
+			}
 			count := len(d.diags)
 			d.value(child, fv)
 			if len(d.diags) == count {
@@ -166,12 +172,36 @@ func (d *Decoder) structure(n *Node, v reflect.Value) {
 			}
 		})
 	}
-	if sc, ok := v.Addr().Interface().(SelfChecker); ok && len(d.diags) == before {
+	if sc, ok := v.Addr().Interface().(SelfChecker); ok && !d.diags[before:].blocking() && d.absent == absent && !n.broken() {
 		if n == nil {
 			n = &Node{Kind: Map}
 		}
 		sc.CheckConfig(d, n)
 	}
+}
+
+// unknown reports the entries of a block that are none of its fields. What is deprecated is not proposed.
+func (d *Decoder) unknown(n *Node, fields []Field) {
+	if n == nil {
+		return
+	}
+	var names, current []string
+	for _, f := range fields {
+		names = append(names, f.Name)
+		if f.Deprecated == "" {
+			current = append(current, f.Name)
+		}
+	}
+	for _, e := range n.Entries {
+		if !contains(names, e.Name) {
+			d.UnknownField(e, current)
+		}
+	}
+}
+
+// blocking reports whether a value that was decoded can't be relied on. Unknown fields leave the known ones as they are.
+func (ds Diagnostics) blocking() bool {
+	return slices.ContainsFunc(ds, func(d Diagnostic) bool { return d.Severity == Error && d.Code != CodeUnknownField })
 }
 
 // rule applies the field's `rule` tag to its decoded value.
@@ -210,21 +240,69 @@ func (d *Decoder) rule(f Field, parent, n *Node, v reflect.Value) {
 				where = n.Items[k]
 			}
 		}
-		d.Errorf(where, CodeBadValue, "", "%s %s", d.subject(), broken(fe))
+		diag := Diagnostic{Severity: Error, Code: codeOf(fe), Message: d.subject() + " " + broken(fe)}
+		if where != nil {
+			diag.Pos = where.Pos
+		}
+		d.Add(diag)
 	}
 }
 
 func (d *Decoder) missing(f Field, parent, n *Node) {
 	if n != nil {
-		d.Add(Diagnostic{Severity: Error, Code: CodeMissingField, Pos: n.Pos, Message: d.subject() + " must not be empty", Hint: f.Doc})
+		d.Add(Diagnostic{
+			Severity: Error, Code: CodeMissingField, Pos: n.Pos, Message: d.subject() + " must not be empty",
+			Hint: prefixed("set it: ", inSentence(f.Doc)),
+		})
+		return
+	}
+	if d.partial {
+		d.absent++
 		return
 	}
 	where := PathString(d.path[:len(d.path)-1])
 	if where != "" {
 		where = " in " + where
 	}
-	d.Errorf(parent, CodeMissingField, f.Doc, "missing field %q%s", f.Name, where)
+	hint := prefixed(fmt.Sprintf("add %q: ", f.Name), inSentence(f.Doc))
+	d.Errorf(parent, CodeMissingField, hint, "missing field %q%s", f.Name, where)
 }
+
+// inSentence gives the first sentence of a field's documentation as the end of another: "The file." as "the file".
+func inSentence(doc string) string {
+	first, _, _ := strings.Cut(doc, ". ")
+	first = strings.TrimSuffix(first, ".")
+	if r, size := utf8.DecodeRuneInString(first); size > 0 && len(first) > size {
+		// An abbreviation such as UUID stays as it is.
+		if next, _ := utf8.DecodeRuneInString(first[size:]); !unicode.IsUpper(next) {
+			first = string(unicode.ToLower(r)) + first[size:]
+		}
+	}
+	return first
+}
+
+func prefixed(prefix, text string) string {
+	if text == "" {
+		return ""
+	}
+	return prefix + text
+}
+
+// codeOf is the code of a broken rule.
+func codeOf(fe validator.FieldError) Code {
+	if broken(fe) == mustNotBeEmpty {
+		return CodeMissingField
+	}
+	switch fe.Tag() {
+	case "min", "gte", "max", "lte", "gt", "lt":
+		return CodeOutOfRange
+	case "oneof":
+		return CodeNotOneOf
+	}
+	return CodeBadValue
+}
+
+const mustNotBeEmpty = "must not be empty"
 
 // broken says which rule a value breaks, in an operator's words.
 func broken(fe validator.FieldError) string {
@@ -235,10 +313,17 @@ func broken(fe validator.FieldError) string {
 	case reflect.Slice, reflect.Map:
 		unit = " entries long"
 	}
+	one := strings.Replace(strings.Replace(unit, "characters", "character", 1), "entries", "entry", 1)
 	switch fe.Tag() {
 	case "min", "gte":
+		if unit != "" && fe.Param() == "1" {
+			return mustNotBeEmpty
+		}
 		return "must be at least " + fe.Param() + unit
 	case "max", "lte":
+		if fe.Param() == "1" {
+			unit = one
+		}
 		return "must be at most " + fe.Param() + unit
 	case "gt":
 		return "must be greater than " + fe.Param()
@@ -247,7 +332,7 @@ func broken(fe validator.FieldError) string {
 	case "oneof":
 		return "must be one of: " + strings.Join(strings.Fields(fe.Param()), ", ")
 	case "required":
-		return "must not be empty"
+		return mustNotBeEmpty
 	case "hostname_port":
 		return "must be host:port"
 	case "url":
@@ -255,7 +340,7 @@ func broken(fe validator.FieldError) string {
 	case "file":
 		return "must be an existing file"
 	}
-	return "breaks the rule " + fe.Tag() + " " + fe.Param()
+	return strings.TrimSpace("breaks its rule: " + strings.ReplaceAll(fe.Tag(), "_", " ") + " " + fe.Param())
 }
 
 // subject names the current path for a message; the root is "the file".

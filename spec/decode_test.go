@@ -87,8 +87,8 @@ func TestDecodeReportsEverythingAtItsPlace(t *testing.T) {
 		"5:9 wrong-type sink.x.wait",
 		"1:1 wrong-type sink.x.list",
 		"6:9 wrong-type sink.x.props",
-		"8:9 bad-value sink.x.inner.size",
-		"9:9 bad-value sink.x.inner.kind",
+		"8:9 out-of-range sink.x.inner.size",
+		"9:9 not-one-of sink.x.inner.kind",
 		"10:9 wrong-type sink.x.option",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {

@@ -35,15 +35,24 @@ func (p Pos) String() string {
 // IsZero reports whether the position is unknown.
 func (p Pos) IsZero() bool { return p == Pos{} }
 
+// Excerpt is a line of a file as it may be shown: secrets in it are masked, which moves what stands behind them.
+type Excerpt struct {
+	Text   string // without the line's end
+	Column int    // of the diagnostic in Text, in bytes, counted from 1; 0 if the excerpt is unknown
+}
+
 // Diagnostic is one problem of a configuration, as data.
 type Diagnostic struct {
-	Severity Severity `json:"severity"`
-	Code     Code     `json:"code"`
-	Pos      Pos      `json:"-"`
-	Related  Pos      `json:"-"` // the other place of a conflict; zero if there is none
-	Path     string   `json:"path"`
-	Message  string   `json:"message"`
-	Hint     string   `json:"hint,omitempty"`
+	Severity Severity
+	Code     Code
+	Pos      Pos
+	Related  Pos    // the other place of a conflict; zero if there is none
+	Path     string // of the setting: run.batch_size; empty if the problem is the file's
+	Message  string
+	Hint     string // what to do about it, or what is meant; may be empty
+
+	Excerpt        Excerpt // of the line at Pos
+	RelatedExcerpt Excerpt // of the line at Related
 }
 
 // String gives the one-line form: position: severity: message; hint [code].
@@ -82,7 +91,20 @@ func (ds Diagnostics) HasErrors() bool {
 	return slices.ContainsFunc(ds, func(d Diagnostic) bool { return d.Severity == Error })
 }
 
-// Sorted returns the diagnostics ordered by file, line, column and message, each once.
+// Count returns how many are errors and how many are warnings.
+func (ds Diagnostics) Count() (failures, warnings int) {
+	for _, d := range ds {
+		if d.Severity == Error {
+			failures++
+		} else {
+			warnings++
+		}
+	}
+	return failures, warnings
+}
+
+// Sorted returns the diagnostics ordered by file, line, column and message, each once: a problem of a file that several
+// others extend is one problem.
 func (ds Diagnostics) Sorted() Diagnostics {
 	out := slices.Clone(ds)
 	slices.SortStableFunc(out, func(a, b Diagnostic) int {
@@ -93,26 +115,7 @@ func (ds Diagnostics) Sorted() Diagnostics {
 			cmp.Compare(a.Message, b.Message),
 		)
 	})
-	return slices.Compact(out)
+	return slices.CompactFunc(out, func(a, b Diagnostic) bool {
+		return a.Pos == b.Pos && a.Code == b.Code && a.Message == b.Message
+	})
 }
-
-// Code names a kind of problem; codes are stable, so scripts and documentation may refer to them.
-type Code string
-
-// The codes.
-const (
-	CodeSyntax            Code = "syntax"
-	CodeMissingFile       Code = "missing-file"
-	CodeExtendsCycle      Code = "extends-cycle"
-	CodeDuplicateKey      Code = "duplicate-key"
-	CodeUnsetVariable     Code = "unset-variable"
-	CodeUnknownField      Code = "unknown-field"
-	CodeMissingField      Code = "missing-field"
-	CodeWrongType         Code = "wrong-type"
-	CodeBadValue          Code = "bad-value"
-	CodeUnknownPlugin     Code = "unknown-plugin"
-	CodeOnePlugin         Code = "one-plugin"
-	CodeSeed              Code = "seed"
-	CodeSeedCollision     Code = "seed-collision"
-	CodeUnknownCollection Code = "unknown-collection"
-)

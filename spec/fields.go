@@ -14,7 +14,10 @@ type Field struct {
 	Required bool
 	Secret   bool
 	Env      string // the environment variable that sets it besides SYNCD_…, from the `env` tag
+	Example  string // YAML for documentation, from the `example` tag
 	Default  any    // the value that the config struct holds
+
+	Deprecated string // what to use instead, as "use batch_size"; empty if the field is current
 
 	index []int
 }
@@ -36,9 +39,13 @@ func Fields(config any) []Field {
 			Rule:     rule,
 			Required: contains(strings.Split(rule, ","), "required"),
 			Env:      sf.Tag.Get("env"),
+			Example:  sf.Tag.Get("example"),
 			Secret:   sf.Type == reflect.TypeFor[Secret](),
 			Default:  v.FieldByIndex(sf.Index).Interface(),
-			index:    sf.Index,
+
+			Deprecated: sf.Tag.Get("deprecated"),
+
+			index: sf.Index,
 		})
 	}
 	return out

@@ -1,8 +1,10 @@
 package spec
 
 import (
+	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Kind tells the three shapes of a node apart.
@@ -38,6 +40,13 @@ type Node struct {
 	Quoted  bool       // of a scalar written in quotes
 	Rewrote bool       // of a scalar that interpolation changed: offsets into Text are not columns of the file
 	Broken  bool       // of a scalar that was reported already: its text means nothing
+	Raw     string     // of a scalar of a file: its text before interpolation
+	Written string     // of a scalar of a file: how the line goes on from the scalar's first byte
+
+	// Of a scalar that interpolation changed:
+	From   []string // the variables and files that it was filled in from: MONGODB_URI, file:/run/secrets/password
+	Secret bool     // a file was among them: what it held is never shown, whatever the setting
+	Held   []string // what those files held
 
 	Items   []*Node // of a list
 	Entries []Entry // of a map, in the order in which its keys were first seen
@@ -85,17 +94,81 @@ func (n *Node) Nearest(path []string) (*Node, bool) {
 // IsNull reports whether the node is absent or an explicit null.
 func (n *Node) IsNull() bool { return n == nil || n.Kind == Scalar && n.Type == Null }
 
-// At returns the position of the byte at offset inside the scalar's text, where that can be told.
+// At returns the position of the byte at offset inside the scalar's text, where that can be told; else the scalar's.
 func (n *Node) At(offset int) Pos {
 	p := n.Pos
-	if p.Line == 0 || n.Rewrote || offset <= 0 {
+	if p.Line == 0 || n.Rewrote || offset < 0 {
 		return p
 	}
-	p.Column += offset
-	if n.Quoted {
-		p.Column++
+	switch {
+	case n.Written == "":
+		if n.Quoted {
+			offset++
+		}
+		p.Column += offset
+	case !n.Quoted:
+		if offset > 0 && strings.HasPrefix(n.Written, n.Text[:min(offset, len(n.Text))]) {
+			p.Column += offset
+		}
+	default:
+		if in, ok := insideQuotes(n.Written, offset); ok {
+			p.Column += in
+		}
 	}
 	return p
+}
+
+// insideQuotes gives the offset in a quoted scalar, as written, of the byte at offset in its text: escapes are longer than
+// what they stand for. It fails where the scalar goes on in another line.
+func insideQuotes(written string, offset int) (int, bool) {
+	quote := written[0]
+	text := 0 // bytes of the text so far
+	for i := 1; i < len(written); {
+		size, stands := 1, 1
+		switch c := written[i]; {
+		case c == quote && quote == '\'' && strings.HasPrefix(written[i:], "''"):
+			size = 2
+		case c == quote:
+			return i, text == offset // an offset at the end
+		case c == '\\' && quote == '"':
+			size, stands = escape(written[i:])
+		}
+		if offset < text+stands {
+			return i, true
+		}
+		i += size
+		text += stands
+	}
+	return 0, false
+}
+
+// escape gives the length of a double-quoted scalar's escape, and that of what it stands for in UTF-8.
+func escape(s string) (size, stands int) {
+	if len(s) < 2 {
+		return len(s), 1
+	}
+	digits := map[byte]int{'x': 2, 'u': 4, 'U': 8}[s[1]]
+	switch s[1] {
+	case 'N', '_':
+		return 2, 2
+	case 'L', 'P':
+		return 2, 3
+	}
+	size = min(2+digits, len(s))
+	code, err := strconv.ParseUint(s[2:size], 16, 32)
+	if digits == 0 || err != nil {
+		return size, 1
+	}
+	return size, max(1, utf8.RuneLen(rune(code)))
+}
+
+// broken reports whether the node is or holds a scalar that was reported already.
+func (n *Node) broken() bool {
+	if n == nil {
+		return false
+	}
+	return n.Broken || slices.ContainsFunc(n.Items, (*Node).broken) ||
+		slices.ContainsFunc(n.Entries, func(e Entry) bool { return e.Value.broken() })
 }
 
 // where is the key's position if the node has one, else the value's: the place to name a field as a whole.
@@ -113,6 +186,9 @@ func (n *Node) describe() string {
 		return "a block of fields"
 	case List:
 		return "a list"
+	}
+	if len(n.From) > 0 { // a variable or a file that may hold a secret
+		return "what it holds"
 	}
 	switch n.Type {
 	case Null:

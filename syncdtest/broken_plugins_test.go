@@ -246,7 +246,8 @@ func (b brokenChecker) Check(ctx context.Context, points []syncd.Point, verdicts
 func (c *MemoryChecker) holds(p syncd.Point) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.present[p.ID]
+	_, ok := c.present[p.ID]
+	return ok
 }
 
 type checkFunc = func(*MemoryChecker, context.Context, []syncd.Point, []syncd.Verdict) error

@@ -286,6 +286,7 @@ func TestBroken(t *testing.T) {
 			}).cases(), b.caught)
 		})
 	}
+	runBrokenAbilities(t, some)
 	for _, b := range brokenPlugins {
 		t.Run("plugin "+b.name, func(t *testing.T) { TestPlugin(t, b.plugin) })
 	}
@@ -327,6 +328,15 @@ func TestSuitesCatchBrokenPlugins(t *testing.T) {
 	}
 	for _, b := range brokenSinks {
 		caught("sink", b.name, b.caught)
+	}
+	for _, b := range brokenReaders {
+		caught("reader", b.name, b.caught)
+	}
+	for _, b := range brokenListers {
+		caught("lister", b.name, b.caught)
+	}
+	for _, b := range brokenFinders {
+		caught("finder", b.name, b.caught)
 	}
 	for _, b := range brokenPlugins {
 		caught("plugin", b.name, b.caught)

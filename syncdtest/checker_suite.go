@@ -20,6 +20,10 @@ type CheckerHarness struct {
 	// suite closes the checker; what else Open started ends with t.Cleanup.
 	Open func(t *testing.T, present []uuid.UUID) syncd.Checker
 
+	// OpenPayload is Open for points that carry payload: strings, under names that are paths where they hold dots ("a.b"
+	// is b in the object a). Nil skips the cases of syncd.PayloadReader and syncd.Lister.
+	OpenPayload func(t *testing.T, points map[uuid.UUID]map[string]string) syncd.Checker
+
 	// Empty returns an open checker whose index does not exist yet. Nil skips the cases that need it.
 	Empty func(t *testing.T) syncd.Checker
 
@@ -43,7 +47,7 @@ func TestChecker(t *testing.T, h CheckerHarness) {
 }
 
 func (h CheckerHarness) cases() []testCase {
-	return []testCase{
+	cases := []testCase{
 		{"all_present", h.allPresent},
 		{"none_present", h.nonePresent},
 		{"mixed_in_any_order", h.mixed},
@@ -61,6 +65,7 @@ func (h CheckerHarness) cases() []testCase {
 		{"inspect", h.inspect},
 		{"close_unused", func(t *testing.T) { h.open(t, 1) }},
 	}
+	return slices.Concat(cases, h.readCases(), h.listCases())
 }
 
 // point is the n-th of the points that the suite uses: a well-formed UUIDv5 whose bytes are spread over the whole range.

@@ -130,6 +130,30 @@ func aroundSeq[T any](ctx context.Context, c *calls, seq iter.Seq2[T, error]) it
 	}
 }
 
+// aroundEach puts a fault on each of a sequence's values.
+func aroundEach[T any](ctx context.Context, c *calls, seq iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for v, err := range seq {
+			if err != nil {
+				yield(v, err)
+				return
+			}
+			stopped := false
+			err := c.around(ctx, func() error {
+				stopped = !yield(v, nil)
+				return nil
+			})
+			if stopped {
+				return
+			}
+			if err != nil {
+				yield(*new(T), err)
+				return
+			}
+		}
+	}
+}
+
 // SourceFaults schedules the faults of a source. A sequence counts as one call, made when its reading begins.
 type SourceFaults struct {
 	Plan  Schedule
@@ -137,6 +161,7 @@ type SourceFaults struct {
 	Batch Schedule // the batches of all scans: with Done the batch arrives and the error follows it
 	Fetch Schedule
 	Count Schedule
+	Find  Schedule
 }
 
 // FaultySource returns src with faults. It implements the optional interfaces that src implements.
@@ -144,29 +169,7 @@ func FaultySource(src syncd.Source, faults SourceFaults) syncd.Source {
 	f := &faultySource{Source: src}
 	f.plan.schedule, f.scan.schedule, f.batch.schedule = faults.Plan, faults.Scan, faults.Batch
 	f.fetch.schedule = faults.Fetch
-	counter, counts := src.(syncd.Counter)
-	fc := &faultyCounter{Counter: counter}
-	fc.count.schedule = faults.Count
-	lister, lists := src.(syncd.CollectionLister)
-	switch {
-	case counts && lists:
-		return struct {
-			*faultySource
-			*faultyCounter
-			syncd.CollectionLister
-		}{f, fc, lister}
-	case counts:
-		return struct {
-			*faultySource
-			*faultyCounter
-		}{f, fc}
-	case lists:
-		return struct {
-			*faultySource
-			syncd.CollectionLister
-		}{f, lister}
-	}
-	return f
+	return f.withAbilities(faults)
 }
 
 type faultySource struct {
@@ -179,65 +182,27 @@ func (f *faultySource) Plan(ctx context.Context, c syncd.Collection) iter.Seq2[s
 }
 
 func (f *faultySource) Scan(ctx context.Context, req syncd.ScanRequest) iter.Seq2[[]syncd.Record, error] {
-	return aroundSeq(ctx, &f.scan, func(yield func([]syncd.Record, error) bool) {
-		for batch, err := range f.Source.Scan(ctx, req) {
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			stopped := false
-			err := f.batch.around(ctx, func() error {
-				stopped = !yield(batch, nil)
-				return nil
-			})
-			if stopped {
-				return
-			}
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-		}
-	})
+	return aroundSeq(ctx, &f.scan, aroundEach(ctx, &f.batch, f.Source.Scan(ctx, req)))
 }
 
 func (f *faultySource) Fetch(ctx context.Context, c syncd.Collection, keys []syncd.Key) iter.Seq2[syncd.Fetched, error] {
 	return aroundSeq(ctx, &f.fetch, f.Source.Fetch(ctx, c, keys))
 }
 
-type faultyCounter struct {
-	syncd.Counter
-	count calls
-}
-
-func (f *faultyCounter) Count(ctx context.Context, c syncd.Collection) (n int64, err error) {
-	err = f.count.around(ctx, func() (err error) {
-		n, err = f.Counter.Count(ctx, c)
-		return err
-	})
-	return n, err
-}
-
-// CheckerFaults schedules the faults of a checker.
+// CheckerFaults schedules the faults of a checker. A listing counts as one call, made when its reading begins.
 type CheckerFaults struct {
 	Check   Schedule
 	Inspect Schedule
+	Read    Schedule
+	List    Schedule
+	Page    Schedule // the batches of all listings: with Done the batch arrives and the error follows it
 }
 
-// FaultyChecker returns c with faults. It implements syncd.Inspector if c does.
+// FaultyChecker returns c with faults. It implements the optional interfaces that c implements.
 func FaultyChecker(c syncd.Checker, faults CheckerFaults) syncd.Checker {
 	f := &faultyChecker{Checker: c}
 	f.check.schedule = faults.Check
-	inspector, ok := c.(syncd.Inspector)
-	if !ok {
-		return f
-	}
-	fi := &faultyInspector{Inspector: inspector}
-	fi.inspect.schedule = faults.Inspect
-	return struct {
-		*faultyChecker
-		*faultyInspector
-	}{f, fi}
+	return f.withAbilities(faults)
 }
 
 type faultyChecker struct {
@@ -247,19 +212,6 @@ type faultyChecker struct {
 
 func (f *faultyChecker) Check(ctx context.Context, points []syncd.Point, verdicts []syncd.Verdict) error {
 	return f.check.around(ctx, func() error { return f.Checker.Check(ctx, points, verdicts) })
-}
-
-type faultyInspector struct {
-	syncd.Inspector
-	inspect calls
-}
-
-func (f *faultyInspector) Inspect(ctx context.Context) (index syncd.Index, err error) {
-	err = f.inspect.around(ctx, func() (err error) {
-		index, err = f.Inspector.Inspect(ctx)
-		return err
-	})
-	return index, err
 }
 
 // SinkFaults schedules the faults of a sink.

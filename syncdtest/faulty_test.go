@@ -144,27 +144,142 @@ func TestGateHoldsACall(t *testing.T) {
 	}
 }
 
-// A wrapper must not seem to have abilities that the wrapped plugin lacks.
-func TestFaultyPluginsHaveOnlyTheAbilitiesOfTheirOwn(t *testing.T) {
-	source, checker, sink := NewMemorySource(), NewMemoryChecker(), NewMemorySink()
-	bare := FaultySource(struct{ syncd.Source }{source}, SourceFaults{})
-	_, counts := bare.(syncd.Counter)
-	_, lists := bare.(syncd.CollectionLister)
-	_, inspects := FaultyChecker(struct{ syncd.Checker }{checker}, CheckerFaults{}).(syncd.Inspector)
-	bareSink := FaultySink(struct{ syncd.Sink }{sink}, SinkFaults{})
-	_, prepares := bareSink.(syncd.Preparer)
-	_, routes := bareSink.(syncd.Router)
-	if counts || lists || inspects || prepares || routes {
-		t.Error(counts, lists, inspects, prepares, routes)
+func TestFaultyFinder(t *testing.T) {
+	c := faultySourceOf(1, SourceFaults{Find: InOrder(Fault{Err: errFault}, Fault{Err: errFault, Done: true})})
+	for call, want := range []error{errFault, errFault, nil} {
+		keys, err := c.Source.(syncd.Finder).Find(t.Context(), c.Collection, []string{"0"})
+		if !errors.Is(err, want) || (len(keys) == 1) != (want == nil) {
+			t.Errorf("call %d: %q, %v; want %v", call, keys, err, want)
+		}
 	}
-	full := FaultySource(source, SourceFaults{})
-	_, counts = full.(syncd.Counter)
-	_, lists = full.(syncd.CollectionLister)
-	_, inspects = FaultyChecker(checker, CheckerFaults{}).(syncd.Inspector)
-	fullSink := FaultySink(sink, SinkFaults{})
-	_, prepares = fullSink.(syncd.Preparer)
-	_, routes = fullSink.(syncd.Router)
-	if !counts || !lists || !inspects || !prepares || !routes {
-		t.Error(counts, lists, inspects, prepares, routes)
+}
+
+func TestFaultyReaderAndLister(t *testing.T) {
+	inner := NewMemoryChecker()
+	for i := range 2*memoryPage + 1 {
+		inner.Put(point(i), map[string]any{"n": i})
 	}
+	c := FaultyChecker(inner, CheckerFaults{
+		Read: Nth(1, Fault{Err: errFault, Done: true}),
+		List: Nth(1, Fault{Err: errFault}),
+		Page: InOrder(Fault{}, Fault{Err: errFault}, Fault{Err: errFault, Done: true}),
+	})
+	for call, want := range []error{errFault, nil} {
+		found := make([]syncd.Found, 1)
+		err := c.(syncd.PayloadReader).Read(t.Context(), points(7, 8), []string{"n"}, found)
+		if !errors.Is(err, want) || found[0].Payload[0].Text != "7" || len(inner.Reads()) != call+1 {
+			t.Errorf("read %d: %+v, %v", call, found, err)
+		}
+	}
+	for call, want := range []struct {
+		points int
+		err    error
+	}{{0, errFault}, {memoryPage, errFault}, {memoryPage, errFault}, {2*memoryPage + 1, nil}} {
+		n := 0
+		err := read(c.(syncd.Lister).List(t.Context(), syncd.ListRequest{Parts: 1}), func(batch []syncd.Listed) bool {
+			n += len(batch)
+			return true
+		})
+		if n != want.points || !errors.Is(err, want.err) {
+			t.Errorf("listing %d: %d points, then %v; want %+v", call, n, err, want)
+		}
+	}
+}
+
+// A wrapper must have the abilities of what it wraps, and no others.
+func TestFaultyPluginsHaveTheAbilitiesOfTheirOwn(t *testing.T) {
+	type estimator struct{ syncd.Estimator }
+	m := NewMemorySource()
+	for _, s := range []syncd.Source{
+		m,
+		struct{ syncd.Source }{m},
+		struct {
+			syncd.Source
+			syncd.Counter
+		}{m, m},
+		struct {
+			syncd.Source
+			estimator
+		}{m, estimator{}},
+		struct {
+			syncd.Source
+			syncd.CollectionLister
+		}{m, m},
+		struct {
+			syncd.Source
+			syncd.Finder
+		}{m, m},
+		struct {
+			syncd.Source
+			syncd.Counter
+			estimator
+		}{m, m, estimator{}},
+		struct {
+			*MemorySource
+			estimator
+		}{m, estimator{}},
+		struct {
+			syncd.Source
+			estimator
+			syncd.CollectionLister
+			syncd.Finder
+		}{m, estimator{}, m, m},
+	} {
+		if got, want := sourceAbilities(FaultySource(s, SourceFaults{})), sourceAbilities(s); got != want {
+			t.Errorf("of %s the wrapper has %s", want, got)
+		}
+	}
+	c := NewMemoryChecker()
+	for _, k := range []syncd.Checker{
+		c,
+		struct{ syncd.Checker }{c},
+		struct {
+			syncd.Checker
+			syncd.Inspector
+		}{c, c},
+		struct {
+			syncd.Checker
+			syncd.PayloadReader
+		}{c, c},
+		struct {
+			syncd.Checker
+			syncd.Lister
+		}{c, c},
+		struct {
+			syncd.Checker
+			syncd.PayloadReader
+			syncd.Lister
+		}{c, c, c},
+	} {
+		if got, want := checkerAbilities(FaultyChecker(k, CheckerFaults{})), checkerAbilities(k); got != want {
+			t.Errorf("of %s the wrapper has %s", want, got)
+		}
+	}
+	sink := NewMemorySink()
+	bare, full := FaultySink(struct{ syncd.Sink }{sink}, SinkFaults{}), FaultySink(sink, SinkFaults{})
+	_, prepares := bare.(syncd.Preparer)
+	_, routes := bare.(syncd.Router)
+	if prepares || routes {
+		t.Error(prepares, routes)
+	}
+	_, prepares = full.(syncd.Preparer)
+	_, routes = full.(syncd.Router)
+	if !prepares || !routes {
+		t.Error(prepares, routes)
+	}
+}
+
+func sourceAbilities(s syncd.Source) string {
+	_, counts := s.(syncd.Counter)
+	_, estimates := s.(syncd.Estimator)
+	_, lists := s.(syncd.CollectionLister)
+	_, finds := s.(syncd.Finder)
+	return fmt.Sprintf("Counter %t, Estimator %t, CollectionLister %t, Finder %t", counts, estimates, lists, finds)
+}
+
+func checkerAbilities(c syncd.Checker) string {
+	_, inspects := c.(syncd.Inspector)
+	_, reads := c.(syncd.PayloadReader)
+	_, lists := c.(syncd.Lister)
+	return fmt.Sprintf("Inspector %t, PayloadReader %t, Lister %t", inspects, reads, lists)
 }

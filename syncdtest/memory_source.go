@@ -225,6 +225,25 @@ func (s *MemorySource) Count(ctx context.Context, c syncd.Collection) (int64, er
 	return int64(len(docs)), nil
 }
 
+// Find implements syncd.Finder, by walking the collection.
+func (s *MemorySource) Find(ctx context.Context, c syncd.Collection, ids []string) ([]syncd.Key, error) {
+	docs, err := s.matching(ctx, c)
+	if err != nil {
+		return nil, fmt.Errorf("finding documents of collection %q: %w", c.Name, err)
+	}
+	keys := make(map[string]syncd.Key, len(docs))
+	for _, d := range docs {
+		if d.err == nil {
+			keys[d.id] = d.key
+		}
+	}
+	found := make([]syncd.Key, len(ids))
+	for i, id := range ids {
+		found[i] = keys[id]
+	}
+	return found, nil
+}
+
 // Collections implements syncd.CollectionLister.
 func (s *MemorySource) Collections(ctx context.Context) ([]string, error) {
 	s.mu.RLock()
@@ -386,9 +405,12 @@ func (m *memoryDoc) record(fields []string, document bool) syncd.Record {
 	return r
 }
 
-func (m *memoryDoc) matches(filter map[string]string) bool {
-	for path, want := range filter {
-		if v, err := m.Lookup(path); err != nil || !v.Set || v.Text != want {
+func (m *memoryDoc) matches(filter map[string]string) bool { return hasTexts(m.Lookup, filter) }
+
+// hasTexts reports whether lookup finds the text of each path.
+func hasTexts(lookup func(path string) (syncd.Value, error), texts map[string]string) bool {
+	for path, want := range texts {
+		if v, err := lookup(path); err != nil || !v.Set || v.Text != want {
 			return false
 		}
 	}
@@ -400,7 +422,12 @@ func (m *memoryDoc) Lookup(path string) (syncd.Value, error) {
 	if path == "_id" {
 		return syncd.Value{Text: m.id, Set: m.err == nil}, nil
 	}
-	var at any = m.doc.Fields
+	return lookupText(m.doc.Fields, path)
+}
+
+// lookupText gives the text of the field at a dotted path.
+func lookupText(fields map[string]any, path string) (syncd.Value, error) {
+	var at any = fields
 	for name := range strings.SplitSeq(path, ".") {
 		fields, _ := at.(map[string]any)
 		at = fields[name]

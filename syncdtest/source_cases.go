@@ -123,7 +123,8 @@ func (h SourceHarness) documents(t *testing.T) {
 	}
 }
 
-func (h SourceHarness) difficultIDs(t *testing.T) {
+// difficultDocs have ids that mean something to a query language, a pattern, a path or a parser.
+func difficultDocs() []Doc {
 	var docs []Doc
 	for _, id := range []string{
 		"a", "aa", "a\x01", "a b", "A", "Z", "1", "01", "10", "9", "-1", "1.5", "true", "null", "$where", "a.b", "a/b/0", "{mongo_id}",
@@ -132,6 +133,11 @@ func (h SourceHarness) difficultIDs(t *testing.T) {
 	} {
 		docs = append(docs, Doc{ID: id, Fields: map[string]string{"title": id}})
 	}
+	return docs
+}
+
+func (h SourceHarness) difficultIDs(t *testing.T) {
+	docs := difficultDocs()
 	c := h.openWith(t, docs)
 	records, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 4, Documents: true})
 	must(t, err)

@@ -26,8 +26,18 @@ type Doc struct {
 
 // Map returns the whole document to store: _id, the fields (embedded documents are maps of the same type) and pad.
 func (d Doc) Map() map[string]any {
-	m := map[string]any{"_id": d.ID}
-	for path, text := range d.Fields {
+	m := tree(d.Fields)
+	m["_id"] = d.ID
+	if d.Pad > 0 {
+		m["pad"] = strings.Repeat("x", d.Pad)
+	}
+	return m
+}
+
+// tree makes of paths the objects that they lead through.
+func tree(fields map[string]string) map[string]any {
+	m := map[string]any{}
+	for path, text := range fields {
 		at := m
 		names := strings.Split(path, ".")
 		for _, name := range names[:len(names)-1] {
@@ -39,9 +49,6 @@ func (d Doc) Map() map[string]any {
 			at = next
 		}
 		at[names[len(names)-1]] = text
-	}
-	if d.Pad > 0 {
-		m["pad"] = strings.Repeat("x", d.Pad)
 	}
 	return m
 }
@@ -56,6 +63,10 @@ type SourceHarness struct {
 	// Delete removes a document from a collection that Open filled, beside the open source. Nil skips the cases that
 	// need it.
 	Delete func(t *testing.T, collection, id string)
+
+	// Filter returns the collection filter for documents whose top-level field has that text. Nil skips the cases that
+	// need it.
+	Filter func(field, text string) string
 
 	// Except names cases that the source can't pass, and why; they are skipped with that reason.
 	Except map[string]string
@@ -72,7 +83,7 @@ func TestSource(t *testing.T, h SourceHarness) {
 }
 
 func (h SourceHarness) cases() []testCase {
-	return []testCase{
+	cases := []testCase{
 		{"empty_collection", h.emptyCollection},
 		{"missing_collection", h.missingCollection},
 		{"one_document", h.oneDocument},
@@ -101,6 +112,7 @@ func (h SourceHarness) cases() []testCase {
 		{"collections", h.collections},
 		{"close_unused", func(t *testing.T) { h.open(t, 1) }},
 	}
+	return slices.Concat(cases, h.findCases())
 }
 
 // collection is a source, one of its collections and what it holds. Its methods return errors rather than end the test,

@@ -33,6 +33,7 @@ func memoryHarness(splits int, wrap func(syncd.Source) syncd.Source) SourceHarne
 				t.Errorf("%q was not there to delete", id)
 			}
 		},
+		Filter: func(field, text string) string { return fmt.Sprintf("{%q:%q}", field, text) },
 	}
 }
 
@@ -49,13 +50,20 @@ func checkerHarness(wrap func(syncd.Checker) syncd.Checker) CheckerHarness {
 	gone := Always(Fault{Err: fmt.Errorf("asking the index: %w", syncd.ErrUnavailable)})
 	return CheckerHarness{
 		Open: func(_ *testing.T, present []uuid.UUID) syncd.Checker { return wrap(NewMemoryChecker(present...)) },
+		OpenPayload: func(_ *testing.T, points map[uuid.UUID]map[string]string) syncd.Checker {
+			c := NewMemoryChecker()
+			for id, payload := range points {
+				c.Put(id, tree(payload))
+			}
+			return wrap(c)
+		},
 		Empty: func(*testing.T) syncd.Checker {
 			c := NewMemoryChecker()
 			c.Drop()
 			return wrap(c)
 		},
 		Unreachable: func(*testing.T) syncd.Checker {
-			return wrap(FaultyChecker(NewMemoryChecker(), CheckerFaults{Check: gone, Inspect: gone}))
+			return wrap(FaultyChecker(NewMemoryChecker(), CheckerFaults{Check: gone, Inspect: gone, Read: gone, List: gone}))
 		},
 	}
 }
@@ -160,6 +168,35 @@ func TestMemorySourceFilters(t *testing.T) {
 	c.Filter = `{`
 	if _, err := c.plan(t.Context()); err == nil {
 		t.Error("a filter that can't be read was accepted")
+	}
+}
+
+func TestMemoryCheckerHoldsPayload(t *testing.T) {
+	c := NewMemoryChecker()
+	c.Put(point(0), map[string]any{"n": 1, "f": 1.5, "ok": true, "null": nil, "a": map[string]any{"b": "c"}})
+	c.Add(point(0), point(1)) // does not take payload away
+	keys := []string{"n", "f", "ok", "null", "a.b", "a", "none"}
+	texts := func() string {
+		found := make([]syncd.Found, 2)
+		must(t, c.Read(t.Context(), points(0, 2), keys, found))
+		return fmt.Sprint(found)
+	}
+	want := `[{true [{1 true} {1.5 true} {true true} { false} {c true} {{"b":"c"} true} { false}]} ` +
+		`{true [{ false} { false} { false} { false} { false} { false} { false}]}]`
+	if got := texts(); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	c.Put(point(0), map[string]any{"n": 2})
+	c.Remove(point(1))
+	want = `[{true [{2 true} { false} { false} { false} { false} { false} { false}]} ` +
+		`{false [{ false} { false} { false} { false} { false} { false} { false}]}]`
+	if got := texts(); got != want || fmt.Sprint(c.Reads()) != "[2 2]" {
+		t.Errorf("got  %s\nwant %s\nreads %v", got, want, c.Reads())
+	}
+	for _, err := range c.List(t.Context(), syncd.ListRequest{Part: 1, Parts: 1}) {
+		if err == nil {
+			t.Error("listed a part that does not exist")
+		}
 	}
 }
 

@@ -106,12 +106,16 @@ func (bc benchCase) serve(b *testing.B) string {
 			result = append(result, &qdrant.RetrievedPoint{Id: qdrant.NewIDUUID(pointID(i).String())})
 		}
 	}
+	return serveEncoded(b, map[string]proto.Message{qdrant.Points_Get_FullMethodName: &qdrant.GetResponse{Result: result}})
+}
+
+// serveEncoded answers each method with its message, encoded once, and returns the address.
+func serveEncoded(b *testing.B, messages map[string]proto.Message) string {
+	b.Helper()
+	messages[qdrant.Qdrant_HealthCheck_FullMethodName] = &qdrant.HealthCheckReply{Title: "qdrant"}
+	messages[qdrant.Collections_Get_FullMethodName] = &qdrant.GetCollectionInfoResponse{Result: &qdrant.CollectionInfo{}}
 	answers := map[string]encoded{}
-	for method, m := range map[string]proto.Message{
-		qdrant.Qdrant_HealthCheck_FullMethodName: &qdrant.HealthCheckReply{Title: "qdrant"},
-		qdrant.Collections_Get_FullMethodName:    &qdrant.GetCollectionInfoResponse{Result: &qdrant.CollectionInfo{}},
-		qdrant.Points_Get_FullMethodName:         &qdrant.GetResponse{Result: result},
-	} {
+	for method, m := range messages {
 		data, err := proto.Marshal(m)
 		if err != nil {
 			b.Fatal(err)

@@ -12,7 +12,7 @@ import (
 
 // Config is the checker's configuration.
 type Config struct {
-	URL        string      `yaml:"url" env:"QDRANT_URL" doc:"Where Qdrant is: http(s)://host[:port], grpc://host[:port] or host[:port], localhost if neither url nor host is set; https turns TLS on, and the REST port 6333 stands for the gRPC port 6334."`
+	URL        string      `yaml:"url" env:"QDRANT_URL" example:"http://localhost:6333" doc:"Where Qdrant is: http(s)://host[:port], grpc://host[:port] or host[:port], localhost if neither url nor host is set; https turns TLS on, and the REST port 6333 stands for the gRPC port 6334."`
 	Host       string      `yaml:"host" doc:"The host name, instead of url."`
 	Port       int         `yaml:"port" doc:"The gRPC port on host." rule:"min=1,max=65535"`
 	Collection string      `yaml:"collection" env:"QDRANT_COLLECTION" doc:"The collection, or an alias of one." rule:"required,max=255"`
@@ -87,6 +87,14 @@ func (r *ReadConsistency) DecodeNode(d *spec.Decoder, n *spec.Node) {
 	*r = ReadConsistency(n.Text)
 }
 
+// DescribeShape tells documentation and JSON Schema what DecodeNode accepts.
+func (r *ReadConsistency) DescribeShape([]string) spec.Shape {
+	return spec.Shape{Form: spec.EitherForm, Either: []spec.Shape{
+		{Form: spec.TextForm, Rule: "omitempty,oneof=majority quorum all"},
+		{Form: spec.WholeForm, Rule: "min=1"},
+	}}
+}
+
 // request gives r as a request carries it; nil leaves it to Qdrant, which asks one replica.
 func (r ReadConsistency) request() (*qdrant.ReadConsistency, error) {
 	switch r {
@@ -125,8 +133,11 @@ func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
 	on, said := ep.schemeTLS()
 	switch {
 	case c.URL != "" && c.Host != "":
-		report(`remove one of them; url: "" takes back what another file set`,
-			"%s and url exclude each other", []any{pathTo(d, "host")}, "host")
+		at, _ := n.Nearest([]string{"host"})
+		d.In("host", func() {
+			d.Errorf(at, spec.CodeContradiction, `remove one of them; url: "" takes back what another file set`,
+				"%s and url exclude each other", d.Path())
+		})
 	case c.URL != "" && set("port"):
 		report("write the port into url", "%s has no effect beside url", []any{pathTo(d, "port")}, "port")
 	case err != nil:
@@ -134,6 +145,17 @@ func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
 	case said && on != c.TLS.Enabled && set("tls", "enabled"):
 		report("remove it: the scheme of url decides", "%s: %t contradicts url, which begins with %s://",
 			[]any{pathTo(d, "tls.enabled"), c.TLS.Enabled, ep.scheme}, "tls", "enabled")
+	}
+	if err == nil && ep.mapped && ep.scheme != "http" && ep.scheme != "https" {
+		// http://host:6333 is the address that everybody has; anything else with this port was meant to be gRPC.
+		if addressed == "host" {
+			addressed = "port"
+		}
+		at, _ := n.Nearest([]string{addressed})
+		d.In(addressed, func() {
+			d.Report(spec.Warning, at, spec.CodeBadValue, "write 6334",
+				"%s: 6333 is the port of Qdrant's REST interface; the gRPC port 6334 is used", d.Path())
+		})
 	}
 	c.checkTLS(err == nil && !ep.tls && !c.TLS.Enabled, pathTo(d, "tls"), report)
 

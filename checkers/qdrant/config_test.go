@@ -52,7 +52,7 @@ func TestConfigTakes(t *testing.T) {
 		`{url: "grpc://x", tls: {enabled: true, insecure_skip_verify: true}}`,
 		`{url: "https://x", tls: {enabled: true}}`,
 		`{url: "x:6334", tls: {enabled: false}}`,
-		`{host: x, port: 6333}`,
+		`{host: x, port: 6334}`,
 		`{port: 7000}`,
 		`{url: "", host: x}`,
 		`{read_consistency: majority}`,
@@ -65,6 +65,30 @@ func TestConfigTakes(t *testing.T) {
 		conf := defaults()
 		if diags := spec.Decode(tree(t, text), &conf, "checker", "qdrant"); len(diags) > 0 {
 			t.Errorf("%s:\n%v", text, diags)
+		}
+	}
+}
+
+// TestConfigWarnsOfTheRESTPort: as http://host:6333 it is what everybody has; where only the gRPC port can stand it is a
+// mistake, though one that is mended.
+func TestConfigWarnsOfTheRESTPort(t *testing.T) {
+	for text, column := range map[string]int{
+		`{host: x, port: 6333}`:   17,
+		`{port: 6333}`:            8,
+		`{url: "grpc://x:6333"}`:  7,
+		`{url: "x:6333"}`:         7,
+		`{url: "http://x:6333"}`:  0,
+		`{url: "https://x:6333"}`: 0,
+		`{url: "grpc://x:6334"}`:  0,
+	} {
+		c := defaults()
+		diags := spec.Decode(tree(t, text), &c, "checker", "qdrant")
+		switch {
+		case column == 0 && len(diags) > 0:
+			t.Errorf("%s: %v", text, diags)
+		case column > 0 && (len(diags) != 1 || diags[0].Severity != spec.Warning || diags[0].Pos.Column != column ||
+			!strings.Contains(diags[0].Message, "the gRPC port 6334 is used")):
+			t.Errorf("%s: %v", text, diags)
 		}
 	}
 }

@@ -44,6 +44,7 @@ type checker struct {
 
 	slots chan struct{} // one per request in flight
 	limit atomic.Int64  // ids per request; only ever lowered
+	reads atomic.Int64  // limit where payload is asked for as well, which makes answers longer
 	seen  atomic.Bool   // the collection exists, or did
 	asks  sync.Pool     // of *ask
 	done  atomic.Bool   // closed
@@ -53,8 +54,10 @@ type checker struct {
 }
 
 var (
-	_ syncd.Checker   = (*checker)(nil)
-	_ syncd.Inspector = (*checker)(nil)
+	_ syncd.Checker       = (*checker)(nil)
+	_ syncd.PayloadReader = (*checker)(nil)
+	_ syncd.Lister        = (*checker)(nil)
+	_ syncd.Inspector     = (*checker)(nil)
 )
 
 // open connects and looks whether the answers are those of a Qdrant that can be asked.
@@ -111,7 +114,7 @@ func open(ctx context.Context, conf Config, log *slog.Logger) (*checker, error) 
 		now:   time.Now, sleep: sleep,
 	}
 	c.limit.Store(int64(conf.BatchSize))
-	c.asks.New = func() any { return c.newAsk() }
+	c.reads.Store(int64(conf.BatchSize))
 	if err := c.preflight(ctx, secure); err != nil {
 		_ = c.Close()
 		return nil, err

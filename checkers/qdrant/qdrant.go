@@ -7,7 +7,9 @@
 //     index that lost every document;
 //   - each id is asked once per batch, and an answer about an id that was not asked is an error;
 //   - at most concurrency requests are in flight, over all calls of one checker;
-//   - no payload and no vector is ever read;
+//   - a listing ends without an error only at the end of what it was to list, and takes an answer in another order than
+//     Qdrant's for an error rather than for an end;
+//   - no vector is ever read, and of payload only the keys that were asked for;
 //   - no error and no notice shows the API key;
 //   - Close leaves no goroutine and no connection behind.
 package qdrant

@@ -30,12 +30,16 @@ type stub struct {
 	health     error
 	info       error
 	count      error
-	get        func(call int, req *qdrant.GetPoints) (*qdrant.GetResponse, error) // nil, nil: answer as usual
-	retryAfter string                                                             // sent with every error of get
+	get        func(call int, req *qdrant.GetPoints) (*qdrant.GetResponse, error)       // nil, nil: answer as usual
+	scroll     func(call int, req *qdrant.ScrollPoints) (*qdrant.ScrollResponse, error) // likewise
+	retryAfter string                                                                   // sent with every error of get
+	strict     *qdrant.StrictModeConfig
 
 	mu      sync.Mutex
 	present map[string]bool
+	payload map[string]map[string]*qdrant.Value
 	gets    []*qdrant.GetPoints
+	scrolls []*qdrant.ScrollPoints
 	counts  []*qdrant.CountPoints
 }
 
@@ -136,6 +140,7 @@ func (s collectionsStub) Get(ctx context.Context, _ *qdrant.GetCollectionInfoReq
 	}
 	return &qdrant.GetCollectionInfoResponse{Result: &qdrant.CollectionInfo{
 		PointsCount: &n, UpdateQueue: &qdrant.UpdateQueueInfo{DeferredPoints: &s.deferred},
+		Config: &qdrant.CollectionConfig{StrictModeConfig: s.strict},
 	}}, s.info
 }
 
@@ -171,7 +176,7 @@ func (s pointsStub) Get(ctx context.Context, req *qdrant.GetPoints) (*qdrant.Get
 	for _, id := range req.GetIds() {
 		if u := id.GetUuid(); s.present[u] && !covered[u] {
 			covered[u] = true
-			r.Result = append(r.Result, &qdrant.RetrievedPoint{Id: id})
+			r.Result = append(r.Result, &qdrant.RetrievedPoint{Id: id, Payload: included(s.payload[u], req.GetWithPayload())})
 		}
 	}
 	return r, nil

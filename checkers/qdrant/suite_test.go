@@ -32,6 +32,13 @@ func TestChecker(t *testing.T) {
 		Open: func(t *testing.T, present []uuid.UUID) syncd.Checker {
 			return openAt(t, newStub(present...).start(t))
 		},
+		OpenPayload: func(t *testing.T, points map[uuid.UUID]map[string]string) syncd.Checker {
+			s := newStub()
+			for id, texts := range points {
+				s.put(id, payloadOf(texts))
+			}
+			return openAt(t, s.start(t))
+		},
 		Empty: func(t *testing.T) syncd.Checker {
 			s := newStub()
 			s.missing = true

@@ -2,161 +2,188 @@ package mongo
 
 import (
 	"context"
-	"fmt"
 	"sync"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
-	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/internal/bsondoc"
 )
 
-// bounds remembers where min and max can be relied on. Some servers that speak MongoDB's protocol reject them, and some
-// ignore them without a word; no view takes them. So it is asked, once for each collection that a scan is to continue in.
-type bounds struct {
-	mu          sync.Mutex
-	ignored     bool            // a collection was returned whole in spite of min: no point in asking about others
-	collections map[string]bool // known answers
+// obedience says what a server does with min and max on a collection. Some servers that speak MongoDB's protocol reject
+// them, and some ignore them without a word; no view takes them. So it is asked, once for each collection.
+type obedience uint8
+
+const (
+	untold  obedience = iota // too few documents to tell, and to care
+	obeys                    // and in the order of ids, across types
+	refuses                  // or does something else with them
+	ignores
+)
+
+// abilities remembers what was found out about collections.
+type abilities struct {
+	mu       sync.Mutex
+	ignored  bool                 // a collection was returned whole in spite of min: no point in asking about others
+	bounds   map[string]obedience // known answers
+	unhinted map[string]bool      // collections that take no hint
 }
 
-func (b *bounds) known(collection string) (obeyed, ok bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ignored {
-		return false, true
+func (a *abilities) knownBounds(collection string) obedience {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ignored {
+		return ignores
 	}
-	obeyed, ok = b.collections[collection]
-	return obeyed, ok
+	return a.bounds[collection]
 }
 
-func (b *bounds) learn(collection string, obeyed, ignored bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.collections == nil {
-		b.collections = make(map[string]bool)
+func (a *abilities) learnBounds(collection string, o obedience) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.bounds == nil {
+		a.bounds = make(map[string]obedience)
 	}
-	b.collections[collection] = obeyed
-	b.ignored = b.ignored || ignored
+	a.bounds[collection] = o
+	a.ignored = a.ignored || o == ignores
 }
 
-// obeysBounds reports whether finds on this collection obey min and max. It asks for what follows the last _id: a server
-// that obeys begins with that one, and one that ignores it begins with the first. Real ids are used, since not every server
-// can read MinKey and MaxKey.
-func (s *source) obeysBounds(ctx context.Context, collection string) (bool, error) {
-	if obeyed, ok := s.bounds.known(collection); ok {
-		return obeyed, nil
+func (a *abilities) takesHint(collection string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return !a.unhinted[collection]
+}
+
+func (a *abilities) learnNoHint(collection string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.unhinted == nil {
+		a.unhinted = make(map[string]bool)
 	}
-	q := query{collection: collection, filter: everything, projection: byID, limit: 1}
-	down := q
-	down.descending = true
-	// The last document may be deleted, or followed by another, between the questions; three times in a row hardly.
+	a.unhinted[collection] = true
+}
+
+// boundsOn reports what finds on this collection do with min and max.
+func (s *source) boundsOn(ctx context.Context, collection string) (obedience, error) {
+	if o := s.abilities.knownBounds(collection); o != untold {
+		return o, nil
+	}
+	// The first or last document may be deleted, or preceded or followed by another, between the questions; three times
+	// in a row hardly, except where the answers make no sense.
+	last := untold
 	for range 3 {
-		first, err := s.oneID(ctx, q)
+		o, sure, err := s.tryBounds(ctx, collection)
 		if err != nil {
-			return false, err
+			return untold, err
 		}
-		last, err := s.oneID(ctx, down)
-		if err != nil {
-			return false, err
+		if sure {
+			if o != untold {
+				s.abilities.learnBounds(collection, o)
+			}
+			return o, nil
 		}
-		if first.Type == 0 || last.Type == 0 || first.Equal(last) {
-			return false, nil // too few documents to tell, and to care
-		}
-		from := q
-		from.min = last
-		got, err := s.oneID(ctx, from)
-		refused := isServerRefusal(err)
-		if err != nil && !refused {
-			return false, err
-		}
-		switch {
-		case refused:
-			s.bounds.learn(collection, false, false)
-			return false, nil
-		case got.Equal(last):
-			s.bounds.learn(collection, true, false)
-			return true, nil
-		case got.Equal(first):
-			s.bounds.learn(collection, false, true)
-			return false, nil
+		last = o
+	}
+	s.abilities.learnBounds(collection, last)
+	return last, nil
+}
+
+// tryBounds asks for what lies around the first and the last _id. Real ids are used, since not every server can read MinKey
+// and MaxKey. It is not sure of an answer that documents coming and going may have caused.
+func (s *source) tryBounds(ctx context.Context, collection string) (o obedience, sure bool, err error) {
+	up := query{collection: collection, filter: everything, projection: byID, limit: 1}
+	down := up
+	down.descending = true
+	first, err := s.oneID(ctx, up)
+	if err != nil {
+		return untold, false, err
+	}
+	// MaxKey is no lower bound for a server: nothing is behind it. At most one document has it.
+	downFromMaxKey := down
+	downFromMaxKey.limit = 2
+	lastTwo, err := s.ids(ctx, downFromMaxKey)
+	if err != nil {
+		return untold, false, err
+	}
+	var last bson.RawValue
+	for _, id := range lastTwo {
+		if id.Type != bson.TypeMaxKey {
+			last = id
+			break
 		}
 	}
-	return false, nil
+	if first.Type == 0 || last.Type == 0 || first.Equal(last) {
+		return untold, true, nil
+	}
+	fromFirst, fromLast, untilLast, downFromLast := down, up, up, down
+	fromFirst.min, fromLast.min, untilLast.max, downFromLast.max = first, last, last, last
+	for _, c := range []struct {
+		q  query
+		of func(got bson.RawValue) obedience
+	}{
+		{fromLast, func(got bson.RawValue) obedience {
+			if got.Equal(first) {
+				return ignores
+			}
+			return obeysIf(got.Equal(last))
+		}},
+		{downFromLast, func(got bson.RawValue) obedience {
+			if got.Equal(last) {
+				return ignores
+			}
+			return obeysIf(got.Type != 0 && compareValues(got, last) < 0)
+		}},
+		// A server that turned bounds into $gte and $lt would lose ids of other types here.
+		{untilLast, func(got bson.RawValue) obedience { return obeysIf(got.Equal(first)) }},
+		{fromFirst, func(got bson.RawValue) obedience {
+			return obeysIf(got.Equal(last) || got.Type != 0 && compareValues(got, last) > 0)
+		}},
+	} {
+		got, err := s.oneID(ctx, c.q)
+		if isServerRefusal(err) {
+			return refuses, true, nil
+		}
+		if err != nil {
+			return untold, false, err
+		}
+		if o := c.of(got); o != obeys {
+			return o, o == ignores, nil
+		}
+	}
+	return obeys, true, nil
+}
+
+func obeysIf(ok bool) obedience {
+	if ok {
+		return obeys
+	}
+	return refuses
 }
 
 // oneID returns the _id of the first document that q finds, or the zero value.
 func (s *source) oneID(ctx context.Context, q query) (bson.RawValue, error) {
-	c, err := s.finder.find(ctx, q)
-	if err != nil {
+	ids, err := s.ids(ctx, q)
+	if len(ids) == 0 || err != nil {
 		return bson.RawValue{}, err
 	}
+	return ids[0], nil
+}
+
+// ids returns the _ids of the few documents that q finds.
+func (s *source) ids(ctx context.Context, q query) ([]bson.RawValue, error) {
+	c, err := s.finder.find(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	return readIDs(ctx, c)
+}
+
+// readIDs reads a cursor to its end, and closes it.
+func readIDs(ctx context.Context, c cursor) ([]bson.RawValue, error) {
 	defer c.Close()
-	if !c.Next(ctx) {
-		return bson.RawValue{}, c.Err()
+	var out []bson.RawValue
+	for c.Next(ctx) {
+		id, _ := bsondoc.Lookup(c.Doc(), "_id")
+		out = append(out, bson.RawValue{Type: id.Type, Value: append([]byte(nil), id.Value...)})
 	}
-	id, _ := bsondoc.Lookup(c.Doc(), "_id")
-	return bson.RawValue{Type: id.Type, Value: append([]byte(nil), id.Value...)}, nil
+	return out, c.Err()
 }
-
-// window picks the records of a scan that belong to it.
-type window struct {
-	lower, upper bson.RawValue
-	after        bson.RawValue
-	afterKey     string
-
-	obeyed  bool // the server was given the bounds and obeys them
-	byOrder bool // the record with the key after is gone: compare instead of waiting for it
-	begun   bool // past after
-}
-
-func newWindow(split syncd.Split, after syncd.Key) (*window, error) {
-	w := &window{afterKey: string(after), begun: after == ""}
-	for _, k := range []struct {
-		key  syncd.Key
-		into *bson.RawValue
-	}{{split.Lower, &w.lower}, {split.Upper, &w.upper}, {after, &w.after}} {
-		if k.key == "" {
-			continue
-		}
-		v, err := bsondoc.ParseKey(string(k.key))
-		if err != nil {
-			return nil, fmt.Errorf("reading a split: %w", err)
-		}
-		*k.into = v
-	}
-	return w, nil
-}
-
-// whole reports whether the window is the whole collection.
-func (w *window) whole() bool { return w.after.Type == 0 && w.lower.Type == 0 && w.upper.Type == 0 }
-
-// apply gives the bounds to a server that obeys them. min is inclusive, so the record at after comes once more.
-func (w *window) apply(q *query) {
-	w.obeyed = true
-	q.min, q.max = w.lower, w.upper
-	if w.after.Type != 0 {
-		q.min = w.after
-	}
-}
-
-// admits reports whether the record belongs to the window; records come in the server's order.
-func (w *window) admits(key []byte, id bson.RawValue) bool {
-	if w.obeyed {
-		return string(key) != w.afterKey || w.afterKey == ""
-	}
-	if !w.begun {
-		if w.byOrder {
-			return compareValues(id, w.after) > 0 && w.inside(id)
-		}
-		w.begun = string(key) == w.afterKey
-		return false
-	}
-	return w.inside(id)
-}
-
-func (w *window) inside(id bson.RawValue) bool {
-	return (w.lower.Type == 0 || compareValues(id, w.lower) >= 0) && (w.upper.Type == 0 || compareValues(id, w.upper) < 0)
-}
-
-// lost reports, at the end of a pass, that it found no record because the one at after no longer exists.
-func (w *window) lost() bool { return !w.obeyed && !w.begun && !w.byOrder }

@@ -104,6 +104,9 @@ func compareDocuments(a, b bson.Raw) int {
 
 // compareNumbers compares by exact value, whatever the types: 1, 1.0 and Decimal128 1.00 are equal; NaN is before all others.
 func compareNumbers(a, b bson.RawValue) int {
+	if c, ok := compareFast(a, b); ok {
+		return c
+	}
 	x, xSpecial := special(a)
 	y, ySpecial := special(b)
 	if xSpecial || ySpecial {
@@ -111,6 +114,36 @@ func compareNumbers(a, b bson.RawValue) int {
 	}
 	return exact(a).Cmp(exact(b))
 }
+
+// compareFast compares what needs no fraction, since the end of a split may be looked for at every record.
+func compareFast(a, b bson.RawValue) (order int, ok bool) {
+	x, xIsInteger := integer(a)
+	y, yIsInteger := integer(b)
+	switch {
+	case xIsInteger && yIsInteger:
+		return cmp.Compare(x, y), true
+	case a.Type == bson.TypeDouble && b.Type == bson.TypeDouble:
+		return cmp.Compare(a.Double(), b.Double()), true // puts NaN first, too
+	case xIsInteger && isExactDouble(x) && b.Type == bson.TypeDouble:
+		return cmp.Compare(float64(x), b.Double()), true
+	case yIsInteger && isExactDouble(y) && a.Type == bson.TypeDouble:
+		return cmp.Compare(a.Double(), float64(y)), true
+	}
+	return 0, false
+}
+
+func integer(v bson.RawValue) (int64, bool) {
+	switch v.Type {
+	case bson.TypeInt32:
+		return int64(v.Int32()), true
+	case bson.TypeInt64:
+		return v.Int64(), true
+	}
+	return 0, false
+}
+
+// isExactDouble reports whether a double holds every integer up to n.
+func isExactDouble(n int64) bool { return -1<<53 <= n && n <= 1<<53 }
 
 // special ranks what is not a finite number; a finite one is 0.
 func special(v bson.RawValue) (rank int, ok bool) {

@@ -56,6 +56,15 @@ var transientCodes = []int{
 	13436, // NotPrimaryOrSecondary
 }
 
+// lostCursorCodes are those of them that end one cursor or session and say nothing against the server.
+var lostCursorCodes = []int{
+	43,  // CursorNotFound
+	136, // CappedPositionLost
+	175, // QueryPlanKilled
+	206, // NoSuchSession
+	237, // CursorKilled
+}
+
 // isTransient reports whether the same question may get an answer later.
 func isTransient(err error) bool {
 	if hasCode(err, transientCodes...) || mongodriver.IsNetworkError(err) || mongodriver.IsTimeout(err) {

@@ -43,17 +43,15 @@ func (s *source) fetch(ctx context.Context, c syncd.Collection, keys []syncd.Key
 			return err
 		}
 	}
+	f := fetch{source: s, collection: c.Name, filter: filter, yield: yield, wanted: make(map[syncd.Key]int, min(len(keys), maxFetchKeys))}
 	for start := 0; start < len(keys); {
 		end, size := start, 0
 		for end < len(keys) && end-start < maxFetchKeys && (end == start || size+len(keys[end]) <= maxFetchBytes) {
 			size += len(keys[end])
 			end++
 		}
-		f := fetch{source: s, collection: c.Name, filter: filter, base: start, yield: yield, wanted: make(map[syncd.Key][]int, end-start)}
-		for i, k := range keys[start:end] {
-			f.wanted[k] = append(f.wanted[k], start+i)
-		}
-		if err := f.run(ctx, keys[start:end]); err != nil {
+		f.begin(keys[start:end], start)
+		if err := f.run(ctx); err != nil {
 			return err
 		}
 		start = end
@@ -61,26 +59,44 @@ func (s *source) fetch(ctx context.Context, c syncd.Collection, keys []syncd.Key
 	return nil
 }
 
-// fetch is one chunk of a Fetch.
+// fetch is a Fetch, chunk by chunk; all but what it yields is reused from one to the next.
 type fetch struct {
 	*source
 	collection string
 	filter     bson.Raw
-	base       int
 	yield      func(syncd.Fetched, error) bool
-	wanted     map[syncd.Key][]int // the indices of each key that has not been yielded
 	copies     rows.Copies
 	key        []byte
+
+	keys   []syncd.Key       // of this chunk
+	base   int               // the index of its first key
+	wanted map[syncd.Key]int // where each key stands in keys
+	found  []bool            // aligned with keys: yielded, or the repetition of another
+	left   int               // keys not found
 }
 
-func (f *fetch) run(ctx context.Context, keys []syncd.Key) error {
+func (f *fetch) begin(keys []syncd.Key, base int) {
+	f.keys, f.base, f.left = keys, base, len(keys)
+	clear(f.wanted)
+	f.found = append(f.found[:0], make([]bool, len(keys))...)
+	for i, k := range keys {
+		if _, repeated := f.wanted[k]; repeated {
+			f.found[i] = true
+			f.left--
+			continue
+		}
+		f.wanted[k] = i
+	}
+}
+
+func (f *fetch) run(ctx context.Context) error {
 	for tries := newAttempts(); ; {
-		before := len(f.wanted)
-		err := f.pass(ctx, keys)
+		before := f.left
+		err := f.pass(ctx)
 		if err == nil || errors.Is(err, errStopped) {
 			return err
 		}
-		if len(f.wanted) < before {
+		if f.left < before {
 			tries.progress()
 		}
 		if !tries.again(ctx, err) {
@@ -90,8 +106,11 @@ func (f *fetch) run(ctx context.Context, keys []syncd.Key) error {
 }
 
 // pass asks once for all that is still wanted.
-func (f *fetch) pass(ctx context.Context, keys []syncd.Key) error {
-	c, err := f.finder.find(ctx, query{collection: f.collection, filter: all(f.filter, f.in(keys)), batchSize: len(keys)})
+func (f *fetch) pass(ctx context.Context) error {
+	if f.left == 0 {
+		return nil
+	}
+	c, err := f.finder.find(ctx, query{collection: f.collection, filter: all(f.filter, f.in()), batchSize: f.left})
 	if err != nil {
 		return err
 	}
@@ -103,19 +122,17 @@ func (f *fetch) pass(ctx context.Context, keys []syncd.Key) error {
 			continue
 		}
 		f.key = bsondoc.AppendKey(f.key[:0], id)
-		indices, ok := f.wanted[syncd.Key(f.key)]
-		if !ok {
+		i, ok := f.wanted[syncd.Key(f.key)]
+		if !ok || f.found[i] {
 			continue
 		}
-		delete(f.wanted, syncd.Key(f.key))
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		copied := f.copies.Document(doc)
-		for _, i := range indices {
-			if !f.yield(syncd.Fetched{Index: i, Document: copied}, nil) {
-				return errStopped
-			}
+		f.found[i] = true
+		f.left--
+		if !f.yield(syncd.Fetched{Index: f.base + i, Document: f.copies.Document(doc)}, nil) {
+			return errStopped
 		}
 	}
 	return c.Err()
@@ -123,12 +140,16 @@ func (f *fetch) pass(ctx context.Context, keys []syncd.Key) error {
 
 // in returns {_id: {$in: […]}} for the keys that are still wanted. A key is a BSON type and value, so the array is put
 // together from the keys' own bytes.
-func (f *fetch) in(keys []syncd.Key) bson.Raw {
-	array := []byte{0, 0, 0, 0}
+func (f *fetch) in() bson.Raw {
+	size := 64
+	for _, k := range f.keys {
+		size += len(k) + 5 // a position of up to four digits, and its end
+	}
+	array := append(make([]byte, 0, size), 0, 0, 0, 0)
 	n := 0
-	for i, k := range keys {
-		if indices := f.wanted[k]; len(indices) == 0 || indices[0] != f.base+i {
-			continue // yielded, or a repeated key
+	for i, k := range f.keys {
+		if f.found[i] {
+			continue
 		}
 		array = append(array, k[0])
 		array = strconv.AppendInt(array, int64(n), 10)

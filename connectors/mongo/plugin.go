@@ -3,6 +3,7 @@ package mongo
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	mongodriver "go.mongodb.org/mongo-driver/v2/mongo"
@@ -24,12 +25,15 @@ type source struct {
 	client *mongodriver.Client
 	db     *mongodriver.Database
 	finder finder
-	bounds bounds
+	log    *slog.Logger
+
+	abilities abilities
 }
 
 var (
 	_ syncd.Source           = (*source)(nil)
 	_ syncd.Counter          = (*source)(nil)
+	_ syncd.Estimator        = (*source)(nil)
 	_ syncd.CollectionLister = (*source)(nil)
 	_ syncd.DatabaseNamer    = (*Config)(nil)
 	_ syncd.FilterChecker    = (*Config)(nil)
@@ -38,9 +42,9 @@ var (
 // closeTimeout bounds the goodbye to the server, which frees its sessions sooner for it.
 const closeTimeout = 5 * time.Second
 
-func open(ctx context.Context, cfg Config, _ syncd.Env) (syncd.Source, error) {
+func open(ctx context.Context, cfg Config, env syncd.Env) (syncd.Source, error) {
 	uri := cfg.URI.Reveal()
-	s := &source{cfg: cfg, scrub: newScrubber(uri)}
+	s := &source{cfg: cfg, scrub: newScrubber(uri), log: env.Logger}
 	var err error
 	if s.target, err = parseURI(uri); err != nil {
 		return nil, fmt.Errorf("reading the MongoDB connection string: %w", err)

@@ -43,6 +43,9 @@ func (a *attempts) again(ctx context.Context, err error) bool {
 	if a.failed >= maxAttempts || ctx.Err() != nil || !isTransient(err) {
 		return false
 	}
+	if a.failed == 1 && hasCode(err, lostCursorCodes...) {
+		return true // the server is well; a scan that is held up often would only lose more time
+	}
 	t := time.NewTimer(a.pause.NextBackOff())
 	defer t.Stop()
 	select {

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"sync"
@@ -26,10 +27,19 @@ type stub struct {
 	open        []net.Conn
 	cursors     map[int64][]bson.Raw
 	nextCursor  int64
+	random      *rand.Rand
 	commands    []bson.Raw
 
 	ignoreBounds bool
 	rejectBounds bool
+	ignoreMax    bool
+	noCount      bool
+	noSample     bool
+	noHint       bool              // as for a view
+	kinds        map[string]bson.D // what listCollections says about a collection beside its name
+	estimates    map[string]int64  // what the metadata says, where that is not the truth
+	// prepared may answer a command with bytes, without locks: for benchmarks. Set it before the first connection.
+	prepared func(cmd bson.Raw) bson.Raw
 	// intercept may answer a command in the stub's place: with a reply, or by cutting the connection.
 	intercept func(name string, cmd bson.Raw) (reply bson.D, cut bool)
 }
@@ -40,7 +50,7 @@ func newStub(t testing.TB) *stub {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &stub{listener: l, collections: map[string][]bson.Raw{}, cursors: map[int64][]bson.Raw{}, nextCursor: 1}
+	s := &stub{listener: l, collections: map[string][]bson.Raw{}, cursors: map[int64][]bson.Raw{}, nextCursor: 1, random: rand.New(rand.NewPCG(1, 2))}
 	s.conns.Go(s.accept)
 	t.Cleanup(func() {
 		_ = l.Close()
@@ -137,13 +147,19 @@ func (s *stub) serve(c net.Conn) error {
 		return errors.New("unknown operation")
 	}
 	cmd = cmd[:binary.LittleEndian.Uint32(cmd)]
-	reply, cut := s.answer(cmd)
-	if cut {
-		return io.EOF
+	var doc bson.Raw
+	if s.prepared != nil {
+		doc = s.prepared(cmd)
 	}
-	doc, err := bson.Marshal(reply)
-	if err != nil {
-		return err
+	if doc == nil {
+		reply, cut := s.answer(cmd)
+		if cut {
+			return io.EOF
+		}
+		var err error
+		if doc, err = bson.Marshal(reply); err != nil {
+			return err
+		}
 	}
 	prefix, answerOp := []byte{0, 0, 0, 0, 0}, uint32(opMsg)
 	if op == opQuery {
@@ -154,7 +170,7 @@ func (s *stub) serve(c net.Conn) error {
 	out = binary.LittleEndian.AppendUint32(out, id)
 	out = binary.LittleEndian.AppendUint32(out, id)
 	out = binary.LittleEndian.AppendUint32(out, answerOp)
-	_, err = c.Write(append(append(out, prefix...), doc...))
+	_, err := (&net.Buffers{append(out, prefix...), doc}).WriteTo(c)
 	return err
 }
 
@@ -193,11 +209,29 @@ func (s *stub) answer(cmd bson.Raw) (bson.D, bool) {
 		var batch bson.A
 		for c := range s.collections {
 			if want, err := cmd.LookupErr("filter", "name"); err != nil || want.StringValue() == c {
-				batch = append(batch, bson.D{{Key: "name", Value: c}, {Key: "type", Value: "collection"}})
+				kind := s.kinds[c]
+				if kind == nil {
+					kind = bson.D{{Key: "type", Value: "collection"}}
+				}
+				batch = append(batch, append(bson.D{{Key: "name", Value: c}}, kind...))
 			}
 		}
 		return cursorReply(0, "firstBatch", batch), false
-	case "aggregate": // CountDocuments
+	case "count": // EstimatedDocumentCount
+		if s.noCount {
+			return failure(59, "CommandNotFound"), false
+		}
+		c := cmd.Lookup("count").StringValue()
+		n, known := s.estimates[c]
+		if !known {
+			n = int64(len(s.collections[c]))
+		}
+		return bson.D{{Key: "n", Value: n}, ok}, false
+	case "aggregate":
+		if size, err := cmd.LookupErr("pipeline", "0", "$sample", "size"); err == nil {
+			return s.sample(cmd, int(size.AsInt64())), false
+		}
+		// CountDocuments
 		docs := s.matching(s.collections[cmd.Lookup("aggregate").StringValue()], cmd.Lookup("pipeline", "0", "$match").Document())
 		if len(docs) == 0 {
 			return cursorReply(0, "firstBatch", nil), false
@@ -234,10 +268,26 @@ func (s *stub) find(cmd bson.Raw) bson.D {
 	if (minErr == nil || maxErr == nil) && s.rejectBounds {
 		return failure(238, "NotImplemented")
 	}
-	if !s.ignoreBounds {
+	if _, err := cmd.LookupErr("hint"); err == nil && s.noHint {
+		return failure(2, "BadValue")
+	}
+	if (minErr == nil || maxErr == nil) && !s.ignoreBounds {
+		// As MongoDB does it: what is not given is MinKey and MaxKey, and the upper one is always exclusive.
+		if minErr != nil {
+			lower, minErr = bson.RawValue{Type: bson.TypeMinKey}, nil
+		}
+		if maxErr != nil {
+			upper, maxErr = bson.RawValue{Type: bson.TypeMaxKey}, nil
+		}
+		if _, err := cmd.LookupErr("hint"); err != nil {
+			return failure(51173, "no hint")
+		}
+		if compareValues(lower, upper) >= 0 {
+			return failure(51175, "min does not come before max")
+		}
 		docs = slices.DeleteFunc(docs, func(d bson.Raw) bool {
 			id := d.Lookup("_id")
-			return minErr == nil && compareValues(id, lower) < 0 || maxErr == nil && compareValues(id, upper) >= 0
+			return minErr == nil && compareValues(id, lower) < 0 || maxErr == nil && !s.ignoreMax && compareValues(id, upper) >= 0
 		})
 	}
 	if cmd.Lookup("sort", "_id").AsInt64() < 0 {
@@ -249,6 +299,22 @@ func (s *stub) find(cmd bson.Raw) bson.D {
 	id := s.nextCursor
 	s.nextCursor++
 	return s.batch(id, "firstBatch", docs, cmd)
+}
+
+// sample gives documents at random, some more than once, as MongoDB may.
+func (s *stub) sample(cmd bson.Raw, n int) bson.D {
+	docs := s.collections[cmd.Lookup("aggregate").StringValue()]
+	if s.noSample {
+		return failure(40324, "Unrecognized pipeline stage name")
+	}
+	var picked []bson.Raw
+	for range min(n, 3*len(docs)) {
+		picked = append(picked, docs[s.random.IntN(len(docs))])
+	}
+	slices.SortStableFunc(picked, func(a, b bson.Raw) int { return compareValues(a.Lookup("_id"), b.Lookup("_id")) })
+	id := s.nextCursor
+	s.nextCursor++
+	return s.batch(id, "firstBatch", picked, cmd.Lookup("cursor").Document())
 }
 
 // matching knows the filters that tests use: {_id: {$in: […]}}, {field: value}, and {$and: […]} of them.

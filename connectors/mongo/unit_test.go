@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -120,7 +119,8 @@ func TestConfig(t *testing.T) {
 	}{
 		{block(good...), nil},
 		{block(), []string{`missing field "uri"`, `missing field "database"`}},
-		{block(append(good, spec.Entry{Name: "batch_size", Value: scalar("0")})...), []string{"source.mongo.batch_size must be at least 1"}},
+		{block(append(good, spec.Entry{Name: "batch_size", Value: scalar("-1")})...), []string{"source.mongo.batch_size must be at least 0"}},
+		{block(append(good, spec.Entry{Name: "splits", Value: scalar("10001")})...), []string{"source.mongo.splits must be at most 10000"}},
 		{block(append(good, spec.Entry{Name: "batch_size", Value: scalar("100001")})...), []string{"must be at most 100000"}},
 		{block(append(good, spec.Entry{Name: "connect_timeout", Value: scalar("0s")})...), []string{"must be at least 1ms"}},
 		{block(spec.Entry{Name: "uri", Value: scalar("mongodb://mia:s3/cret@h")}, good[1]), []string{"source.mongo.uri is not a MongoDB connection string: a / in"}},
@@ -282,7 +282,7 @@ func TestTransient(t *testing.T) {
 }
 
 func TestAttempts(t *testing.T) {
-	passing := mongodriver.CommandError{Code: 43}
+	passing := mongodriver.CommandError{Code: 91}
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		a := newAttempts()
@@ -296,6 +296,13 @@ func TestAttempts(t *testing.T) {
 		a.progress()
 		if !a.again(t.Context(), passing) {
 			t.Error("progress does not count")
+		}
+		start = time.Now()
+		for a, n := newAttempts(), 0; n < 3*maxAttempts; n++ {
+			a.progress()
+			if !a.again(t.Context(), mongodriver.CommandError{Code: 43}) || time.Since(start) > 0 {
+				t.Fatalf("a lost cursor was waited for: %v", time.Since(start))
+			}
 		}
 		if newAttempts().again(t.Context(), mongodriver.CommandError{Code: 2}) {
 			t.Error("a lasting error is tried again")
@@ -358,42 +365,20 @@ func TestBadDocumentsAreRecordsWithErrors(t *testing.T) {
 	}
 }
 
-func BenchmarkScan(b *testing.B) {
-	var docs []any
-	for range 10000 {
-		docs = append(docs, bson.D{{Key: "_id", Value: bson.NewObjectID()}})
-	}
-	finder := listFinder{docs: docs}
-	cursors := make([]cursor, 0, b.N)
-	for range b.N {
-		c, err := finder.find(b.Context(), query{})
+// Two shards may each have a document with the same _id.
+func TestFetchYieldsADocumentOnce(t *testing.T) {
+	s := &source{cfg: defaults(), finder: listFinder{docs: []any{
+		bson.D{{Key: "_id", Value: 1}, {Key: "n", Value: 1}}, bson.D{{Key: "_id", Value: 1}, {Key: "n", Value: 2}},
+		bson.D{{Key: "_id", Value: 1.0}}, bson.D{{Key: "_id", Value: 3}},
+	}}}
+	var got []int
+	for f, err := range s.Fetch(t.Context(), syncd.Collection{Name: "c"}, []syncd.Key{key(value(t, 2)), key(value(t, 1)), key(value(t, 3))}) {
 		if err != nil {
-			b.Fatal(err)
+			t.Fatal(err)
 		}
-		cursors = append(cursors, c)
+		got = append(got, f.Index)
 	}
-	s := &source{cfg: defaults(), finder: cursorList{&cursors}}
-	b.ReportAllocs()
-	b.ResetTimer()
-	for range b.N {
-		n := 0
-		for batch, err := range s.Scan(b.Context(), syncd.ScanRequest{BatchSize: 1000}) {
-			if err != nil {
-				b.Fatal(err)
-			}
-			n += len(batch)
-		}
-		if n != len(docs) {
-			b.Fatal(n)
-		}
+	if diff := cmp.Diff([]int{1, 2}, got); diff != "" {
+		t.Error(diff)
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(docs)), "ns/record")
-}
-
-type cursorList struct{ left *[]cursor }
-
-func (f cursorList) find(context.Context, query) (cursor, error) {
-	c := (*f.left)[0]
-	*f.left = slices.Delete(*f.left, 0, 1)
-	return c, nil
 }

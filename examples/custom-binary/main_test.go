@@ -26,6 +26,33 @@ func TestProgram(t *testing.T) {
 	if out, err := exec.Command(program, "plugins").CombinedOutput(); err != nil || !strings.Contains(string(out), "Counts events by content type.") {
 		t.Errorf("plugins: %v\n%s", err, out)
 	}
+	// The declaration of Config is all that it takes: the plugin has a reference page and a place in the schema.
+	page, err := exec.Command(program, "plugins", "tally").CombinedOutput()
+	for _, want := range []string{"    path: counts.json\n", "The file to write the counts to.", "at least 0"} {
+		if err != nil || !strings.Contains(string(page), want) {
+			t.Errorf("plugins tally: %v, no %q in\n%s", err, want, page)
+		}
+	}
+	out, err := exec.Command(program, "schema").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var schema struct {
+		Properties struct {
+			Sink struct {
+				Properties map[string]struct {
+					Properties map[string]struct{ Description string }
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal(out, &schema); err != nil {
+		t.Fatal(err)
+	}
+	if d := schema.Properties.Sink.Properties["tally"].Properties["limit"].Description; !strings.HasPrefix(d, "Refuse values") {
+		t.Errorf("the schema does not describe sink.tally.limit: %q", d)
+	}
+
 	counts := filepath.Join(dir, "counts.json")
 	for name, text := range map[string]string{
 		"page.ndjson": `{"_id": 1}` + "\n" + `{"_id": 2}` + "\n",
@@ -37,7 +64,7 @@ func TestProgram(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	out, err := exec.Command(program, "run", "-c", filepath.Join(dir, "config.yaml")).CombinedOutput()
+	out, err = exec.Command(program, "run", "-c", filepath.Join(dir, "config.yaml")).CombinedOutput()
 	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 5 {
 		t.Errorf("one document is too large, so the code is 5: %v\n%s", err, out)
 	}

@@ -73,13 +73,18 @@ func startMongo(t *testing.T) mongoDB {
 
 func (db mongoDB) open(t *testing.T, change func(*mongo.Config)) syncd.Source {
 	t.Helper()
+	return db.openLogged(t, change, slog.DiscardHandler)
+}
+
+func (db mongoDB) openLogged(t *testing.T, change func(*mongo.Config), log slog.Handler) syncd.Source {
+	t.Helper()
 	p := mongo.Plugin()
 	cfg := p.Config().(*mongo.Config)
 	cfg.URI, cfg.Database = spec.Secret(db.uri), mongoDatabase
 	if change != nil {
 		change(cfg)
 	}
-	s, err := p.OpenSource(t.Context(), cfg, syncd.Env{Logger: slog.New(slog.DiscardHandler)})
+	s, err := p.OpenSource(t.Context(), cfg, syncd.Env{Logger: slog.New(log)})
 	if err != nil {
 		t.Fatalf("%v (%s)", err, syncd.HintOf(err))
 	}
@@ -224,6 +229,70 @@ func TestMongoMixedIDs(t *testing.T) {
 		if _, err := c.InsertOne(t.Context(), docs[n]); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// A collection with ids of mixed types, divided as far as the server can: the splits together give each document once, and
+// no document that came after the plan keeps them from ending.
+func TestMongoPlan(t *testing.T) {
+	db := startMongo(t)
+	var docs []any
+	for i := range 300 {
+		docs = append(docs, bson.D{{Key: "_id", Value: int32(i)}}, bson.D{{Key: "_id", Value: float64(i) + 0.5}},
+			bson.D{{Key: "_id", Value: fmt.Sprintf("text %03d", i)}}, bson.D{{Key: "_id", Value: bson.NewObjectID()}})
+	}
+	db.fill(t, "planned", docs)
+	var log strings.Builder
+	const want = 8
+	s := db.openLogged(t, func(c *mongo.Config) { c.Splits, c.BatchSize = want, 20 }, slog.NewTextHandler(&log, nil))
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	var splits []syncd.Split
+	for split, err := range s.Plan(t.Context(), syncd.Collection{Name: "planned"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		splits = append(splits, split)
+	}
+	if os.Getenv(mongoURIEnv) == "" { // the embedded server ignores min and max
+		if len(splits) != 1 || !strings.Contains(log.String(), "one reader reads all of it") {
+			t.Errorf("%d splits; log: %s", len(splits), log.String())
+		}
+	} else if len(splits) != want {
+		t.Errorf("%d splits; log: %s", len(splits), log.String())
+	}
+	seen := map[syncd.Key]int{}
+	for _, split := range splits {
+		req := syncd.ScanRequest{Split: split}
+		for resumed := false; ; resumed = true {
+			records, err := readAll(t, s, req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if resumed || len(records) < 2 {
+				for _, r := range records {
+					seen[r.Key]++
+				}
+				break
+			}
+			// The first half, then the rest behind it.
+			records = records[:len(records)/2]
+			for _, r := range records {
+				seen[r.Key]++
+			}
+			req.After = records[len(records)-1].Key
+		}
+	}
+	for k, n := range seen {
+		if n != 1 {
+			t.Errorf("%q was seen %d times", k, n)
+		}
+	}
+	if len(seen) != len(docs) {
+		t.Errorf("%d of %d documents", len(seen), len(docs))
 	}
 }
 

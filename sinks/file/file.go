@@ -24,7 +24,7 @@ import (
 
 // Config declares the sink's settings.
 type Config struct {
-	Path   string `yaml:"path" rule:"required" doc:"File to write, in an existing directory; - is standard output."`
+	Path   string `yaml:"path" rule:"required" example:"events.ndjson" doc:"File to write, in an existing directory; - is standard output."`
 	Format string `yaml:"format" rule:"oneof=value envelope" doc:"What a line holds: value is the event's value alone; envelope is an object that also holds key, headers, ids and collection."`
 	Mode   string `yaml:"mode" rule:"oneof=append truncate create" doc:"What happens to an existing file: append keeps what it holds, truncate empties it, create refuses it."`
 	Sync   string `yaml:"sync" rule:"oneof=write close" doc:"When lines must be on the disk: write is after every batch; close is at the end, which is faster and loses them if the machine stops."`

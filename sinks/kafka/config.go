@@ -16,7 +16,7 @@ import (
 
 // Config declares the sink's settings. Sizes are bytes.
 type Config struct {
-	BootstrapServers string                 `yaml:"bootstrap_servers" env:"KAFKA_BOOTSTRAP_SERVERS" rule:"min=1" doc:"Brokers to ask first, as host:port, several separated by commas."`
+	BootstrapServers string                 `yaml:"bootstrap_servers" env:"KAFKA_BOOTSTRAP_SERVERS" example:"localhost:9092" rule:"min=1" doc:"Brokers to ask first, as host:port, several separated by commas."`
 	Topic            string                 `yaml:"topic" rule:"min=1" doc:"Topic of an event; may use {database}, {collection} and {content_type}."`
 	TopicPrefix      string                 `yaml:"topic_prefix" env:"KAFKA_TOPIC_PREFIX" doc:"Put in front of every topic with a dot between, a collection's own topic included."`
 	CreateTopics     *CreateTopics          `yaml:"create_topics" doc:"How to create topics that do not exist; without it a missing topic is an error."`
@@ -68,6 +68,13 @@ func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
 		// An event that is larger than the whole queue would wait for room for ever.
 		bad(d, n, "the queue must hold at least one event: raise max_bytes or lower max_message_bytes",
 			[]string{"queue", "max_bytes"}, "is %d, less than max_message_bytes, %d", c.Queue.MaxBytes, c.MaxMessageBytes)
+	}
+	if c.CreateTopics != nil {
+		limit, err := strconv.Atoi(c.CreateTopics.Config["max.message.bytes"].Reveal())
+		if err == nil && limit < c.MaxMessageBytes {
+			report(d, spec.Warning, n, "raise it, or lower max_message_bytes", []string{"create_topics", "config", "max.message.bytes"},
+				"is %d, less than max_message_bytes, %d: events between the two are refused by the topics", limit, c.MaxMessageBytes)
+		}
 	}
 	if c.DeliveryTimeout <= c.Linger {
 		bad(d, n, "", []string{"delivery_timeout"}, "is %s, not more than linger, %s", c.DeliveryTimeout, c.Linger)

@@ -106,7 +106,11 @@ func (c *Config) librdkafka() ck.ConfigMap {
 
 // preflight proves that the brokers can be reached and accept the credentials, or says which of the two it is.
 func (s *Sink) preflight(ctx context.Context) error {
-	asked, cancel := context.WithTimeout(ctx, s.config.ConnectTimeout)
+	patience := s.config.ConnectTimeout
+	if end, ok := ctx.Deadline(); ok {
+		patience = min(patience, time.Until(end))
+	}
+	asked, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	s.main.onHopeless(cancel)
 	_, err := s.metadata(asked, nil)
@@ -114,10 +118,10 @@ func (s *Sink) preflight(ctx context.Context) error {
 	switch {
 	case err == nil:
 		return nil
-	case ctx.Err() != nil:
+	case errors.Is(ctx.Err(), context.Canceled): // where time ran out, what was met until then says more
 		return fmt.Errorf("connecting to Kafka at %s: %w", s.config.BootstrapServers, ctx.Err())
 	}
-	return s.explain(err, causes)
+	return s.explain(err, causes, patience.Round(100*time.Millisecond))
 }
 
 // metadata asks a broker for its view of the cluster and of one topic, until ctx ends. The library's call can't be
@@ -145,7 +149,7 @@ func unreachable(err error) bool {
 }
 
 // explain tells apart why the brokers could not be asked, from the errors that librdkafka met while trying.
-func (s *Sink) explain(err error, causes map[ck.ErrorCode]string) error {
+func (s *Sink) explain(err error, causes map[ck.ErrorCode]string, patience time.Duration) error {
 	c := &s.config
 	for _, code := range []ck.ErrorCode{ck.ErrAuthentication, ck.ErrSaslAuthenticationFailed, ck.ErrUnsupportedSaslMechanism} {
 		if text, ok := causes[code]; ok {
@@ -171,7 +175,7 @@ func (s *Sink) explain(err error, causes map[ck.ErrorCode]string) error {
 	if text != "no answer" && !strings.Contains(text, "Connect to ") && !strings.Contains(text, "Failed to resolve") {
 		hint = "something listens there but hangs up: check sink.kafka.security, and that it is a Kafka broker"
 	}
-	return syncd.Hint(fmt.Errorf("connecting to Kafka at %s within %s: %s: %w", c.BootstrapServers, c.ConnectTimeout, text, syncd.ErrUnavailable), "%s", hint)
+	return syncd.Hint(fmt.Errorf("connecting to Kafka at %s within %s: %s: %w", c.BootstrapServers, patience, text, syncd.ErrUnavailable), "%s", hint)
 }
 
 // ask bounds a question to the brokers and makes its error one that tells unavailability apart.

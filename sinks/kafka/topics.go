@@ -254,17 +254,7 @@ func (s *Sink) look(ctx context.Context, names []string) (missing, refused []str
 // create makes topics and logs each, since they outlive the run.
 func (s *Sink) create(ctx context.Context, names []string) (failed []string, err error) {
 	how := s.config.CreateTopics
-	topics := make([]ck.TopicSpecification, len(names))
-	for i, name := range names {
-		// -1 is the broker's default, from Apache Kafka 2.4 on (KIP-464).
-		topics[i] = ck.TopicSpecification{Topic: name, NumPartitions: how.Partitions, ReplicationFactor: how.ReplicationFactor, Config: map[string]string{}}
-		if how.Partitions == 0 {
-			topics[i].NumPartitions = -1
-		}
-		for key, value := range how.Config {
-			topics[i].Config[key] = value.Reveal()
-		}
-	}
+	topics := how.specify(names)
 	var results []ck.TopicResult
 	err = s.ask(ctx, s.config.ConnectTimeout, func(ctx context.Context) (err error) {
 		results, err = s.main.admin.CreateTopics(ctx, topics, ck.SetAdminOperationTimeout(s.config.ConnectTimeout), ck.SetAdminRequestTimeout(s.config.ConnectTimeout))
@@ -283,6 +273,22 @@ func (s *Sink) create(ctx context.Context, names []string) (failed []string, err
 		}
 	}
 	return failed, nil
+}
+
+// specify says what topics of these names look like.
+func (how *CreateTopics) specify(names []string) []ck.TopicSpecification {
+	topics := make([]ck.TopicSpecification, len(names))
+	for i, name := range names {
+		// -1 is the broker's default, from Apache Kafka 2.4 on (KIP-464).
+		topics[i] = ck.TopicSpecification{Topic: name, NumPartitions: how.Partitions, ReplicationFactor: how.ReplicationFactor, Config: map[string]string{}}
+		if how.Partitions == 0 {
+			topics[i].NumPartitions = -1
+		}
+		for key, value := range how.Config {
+			topics[i].Config[key] = value.Reveal()
+		}
+	}
+	return topics
 }
 
 // compareLimits warns of topics that accept less than max_message_bytes: a batch that is too large for its topic is sent

@@ -171,6 +171,10 @@ func (w *write) take(p producer, r ck.Event) error {
 	}
 	w.pending--
 	if m.TopicPartition.Error == nil {
+		// A broker that had the event already, from an attempt whose answer was lost, does not say where.
+		if at := m.TopicPartition; at.Offset >= 0 {
+			w.events[m.Opaque.(*slot).index].Position = syncd.Position{Partition: at.Partition, Offset: int64(at.Offset), Known: true}
+		}
 		return nil
 	}
 	return w.refuse(p, m.Opaque.(*slot).index, m.TopicPartition.Error, true)

@@ -195,9 +195,19 @@ func (a *blocks) copy(doc bson.Raw) bson.Raw {
 }
 
 // Copies makes documents that outlive the buffer they were read into. It is not safe for concurrent use.
-type Copies struct{ blocks blocks }
+type Copies struct {
+	blocks blocks
+	docs   []bsondoc.Document // shared by the documents handed out, as blocks are by their bytes
+}
+
+// docsAtOnce is how many documents share one allocation. One that is kept keeps the others, 24 bytes each.
+const docsAtOnce = 64
 
 // Document returns a document with a copy of doc.
 func (c *Copies) Document(doc bson.Raw) syncd.Document {
-	return bsondoc.NewDocument(c.blocks.copy(doc))
+	if len(c.docs) == cap(c.docs) {
+		c.docs = make([]bsondoc.Document, 0, docsAtOnce)
+	}
+	c.docs = append(c.docs, bsondoc.NewDocument(c.blocks.copy(doc)))
+	return &c.docs[len(c.docs)-1]
 }

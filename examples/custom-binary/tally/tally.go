@@ -14,7 +14,7 @@ import (
 
 // Config is the only place where the sink's settings are declared: names, defaults, rules and sentences.
 type Config struct {
-	Path  string `yaml:"path" rule:"required" doc:"The file to write the counts to."`
+	Path  string `yaml:"path" rule:"required" example:"counts.json" doc:"The file to write the counts to."`
 	Limit int    `yaml:"limit" rule:"min=0" doc:"Refuse values of more bytes than this; 0 refuses none."`
 }
 

@@ -1,0 +1,386 @@
+package attempts
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+	"go.uber.org/goleak"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/mapping"
+	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/spec"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func rules(t testing.TB, version bool, names ...string) []*mapping.Rule {
+	t.Helper()
+	c := mapping.Config{Namespace: "url", Seed: mapping.DefaultSeed}
+	if version {
+		c.Version = &mapping.Version{Field: []string{"at"}, Payload: "at"}
+	}
+	for _, n := range names {
+		c.Collections = append(c.Collections, mapping.Collection{Name: n, ContentType: n})
+	}
+	d := spec.NewDecoder()
+	m := mapping.Compile(c, "db", d, nil)
+	if diags := d.Diagnostics(); len(diags) > 0 {
+		t.Fatal(diags)
+	}
+	return m.Rules
+}
+
+func open(t testing.TB, c Config) *Ledger {
+	t.Helper()
+	l, err := Open(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func record(id, version string) *syncd.Record {
+	return &syncd.Record{ID: id, Fields: []syncd.Value{{Text: version, Set: version != ""}}}
+}
+
+func pointID(t testing.TB, rule *mapping.Rule, rec *syncd.Record) uuid.UUID {
+	t.Helper()
+	var buf []byte
+	id, err := rule.PointID(&buf, rec, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// run is one run of a pipeline over some documents, whose versions are given by id: it returns what it sent and left alone.
+func run(t *testing.T, c Config, rule *mapping.Rule, docs map[string]string, verdict func(id string) syncd.Verdict) (sent, left map[string]bool) {
+	t.Helper()
+	l := open(t, c)
+	defer func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	sent, left = map[string]bool{}, map[string]bool{}
+	var batch []pipeline.Sent
+	for id, version := range docs {
+		rec := record(id, version)
+		v := verdict(id)
+		leave, err := l.Judge(rule, rec, v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case leave && v == syncd.Present:
+			t.Errorf("%s is present, and left alone", id)
+		case leave:
+			left[id] = true
+		case v != syncd.Present:
+			sent[id] = true
+			batch = append(batch, pipeline.Sent{Rule: rule, ID: id, PointID: pointID(t, rule, rec), Version: rule.DocumentVersion(rec)})
+		}
+	}
+	if err := l.Sent(batch); err != nil {
+		t.Fatal(err)
+	}
+	if len(left) <= maxLeft && len(l.Left()) != len(left) {
+		t.Errorf("%d were left alone, named are %+v", len(left), l.Left())
+	}
+	return sent, left
+}
+
+func TestAttempts(t *testing.T) {
+	for _, loaded := range []int{0, 1} { // held in memory, and looked up in the file
+		t.Run(fmt.Sprint(loaded), func(t *testing.T) {
+			rule := rules(t, true, "page")[0]
+			c := Config{Path: filepath.Join(t.TempDir(), "state", "attempts.db"), Index: "i", Max: 2, loaded: loaded}
+			docs := map[string]string{"a": "1", "b": "1", "c": "", "d": "1"}
+			verdict := map[string]syncd.Verdict{"a": syncd.Missing, "b": syncd.Stale, "c": syncd.Partial, "d": syncd.Missing}
+			step := func(what string, c Config, sent, left int) {
+				t.Helper()
+				s, l := run(t, c, rule, docs, func(id string) syncd.Verdict { return verdict[id] })
+				if len(s) != sent || len(l) != left {
+					t.Errorf("%s: sent %v, left alone %v", what, s, l)
+				}
+			}
+			step("first run", c, 4, 0)
+			verdict["d"] = syncd.Present
+			step("second run", c, 3, 0)
+			step("third run", c, 0, 3)
+			dry := c
+			dry.ReadOnly = true
+			step("dry run", dry, 0, 3)
+			retry := c
+			retry.Retry = true
+			step("retry", retry, 3, 0)
+			step("after the retry", c, 0, 3)
+			docs["a"] = "2"
+			step("a was updated", c, 1, 2)
+			step("and again", c, 1, 2)
+			step("and no more", c, 0, 3)
+			verdict["b"] = syncd.Present // at last
+			step("b is there", c, 0, 2)
+			verdict["b"] = syncd.Missing // and deleted: it counts anew
+			step("b is gone", c, 1, 2)
+			verdict["a"] = syncd.Present
+			verdict["b"] = syncd.Present
+			verdict["c"] = syncd.Present
+			step("all is there", c, 0, 0)
+			l := open(t, c)
+			if l.count != 0 {
+				t.Errorf("%d entries are left", l.count)
+			}
+			if leave, err := l.Judge(rule, record("a", "1"), syncd.Unknown); leave || err != nil {
+				t.Errorf("unknown: %v, %v", leave, err)
+			}
+			if err := l.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestLeftNamesDocuments(t *testing.T) {
+	two := rules(t, false, "page", "epic")
+	c := Config{Path: filepath.Join(t.TempDir(), "a.db"), Index: "i", Max: 1}
+	docs := map[string]string{}
+	for i := range 50 {
+		docs[fmt.Sprintf("%02d", i)] = ""
+	}
+	missing := func(string) syncd.Verdict { return syncd.Missing }
+	run(t, c, two[0], docs, missing)
+	run(t, c, two[1], map[string]string{"x": ""}, missing)
+	l := open(t, c)
+	defer l.Close()
+	for _, rule := range []*mapping.Rule{two[1], two[0]} {
+		for _, id := range []string{"x", "01", "00"} {
+			if _, err := l.Judge(rule, record(id, ""), syncd.Missing); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var names []string
+	for _, n := range l.Left() {
+		names = append(names, n.Rule.Collection.Name+"/"+n.ID)
+		if n.Attempts != 1 || n.Last.IsZero() || n.PointID != pointID(t, n.Rule, record(n.ID, "")) {
+			t.Errorf("%+v", n)
+		}
+	}
+	if got := strings.Join(names, " "); got != "epic/x page/00 page/01" {
+		t.Errorf("named %s", got)
+	}
+}
+
+// TestManyWorkers judges and writes from many goroutines, with more to forget than waits.
+func TestManyWorkers(t *testing.T) {
+	rule := rules(t, false, "page")[0]
+	c := Config{Path: filepath.Join(t.TempDir(), "a.db"), Index: "i", Max: 1}
+	const workers, each = 8, 2500
+	work := func(verdict syncd.Verdict, send bool) (left int) {
+		l := open(t, c)
+		var all sync.WaitGroup
+		var mu sync.Mutex
+		for w := range workers {
+			all.Go(func() {
+				var batch []pipeline.Sent
+				n := 0
+				for i := range each {
+					rec := record(fmt.Sprintf("%d-%d", w, i), "")
+					leave, err := l.Judge(rule, rec, verdict)
+					if err != nil {
+						t.Error(err)
+					}
+					if leave {
+						n++
+					}
+					if send {
+						batch = append(batch, pipeline.Sent{Rule: rule, ID: rec.ID, PointID: pointID(t, rule, rec)})
+					}
+				}
+				if err := l.Sent(batch); err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				left += n
+			})
+		}
+		all.Wait()
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		return left
+	}
+	if n := work(syncd.Missing, true); n != 0 {
+		t.Errorf("%d left alone at first", n)
+	}
+	if n := work(syncd.Missing, false); n != workers*each {
+		t.Errorf("%d left alone", n)
+	}
+	work(syncd.Present, false)
+	l := open(t, c)
+	defer l.Close()
+	if l.count != 0 {
+		t.Errorf("%d entries are left", l.count)
+	}
+}
+
+func TestReadOnlyMakesNoFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state", "a.db")
+	l := open(t, Config{Path: path, Index: "i", Max: 1, ReadOnly: true})
+	rule := rules(t, false, "page")[0]
+	if leave, err := l.Judge(rule, record("a", ""), syncd.Missing); leave || err != nil {
+		t.Error(leave, err)
+	}
+	if err := l.Sent([]pipeline.Sent{{Rule: rule}}); err != nil {
+		t.Error(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Dir(path)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the folder: %v", err)
+	}
+}
+
+// refused opens and wants an error that names the file, and a hint.
+func refused(t *testing.T, c Config, text, hint string) {
+	t.Helper()
+	l, err := Open(c)
+	if err == nil {
+		_ = l.Close()
+		t.Fatalf("no error, want %q", text)
+	}
+	if !strings.Contains(err.Error(), text) || !strings.Contains(err.Error(), c.Path) && !strings.Contains(err.Error(), filepath.Dir(c.Path)) {
+		t.Errorf("error %q, want %q", err, text)
+	}
+	if h := syncd.HintOf(err); !strings.Contains(h, hint) {
+		t.Errorf("hint %q, want %q", h, hint)
+	}
+}
+
+func TestOneProcessAtATime(t *testing.T) {
+	c := Config{Path: filepath.Join(t.TempDir(), "a.db"), Index: "i", Max: 1}
+	l := open(t, c)
+	refused(t, c, "another process is using it", "run.attempts.file")
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := open(t, c).Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnotherIndex(t *testing.T) {
+	c := Config{Path: filepath.Join(t.TempDir(), "a.db"), Index: "one", Max: 1}
+	if err := open(t, c).Close(); err != nil {
+		t.Error(err)
+	}
+	c.Index = "two"
+	refused(t, c, "about another index: one, not two", "run.attempts.file")
+}
+
+func TestPlaceThatCannotBeWritten(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, Config{Path: filepath.Join(file, "a.db"), Index: "i", Max: 1}, "not a directory", "run.state_dir")
+	refused(t, Config{Path: filepath.Dir(file), Index: "i", Max: 1}, "is a directory", "")
+}
+
+// TestDamaged cuts files off and writes nonsense into them: an error that says what to do, or a ledger that works.
+func TestDamaged(t *testing.T) {
+	rule := rules(t, false, "page")[0]
+	docs := map[string]string{}
+	for i := range 3000 {
+		docs[fmt.Sprint(i)] = ""
+	}
+	whole := Config{Path: filepath.Join(t.TempDir(), "whole.db"), Index: "i", Max: 1}
+	run(t, whole, rule, docs, func(string) syncd.Verdict { return syncd.Missing })
+	content, err := os.ReadFile(whole.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	random := rand.New(rand.NewPCG(3, 4))
+	files := map[string][]byte{
+		"not a database": []byte(strings.Repeat("no database at all\n", 1000)),
+		"short":          content[:100], "half": content[:len(content)/2], "two pages": content[:2*os.Getpagesize()],
+	}
+	for i := range 30 {
+		spoilt := append([]byte(nil), content...)
+		for range 1 << random.IntN(8) {
+			binary.LittleEndian.PutUint64(spoilt[random.IntN(len(spoilt)-8):], random.Uint64())
+		}
+		files[fmt.Sprintf("spoilt %d", i)] = spoilt
+	}
+	noticed := 0
+	for name, text := range files {
+		path := filepath.Join(t.TempDir(), "a.db")
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c := Config{Path: path, Index: "i", Max: 1}
+		l, err := Open(c)
+		if err == nil {
+			err = l.Sent([]pipeline.Sent{{Rule: rule, ID: "a", PointID: uuid.New()}})
+			_ = l.Close()
+		} else {
+			noticed++
+		}
+		if err != nil && (!strings.Contains(err.Error(), path) || !strings.Contains(syncd.HintOf(err), "delete it") && !strings.Contains(err.Error(), "another index")) {
+			t.Errorf("%s: error %q, hint %q", name, err, syncd.HintOf(err))
+		}
+		if err == nil && !strings.HasPrefix(name, "spoilt") {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	t.Logf("%d of %d damaged files were noticed at the opening", noticed, len(files))
+}
+
+func TestFilter(t *testing.T) {
+	for _, n := range []int{0, 1, 1000, 100_000} {
+		f := newFilter(n)
+		for i := range n {
+			f.add(uuid.NewSHA1(uuid.NameSpaceURL, fmt.Append(nil, i)))
+		}
+		wrong := 0
+		for i := range n {
+			if !f.mayHave(uuid.NewSHA1(uuid.NameSpaceURL, fmt.Append(nil, i))) {
+				t.Fatalf("of %d: %d is not there", n, i)
+			}
+		}
+		for i := range 20_000 {
+			if f.mayHave(uuid.NewSHA1(uuid.NameSpaceOID, fmt.Append(nil, i))) {
+				wrong++
+			}
+		}
+		if wrong > 400 {
+			t.Errorf("of %d: %d of 20000 others seem to be there", n, wrong)
+		}
+	}
+}
+
+func FuzzEntry(f *testing.F) {
+	f.Add([]byte{1, 2, 3})
+	f.Add(entry{version: 1, attempts: 5, last: 1 << 30}.append(nil))
+	f.Fuzz(func(t *testing.T, value []byte) {
+		e, err := decode(value)
+		if err != nil {
+			return
+		}
+		if again, err := decode(e.append(nil)); err != nil || again != e {
+			t.Errorf("%+v, then %+v, %v", e, again, err)
+		}
+	})
+}

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// documentSize is how large the documents are, in bytes.
+const documentSize = 2000
+
+var floors = map[string]func(context.Context, endpoints, int) (int, error){
+	"scan": floorScan, "read": floorRead, "uuid": floorUUID, "get": floorGet, "json": floorJSON, "produce": floorProduce,
+	"baseline": baseline,
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	if len(args) == 4 && args[0] == "serve" {
+		var n [3]int
+		for i := range n {
+			var err error
+			if n[i], err = strconv.Atoi(args[i+1]); err != nil {
+				return err
+			}
+		}
+		return serve(ctx, n[0], n[1], n[2])
+	}
+	if len(args) == 4 && args[0] == "floor" {
+		var e endpoints
+		if err := json.Unmarshal([]byte(args[2]), &e); err != nil {
+			return err
+		}
+		n, err := strconv.Atoi(args[3])
+		if err != nil {
+			return err
+		}
+		did, err := floors[args[1]](ctx, e, n)
+		if err == nil && did != n {
+			err = fmt.Errorf("the loop %s handled %d documents, not %d", args[1], did, n)
+		}
+		return err
+	}
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	syncd := f.String("syncd", "bin/syncd", "the program to measure")
+	sizes := f.String("sizes", "10000,100000,1000000", "numbers of documents")
+	cases := f.String("cases", "", "only the cases whose names contain this")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	program, err := filepath.Abs(*syncd)
+	if err != nil {
+		return err
+	}
+	b := &bench{self: self, syncd: program}
+	fmt.Printf(rowFormat, "documents", "case", "process", "CPU µs/doc", "wall s", "docs/s", "peak MB", "first event s", "syncd compared")
+	for s := range strings.SplitSeq(*sizes, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(s))
+		if err != nil {
+			return err
+		}
+		for _, c := range []benchCase{
+			{"no-op", 0}, {"1 % missing", 3}, {"all missing", 256},
+		} {
+			if !strings.Contains(c.name, *cases) {
+				continue
+			}
+			if err := b.run(ctx, n, c); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// benchCase is a state of the index: of 256 points, absent are missing.
+type benchCase struct {
+	name   string
+	absent int
+}
+
+type bench struct {
+	self, syncd string
+}
+
+// run measures one case: each floor alone, then syncd, then the baseline, all on the same servers.
+func (b *bench) run(ctx context.Context, n int, c benchCase) (err error) {
+	// The baseline keeps all documents in memory: it is left out where that is no use.
+	const baselineLimit = 1_000_000
+	s, err := startServers(ctx, b.self, n, documentSize, c.absent)
+	if err != nil {
+		return err
+	}
+	stopped := false
+	defer func() {
+		if !stopped {
+			err = errors.Join(err, s.stop())
+		}
+	}()
+	floor := func(name string, n int) (figure, error) {
+		e, err := json.Marshal(s.endpoints)
+		if err != nil {
+			return figure{}, err
+		}
+		f, err := measure(exec.CommandContext(ctx, b.self, "floor", name, string(e), strconv.Itoa(n)))
+		if err == nil {
+			b.row(n, c.name, "loop: "+name, f, n, "", "")
+		}
+		return f, err
+	}
+	var stages []string
+	sent := n * c.absent / 256
+	switch c.absent {
+	case 256:
+		stages = []string{"read", "uuid", "get"}
+	default:
+		stages = []string{"scan", "uuid", "get"}
+	}
+	var sum, slowest time.Duration
+	for _, name := range stages {
+		f, err := floor(name, n)
+		if err != nil {
+			return err
+		}
+		sum, slowest = sum+f.cpu, max(slowest, f.wall)
+	}
+	var produceWall time.Duration
+	if sent > 0 {
+		for _, name := range []string{"json", "produce"} {
+			f, err := floor(name, sent)
+			if err != nil {
+				return err
+			}
+			sum, slowest = sum+f.cpu, max(slowest, f.wall)
+			if name == "produce" {
+				produceWall = f.wall
+			}
+		}
+	}
+	var base figure
+	if n <= baselineLimit && c.absent < 256 {
+		if base, err = floor("baseline", n); err != nil {
+			return err
+		}
+	}
+	f, err := b.measureSyncd(ctx, s)
+	if err != nil {
+		return err
+	}
+	stopped = true
+	if err := s.stop(); err != nil {
+		return err
+	}
+	first := ""
+	for _, at := range s.Produced {
+		if at.After(f.start) {
+			first = fmt.Sprintf("%.2f", at.Sub(f.start).Seconds())
+			break
+		}
+	}
+	compare := []string{
+		fmt.Sprintf("CPU %.2f × loops", f.cpu.Seconds()/sum.Seconds()),
+		fmt.Sprintf("wall %.2f × slowest loop", f.wall.Seconds()/slowest.Seconds()),
+	}
+	if base.wall > 0 {
+		compare = append(compare, fmt.Sprintf("%.1f × faster than baseline", base.wall.Seconds()/f.wall.Seconds()))
+	}
+	if produceWall > 0 && c.absent == 256 {
+		compare = append(compare, fmt.Sprintf("wall %.2f × produce loop", f.wall.Seconds()/produceWall.Seconds()))
+	}
+	b.row(n, c.name, "syncd", f, n, first, strings.Join(compare, ", "))
+	return nil
+}
+
+const rowFormat = "%10v  %-12v  %-14v  %10v  %8v  %9v  %8v  %13v  %v\n"
+
+func (b *bench) row(n int, name, process string, f figure, documents int, first, compare string) {
+	fmt.Printf(rowFormat, n, name, process, fmt.Sprintf("%.2f", perDocument(f.cpu, documents)), fmt.Sprintf("%.2f", f.wall.Seconds()),
+		fmt.Sprintf("%.0f", float64(documents)/f.wall.Seconds()), f.rss>>20, first, compare)
+}
+
+// measureSyncd runs the program on the servers with a configuration of its own.
+func (b *bench) measureSyncd(ctx context.Context, s *servers) (figure, error) {
+	dir, err := os.MkdirTemp("", "syncd-bench-")
+	if err != nil {
+		return figure{}, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	config := filepath.Join(dir, "bench.yaml")
+	text := fmt.Sprintf(`source: {mongo: {uri: %q, database: %s}}
+checker: {qdrant: {url: %q, collection: c}}
+sink: {kafka: {bootstrap_servers: %q}}
+mapping: {collections: {%s: doc}}
+run: {wait_timeout: 0}
+`, s.Mongo, database, s.Qdrant, s.Kafka, collection)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		return figure{}, err
+	}
+	cmd := exec.CommandContext(ctx, b.syncd, "run", "-c", config)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}
+	return measure(cmd)
+}

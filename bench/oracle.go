@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+
+	"github.com/qdrant/go-client/qdrant"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+)
+
+// oracle is a Qdrant-protocol server without points: a point id is a hash, so whether it is there can be read off its last
+// byte. It works on encoded messages, so that it costs little beside its client.
+type oracle struct {
+	grpc   *grpc.Server
+	addr   string
+	absent int // of 256 ids, so many are missing
+	points uint64
+}
+
+// startOracle serves on a free port. Of 256 points, absent are missing.
+func startOracle(ctx context.Context, absent int, points uint64) (*oracle, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("listening: %w", err)
+	}
+	o := &oracle{addr: l.Addr().String(), absent: absent, points: points}
+	o.grpc = grpc.NewServer(
+		grpc.ForceServerCodecV2(rawCodec{}), grpc.UnknownServiceHandler(o.serve),
+		grpc.MaxRecvMsgSize(1<<30), grpc.MaxSendMsgSize(1<<30), grpc.InitialWindowSize(4<<20), grpc.InitialConnWindowSize(8<<20),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 1, PermitWithoutStream: true}),
+	)
+	go func() { _ = o.grpc.Serve(l) }()
+	return o, nil
+}
+
+func (o *oracle) stop() { o.grpc.Stop() }
+
+// rawCodec passes messages as bytes.
+type rawCodec struct{}
+
+func (rawCodec) Name() string { return "proto" }
+
+func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
+	return mem.BufferSlice{mem.SliceBuffer(*v.(*[]byte))}, nil
+}
+
+func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
+	*v.(*[]byte) = data.Materialize()
+	return nil
+}
+
+var _ encoding.CodecV2 = rawCodec{}
+
+func (o *oracle) serve(_ any, stream grpc.ServerStream) error {
+	method, _ := grpc.MethodFromServerStream(stream)
+	var req []byte
+	if err := stream.RecvMsg(&req); err != nil {
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		return err
+	}
+	resp, err := o.answer(method, req)
+	if err != nil {
+		return err
+	}
+	return stream.SendMsg(&resp)
+}
+
+func (o *oracle) answer(method string, req []byte) ([]byte, error) {
+	switch method {
+	case qdrant.Points_Get_FullMethodName:
+		return o.get(req)
+	case qdrant.Points_Scroll_FullMethodName:
+		return proto.Marshal(&qdrant.ScrollResponse{})
+	case qdrant.Points_Count_FullMethodName:
+		return proto.Marshal(&qdrant.CountResponse{Result: &qdrant.CountResult{Count: o.points}})
+	case qdrant.Collections_Get_FullMethodName:
+		return proto.Marshal(&qdrant.GetCollectionInfoResponse{Result: &qdrant.CollectionInfo{
+			Status: qdrant.CollectionStatus_Green, PointsCount: &o.points,
+		}})
+	case qdrant.Collections_CollectionExists_FullMethodName:
+		return proto.Marshal(&qdrant.CollectionExistsResponse{Result: &qdrant.CollectionExists{Exists: true}})
+	case qdrant.Qdrant_HealthCheck_FullMethodName:
+		return proto.Marshal(&qdrant.HealthCheckReply{Title: "qdrant - vector search engine", Version: "1.19.0"})
+	}
+	return nil, fmt.Errorf("unexpected call of %s", method)
+}
+
+// get answers Points.Get: the ids of the request that are there, as points without payload or vectors.
+func (o *oracle) get(req []byte) ([]byte, error) {
+	out := make([]byte, 0, len(req)+len(req)/16)
+	for len(req) > 0 {
+		num, typ, n := protowire.ConsumeTag(req)
+		if n < 0 {
+			return nil, protowire.ParseError(n)
+		}
+		req = req[n:]
+		if num != 2 || typ != protowire.BytesType { // GetPoints.ids
+			if n = protowire.ConsumeFieldValue(num, typ, req); n < 0 {
+				return nil, protowire.ParseError(n)
+			}
+			req = req[n:]
+			continue
+		}
+		id, n := protowire.ConsumeBytes(req)
+		if n < 0 {
+			return nil, protowire.ParseError(n)
+		}
+		req = req[n:]
+		var last [1]byte
+		if _, err := hex.Decode(last[:], id[len(id)-2:]); err != nil {
+			return nil, fmt.Errorf("reading an id: %w", err)
+		}
+		if int(last[0]) < o.absent {
+			continue
+		}
+		// RetrievedPoint.id = 1, in GetResponse.result = 1
+		out = protowire.AppendTag(out, 1, protowire.BytesType)
+		out = protowire.AppendVarint(out, uint64(1+protowire.SizeBytes(len(id))))
+		out = protowire.AppendTag(out, 1, protowire.BytesType)
+		out = protowire.AppendBytes(out, id)
+	}
+	return out, nil
+}

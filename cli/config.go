@@ -1,0 +1,140 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/syncd-io/syncd/config"
+)
+
+func (a *app) configCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "config",
+		Short: "Show what a configuration amounts to",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	c.AddCommand(a.configPrintCommand(), a.configDiffCommand())
+	return c
+}
+
+func (a *app) configPrintCommand() *cobra.Command {
+	var path, format string
+	var allowUnset bool
+	c := &cobra.Command{
+		Use:   "print [-c] FILE",
+		Short: "Print every setting that takes effect, defaults included, and where it was set",
+		Long: `Print every setting that takes effect, defaults included, and where it was set: a place in a file, an environment
+variable, a flag, or the default. It takes the flags of run, to show what they would change. Secrets are not shown. What is
+printed as YAML can be loaded again.`,
+		Example: `  syncd config print -c configs/prod.yaml
+  syncd config print configs/dev.yaml --batch-size 50
+  syncd config print configs/prod.yaml --format json | jq .config.run`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			file, err := configPath(path, args)
+			if err != nil {
+				return err
+			}
+			if format != "yaml" && format != "json" {
+				return usageError("--format must be yaml or json, not %q", format)
+			}
+			noIncremental, _ := cmd.Flags().GetBool("no-incremental")
+			overrides, err := runOverrides(cmd, noIncremental)
+			if err != nil {
+				return err
+			}
+			effective, err := a.resolve(config.Input{Path: file, Overrides: overrides, AllowUnsetEnv: allowUnset})
+			if err != nil {
+				return err
+			}
+			if format == "json" {
+				text, err := effective.JSON()
+				if err != nil {
+					return failed(err)
+				}
+				_, err = a.stdout.Write(text)
+				return failed(err)
+			}
+			text, err := effective.YAML()
+			if err != nil {
+				return failed(err)
+			}
+			_, err = fmt.Fprint(a.stdout, text)
+			return failed(err)
+		},
+	}
+	c.Flags().StringVar(&format, "format", "yaml", "how to print: yaml or json")
+	a.loadFlags(c, &path, &allowUnset)
+	a.runCommand().Flags().VisitAll(func(f *pflag.Flag) { // all that set something
+		if c.Flags().Lookup(f.Name) == nil && !strings.HasPrefix(f.Name, "log-") {
+			c.Flags().AddFlag(f)
+		}
+	})
+	return c
+}
+
+func (a *app) configDiffCommand() *cobra.Command {
+	var allowUnset bool
+	c := &cobra.Command{
+		Use:   "diff A B",
+		Short: "Print the settings that differ between two configurations",
+		Long: `Print the settings that differ in effect between two configurations, and where each was set. A line that begins with -
+is a setting that only A has, one that begins with + a setting that only B has. Secrets are compared, but not shown.
+
+The exit code is 0 if nothing differs, 1 if something does, and 3 if a configuration is invalid.`,
+		Example: `  syncd config diff configs/staging.yaml configs/prod.yaml --allow-unset-env`,
+		Args:    cobra.ExactArgs(2),
+		RunE: func(_ *cobra.Command, args []string) error {
+			var sides [2]*config.Effective
+			var invalid error
+			for i, file := range args {
+				var err error
+				if sides[i], err = a.resolve(config.Input{Path: file, AllowUnsetEnv: allowUnset}); err != nil {
+					if invalid != nil {
+						fmt.Fprintf(a.stderr, "error: %v\n", invalid)
+					}
+					invalid = err
+				}
+			}
+			if invalid != nil {
+				return invalid
+			}
+			differences, err := sides[0].Differences(sides[1])
+			if err != nil {
+				return failed(err)
+			}
+			for _, d := range differences {
+				if _, err := fmt.Fprintln(a.stdout, d); err != nil {
+					return failed(err)
+				}
+			}
+			if len(differences) > 0 {
+				return &codeError{exitFailed, nil}
+			}
+			return nil
+		},
+	}
+	a.loadFlags(c, nil, &allowUnset)
+	return c
+}
+
+// loadFlags adds the flags of commands that load a configuration and connect to nothing.
+func (a *app) loadFlags(c *cobra.Command, path *string, allowUnset *bool) {
+	if path != nil {
+		c.Flags().StringVarP(path, "config", "c", "", "the configuration file")
+	}
+	c.Flags().BoolVar(allowUnset, "allow-unset-env", false, "accept environment variables and secret files that are not there")
+}
+
+// resolve loads a configuration and prints what is wrong with it.
+func (a *app) resolve(in config.Input) (*config.Effective, error) {
+	in.Environ, in.Registry = a.environ, a.registry
+	effective, diags := config.Resolve(in)
+	if a.printDiagnostics(diags) {
+		return nil, &codeError{exitInvalid, fmt.Errorf("%s can't be used: %s", in.Path, plural(len(diags), "problem", "problems"))}
+	}
+	return effective, nil
+}

@@ -1,0 +1,91 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/syncd-io/syncd/config"
+)
+
+// lateness is how long after its time a server's answer is still waited for, since the plugin may be about to say why it
+// got none.
+const lateness = 500 * time.Millisecond
+
+// connectFlags are the flags of validate that have the servers looked at.
+type connectFlags struct {
+	app     *app
+	connect bool
+	timeout time.Duration
+}
+
+// connectFlags adds the flags to a command.
+func (a *app) connectFlags(c *cobra.Command) *connectFlags {
+	f := &connectFlags{app: a}
+	c.Flags().BoolVar(&f.connect, "connect", false, "connect to the servers of each valid configuration and check that a run finds what it needs; nothing is written")
+	c.Flags().DurationVar(&f.timeout, "connect-timeout", 15*time.Second, "how long each server may take with --connect")
+	return f
+}
+
+// usable is a configuration that a run could use.
+type usable struct {
+	name   string // of its file
+	config *config.Config
+}
+
+// check looks at the servers of configurations that were found valid, one after the other, if --connect was given. An
+// error says that a check failed, or with --strict that one warned; what there is to say is printed then.
+func (f *connectFlags) check(cmd *cobra.Command, valid []usable) error {
+	if !f.connect {
+		if cmd.Flags().Changed("connect-timeout") {
+			return usageError("--connect-timeout has no effect without --connect")
+		}
+		return nil
+	}
+	if f.timeout <= 0 {
+		return usageError("--connect-timeout must be more than 0, not %s", f.timeout)
+	}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	out, strict := f.app.stdout, false
+	if l := cmd.Flags().Lookup("strict"); l != nil {
+		strict = l.Value.String() == "true"
+	}
+	if l := cmd.Flags().Lookup("format"); l != nil && slices.Contains([]string{"json", "github"}, l.Value.String()) {
+		out = f.app.stderr // standard output holds data, and nothing else
+	}
+	bad := false
+	for _, v := range valid {
+		c := connection{config: v.config, timeout: f.timeout, lateness: lateness, signals: signals}
+		reports, err := c.look(cmd.Context())
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(out)
+		if len(valid) > 1 {
+			fmt.Fprintf(out, "%s\n\n", v.name)
+		}
+		total := printReports(out, reports)
+		bad = bad || total.failed > 0 || strict && total.warnings > 0
+	}
+	if bad {
+		return &codeError{code: exitFailed}
+	}
+	return nil
+}
+
+// interruptedBy ends the program as the signal asks.
+func interruptedBy(sig os.Signal) error {
+	s, ok := sig.(syscall.Signal)
+	if !ok {
+		return failed(context.Canceled)
+	}
+	return &codeError{128 + int(s), fmt.Errorf("interrupted by %s while looking at the servers", signalName(s))}
+}

@@ -1,0 +1,179 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/config"
+)
+
+// connection looks at the servers of one configuration.
+type connection struct {
+	config   *config.Config
+	timeout  time.Duration    // for each server: opening, asking and closing
+	lateness time.Duration    // see the constant
+	signals  <-chan os.Signal // end it at once
+}
+
+// report is what was found out about one server.
+type report struct {
+	kind     syncd.Kind
+	name     string // the product's, and where it is
+	findings []syncd.Finding
+}
+
+// server is one of the three that a run needs.
+type server struct {
+	kind    syncd.Kind
+	plugin  config.Plugin
+	open    func(context.Context, any, syncd.Env) (io.Closer, error)
+	needed  bool
+	because string // why it is not needed
+}
+
+func (c *connection) servers() []server {
+	cfg := c.config
+	return []server{
+		{
+			kind: syncd.KindSource, plugin: cfg.Source, needed: true,
+			open: func(ctx context.Context, settings any, env syncd.Env) (io.Closer, error) {
+				return cfg.Source.OpenSource(ctx, settings, env)
+			},
+		},
+		{
+			kind: syncd.KindChecker, plugin: cfg.Checker, needed: cfg.Run.Mode != config.Full,
+			because: "a full run does not ask the index (run.mode)",
+			open: func(ctx context.Context, settings any, env syncd.Env) (io.Closer, error) {
+				return cfg.Checker.OpenChecker(ctx, settings, env)
+			},
+		},
+		{
+			kind: syncd.KindSink, plugin: cfg.Sink, needed: !cfg.Run.DryRun,
+			because: "a dry run sends nothing (run.dry_run)",
+			open: func(ctx context.Context, settings any, env syncd.Env) (io.Closer, error) {
+				return cfg.Sink.OpenSink(ctx, settings, env)
+			},
+		},
+	}
+}
+
+// look asks the servers side by side. It returns early only if it is interrupted. A plugin that does not return in time is
+// reported and left behind, since the program ends soon.
+func (c *connection) look(ctx context.Context) ([]report, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	targets := make([]syncd.ProbeTarget, len(c.config.Mapping.Rules))
+	for i, r := range c.config.Mapping.Rules {
+		targets[i] = syncd.ProbeTarget{Target: r.Target(), Filter: r.Collection.Filter, ContentTypeKey: r.Payload.ContentType}
+	}
+	servers := c.servers()
+	reports := make([]report, len(servers))
+	type answer struct {
+		server   int
+		findings []syncd.Finding
+	}
+	answers := make(chan answer, len(servers)) // with room for those that nobody waits for any more
+	waiting := 0
+	for i, s := range servers {
+		reports[i] = report{kind: s.kind, name: s.name()}
+		if !s.needed {
+			reports[i].findings = []syncd.Finding{{Subject: "connection", Status: syncd.StatusSkipped, Detail: s.because}}
+			continue
+		}
+		waiting++
+		go func() { answers <- answer{i, c.ask(ctx, s, targets)} }()
+	}
+	late := time.NewTimer(c.timeout + c.lateness)
+	defer late.Stop()
+	for ; waiting > 0; waiting-- {
+		select {
+		case a := <-answers:
+			reports[a.server].findings = a.findings
+		case sig := <-c.signals:
+			return nil, interruptedBy(sig)
+		case <-late.C:
+			for i := range reports {
+				if reports[i].findings == nil {
+					reports[i].findings = []syncd.Finding{c.noAnswer()}
+				}
+			}
+			return reports, nil
+		}
+	}
+	return reports, nil
+}
+
+// name is what people call the server, and where it is.
+func (s server) name() string {
+	if s.plugin.Settings == nil {
+		return "none"
+	}
+	if l, ok := s.plugin.Settings.(syncd.Locator); ok && l.Location() != "" {
+		return s.plugin.Label() + " at " + l.Location()
+	}
+	return s.plugin.Label()
+}
+
+// ask opens a server, has it looked at and closes it. There is at least one finding.
+func (c *connection) ask(ctx context.Context, s server, targets []syncd.ProbeTarget) []syncd.Finding {
+	// What plugins notice while they open is among their findings, so it is not logged as well.
+	plugin, err := s.open(ctx, s.plugin.Settings, syncd.Env{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return []syncd.Finding{c.cannotOpen(ctx, s, err)}
+	}
+	var findings []syncd.Finding
+	if p, ok := plugin.(syncd.Prober); ok {
+		findings = p.Probe(ctx, targets)
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			findings = append(findings, c.noAnswer())
+		}
+	}
+	if len(findings) == 0 {
+		findings = []syncd.Finding{{Subject: "connection", Status: syncd.StatusOK, Detail: "it works; what is there was not looked at"}}
+	}
+	if err := plugin.Close(); err != nil {
+		findings = append(findings, syncd.Finding{
+			Subject: "connection", Status: syncd.StatusWarning, Detail: err.Error(), Hint: syncd.HintOf(err),
+		})
+	}
+	return findings
+}
+
+// noAnswer is the finding about a server that took too long.
+func (c *connection) noAnswer() syncd.Finding {
+	return syncd.Finding{
+		Subject: "time", Status: syncd.StatusFailed,
+		Detail: fmt.Sprintf("not everything was answered within %s", c.timeout),
+		Hint:   "check that the server runs there and can be reached from here; --connect-timeout gives it longer",
+	}
+}
+
+func (c *connection) cannotOpen(ctx context.Context, s server, err error) syncd.Finding {
+	f := syncd.Finding{Subject: "connection", Status: syncd.StatusFailed, Detail: err.Error(), Hint: syncd.HintOf(err)}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) && errors.Is(err, context.DeadlineExceeded) {
+		f = c.noAnswer()
+		f.Subject, f.Detail = "connection", fmt.Sprintf("%s did not answer within %s", s.name(), c.timeout)
+	}
+	if s.kind != syncd.KindChecker || !errors.Is(err, syncd.ErrUnavailable) {
+		return f
+	}
+	note := ""
+	switch c.config.Run.OnCheckUnavailable {
+	case config.OutageFull:
+		note = "as it is, a run would send every document (run.on_check_unavailable: full)"
+	case config.OutageWait:
+		note = "as it is, a run would wait for it (run.on_check_unavailable: wait)"
+	case config.OutageFail:
+	}
+	if f.Hint != "" && note != "" {
+		note = "; " + note
+	}
+	f.Hint += note
+	return f
+}

@@ -1,0 +1,72 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/syncd-io/syncd"
+)
+
+// counts is how many checks ended how.
+type counts struct{ ok, warnings, failed, skipped int }
+
+// printReports writes one table, a block for each server, and a line that sums it up.
+func printReports(w io.Writer, reports []report) counts {
+	width := 0
+	for _, r := range reports {
+		for _, f := range r.findings {
+			width = max(width, len([]rune(f.Subject)))
+		}
+	}
+	var total counts
+	for _, r := range reports {
+		fmt.Fprintf(w, "%s: %s\n", r.kind, r.name)
+		for _, f := range r.findings {
+			fmt.Fprintf(w, "  %-7s  %-*s  %s\n", total.add(f.Status), width, f.Subject, oneLine(f.Detail))
+			if f.Hint != "" {
+				fmt.Fprintf(w, "  %-7s  %-*s  hint: %s\n", "", width, "", oneLine(f.Hint))
+			}
+		}
+		fmt.Fprintln(w)
+	}
+	fmt.Fprintln(w, total)
+	return total
+}
+
+// add counts a status and returns its word. One that does not exist is a plugin's mistake, and never good news.
+func (c *counts) add(s syncd.Status) string {
+	switch s {
+	case syncd.StatusOK:
+		c.ok++
+	case syncd.StatusWarning:
+		c.warnings++
+	case syncd.StatusSkipped:
+		c.skipped++
+	case syncd.StatusFailed:
+		c.failed++
+		return "FAILED"
+	default:
+		c.failed++
+		return "FAILED"
+	}
+	return string(s)
+}
+
+func (c counts) String() string {
+	parts := []string{plural(c.ok+c.warnings+c.failed+c.skipped, "check", "checks") + ": " + fmt.Sprintf("%d ok", c.ok)}
+	for _, p := range []struct {
+		n         int
+		one, many string
+	}{{c.warnings, "warning", "warnings"}, {c.failed, "failed", "failed"}, {c.skipped, "skipped", "skipped"}} {
+		if p.n > 0 {
+			parts = append(parts, plural(p.n, p.one, p.many))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// oneLine keeps a text of several lines from breaking the table.
+func oneLine(text string) string {
+	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), " ")
+}

@@ -1,0 +1,197 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/mapping"
+)
+
+// plugin is a source, a checker and a sink that does nothing but be looked at.
+type plugin struct {
+	probe func(context.Context) []syncd.Finding
+	close error
+}
+
+func (p plugin) Plan(context.Context, syncd.Collection) iter.Seq2[syncd.Split, error] { return nil }
+
+func (p plugin) Scan(context.Context, syncd.ScanRequest) iter.Seq2[[]syncd.Record, error] { return nil }
+
+func (p plugin) Fetch(context.Context, syncd.Collection, []syncd.Key) iter.Seq2[syncd.Fetched, error] {
+	return nil
+}
+
+func (p plugin) Check(context.Context, []syncd.Point, []syncd.Verdict) error { return nil }
+
+func (p plugin) Write(context.Context, []syncd.Event) error { return nil }
+
+func (p plugin) Close() error { return p.close }
+
+func (p plugin) Probe(ctx context.Context, _ []syncd.ProbeTarget) []syncd.Finding {
+	return p.probe(ctx)
+}
+
+func fine(context.Context) []syncd.Finding {
+	return []syncd.Finding{{Subject: "server", Status: syncd.StatusOK, Detail: "runs"}}
+}
+
+// settings say where a test's server is.
+type settings struct{}
+
+func (*settings) Location() string { return "h:1" }
+
+// looking is a configuration whose servers open as given.
+func looking(source, checker, sink func(context.Context) (plugin, error)) *connection {
+	cfg := &config.Config{Mapping: &mapping.Mapping{}}
+	cfg.Source = config.Plugin{Settings: &settings{}, Plugin: syncd.NewSource("s", "", settings{},
+		func(ctx context.Context, _ settings, _ syncd.Env) (syncd.Source, error) { return source(ctx) })}
+	cfg.Checker = config.Plugin{Settings: &settings{}, Plugin: syncd.NewChecker("c", "", settings{},
+		func(ctx context.Context, _ settings, _ syncd.Env) (syncd.Checker, error) { return checker(ctx) })}
+	cfg.Sink = config.Plugin{Settings: &settings{}, Plugin: syncd.NewSink("k", "", settings{},
+		func(ctx context.Context, _ settings, _ syncd.Env) (syncd.Sink, error) { return sink(ctx) })}
+	return &connection{config: cfg, timeout: 15 * time.Second, lateness: lateness}
+}
+
+func opensFine(context.Context) (plugin, error) { return plugin{probe: fine}, nil }
+
+func TestServersAreLookedAtSideBySide(t *testing.T) {
+	var all sync.WaitGroup
+	all.Add(3)
+	meet := func(context.Context) (plugin, error) {
+		all.Done()
+		all.Wait()
+		return plugin{probe: fine}, nil
+	}
+	reports, err := looking(meet, meet, meet).look(t.Context())
+	if err != nil || len(reports) != 3 {
+		t.Fatal(reports, err)
+	}
+	for i, kind := range []syncd.Kind{syncd.KindSource, syncd.KindChecker, syncd.KindSink} {
+		if diff := cmp.Diff(fine(t.Context()), reports[i].findings); diff != "" || reports[i].kind != kind {
+			t.Errorf("%s: %s", reports[i].kind, diff)
+		}
+	}
+}
+
+// TestServersThatTakeTooLong has each of the three be late in another way: none holds up the others for longer than its time.
+func TestServersThatTakeTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		defer close(release)
+		c := looking(
+			func(ctx context.Context) (plugin, error) { // as a client library that keeps to its context
+				<-ctx.Done()
+				return plugin{}, ctx.Err()
+			},
+			func(ctx context.Context) (plugin, error) {
+				return plugin{probe: func(ctx context.Context) []syncd.Finding {
+					<-ctx.Done()
+					return fine(ctx)
+				}}, nil
+			},
+			func(ctx context.Context) (plugin, error) { // as one that does not
+				<-release
+				return plugin{}, errors.New("too late to matter")
+			},
+		)
+		began := time.Now()
+		reports, err := c.look(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(began); d != 15*time.Second+lateness {
+			t.Errorf("it took %s", d)
+		}
+		for i, want := range []string{"s at h:1 did not answer within 15s", "not everything was answered within 15s", "not everything was answered within 15s"} {
+			f := reports[i].findings[len(reports[i].findings)-1]
+			if f.Status != syncd.StatusFailed || f.Detail != want || !strings.Contains(f.Hint, "--connect-timeout") {
+				t.Errorf("%+v", f)
+			}
+		}
+	})
+}
+
+func TestInterruptWhileLooking(t *testing.T) {
+	for sig, code := range map[os.Signal]int{os.Interrupt: exitInterrupted, syscall.SIGTERM: exitTerminated} {
+		synctest.Test(t, func(t *testing.T) {
+			signals := make(chan os.Signal, 1)
+			release := make(chan struct{})
+			defer close(release)
+			c := looking(opensFine, opensFine, func(context.Context) (plugin, error) {
+				signals <- sig
+				<-release
+				return plugin{}, errors.New("too late to matter")
+			})
+			c.signals = signals
+			began := time.Now()
+			_, err := c.look(t.Context())
+			coded, ok := errors.AsType[*codeError](err)
+			if !ok || coded.code != code || time.Since(began) != 0 {
+				t.Errorf("after %s: %v", time.Since(began), err)
+			}
+		})
+	}
+}
+
+func TestPrintReports(t *testing.T) {
+	var out bytes.Buffer
+	total := printReports(&out, []report{
+		{syncd.KindSource, "MongoDB at h:1", []syncd.Finding{
+			{Subject: "server", Status: syncd.StatusOK, Detail: "MongoDB 8"},
+			{Subject: "collection naïve", Status: syncd.StatusWarning, Detail: "two\nlines", Hint: "do\nthis"},
+		}},
+		{syncd.KindSink, "Kafka at h:2", []syncd.Finding{
+			{Subject: "connection", Status: syncd.StatusFailed, Detail: "refused", Hint: "look"},
+			{Subject: "rest", Status: syncd.StatusSkipped, Detail: "not asked"},
+			{Subject: "forgotten"},
+		}},
+	})
+	want := `source: MongoDB at h:1
+  ok       server            MongoDB 8
+  warning  collection naïve  two lines
+                             hint: do this
+
+sink: Kafka at h:2
+  FAILED   connection        refused
+                             hint: look
+  skipped  rest              not asked
+  FAILED   forgotten         |
+
+5 checks: 1 ok, 1 warning, 2 failed, 1 skipped
+`
+	if diff := cmp.Diff(strings.ReplaceAll(want, "|", ""), out.String()); diff != "" {
+		t.Errorf("table (-want +got)\n%s", diff)
+	}
+	if (total != counts{ok: 1, warnings: 1, failed: 2, skipped: 1}) {
+		t.Errorf("%+v", total)
+	}
+}
+
+// TestClosingIsLookedAtToo checks that a server that can't be left in good order is said to be so.
+func TestClosingIsLookedAtToo(t *testing.T) {
+	c := looking(opensFine, opensFine, func(context.Context) (plugin, error) {
+		return plugin{probe: fine, close: io.ErrClosedPipe}, nil
+	})
+	reports, err := c.look(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := reports[2].findings
+	if len(f) != 2 || f[1].Status != syncd.StatusWarning || f[1].Detail != io.ErrClosedPipe.Error() {
+		t.Errorf("%+v", f)
+	}
+}

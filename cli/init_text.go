@@ -1,0 +1,284 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/spec"
+)
+
+// proseWidth is how long the lines of explanations are at most.
+const proseWidth = 100
+
+// starter is the text of a first configuration. It is made from the declarations of all settings, so it can't grow stale.
+type starter struct {
+	b       strings.Builder
+	choices initChoices
+}
+
+func (a *app) starter(choices initChoices) (string, error) {
+	s := &starter{choices: choices}
+	s.prose("", `A configuration of syncd, written by "syncd init".`)
+	s.prose("", `A line that begins with # and a name, without a space, is a setting with its default: take the # away to change it, `+
+		`and that of the block around it, if it has one.`)
+	s.prose("", `${NAME} is an environment variable, ${NAME:-value} has a value for where it is not set, and ${file:/run/secrets/name} is `+
+		`what a file holds.`)
+	for _, section := range config.Describe(a.registry) {
+		switch section.Shape.Form {
+		case spec.OneOfForm:
+			kind := syncd.Kind(section.Name)
+			i := slices.IndexFunc(section.Shape.Fields, func(f spec.Setting) bool { return f.Name == choices.plugins[kind] })
+			if i < 0 {
+				return "", fmt.Errorf("the %s %q has no settings", kind, choices.plugins[kind])
+			}
+			plugin := section.Shape.Fields[i]
+			s.b.WriteString("\n")
+			s.prose("", sentence(section.Doc)+" "+sentence(plugin.Doc))
+			if len(plugin.Shape.Fields) == 0 {
+				fmt.Fprintf(&s.b, "%s: {%s: {}}\n", section.Name, plugin.Name)
+				continue
+			}
+			fmt.Fprintf(&s.b, "%s:\n", section.Name)
+			s.block(plugin, "  ")
+		case spec.BlockForm:
+			s.b.WriteString("\n")
+			s.prose("", sentence(section.Doc))
+			s.block(section, "")
+		}
+	}
+	return s.b.String(), nil
+}
+
+func sentence(text string) string {
+	if text == "" || strings.HasSuffix(text, ".") {
+		return text
+	}
+	return text + "."
+}
+
+// prose writes an explanation.
+func (s *starter) prose(indent, text string) {
+	line := indent + "#"
+	for word := range strings.FieldsSeq(text) {
+		if len(line)+1+len(word) > proseWidth {
+			s.b.WriteString(line + "\n")
+			line = indent + "#"
+		}
+		line += " " + word
+	}
+	if line != indent+"#" {
+		s.b.WriteString(line + "\n")
+	}
+}
+
+// block writes a setting that is a block, and all that is in it. If nothing in it has to be set it is all a comment.
+func (s *starter) block(b spec.Setting, indent string) {
+	if s.active(b) {
+		fmt.Fprintf(&s.b, "%s%s:\n", indent, b.Name)
+	} else {
+		fmt.Fprintf(&s.b, "%s#%s:\n", indent, b.Name)
+	}
+	for _, f := range b.Shape.Fields {
+		s.setting(f, indent+"  ")
+	}
+}
+
+func (s *starter) setting(f spec.Setting, indent string) {
+	if f.Deprecated != "" {
+		return
+	}
+	s.prose(indent, f.Doc+s.variables(f))
+	value, set := s.value(f)
+	switch {
+	case spec.PathString(f.Path) == "mapping.collections":
+		fmt.Fprintf(&s.b, "%s%s:\n", indent, f.Name)
+		s.collections(indent + "  ")
+	case set:
+		fmt.Fprintf(&s.b, "%s%s: %s\n", indent, f.Name, value)
+	case f.Shape.Form == spec.BlockForm && s.active(f):
+		s.block(f, indent)
+	default:
+		line := fmt.Sprintf("%s#%s: %s", indent, f.Name, sampleOf(f))
+		if len(line) <= proseWidth || f.Shape.Form != spec.BlockForm {
+			s.b.WriteString(line + "\n")
+			return
+		}
+		fmt.Fprintf(&s.b, "%s#%s:\n", indent, f.Name)
+		for _, inner := range f.Shape.Fields {
+			if inner.Deprecated == "" {
+				fmt.Fprintf(&s.b, "%s#  %s: %s\n", indent, inner.Name, sampleOf(inner))
+			}
+		}
+	}
+}
+
+// variables names the variable of its own that sets the setting, if it has one.
+func (s *starter) variables(f spec.Setting) string {
+	if len(f.Env) > 1 { // the last is SYNCD_…, which every setting has
+		return fmt.Sprintf(" The environment variable %s overrides it.", f.Env[0])
+	}
+	return ""
+}
+
+// active reports whether something in a block is written as set.
+func (s *starter) active(b spec.Setting) bool {
+	if spec.PathString(b.Path) == "mapping.collections" {
+		return true
+	}
+	if b.Shape.Form != spec.BlockForm {
+		_, set := s.value(b)
+		return set
+	}
+	return !b.Optional && slices.ContainsFunc(b.Shape.Fields, s.active)
+}
+
+// starters are what a first configuration says where that is neither a default nor an example of the declaration, and the
+// settings that most people change first.
+var starters = map[string]string{
+	"source.mongo.uri":      "mongodb://localhost:27017",
+	"source.mongo.database": "ProjectManagement",
+	"mapping.seed":          "",
+	"run.mode":              "",
+	"run.batch_size":        "",
+}
+
+// samples stand for settings that have no default and no example of their own.
+var samples = map[string]string{
+	"mapping.version": "{field: updatedAt, payload: updatedAt}",
+	"mapping.chunks":  "{payload: chunk_count}",
+}
+
+// value is what the file sets f to, as YAML; false if f is left at its default.
+func (s *starter) value(f spec.Setting) (string, bool) {
+	path := spec.PathString(f.Path)
+	if f.Name == "database" && s.choices.database != "" && f.Path[0] == string(syncd.KindSource) {
+		return scalar(s.choices.database), true
+	}
+	if path == "source.mongo.uri" && s.choices.variable != "" {
+		return quoted("${" + s.choices.variable + "}"), true
+	}
+	fallback, wanted := starters[path]
+	if fallback == "" {
+		fallback = f.Example
+	}
+	if !wanted && f.Example == "" && !f.Required {
+		return "", false
+	}
+	if wanted && fallback == "" {
+		return shown(f), true
+	}
+	if f.Shape.Form != spec.TextForm && f.Shape.Form != spec.SecretForm {
+		return fallback, fallback != ""
+	}
+	text := strings.Trim(fallback, `"'`)
+	own := len(f.Env) > 1
+	switch {
+	case text == "" && f.Shape.Form == spec.SecretForm: // a secret belongs into a variable, whatever its name
+		name := strings.ToUpper(strings.Join(f.Path[max(0, len(f.Path)-2):], "_"))
+		if own {
+			name = f.Env[0]
+		}
+		return quoted("${" + name + "}"), true
+	case text == "":
+		text = "change-me"
+	}
+	if own && f.Name != "database" {
+		return quoted("${" + f.Env[0] + ":-" + text + "}"), true
+	}
+	return scalar(text), true
+}
+
+// sampleOf is a value that a setting which is left at its default could have, in one line: the default, where there is one.
+func sampleOf(f spec.Setting) string {
+	if sample, ok := samples[spec.PathString(f.Path)]; ok {
+		return sample
+	}
+	switch f.Shape.Form {
+	case spec.BlockForm:
+		var fields []string
+		for _, inner := range f.Shape.Fields {
+			if inner.Deprecated == "" {
+				fields = append(fields, inner.Name+": "+sampleOf(inner))
+			}
+		}
+		return "{" + strings.Join(fields, ", ") + "}"
+	case spec.NamedForm:
+		return "{}"
+	}
+	if f.Example != "" {
+		return f.Example
+	}
+	return shown(f)
+}
+
+// shown is a setting's default as YAML.
+func shown(f spec.Setting) string {
+	switch value := f.Value.(type) {
+	case nil:
+		if f.Shape.Form == spec.ListForm {
+			return "[]"
+		}
+		return `""`
+	case string:
+		return scalar(value)
+	default:
+		text, err := json.Marshal(value)
+		if err != nil {
+			return `""`
+		}
+		return string(text)
+	}
+}
+
+// scalar is a text as YAML, in quotes only where it needs them.
+func scalar(text string) string {
+	out, err := yaml.Marshal(text)
+	plain := strings.TrimSuffix(string(out), "\n")
+	if err != nil || plain != text || strings.ContainsAny(text, "{}[],") {
+		return quoted(text)
+	}
+	return plain
+}
+
+func quoted(text string) string {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(text) // a text always has a JSON form, which is YAML too
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// collections writes what the database holds, or else the described system's.
+func (s *starter) collections(indent string) {
+	list := s.choices.found
+	if len(list) == 0 {
+		for _, c := range defaultCollections() {
+			list = append(list, foundCollection{name: c.Name, contentType: c.ContentType, count: -1})
+		}
+	}
+	lines := make([]string, len(list))
+	width := 0
+	for i, c := range list {
+		lines[i] = indent + scalar(c.name) + ": " + scalar(c.contentType)
+		width = max(width, len(lines[i]))
+	}
+	for i, c := range list {
+		var notes []string
+		if c.count >= 0 {
+			notes = append(notes, plural(c.count, "document", "documents"))
+		}
+		if c.guessed {
+			notes = append(notes, "a plural made singular: is that what the index calls it?")
+		}
+		if len(notes) > 0 {
+			lines[i] = fmt.Sprintf("%-*s  # %s", width, lines[i], strings.Join(notes, "; "))
+		}
+		s.b.WriteString(lines[i] + "\n")
+	}
+}

@@ -1,0 +1,195 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/spec"
+)
+
+// checkRules checks what the chosen plugins have to say about the mapping, and the selection of collections.
+func (l *loader) checkRules(d *spec.Decoder, tree *spec.Node, f *file, c *Config) {
+	filters, _ := f.Source.config.(syncd.FilterChecker)
+	targets, _ := f.Sink.config.(syncd.TargetChecker)
+	for _, r := range c.Mapping.Rules {
+		name := r.Collection.Name
+		path := "mapping.collections." + name
+		entry, _ := tree.Nearest([]string{"mapping", "collections", name})
+		if filter := r.Collection.Filter; filter != "" && f.Source.set {
+			at := entry.Get("filter")
+			if filters == nil {
+				d.Add(spec.Diagnostic{
+					Severity: spec.Error, Code: spec.CodeBadValue, Pos: at.Pos, Path: path + ".filter",
+					Message: fmt.Sprintf("the source %s can't filter; %s.filter can't be used", f.Source.plugin.Name(), path),
+				})
+			} else if err := filters.CheckFilter(filter); err != nil {
+				d.Add(spec.Diagnostic{
+					Severity: spec.Error, Code: spec.CodeBadValue, Pos: at.Pos, Path: path + ".filter",
+					Message: fmt.Sprintf("%s.filter: %v", path, err), Hint: syncd.HintOf(err),
+				})
+			}
+		}
+		if targets == nil || !f.Sink.set {
+			continue
+		}
+		target := r.Target()
+		if target.Database == "" {
+			target.Database = "database" // unknown for a reason that is reported elsewhere
+		}
+		if err := targets.CheckTarget(target); err != nil {
+			// The topic's own position if the collection has one, else the collection's name, which the shared rule is applied to.
+			diag := spec.Diagnostic{
+				Severity: spec.Error, Code: spec.CodeTopic, Path: path,
+				Message: fmt.Sprintf("%s: %v", path, err), Hint: syncd.HintOf(err),
+			}
+			if topic := entry.Get("topic"); topic != nil {
+				diag.Pos, diag.Path = topic.Pos, path+".topic"
+			} else {
+				diag.Pos = keyOf(entry)
+				if rule, whole := tree.Nearest([]string{"sink", f.Sink.plugin.Name(), "topic"}); whole {
+					diag.Related = rule.Pos
+				}
+			}
+			d.Add(diag)
+		}
+	}
+	l.selectCollections(d, tree, f, c)
+}
+
+// selectCollections applies run.collections.
+func (l *loader) selectCollections(d *spec.Decoder, tree *spec.Node, f *file, c *Config) {
+	if len(f.Run.Collections) == 0 || hasErrorsUnder(d.Diagnostics(), "mapping") ||
+		hasErrorsUnder(d.Diagnostics(), "run.collections") {
+		return
+	}
+	list, _ := tree.Nearest([]string{"run", "collections"})
+	place := func(i int) *spec.Node {
+		if i < len(list.Items) {
+			return list.Items[i]
+		}
+		return list // a list in one text: from a variable or a flag
+	}
+	bad := false
+	for i, name := range f.Run.Collections {
+		if first := slices.Index(f.Run.Collections, name); first < i {
+			d.Add(spec.Diagnostic{
+				Severity: spec.Warning, Code: spec.CodeNoEffect, Pos: place(i).Pos, Related: place(first).Pos, Path: "run.collections",
+				Message: fmt.Sprintf("run.collections names %q twice", name), Hint: "it is read once",
+			})
+			continue
+		}
+		if l.partial() && tree.Get("mapping").Get("collections") == nil {
+			continue // which collections there are is said elsewhere
+		}
+		if _, err := c.Mapping.Select([]string{name}); err != nil {
+			bad = true
+			d.Add(spec.Diagnostic{
+				Severity: spec.Error, Code: spec.CodeUnknownCollection, Pos: place(i).Pos, Path: "run.collections",
+				Message: err.Error(), Hint: syncd.HintOf(err),
+			})
+		}
+	}
+	if bad {
+		return
+	}
+	if selected, err := c.Mapping.Select(f.Run.Collections); err == nil {
+		c.Mapping = selected
+	}
+}
+
+// smallestDocument is the length of {_id: 1} in MongoDB's encoding.
+const smallestDocument = 14
+
+// checkRun finds settings that contradict one another or change nothing. What a variable or a flag set for one run is no
+// reason to complain about the file, so both settings must stand in one.
+func (l *loader) checkRun(d *spec.Decoder, tree *spec.Node, f *file) {
+	if hasErrorsUnder(d.Diagnostics(), "run") {
+		return
+	}
+	run := tree.Get("run")
+	warn := func(at, because *spec.Node, path, hint, format string, args ...any) {
+		if at == nil || because == nil || at.Pos.Source != because.Pos.Source || at.Pos.Line == 0 {
+			return
+		}
+		d.Add(spec.Diagnostic{
+			Severity: spec.Warning, Code: spec.CodeNoEffect, Pos: keyOf(at), Related: keyOf(because), Path: path,
+			Message: fmt.Sprintf(format, args...), Hint: hint,
+		})
+	}
+	mode := run.Get("mode")
+	if f.Run.Mode == Full {
+		warn(run.Get("on_check_unavailable"), mode, "run.on_check_unavailable", "remove one of them",
+			"run.on_check_unavailable has no effect: in mode full the index is not asked")
+		for _, rule := range []string{"version", "chunks"} {
+			warn(tree.Get("mapping").Get(rule), mode, "mapping."+rule, "remove one of them",
+				"mapping.%s has no effect: in mode full the index is not asked", rule)
+		}
+	}
+	if f.Run.BatchBytes/f.Run.BatchSize < smallestDocument {
+		at, because := run.Get("batch_bytes"), run.Get("batch_size")
+		if at == nil {
+			at = because
+		} else if because == nil {
+			because = at
+		}
+		warn(at, because, "run.batch_bytes", "raise batch_bytes or lower batch_size",
+			"run.batch_size has no effect: %d documents never fit into run.batch_bytes, %d", f.Run.BatchSize, f.Run.BatchBytes)
+	}
+}
+
+// keyOf is the place of a node as a whole: its key, else its value.
+func keyOf(n *spec.Node) spec.Pos {
+	if !n.Key.IsZero() {
+		return n.Key
+	}
+	return n.Pos
+}
+
+// hints improves the proposals for unknown fields with what only the whole configuration knows: that a setting of that name
+// stands elsewhere.
+func (l *loader) hints() {
+	var settings map[string][]string
+	for i, d := range l.diags {
+		if d.Code != spec.CodeUnknownField || d.Pos.Line == 0 || strings.HasPrefix(d.Hint, "did you mean") {
+			continue
+		}
+		if settings == nil {
+			settings = map[string][]string{}
+			collect(Describe(l.in.Registry), settings)
+		}
+		path := strings.Split(d.Path, ".")
+		name := path[len(path)-1]
+		switch found := l.inUse(settings[name]); {
+		case len(path) == 1 && spec.Nearest(name, []string{"extends"}) != "":
+			l.diags[i].Hint = `did you mean "extends"?`
+		case len(found) > 0 && len(found) <= 3:
+			before := ""
+			if n := len(found) - 1; n > 0 {
+				before = strings.Join(found[:n], ", ") + " or "
+			}
+			l.diags[i].Hint = "did you mean " + before + found[len(found)-1] + "?"
+		}
+	}
+}
+
+// collect gathers the paths of all settings by name.
+func collect(settings []spec.Setting, by map[string][]string) {
+	for _, s := range settings {
+		by[s.Name] = append(by[s.Name], spec.PathString(s.Path))
+		collect(s.Shape.Fields, by)
+	}
+}
+
+// inUse keeps the paths that are the configuration's own or those of a plugin that it names.
+func (l *loader) inUse(paths []string) []string {
+	return slices.DeleteFunc(slices.Clone(paths), func(p string) bool {
+		section, rest, _ := strings.Cut(p, ".")
+		if !slices.Contains(pluginSections, syncd.Kind(section)) {
+			return strings.Contains(p, "*")
+		}
+		plugin, _, _ := strings.Cut(rest, ".")
+		return !slices.ContainsFunc(l.layers, func(n *spec.Node) bool { return n.Get(section).Get(plugin) != nil })
+	})
+}

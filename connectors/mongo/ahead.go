@@ -1,0 +1,51 @@
+package mongo
+
+import (
+	"context"
+	"iter"
+	"sync"
+)
+
+// ahead yields what next returns, until next says that no more follows. While one value is handled, next is called for one
+// more, by a goroutine that has ended when the sequence has; so there are at most two values. next is given a context that
+// ends with ctx and when the sequence is left early: a request under way is cut off rather than waited for. A value that
+// comes with an error is yielded before the error.
+func ahead[T any](ctx context.Context, next func(context.Context) (value T, more bool, err error)) iter.Seq2[T, error] {
+	type result struct {
+		value T
+		err   error
+	}
+	return func(yield func(T, error) bool) {
+		asking, stop := context.WithCancel(ctx)
+		results := make(chan result)
+		var asker sync.WaitGroup
+		asker.Go(func() {
+			defer close(results)
+			for more := true; more; {
+				var r result
+				r.value, more, r.err = next(asking)
+				select {
+				case results <- r:
+				case <-asking.Done():
+					return
+				}
+				more = more && r.err == nil
+			}
+		})
+		defer asker.Wait()
+		defer stop()
+		var none T
+		for r := range results {
+			if !yield(r.value, nil) {
+				return
+			}
+			if r.err != nil {
+				yield(none, r.err)
+				return
+			}
+		}
+		if err := ctx.Err(); err != nil { // what was asked for may not have been handed over
+			yield(none, err)
+		}
+	}
+}

@@ -1,0 +1,240 @@
+package mongo
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/syncd-io/syncd/internal/bsondoc"
+)
+
+// candidates are the ids that may have some texts: the elements of a BSON array, for {_id: {$in: …}}.
+//
+// An id's text does not tell its type ("5" may be an int32 or a string), so there is a candidate of each type that the text
+// could be of. MongoDB compares numbers by value, so one of them stands for those of all types that are equal; all else it
+// compares by type and content. A candidate is only taken if its own text is the one that was asked for, so what is tried
+// here may be sloppy; what is left out would be a document that is not found.
+type candidates struct {
+	array []byte // the elements
+	n     int
+
+	value, text []byte // reused
+}
+
+func (c *candidates) reset() { c.array, c.n = c.array[:0], 0 }
+
+// add takes a value if its text is the one asked for.
+func (c *candidates) add(text string, t bson.Type, value []byte) {
+	out, err := bsondoc.AppendIDText(c.text[:0], bson.RawValue{Type: t, Value: value})
+	if err != nil {
+		return
+	}
+	if c.text = out; string(out) != text {
+		return
+	}
+	c.array = append(c.array, byte(t))
+	c.array = strconv.AppendInt(c.array, int64(c.n), 10)
+	c.array = append(append(c.array, 0), value...)
+	c.n++
+}
+
+// addUsual adds the ids of the types that ids have.
+func (c *candidates) addUsual(text string) {
+	c.addString(text)
+	switch {
+	case len(text) == 2*objectIDSize:
+		if b, err := hex.AppendDecode(c.value[:0], []byte(text)); err == nil {
+			c.value = b
+			c.add(text, bson.TypeObjectID, b)
+			return
+		}
+	case text == "true":
+		c.add(text, bson.TypeBoolean, []byte{1})
+	case text == "false":
+		c.add(text, bson.TypeBoolean, []byte{0})
+	}
+	c.addUUID(text)
+	if isNumeric(text) {
+		c.addNumber(text)
+	}
+	if ms, ok := parseDate(text); ok {
+		c.add(text, bson.TypeDateTime, binary.LittleEndian.AppendUint64(c.value[:0], uint64(ms)))
+	}
+	if v, ok := parseExtended(text); ok && (v.Type == bson.TypeEmbeddedDocument || v.Type == bson.TypeTimestamp) {
+		c.add(text, v.Type, v.Value)
+	}
+	if data, ok := parseBase64(text); ok {
+		c.addBinary(text, bson.TypeBinaryGeneric, data)
+	}
+}
+
+// addRare adds the ids of all other types: of those that hardly anybody uses, and that some servers which speak MongoDB's
+// protocol can't compare. binaries says whether the collection has any binary id, of which there may be 256 subtypes.
+func (c *candidates) addRare(text string, binaries bool) {
+	switch text {
+	case "NaN":
+		c.add(text, bson.TypeDouble, c.double(math.NaN()))
+	case "Infinity":
+		c.add(text, bson.TypeDouble, c.double(math.Inf(1)))
+	case "-Infinity":
+		c.add(text, bson.TypeDouble, c.double(math.Inf(-1)))
+	}
+	if isNumeric(text) {
+		c.addDecimal(text)
+	}
+	if v, ok := parseExtended(text); ok {
+		switch v.Type {
+		case bson.TypeEmbeddedDocument, bson.TypeTimestamp: // tried before
+		default:
+			c.add(text, v.Type, v.Value)
+		}
+	}
+	if data, ok := parseBase64(text); ok && binaries {
+		for subtype := range 256 {
+			c.addBinary(text, byte(subtype), data)
+		}
+	}
+}
+
+func (c *candidates) addString(text string) {
+	c.value = binary.LittleEndian.AppendUint32(c.value[:0], uint32(len(text)+1))
+	c.value = append(append(c.value, text...), 0)
+	c.add(text, bson.TypeString, c.value)
+}
+
+// addUUID adds a UUID of either subtype: drivers wrote 3 before there was 4, each in its own order of bytes, and a text
+// is that of the bytes as stored.
+func (c *candidates) addUUID(text string) {
+	const size = 36
+	if len(text) != size || text[8] != '-' || text[13] != '-' || text[18] != '-' || text[23] != '-' {
+		return
+	}
+	digits := strings.ReplaceAll(text, "-", "")
+	data, err := hex.DecodeString(digits)
+	if err != nil {
+		return
+	}
+	c.addBinary(text, bson.TypeBinaryUUID, data)
+	c.addBinary(text, bson.TypeBinaryUUIDOld, data)
+}
+
+func (c *candidates) addBinary(text string, subtype byte, data []byte) {
+	put := func(n int) {
+		c.value = binary.LittleEndian.AppendUint32(c.value[:0], uint32(n))
+		c.value = append(c.value, subtype)
+	}
+	if subtype == bson.TypeBinaryBinaryOld { // has its length once more; a few old ones lack it
+		put(len(data) + 4)
+		c.value = binary.LittleEndian.AppendUint32(c.value, uint32(len(data)))
+		c.add(text, bson.TypeBinary, append(c.value, data...))
+	}
+	put(len(data))
+	c.value = append(c.value, data...)
+	c.add(text, bson.TypeBinary, c.value)
+}
+
+// addNumber adds an int64, which stands for all numbers of that value, and a double where that may be another one: a
+// double's text has as few digits as tell it from its neighbours, so beyond 2⁵³ they are not its value.
+func (c *candidates) addNumber(text string) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err == nil {
+		c.add(text, bson.TypeInt64, binary.LittleEndian.AppendUint64(c.value[:0], uint64(n)))
+		if isExactDouble(n) {
+			return
+		}
+	}
+	if f, err := strconv.ParseFloat(text, 64); err == nil {
+		c.add(text, bson.TypeDouble, c.double(f))
+	}
+}
+
+func (c *candidates) double(f float64) []byte {
+	c.value = binary.LittleEndian.AppendUint64(c.value[:0], math.Float64bits(f))
+	return c.value
+}
+
+// addDecimal adds a Decimal128 where no integer has its value. A double of the same text may have another value: MongoDB
+// compares both exactly, and 0.1 is no double.
+func (c *candidates) addDecimal(text string) {
+	if _, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return
+	}
+	d, err := bson.ParseDecimal128(text)
+	if err != nil {
+		return
+	}
+	high, low := d.GetBytes()
+	c.value = binary.LittleEndian.AppendUint64(c.value[:0], low)
+	c.value = binary.LittleEndian.AppendUint64(c.value, high)
+	c.add(text, bson.TypeDecimal128, c.value)
+}
+
+const objectIDSize = 12
+
+// isNumeric spares texts that can't be numbers the errors of parsers.
+func isNumeric(text string) bool {
+	return text != "" && strings.Trim(text, "0123456789.+-e") == "" && text[0] != '+' && text[0] != 'e'
+}
+
+// parseDate reads the text of a date, of any year: time.Parse knows years of four digits only.
+func parseDate(text string) (ms int64, ok bool) {
+	const end = "-01-02T15:04:05.000Z"
+	if len(text) < len("2006")+len(end) || text[len(text)-1] != 'Z' {
+		return 0, false
+	}
+	at := len(text) - len(end)
+	year, err := strconv.Atoi(text[:at])
+	if err != nil {
+		return 0, false
+	}
+	// In a leap year; the 29th of February of any other becomes a day in March, whose text is another.
+	t, err := time.Parse("2006"+end, "2000"+text[at:])
+	if err != nil {
+		return 0, false
+	}
+	return time.Date(year, t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), time.UTC).UnixMilli(), true
+}
+
+// parseBase64 decodes a text that may be a binary's. One that looks like an ObjectId is hardly that, but can be.
+func parseBase64(text string) ([]byte, bool) {
+	if len(text)%4 != 0 {
+		return nil, false
+	}
+	data, err := base64.StdEncoding.Strict().DecodeString(text)
+	return data, err == nil
+}
+
+// parseExtended reads the canonical Extended JSON of a value that an _id can be. Those that it can't are no harmless
+// candidates: $in takes a regular expression for a pattern, and fails as a whole on a document of operators. MongoDB
+// refuses both, and arrays, as an _id (Manual, "Documents", "The _id Field").
+func parseExtended(text string) (bson.RawValue, bool) {
+	if !strings.HasPrefix(text, "{") {
+		return bson.RawValue{}, false
+	}
+	var doc bson.Raw
+	if err := bson.UnmarshalExtJSON([]byte(`{"v":`+text+`}`), true, &doc); err != nil {
+		return bson.RawValue{}, false
+	}
+	v, ok := bsondoc.Lookup(doc, "v")
+	switch {
+	case !ok || v.Type == bson.TypeRegex || v.Type == bson.TypeArray:
+		return v, false
+	case v.Type == bson.TypeEmbeddedDocument:
+		elements, err := bson.Raw(v.Value).Elements()
+		if err != nil {
+			return v, false
+		}
+		for _, e := range elements {
+			if strings.HasPrefix(e.Key(), "$") {
+				return v, false
+			}
+		}
+	}
+	return v, true
+}

@@ -1,0 +1,76 @@
+package mongo
+
+import (
+	"context"
+	"fmt"
+
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/syncd-io/syncd"
+)
+
+// Count counts by reading the _id index, or the documents where there is a filter: the server's fast count comes from
+// metadata and is wrong after a crash and on shards. It takes as long as that takes, seconds for ten million documents.
+func (s *source) Count(ctx context.Context, c syncd.Collection) (int64, error) {
+	n, err := s.count(ctx, c)
+	if err != nil {
+		return 0, fmt.Errorf("counting collection %s: %w", c.Name, err)
+	}
+	return n, nil
+}
+
+func (s *source) count(ctx context.Context, c syncd.Collection) (int64, error) {
+	filter, err := parseFilter(c.Filter)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := s.look(ctx, c.Name); err != nil {
+		return 0, err
+	}
+	coll := s.db.Collection(c.Name)
+	plain := func() (int64, error) { return coll.CountDocuments(ctx, all(filter)) }
+	ask := plain
+	if filter == nil {
+		// Without the hint every document is read, not only the _id index. A view has none, so it may be refused.
+		ask = func() (int64, error) {
+			n, err := coll.CountDocuments(ctx, everything, options.Count().SetHint(byID))
+			if err != nil && isServerRefusal(err) {
+				return plain()
+			}
+			return n, err
+		}
+	}
+	n, err := retried(ctx, ask)
+	return n, s.explain(ctx, err)
+}
+
+// EstimateCount returns what the server's metadata says, at once. That is exact on a server that never crashed and has no
+// shards. After a crash it may be wrong by what was written since the last checkpoint, either way, until somebody
+// validates the collection; with shards it has too many while chunks move (Manual, "count"). A filter, and a view, have no
+// such metadata.
+func (s *source) EstimateCount(ctx context.Context, c syncd.Collection) (n int64, ok bool, err error) {
+	n, ok, err = s.estimateCount(ctx, c)
+	if err != nil {
+		return 0, false, fmt.Errorf("estimating the size of collection %s: %w", c.Name, err)
+	}
+	return n, ok, nil
+}
+
+func (s *source) estimateCount(ctx context.Context, c syncd.Collection) (int64, bool, error) {
+	if c.Filter != "" {
+		return 0, false, nil
+	}
+	t, err := s.look(ctx, c.Name)
+	if err != nil || !t.ordinary {
+		return 0, false, err
+	}
+	n, err := s.estimate(ctx, c.Name)
+	if isServerRefusal(err) {
+		return 0, false, nil
+	}
+	return n, err == nil, s.explain(ctx, err)
+}
+
+func (s *source) estimate(ctx context.Context, name string) (int64, error) {
+	return retried(ctx, func() (int64, error) { return s.db.Collection(name).EstimatedDocumentCount(ctx) })
+}

@@ -1,0 +1,172 @@
+package mongo
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/bsondoc"
+)
+
+var _ syncd.Finder = (*source)(nil)
+
+// A question for ids names at most this many candidates, and about this many bytes of them: a query is a document itself,
+// and those end at 16 MiB (Manual, "MongoDB Limits and Thresholds").
+const (
+	maxCandidates     = 2000
+	maxCandidateBytes = 4 << 20
+)
+
+// Find asks for the values that an id of each text could be, by $in, first for those of the types that ids usually have,
+// then, for what was not found, for the rest. It does not take a collection that does not exist for one without documents:
+// whoever asks may be about to delete what can't be found.
+func (s *source) Find(ctx context.Context, c syncd.Collection, ids []string) ([]syncd.Key, error) {
+	keys, err := s.findIDs(ctx, c, ids)
+	if err != nil {
+		return nil, fmt.Errorf("finding documents of collection %s: %w", c.Name, err)
+	}
+	return keys, nil
+}
+
+func (s *source) findIDs(ctx context.Context, c syncd.Collection, ids []string) ([]syncd.Key, error) {
+	filter, err := parseFilter(c.Filter)
+	if err != nil {
+		return nil, err
+	}
+	f := finding{source: s, collection: c.Name, filter: filter, keys: make(map[string]syncd.Key, len(ids))}
+	different := make([]string, 0, len(ids))
+	for _, id := range ids {
+		if _, again := f.keys[id]; !again {
+			f.keys[id] = ""
+			different = append(different, id)
+		}
+	}
+	if err := f.search(ctx, different, (*candidates).addUsual); err != nil {
+		return nil, s.explain(ctx, err)
+	}
+	if missing := f.missing(different); len(missing) > 0 {
+		if _, err := s.look(ctx, c.Name); err != nil {
+			return nil, err
+		}
+		if err := f.searchRare(ctx, missing); err != nil {
+			return nil, s.explain(ctx, err)
+		}
+	}
+	out := make([]syncd.Key, len(ids))
+	for i, id := range ids {
+		out[i] = f.keys[id]
+	}
+	return out, nil
+}
+
+// finding is one Find.
+type finding struct {
+	*source
+	collection string
+	filter     bson.Raw
+	keys       map[string]syncd.Key // of each id text; empty until it is found
+	candidates candidates
+	text, key  []byte // reused
+}
+
+func (f *finding) missing(ids []string) []string {
+	var out []string
+	for _, id := range ids {
+		if f.keys[id] == "" {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// searchRare looks for ids of types that ids hardly have.
+func (f *finding) searchRare(ctx context.Context, ids []string) error {
+	binaries, err := f.holdsBinaries(ctx)
+	if err != nil {
+		return err
+	}
+	return f.search(ctx, ids, func(c *candidates, text string) { c.addRare(text, binaries) })
+}
+
+// holdsBinaries asks whether any _id is binary, which the index answers at once.
+func (f *finding) holdsBinaries(ctx context.Context) (bool, error) {
+	filter := bson.D{{Key: "_id", Value: bson.D{{Key: "$type", Value: int32(bson.TypeBinary)}}}}
+	return retried(ctx, func() (bool, error) {
+		c, err := f.finder.find(ctx, query{collection: f.collection, filter: filter, projection: projection(nil), limit: 1})
+		if isServerRefusal(err) {
+			return true, nil // what can't be excluded is looked for
+		}
+		if err != nil {
+			return false, err
+		}
+		defer c.Close()
+		return c.Next(ctx), c.Err()
+	})
+}
+
+// search asks for the candidates of ids, as many at once as a query may hold.
+func (f *finding) search(ctx context.Context, ids []string, add func(c *candidates, text string)) error {
+	ask := func() error {
+		_, err := retried(ctx, func() (struct{}, error) { return struct{}{}, f.ask(ctx) })
+		f.candidates.reset()
+		return err
+	}
+	f.candidates.reset()
+	for _, id := range ids {
+		add(&f.candidates, id)
+		if f.candidates.n >= maxCandidates || len(f.candidates.array) >= maxCandidateBytes {
+			if err := ask(); err != nil {
+				return err
+			}
+		}
+	}
+	return ask()
+}
+
+// ask asks for the candidates and notes the keys of those that were asked for by their text: a server may find more, as it
+// takes a number of any type for one of the same value, and text by the collection's collation.
+func (f *finding) ask(ctx context.Context) error {
+	if f.candidates.n == 0 {
+		return ctx.Err()
+	}
+	c, err := f.finder.find(ctx, query{
+		collection: f.collection, filter: all(f.filter, f.candidates.in()), projection: projection(nil), batchSize: f.candidates.n,
+	})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for c.Next(ctx) {
+		id, ok := bsondoc.Lookup(c.Doc(), "_id")
+		if !ok {
+			continue
+		}
+		if f.text, err = bsondoc.AppendIDText(f.text[:0], id); err != nil {
+			continue // it has no text, so it is none of those
+		}
+		if key, asked := f.keys[string(f.text)]; asked && key == "" {
+			f.key = bsondoc.AppendKey(f.key[:0], id)
+			f.keys[string(f.text)] = syncd.Key(f.key)
+		}
+	}
+	return c.Err()
+}
+
+// in returns {_id: {$in: […]}}.
+func (c *candidates) in() bson.Raw {
+	const around = 5 + len("_id") + 1 + 5 + len("$in") + 1 + 4 + 3 // lengths, types, names and ends
+	doc := make([]byte, 0, len(c.array)+around)
+	doc = append(doc, 0, 0, 0, 0, byte(bson.TypeEmbeddedDocument), '_', 'i', 'd', 0)
+	in := len(doc)
+	doc = append(doc, 0, 0, 0, 0, byte(bson.TypeArray), '$', 'i', 'n', 0)
+	array := len(doc)
+	doc = append(append(doc, 0, 0, 0, 0), c.array...)
+	for _, start := range []int{array, in, 0} {
+		doc = append(doc, 0)
+		binary.LittleEndian.PutUint32(doc[start:], uint32(len(doc)-start))
+	}
+	return doc
+}

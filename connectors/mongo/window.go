@@ -1,0 +1,160 @@
+package mongo
+
+import (
+	"fmt"
+	"strings"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/bsondoc"
+)
+
+// A split's upper bound is a key, with nothing of that key or beyond it inside; or behind and a key, with that key inside
+// and nothing beyond. No BSON type has the number 0, so no key begins with it. MongoDB knows the first kind alone, and not
+// every value has a next one, so the scan itself ends before the first record behind the second kind.
+const behind = "\x00"
+
+// upperBound reads a split's upper bound; the zero value is none.
+func upperBound(k syncd.Key) (v bson.RawValue, inclusive bool, err error) {
+	text, inclusive := strings.CutPrefix(string(k), behind)
+	if inclusive && text == "" {
+		text = behind // not a key: an error
+	}
+	v, err = bound(syncd.Key(text))
+	return v, inclusive, err
+}
+
+func bound(k syncd.Key) (bson.RawValue, error) {
+	if k == "" {
+		return bson.RawValue{}, nil
+	}
+	v, err := bsondoc.ParseKey(string(k))
+	if err != nil {
+		return bson.RawValue{}, fmt.Errorf("reading a split: %w", err)
+	}
+	return v, nil
+}
+
+// window picks the records of a scan that belong to it. They come in the server's order; compareValues is that order too,
+// except for text in a collection with a collation, which therefore is compared only where there is no other way.
+type window struct {
+	lower, upper bson.RawValue
+	inclusive    bool // upper is
+	after        bson.RawValue
+	afterKey     string
+
+	served  bool // the server was given the bounds, and obeys them; or there are none
+	byOrder bool // the record with the key after is gone: compare instead of waiting for it
+	begun   bool // past after
+	twins   bool // records before after were skipped that are equal to it for the server, such as 5 and 5.0
+}
+
+func newWindow(split syncd.Split, after syncd.Key) (*window, error) {
+	w := &window{afterKey: string(after), begun: after == ""}
+	var err error
+	if w.lower, err = bound(split.Lower); err != nil {
+		return nil, err
+	}
+	if w.upper, w.inclusive, err = upperBound(split.Upper); err != nil {
+		return nil, err
+	}
+	w.after, err = bound(after)
+	return w, err
+}
+
+// span is what a server is to be asked for, for a window.
+type span struct {
+	none     bool          // nothing by bounds
+	from, to bson.RawValue // the half-open range; a zero value means no bound
+	maxKey   bool          // the document whose _id is MaxKey, by name
+}
+
+// span gives the bounds as far as the server can be told. from is inclusive, so the record at after comes once more.
+//
+// A missing max is MaxKey to MongoDB, exclusive as ever, so that with min alone a document whose _id is MaxKey is left out
+// in silence; and a min that is not less than max is an error (51175), be they given or not.
+func (w *window) span() (s span) {
+	s.from = w.lower
+	if w.after.Type != 0 {
+		s.from = w.after
+	}
+	if !w.inclusive {
+		s.to = w.upper
+	}
+	open := w.upper.Type == 0 || w.inclusive && w.upper.Type == bson.TypeMaxKey
+	switch {
+	case w.after.Type == bson.TypeMaxKey:
+		return span{none: true} // nothing is behind it
+	case s.from.Type == bson.TypeMaxKey:
+		return span{none: true, maxKey: open}
+	case s.from.Type == bson.TypeMinKey:
+		s.from = bson.RawValue{} // as good as no bound
+	}
+	s.maxKey = open && s.from.Type != 0
+	if s.to.Type != 0 {
+		low := s.from
+		if low.Type == 0 {
+			low.Type = bson.TypeMinKey
+		}
+		// Whether text is in order is for the server to say: a collation may differ.
+		c := compareValues(low, s.to)
+		s.none = c == 0 || c > 0 && !(hasText(low) && hasText(s.to))
+	}
+	return s
+}
+
+// place is where a record is seen from a window.
+type place uint8
+
+const (
+	outside place = iota // in front of it
+	inside
+	beyond // behind its end, as is all that follows
+)
+
+func (w *window) place(key []byte, id bson.RawValue) place {
+	if !w.begun {
+		if p := w.begin(key, id); p != inside {
+			return p
+		}
+	}
+	if w.upper.Type != 0 && (w.inclusive || !w.served) {
+		if c := compareValues(id, w.upper); c > 0 || c == 0 && !w.inclusive {
+			return beyond
+		}
+	}
+	if !w.served && w.lower.Type != 0 && compareValues(id, w.lower) < 0 {
+		return outside
+	}
+	return inside
+}
+
+// begin looks for the record to continue behind, and for whether this one is past it.
+func (w *window) begin(key []byte, id bson.RawValue) place {
+	switch {
+	case string(key) == w.afterKey:
+		w.begun = !w.byOrder
+		return outside
+	case w.byOrder:
+		if !w.served && compareValues(id, w.after) < 0 {
+			return outside
+		}
+		return inside // what is equal may come twice; the alternative would be never
+	case !w.served:
+		return outside
+	}
+	// The server began at after. What is equal to it and in front of it was read before it.
+	if compareValues(id, w.after) == 0 {
+		w.twins = true
+		return outside
+	}
+	if w.twins {
+		return beyond // after itself is gone: see lost
+	}
+	w.begun = true
+	return inside
+}
+
+// lost reports, at the end of a pass, that it did not find its beginning because the record at after no longer exists.
+func (w *window) lost() bool { return !w.begun && !w.byOrder && (w.twins || !w.served) }

@@ -1,0 +1,300 @@
+package fastmongo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+// Config says how a server presents itself. The zero value is a standalone server on a free port, without login.
+type Config struct {
+	Addr string // host:port to listen on; empty means 127.0.0.1:0
+
+	// ReplicaSet makes the server claim to be the primary, and only member, of a replica set of that name.
+	ReplicaSet string
+
+	// User and Password, if not empty, must be given by every client (SCRAM-SHA-256, against the database admin).
+	User, Password string
+
+	// ReplyBytes is how many bytes of documents a reply holds; 0 means MongoDB's 16 MiB.
+	ReplyBytes int
+}
+
+// Server is a running server. Its methods are safe for concurrent use. Namespaces are written database.collection.
+type Server struct {
+	cfg        Config
+	listener   net.Listener
+	replyBytes int
+	auth       *authenticator // nil if no login is needed
+
+	ctx    context.Context // the life of all connections
+	cancel context.CancelFunc
+	conns  sync.WaitGroup
+
+	faults faults
+	quirks atomic.Pointer[Quirks]
+	hook   atomic.Pointer[func(string, bson.Raw)]
+	count  counters
+	lastID atomic.Int32 // of connections
+
+	mu          sync.Mutex
+	collections map[string]collection
+	cursors     map[int64]*cursor
+	cursorEpoch uint64 // advances when all cursors are killed; never 0
+	open        map[net.Conn]struct{}
+}
+
+// Start starts a server.
+func Start(ctx context.Context, cfg Config) (*Server, error) {
+	if cfg.Addr == "" {
+		cfg.Addr = "127.0.0.1:0"
+	}
+	if (cfg.User == "") != (cfg.Password == "") {
+		return nil, errors.New("starting a MongoDB server: a user and a password belong together")
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("starting a MongoDB server: %w", err)
+	}
+	s := &Server{
+		cfg: cfg, listener: l, replyBytes: cfg.ReplyBytes, cursorEpoch: 1,
+		collections: map[string]collection{}, cursors: map[int64]*cursor{}, open: map[net.Conn]struct{}{},
+	}
+	if s.replyBytes <= 0 {
+		s.replyBytes = maxDocument
+	}
+	if cfg.User != "" {
+		if s.auth, err = newAuthenticator(cfg.User, cfg.Password); err != nil {
+			return nil, errors.Join(fmt.Errorf("starting a MongoDB server: %w", err), l.Close())
+		}
+	}
+	s.quirks.Store(&Quirks{})
+	s.count.commands = map[string]int64{}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.conns.Go(s.accept)
+	return s, nil
+}
+
+// Addr is the host:port that the server listens on.
+func (s *Server) Addr() string { return s.listener.Addr().String() }
+
+// URI is the server's connection string, without a database and, of a server with a login, with user and password.
+func (s *Server) URI() string {
+	u := url.URL{Scheme: "mongodb", Host: s.Addr(), Path: "/"}
+	if s.cfg.User != "" {
+		u.User = url.UserPassword(s.cfg.User, s.cfg.Password)
+	}
+	if s.cfg.ReplicaSet != "" {
+		u.RawQuery = url.Values{"replicaSet": {s.cfg.ReplicaSet}}.Encode()
+	}
+	return u.String()
+}
+
+// Close ends all connections and waits for them. It may be called again.
+func (s *Server) Close() error {
+	s.cancel()
+	err := s.listener.Close()
+	s.mu.Lock()
+	for c := range s.open {
+		_ = c.Close() // its own goroutine sees that and ends
+	}
+	s.mu.Unlock()
+	s.conns.Wait()
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("closing a MongoDB server: %w", err)
+	}
+	return nil
+}
+
+func (s *Server) accept() {
+	for {
+		nc, err := s.listener.Accept()
+		if err != nil {
+			return // closed
+		}
+		s.mu.Lock()
+		if s.ctx.Err() != nil {
+			s.mu.Unlock()
+			_ = nc.Close()
+			return
+		}
+		s.open[nc] = struct{}{}
+		s.mu.Unlock()
+		c := &conn{server: s, net: nc, id: s.lastID.Add(1)}
+		s.conns.Go(func() {
+			c.serve(s.ctx)
+			_ = nc.Close()
+			s.mu.Lock()
+			delete(s.open, nc)
+			s.mu.Unlock()
+		})
+	}
+}
+
+func (s *Server) lookup(ns string) collection {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.collections[ns]
+}
+
+// Put makes a collection hold exactly these documents, which are encoded as the driver encodes them. _ids of any type are
+// taken; each document must have one, and no two may be equal. Cursors of an earlier collection of that name end with
+// QueryPlanKilled (175).
+func (s *Server) Put(ns string, docs ...any) error {
+	if err := checkNamespace(ns); err != nil {
+		return err
+	}
+	next := &stored{}
+	if err := insertAll(next, docs); err != nil {
+		return fmt.Errorf("filling %s: %w", ns, err)
+	}
+	s.replace(ns, next)
+	return nil
+}
+
+// Generate makes a collection of documents that are made up when they are read.
+func (s *Server) Generate(ns string, g Generated) error {
+	if err := checkNamespace(ns); err != nil {
+		return err
+	}
+	next, err := newGenerated(g)
+	if err != nil {
+		return fmt.Errorf("filling %s: %w", ns, err)
+	}
+	s.replace(ns, next)
+	return nil
+}
+
+// Insert adds documents to a stored collection, as Put does; one that does not exist is made.
+func (s *Server) Insert(ns string, docs ...any) error {
+	if err := checkNamespace(ns); err != nil {
+		return err
+	}
+	c, err := s.writable(ns, true)
+	if err == nil {
+		err = insertAll(c, docs)
+	}
+	if err != nil {
+		return fmt.Errorf("inserting into %s: %w", ns, err)
+	}
+	return nil
+}
+
+// Delete removes the documents with the given _ids from a stored collection and returns how many there were.
+func (s *Server) Delete(ns string, ids ...any) (int, error) {
+	c, err := s.writable(ns, false)
+	if err != nil || c == nil {
+		return 0, err
+	}
+	n := 0
+	for _, id := range ids {
+		t, b, err := bson.MarshalValue(id)
+		if err != nil {
+			return n, fmt.Errorf("deleting from %s: %w", ns, err)
+		}
+		if c.remove(encoded(t, b)) {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// Stored returns copies of a stored collection's documents in the order of _id.
+func (s *Server) Stored(ns string) []bson.Raw {
+	if c, ok := s.lookup(ns).(*stored); ok {
+		return c.all()
+	}
+	return nil
+}
+
+// Drop removes a collection and reports whether there was one. Its cursors end with QueryPlanKilled (175).
+func (s *Server) Drop(ns string) bool {
+	s.mu.Lock()
+	old, ok := s.collections[ns]
+	delete(s.collections, ns)
+	s.mu.Unlock()
+	if c, isStored := old.(*stored); isStored {
+		c.drop()
+	}
+	return ok
+}
+
+func (s *Server) replace(ns string, c collection) {
+	s.mu.Lock()
+	old := s.collections[ns]
+	s.collections[ns] = c
+	s.mu.Unlock()
+	if o, ok := old.(*stored); ok {
+		o.drop()
+	}
+}
+
+// writable returns a stored collection; nil if there is none and it is not to be made.
+func (s *Server) writable(ns string, create bool) (*stored, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch c := s.collections[ns].(type) {
+	case *stored:
+		return c, nil
+	case nil:
+		if !create {
+			return nil, nil
+		}
+		fresh := &stored{}
+		s.collections[ns] = fresh
+		return fresh, nil
+	}
+	return nil, fail(codeIllegalOperation, "%s is made up as it is read and can't be written to", ns)
+}
+
+// namespaces lists the collections of a database in order, or of all databases if that is empty.
+func (s *Server) namespaces(db string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []string
+	for ns := range s.collections {
+		if db == "" || strings.HasPrefix(ns, db+".") {
+			out = append(out, ns)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func checkNamespace(ns string) error {
+	if db, coll, ok := strings.Cut(ns, "."); !ok || db == "" || coll == "" {
+		return fmt.Errorf("%q is not of the form database.collection", ns)
+	}
+	return nil
+}
+
+func insertAll(c *stored, docs []any) error {
+	for i, d := range docs {
+		raw, err := bson.Marshal(d)
+		if err != nil {
+			return fmt.Errorf("document %d: %w", i, err)
+		}
+		if lookup(raw, "_id").Type == 0 {
+			return fmt.Errorf("document %d has no _id", i)
+		}
+		if !c.insert(raw) {
+			return fmt.Errorf("document %d has an _id that equals another", i)
+		}
+	}
+	return nil
+}
+
+// Background names functions of the goroutines that serve connections. A client's connection may take a moment to end on
+// this side; searches for leaked goroutines leave those that run these out.
+func Background() []string {
+	const pkg = "github.com/syncd-io/syncd/sandbox/fastmongo."
+	return []string{pkg + "(*conn).serve", pkg + "(*Server).accept.func1"}
+}

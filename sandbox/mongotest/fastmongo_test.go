@@ -1,0 +1,36 @@
+package mongotest_test
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/syncd-io/syncd/sandbox/fastmongo"
+	"github.com/syncd-io/syncd/sandbox/mongotest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func startFast(t testing.TB, cfg fastmongo.Config) *fastmongo.Server {
+	t.Helper()
+	s, err := fastmongo.Start(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func TestFastmongo(t *testing.T) {
+	t.Run("standalone", func(t *testing.T) {
+		mongotest.Run(t, mongotest.Target{URI: startFast(t, fastmongo.Config{}).URI()})
+	})
+	t.Run("replica set with a login", func(t *testing.T) {
+		s := startFast(t, fastmongo.Config{ReplicaSet: "rs0", User: "ada", Password: "s3cr@t"})
+		mongotest.Run(t, mongotest.Target{URI: s.URI()})
+	})
+}

@@ -1,0 +1,148 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
+
+	"github.com/syncd-io/syncd"
+)
+
+var _ syncd.LagReader = (*Sink)(nil)
+
+// Lag implements syncd.LagReader: the offsets that the group has committed beside the ends of the partitions. The ends are
+// read last, so that no event is overlooked.
+func (s *Sink) Lag(ctx context.Context, group string, targets []syncd.Target) ([]syncd.PartitionLag, error) {
+	partitions, err := s.partitions(ctx, targets)
+	if err != nil || len(partitions) == 0 {
+		return nil, err
+	}
+	fail := func(what string, err error) ([]syncd.PartitionLag, error) {
+		return nil, fmt.Errorf("reading the lag of consumer group %q: %s: %w", group, what, err)
+	}
+	var committed map[place]int64
+	if err := s.ask(ctx, s.config.ConnectTimeout, func(ctx context.Context) (err error) {
+		committed, err = s.committed(ctx, group, partitions)
+		return err
+	}); err != nil {
+		return fail("asking for its offsets", err)
+	}
+	starts, err := s.offsets(ctx, partitions, ck.EarliestOffsetSpec)
+	if err != nil {
+		return fail("asking for the topics' first offsets", err)
+	}
+	ends, err := s.offsets(ctx, partitions, ck.LatestOffsetSpec)
+	if err != nil {
+		return fail("asking for the topics' ends", err)
+	}
+	out := make([]syncd.PartitionLag, len(partitions))
+	for i, p := range partitions {
+		l := syncd.PartitionLag{Place: p.topic, Partition: p.partition, Next: starts[p], End: ends[p]}
+		if at, ok := committed[p]; ok {
+			// What retention has deleted meanwhile is not to be waited for.
+			l.Next, l.Confirmed = max(at, l.Next), true
+		}
+		out[i] = l
+	}
+	return out, nil
+}
+
+// place is a partition of a topic.
+type place struct {
+	topic     string
+	partition int32
+}
+
+// partitions lists the partitions of the targets' topics, those of a topic that does not exist left out.
+func (s *Sink) partitions(ctx context.Context, targets []syncd.Target) ([]place, error) {
+	var topics []string
+	for _, t := range targets {
+		r := s.router.route(t)
+		if r.err != nil {
+			return nil, fmt.Errorf("collection %q: %w", t.Collection, r.err)
+		}
+		if !slices.Contains(topics, r.name) {
+			topics = append(topics, r.name)
+		}
+	}
+	var out []place
+	for _, topic := range topics {
+		var md *ck.Metadata
+		if err := s.ask(ctx, s.config.ConnectTimeout, func(ctx context.Context) (err error) {
+			md, err = s.metadata(ctx, &topic)
+			return err
+		}); err != nil {
+			return nil, fmt.Errorf("asking for topic %q: %w", topic, err)
+		}
+		t := md.Topics[topic]
+		switch t.Error.Code() {
+		case ck.ErrNoError:
+		case ck.ErrUnknownTopic, ck.ErrUnknownTopicOrPart:
+			continue
+		default:
+			return nil, fmt.Errorf("asking for topic %q: %s", topic, s.scrub(t.Error))
+		}
+		for _, p := range t.Partitions {
+			out = append(out, place{topic, p.ID})
+		}
+	}
+	return out, nil
+}
+
+// committed returns the offsets that the group has committed. One that does not exist has none; that is no error for Kafka.
+func (s *Sink) committed(ctx context.Context, group string, partitions []place) (map[place]int64, error) {
+	asked := make([]ck.TopicPartition, len(partitions))
+	for i := range partitions {
+		asked[i] = ck.TopicPartition{Topic: &partitions[i].topic, Partition: partitions[i].partition}
+	}
+	answer, err := s.main.admin.ListConsumerGroupOffsets(ctx, []ck.ConsumerGroupTopicPartitions{{Group: group, Partitions: asked}},
+		ck.SetAdminRequestTimeout(s.config.ConnectTimeout))
+	if err != nil {
+		return nil, err
+	}
+	out := map[place]int64{}
+	for _, g := range answer.ConsumerGroupsTopicPartitions {
+		for _, p := range g.Partitions {
+			if p.Error != nil {
+				return nil, fmt.Errorf("topic %q, partition %d: %w", *p.Topic, p.Partition, p.Error)
+			}
+			if p.Offset >= 0 {
+				out[place{*p.Topic, p.Partition}] = int64(p.Offset)
+			}
+		}
+	}
+	return out, nil
+}
+
+// offsets returns the first or the next offset of every partition.
+func (s *Sink) offsets(ctx context.Context, partitions []place, spec ck.OffsetSpec) (map[place]int64, error) {
+	asked := make(map[ck.TopicPartition]ck.OffsetSpec, len(partitions))
+	for i := range partitions {
+		asked[ck.TopicPartition{Topic: &partitions[i].topic, Partition: partitions[i].partition}] = spec
+	}
+	out := map[place]int64{}
+	err := s.ask(ctx, s.config.ConnectTimeout, func(ctx context.Context) error {
+		answer, err := s.main.admin.ListOffsets(ctx, asked, ck.SetAdminRequestTimeout(s.config.ConnectTimeout))
+		if err != nil {
+			return err
+		}
+		for p, info := range answer.ResultInfos {
+			if info.Error.Code() != ck.ErrNoError {
+				return fmt.Errorf("topic %q, partition %d: %w", *p.Topic, p.Partition, info.Error)
+			}
+			out[place{*p.Topic, p.Partition}] = int64(info.Offset)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range partitions {
+		if _, ok := out[p]; !ok {
+			return nil, fmt.Errorf("topic %q, partition %d: the brokers did not say", p.topic, p.partition)
+		}
+	}
+	return out, nil
+}
