@@ -6,7 +6,9 @@ LDFLAGS  = -X github.com/syncd-io/syncd/cli.version=$(VERSION)
 # The sandbox's MongoDB server is compiled only with this tag.
 TAGS     = ferretdb_sqlite
 GOFLAGS_TEST ?= -race -shuffle=on
-MODULES  = . sandbox examples/custom-binary
+MODULES  = . sandbox bench examples/custom-binary
+# The suites also run against a MongoDB-protocol server in Java, which needs Java and Maven.
+JAVA     = $(shell command -v java >/dev/null && command -v mvn >/dev/null && echo yes)
 
 .PHONY: help build test check lint docs fmt tidy demo sandbox bench fuzz clean
 
@@ -21,7 +23,12 @@ bin/sandbox: FORCE
 
 test: build ## run every test
 	go test $(GOFLAGS_TEST) ./...
-	cd sandbox && go test $(GOFLAGS_TEST) -tags $(TAGS) ./...
+ifneq ($(JAVA),yes)
+	@echo "java or mvn is not installed: the tests against mongo-java-server are left out"
+endif
+	cd sandbox && $(if $(JAVA),,SYNCD_SKIP_JAVA=1) go test $(GOFLAGS_TEST) -tags $(TAGS) $$(go list -tags $(TAGS) ./... | grep -v /e2e)
+	@# The end-to-end tests run the built program; the race detector would only slow down their servers.
+	cd sandbox && go test -shuffle=on -tags $(TAGS) ./e2e
 	cd examples/custom-binary && go test $(GOFLAGS_TEST) ./...
 
 check: lint test bench-once ## exactly what CI runs
@@ -54,13 +61,18 @@ demo: build bin/sandbox ## two runs against servers started for them: 1500 docum
 sandbox: build bin/sandbox ## servers with sample documents, until Ctrl-C
 	bin/sandbox up -syncd bin/syncd -config configs/sandbox.yaml
 
-bench: ## benchmarks beside the loops that one would write by hand
+bench: build ## syncd beside the loops that one would write by hand: one table, then the benchmarks of single stages
+	cd bench && go build -o ../bin/bench .
+	bin/bench -syncd bin/syncd -sizes $(SIZES)
 	go test -run '^$$' -bench . -benchmem ./mapping ./internal/bsondoc ./checkers/qdrant ./sinks/kafka
 	cd sandbox && go test -run '^$$' -bench . -benchmem -tags $(TAGS) ./...
+
+SIZES ?= 10000,100000,1000000
 
 .PHONY: bench-once
 bench-once: # that the benchmarks still run
 	go test -run '^$$' -bench . -benchtime 1x ./mapping ./internal/bsondoc ./checkers/qdrant ./sinks/kafka >/dev/null
+	cd bench && go build -o ../bin/bench . && cd .. && bin/bench -syncd bin/syncd -sizes 10000
 
 FUZZTIME ?= 30s
 fuzz: ## run each fuzz target for FUZZTIME

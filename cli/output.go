@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/syncd-io/syncd/attempts"
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/pipeline"
 )
@@ -17,6 +18,9 @@ type printer struct {
 	source, index string // the products' names
 	dryRun        bool
 	fullByConfig  bool
+
+	left     []attempts.Left    // documents that were left alone
+	arrivals *pipeline.Arrivals // of a run that waited
 }
 
 func newPrinter(w io.Writer, cfg *config.Config) *printer {
@@ -117,6 +121,8 @@ func (p *printer) summary(r pipeline.Report, err error) {
 	p.table(r)
 	p.failures(r)
 	p.orphans(r)
+	p.unindexed(r)
+	p.notArrived()
 	if r.Index.Known && !r.DryRun && !r.Interrupted && err == nil {
 		p.indexLine(r)
 	}

@@ -52,7 +52,9 @@ func (a *app) runCommand() *cobra.Command {
 	f.Bool("prune", false, "send delete events for points whose documents are gone (run.orphans: prune)")
 	f.Bool("allow-drift", false, "send even where the computed ids differ from the index's (run.allow_drift)")
 	f.BoolVar(&noIncremental, "no-incremental", false, "the same as --mode full")
+	f.Bool("wait", false, "wait until the index shows everything that was sent, and name what never appeared (run.wait)")
 	f.String("wait-timeout", "", "how long to wait for the index to show what was sent (run.wait_timeout)")
+	f.Bool("retry-unindexed", false, "send once more what was sent often enough and never appeared (run.attempts.retry)")
 	_ = c.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions([]string{"incremental", "full"}, cobra.ShellCompDirectiveNoFileComp))
 	return c
 }
@@ -62,7 +64,7 @@ func runOverrides(cmd *cobra.Command, noIncremental bool) ([]config.Override, er
 	var out []config.Override
 	for flag, field := range map[string]string{
 		"dry-run": "dry_run", "collections": "collections", "batch-size": "batch_size",
-		"sleep": "sleep", "mode": "mode", "wait-timeout": "wait_timeout", "allow-drift": "allow_drift",
+		"sleep": "sleep", "mode": "mode", "wait": "wait", "wait-timeout": "wait_timeout", "allow-drift": "allow_drift",
 	} {
 		if f := cmd.Flags().Lookup(flag); f.Changed {
 			out = append(out, config.Override{Flag: "--" + flag, Path: []string{"run", field}, Value: f.Value.String()})
@@ -70,6 +72,9 @@ func runOverrides(cmd *cobra.Command, noIncremental bool) ([]config.Override, er
 	}
 	if prune, _ := cmd.Flags().GetBool("prune"); prune {
 		out = append(out, config.Override{Flag: "--prune", Path: []string{"run", "orphans"}, Value: string(pipeline.OrphansPrune)})
+	}
+	if retry, _ := cmd.Flags().GetBool("retry-unindexed"); retry {
+		out = append(out, config.Override{Flag: "--retry-unindexed", Path: []string{"run", "attempts", "retry"}, Value: "true"})
 	}
 	if noIncremental {
 		if mode, _ := cmd.Flags().GetString("mode"); mode != "" && mode != string(config.Full) {
@@ -106,13 +111,15 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 				return err
 			}
 		}
-		report, err := pipeline.Run(ctx, o)
+		report, late, err := a.engine(ctx, cfg, s, out, o)
 		out.summary(report, err)
 		switch {
 		case err != nil:
 			return runError(err)
 		case report.Interrupted:
 			return errInterrupted
+		case late != nil:
+			return late
 		case report.Total.Failed() > 0:
 			return &codeError{exitDocErrors, fmt.Errorf("%s could not be sent; all others were handled",
 				plural(report.Total.Failed(), "document", "documents"))}
@@ -126,7 +133,13 @@ func runError(err error) error {
 	var coverage *pipeline.CoverageError
 	var guard *pipeline.GuardError
 	var drift *pipeline.DriftError
+	if lag := lagError(err); lag != nil {
+		return lag
+	}
+	var usage *codeError
 	switch {
+	case errors.As(err, &usage):
+		return usage
 	case errors.As(err, &coverage):
 		return &codeError{exitGuard, syncd.Hint(fmt.Errorf("the run can't prove that it saw every document: %w", err),
 			"documents may have been deleted and inserted meanwhile; run it again, and report it if it happens on a quiet collection")}

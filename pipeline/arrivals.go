@@ -28,6 +28,8 @@ const (
 	share = 0.2
 	// lastLook bounds the time that asking about all that is still open may take when the time is up.
 	lastLook = time.Minute
+	// lastGlance is the same where somebody waits for the program's end.
+	lastGlance = 3 * time.Second
 )
 
 // Wait says how RunAndWait follows what is sent.
@@ -145,8 +147,8 @@ func (p *poller) whileSending(ctx context.Context) {
 	}
 }
 
-// untilArrived asks until everything has arrived or the time is up, and then once more about all that is open, so that what
-// it says is true.
+// untilArrived asks until everything has arrived, the time is up or the run is drained, and then once more about all that is
+// open, so that what it says is true.
 func (p *poller) untilArrived(ctx context.Context) {
 	undrained, stop := (&run{Options: p.o}).untilDrained(ctx)
 	defer stop()
@@ -165,15 +167,17 @@ func (p *poller) untilArrived(ctx context.Context) {
 			break
 		}
 	}
-	if undrained.Err() == nil {
-		final, cancel := context.WithTimeout(undrained, lastLook)
-		defer cancel()
-		p.round(final, sideBySide, len(p.open))
-		if final.Err() != nil && undrained.Err() == nil {
-			p.failed = fmt.Errorf("no answer within %s: %w", lastLook, syncd.ErrUnavailable)
-		}
-	}
 	p.interrupted = undrained.Err() != nil
+	patience := lastLook
+	if p.interrupted {
+		patience = lastGlance
+	}
+	final, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	p.round(final, sideBySide, len(p.open))
+	if final.Err() != nil {
+		p.failed = fmt.Errorf("no answer within %s: %w", patience, syncd.ErrUnavailable)
+	}
 }
 
 // nextPoll is how long to pause before the next round.

@@ -108,3 +108,20 @@ func TestInflightMemory(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkInflight is what following costs for each event sent.
+func BenchmarkInflight(b *testing.B) {
+	rules := []*mapping.Rule{{}}
+	sent := make([]Sent, 1000)
+	for i := range sent {
+		sent[i] = Sent{Rule: rules[0], ID: "507f1f77bcf86cd799439011", PointID: uuid.New(), Position: syncd.Position{Known: true}}
+	}
+	f := newInflight(rules)
+	for i := 0; b.Loop(); i++ {
+		f.add(sent)
+		if i%100 == 99 {
+			f.take()
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1000, "ns/event")
+}

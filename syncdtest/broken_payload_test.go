@@ -230,7 +230,7 @@ var brokenListers = []struct {
 	{"takes an outage for the end", "list_unreachable", silentList},
 }
 
-func silentList(c *MemoryChecker, ctx context.Context, req syncd.ListRequest) listed {
+var silentList listFunc = func(c *MemoryChecker, ctx context.Context, req syncd.ListRequest) listed {
 	return func(yield func([]syncd.Listed, error) bool) {
 		for batch, err := range c.List(ctx, req) {
 			if err != nil || !yield(batch, nil) {

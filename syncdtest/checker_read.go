@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/google/uuid"
@@ -57,7 +58,7 @@ func payload(i int) map[string]string {
 		"version":       fmt.Sprintf("2024-01-02T03:04:05.%03dZ", i%1000),
 		"empty":         "",
 		"meta.owner":    fmt.Sprintf("owner %d", i%7),
-		"meta.deep.est": fmt.Sprint(i),
+		"meta.deep.est": strconv.Itoa(i),
 	}
 	if i%2 == 0 {
 		p["even"] = "yes"
@@ -111,7 +112,7 @@ func (h CheckerHarness) read(t *testing.T) {
 	x, _ := h.reader(t, 100)
 	asked := points(50, 150)
 	keys := payloadKeys()
-	for range len(keys) {
+	for range keys {
 		must(t, x.read(t.Context(), asked, keys, make([]syncd.Found, len(asked))))
 		keys = append(keys[1:], keys[0])
 		slices.Reverse(asked)

@@ -46,7 +46,9 @@ func (c *MemoryChecker) Add(points ...uuid.UUID) {
 	defer c.mu.Unlock()
 	c.absent = false
 	for _, id := range points {
-		c.present[id] = c.present[id]
+		if _, ok := c.present[id]; !ok {
+			c.present[id] = nil
+		}
 	}
 }
 

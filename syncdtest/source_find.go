@@ -126,7 +126,7 @@ func (h SourceHarness) findFiltered(t *testing.T) {
 			delete(keys, id)
 		}
 	}
-	c.Collection.Filter = h.Filter("even", "yes")
+	c.Filter = h.Filter("even", "yes")
 	must(t, c.find(t.Context(), ids, keys))
 }
 

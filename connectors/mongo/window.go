@@ -99,7 +99,7 @@ func (w *window) span() (s span) {
 		}
 		// Whether text is in order is for the server to say: a collation may differ.
 		c := compareValues(low, s.to)
-		s.none = c == 0 || c > 0 && !(hasText(low) && hasText(s.to))
+		s.none = c == 0 || c > 0 && (!hasText(low) || !hasText(s.to))
 	}
 	return s
 }

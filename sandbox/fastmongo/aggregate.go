@@ -73,7 +73,7 @@ func aggregate(_ context.Context, c *conn, r *request, dst []byte) ([]byte, erro
 	}
 	most := firstBatch
 	if n := lookup(lookup(r.body, "cursor").Data, "batchSize"); n.IsNumber() {
-		most = int(n.AsInt64())
+		most = int(toInt(n))
 	}
 	return s.replyCursor(dst, "firstBatch", 0, &cursor{ns: r.ns(), walk: &results{docs}, left: -1}, most, false)
 }
@@ -163,9 +163,9 @@ func (s *Server) fastCount(q query, rest []stage) (n int64, name string, ok bool
 	}
 	for _, l := range limits {
 		if l.name == "$skip" {
-			n = max(0, n-l.spec.AsInt64())
+			n = max(0, n-toInt(l.spec))
 		} else {
-			n = min(n, l.spec.AsInt64())
+			n = min(n, toInt(l.spec))
 		}
 	}
 	return n, name, true, nil
@@ -190,7 +190,7 @@ func constantSum(spec value) (name string, ok bool) {
 			continue
 		}
 		sum := lookup(e.Value().Data, "$sum")
-		if name != "" || e.Value().Type != bsoncore.TypeEmbeddedDocument || !sum.IsNumber() || sum.AsInt64() != 1 {
+		if name != "" || e.Value().Type != bsoncore.TypeEmbeddedDocument || !sum.IsNumber() || toInt(sum) != 1 {
 			return "", false
 		}
 		name = e.Key()
@@ -226,10 +226,10 @@ func sampleSize(spec value) (int, error) {
 	if spec.Type != bsoncore.TypeEmbeddedDocument || !n.IsNumber() {
 		return 0, fail(28745, "$sample stage must specify a size")
 	}
-	if n.AsInt64() <= 0 {
+	if toInt(n) <= 0 {
 		return 0, fail(28747, "size argument to $sample must be a positive integer")
 	}
-	return int(n.AsInt64()), nil
+	return int(toInt(n)), nil
 }
 
 func (s *Server) collStatsStage(ns string, spec value) ([]bsoncore.Document, error) {
@@ -285,12 +285,12 @@ func (st stage) apply(docs []bsoncore.Document) ([]bsoncore.Document, error) {
 		slices.SortStableFunc(docs, by.compare)
 		return docs, nil
 	case "$skip":
-		return docs[min(int64(len(docs)), max(0, st.spec.AsInt64())):], nil
+		return docs[min(int64(len(docs)), max(0, toInt(st.spec))):], nil
 	case "$limit":
-		if st.spec.AsInt64() <= 0 {
+		if toInt(st.spec) <= 0 {
 			return nil, fail(15958, "the limit must be positive")
 		}
-		return docs[:min(int64(len(docs)), st.spec.AsInt64())], nil
+		return docs[:min(int64(len(docs)), toInt(st.spec))], nil
 	case "$sample":
 		n, err := sampleSize(st.spec)
 		if err != nil {
@@ -336,10 +336,10 @@ func count(_ context.Context, c *conn, r *request, dst []byte) ([]byte, error) {
 		}
 	}
 	if skip := lookup(r.body, "skip"); skip.IsNumber() {
-		n = max(0, n-skip.AsInt64())
+		n = max(0, n-toInt(skip))
 	}
-	if limit := lookup(r.body, "limit"); limit.IsNumber() && limit.AsInt64() > 0 {
-		n = min(n, limit.AsInt64())
+	if limit := lookup(r.body, "limit"); limit.IsNumber() && toInt(limit) > 0 {
+		n = min(n, toInt(limit))
 	}
 	return reply(dst, bson.D{{Key: "n", Value: n}, fine})
 }

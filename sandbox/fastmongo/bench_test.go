@@ -65,7 +65,7 @@ func (c *rawClient) ask(b *testing.B, cmd bson.D) []byte {
 func cursorID(b *testing.B, reply []byte) int64 {
 	b.Helper()
 	const tail = "\x12id\x00" // then the id, ns and ok
-	for i := len(reply) - 64; i > 0; i-- {
+	for i := len(reply) - len(tail) - 8; i > 0; i-- {
 		if string(reply[i:i+len(tail)]) == tail {
 			return int64(binary.LittleEndian.Uint64(reply[i+len(tail):]))
 		}

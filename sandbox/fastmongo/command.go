@@ -172,7 +172,7 @@ func (s *Server) replyDocuments(dst []byte, r *request, ns string, docs []bson.D
 	}
 	most := firstBatch
 	if n := lookup(lookup(r.body, "cursor").Data, "batchSize"); n.IsNumber() {
-		most = int(n.AsInt64())
+		most = int(toInt(n))
 	}
 	return s.replyCursor(dst, "firstBatch", 0, &cursor{ns: ns, walk: w, left: -1}, most, false)
 }

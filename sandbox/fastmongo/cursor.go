@@ -84,7 +84,11 @@ func (c *cursor) fillRows(b *batch, count *counters) (bool, error) {
 	return end, err
 }
 
+// count counts what was read of a collection; results were counted when they were computed.
 func (c *cursor) count(count *counters, visited, fetched int) {
+	if _, ok := c.walk.(*results); ok {
+		return
+	}
 	if c.keys {
 		count.keys.Add(int64(visited))
 	}

@@ -3,7 +3,6 @@ package fastmongo_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"testing"
 
 	"go.mongodb.org/mongo-driver/v2/bson"

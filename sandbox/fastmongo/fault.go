@@ -111,8 +111,8 @@ func (f *faults) take(r *request, handshake bool) *Fault {
 
 func (f *Fault) happen(ctx context.Context, r *request) error {
 	delay, expired := f.Delay, false
-	if most := lookup(r.body, "maxTimeMS"); most.IsNumber() && most.AsInt64() > 0 {
-		if limit := time.Duration(most.AsInt64()) * time.Millisecond; limit < delay {
+	if most := lookup(r.body, "maxTimeMS"); most.IsNumber() && toInt(most) > 0 {
+		if limit := time.Duration(toInt(most)) * time.Millisecond; limit < delay {
 			delay, expired = limit, true
 		}
 	}

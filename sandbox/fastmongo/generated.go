@@ -29,29 +29,33 @@ type Generated struct {
 // Documents is a collection of n documents of about size bytes each (at least 100): _id, an ObjectId that counts up;
 // title, a text with its number; updatedAt, a date; archived, false; body, text to fill up.
 func Documents(n, size int) Generated {
-	const firstSecond, perSecond = 1_600_000_000, 1 << 10 // so that the ids' time ascends and their counter stays below 2^24
+	// The time in the ids ascends every perSecond documents, and the counter, which divides by it, does not wrap within.
+	const firstSecond, perSecond, process = 1_600_000_000, 1 << 10, "\x5a\xfe\xc0\xde\x01"
 	id := func(i int, dst []byte) (bson.Type, []byte) {
 		dst = binary.BigEndian.AppendUint32(dst, uint32(firstSecond+i/perSecond))
-		dst = append(dst, "\x5a\xfe\xc0\xde\x01"...)
+		dst = append(dst, process...)
 		return bson.TypeObjectID, append(dst, byte(i>>16), byte(i>>8), byte(i))
 	}
-	oid := func(i int) value {
-		t, b := id(i, nil)
-		return value{Type: bsoncore.Type(t), Data: b}
+	search := func(t bson.Type, want []byte) int {
+		if t != bson.TypeObjectID {
+			if ranks[byte(t)] < ranks[byte(bson.TypeObjectID)] {
+				return 0
+			}
+			return n
+		}
+		low := (int(binary.BigEndian.Uint32(want)) - firstSecond) * perSecond
+		switch c := strings.Compare(string(want[4:9]), process); {
+		case c > 0:
+			low += perSecond
+		case c == 0:
+			counter := int(want[9])<<16 | int(want[10])<<8 | int(want[11])
+			low += min(max(0, counter-low&(1<<24-1)), perSecond)
+		}
+		return min(max(0, low), n)
 	}
 	text := prose(1<<16 + size)
 	return Generated{
-		N: n, ID: id,
-		Search: func(t bson.Type, want []byte) int {
-			v := value{Type: bsoncore.Type(t), Data: want}
-			low, high := 0, n
-			if t == bson.TypeObjectID {
-				second := int(binary.BigEndian.Uint32(want)) - firstSecond
-				low = min(n, max(0, second*perSecond))
-				high = min(n, max(0, (second+1)*perSecond))
-			}
-			return low + searchIDs(high-low, func(i int) value { return oid(low + i) }, before(v))
-		},
+		N: n, ID: id, Search: search,
 		Document: func(i int, dst []byte) []byte {
 			start, dst := bsoncore.AppendDocumentStart(dst)
 			dst = bsoncore.AppendHeader(dst, bsoncore.TypeObjectID, "_id")

@@ -40,6 +40,23 @@ func integer(v value) (int64, bool) {
 	return 0, false
 }
 
+// toInt is the whole part of a number, and 0 for everything else.
+func toInt(v value) int64 {
+	switch v.Type {
+	case bsoncore.TypeInt32, bsoncore.TypeInt64:
+		i, _ := integer(v)
+		return i
+	case bsoncore.TypeDouble:
+		return int64(v.Double())
+	case bsoncore.TypeDecimal128:
+		if kindOf(v) == finite {
+			f, _ := fraction(v).Float64()
+			return int64(f)
+		}
+	}
+	return 0
+}
+
 // compareIntFloat compares without rounding: a float64 holds an int64 exactly only up to 2^53.
 func compareIntFloat(i int64, f float64) int {
 	switch {

@@ -81,7 +81,7 @@ func truthy(v value) bool {
 	if b, ok := v.BooleanOK(); ok {
 		return b
 	}
-	return v.Type != bsoncore.TypeNull && v.Type != 0 && (!v.IsNumber() || v.AsInt64() != 0)
+	return v.Type != bsoncore.TypeNull && v.Type != 0 && (!v.IsNumber() || toInt(v) != 0)
 }
 
 // isOfType knows types by number and the aliases that tests use.
@@ -95,7 +95,7 @@ func isOfType(got, want value) bool {
 		}
 		return slices.Contains(alias[name], got.Type)
 	}
-	return want.IsNumber() && bsoncore.Type(want.AsInt64()) == got.Type
+	return want.IsNumber() && bsoncore.Type(toInt(want)) == got.Type
 }
 
 // nullish reports whether a value is equal to null: null, undefined and what is missing are.

@@ -155,7 +155,7 @@ func remove(_ context.Context, c *conn, r *request, dst []byte) ([]byte, error) 
 			continue
 		}
 		from.mu.Lock()
-		for _, id := range from.matching(f, int(lookup(d, "limit").AsInt64())) {
+		for _, id := range from.matching(f, int(toInt(lookup(d, "limit")))) {
 			at, _ := from.find(id)
 			from.removeLocked(at)
 			n++

@@ -67,7 +67,6 @@ func TestParse(t *testing.T) {
 		"no JSON":             {record: kgo.Record{Value: []byte("x")}, err: "reading the value"},
 		"no id":               {record: kgo.Record{Value: []byte(`{"operationType":"insert"}`)}, err: "documentKey._id: it is missing"},
 		"null id":             {record: kgo.Record{Value: []byte(`{"operationType":"insert","documentKey":{"_id":null}}`)}, err: "null is no id"},
-		"empty id":            {record: kgo.Record{Value: []byte(`{"operationType":"insert","documentKey":{"_id":""}}`)}, err: "is no id"},
 		"odd operation":       {record: kgo.Record{Topic: "page", Value: []byte(`{"operationType":"drop","documentKey":{"_id":"a"}}`)}, err: `"drop" is none of`},
 		"no document":         {record: kgo.Record{Topic: "page", Value: []byte(`{"operationType":"insert","documentKey":{"_id":"a"}}`)}, err: "fullDocument: it is missing"},
 		"no collection":       {record: kgo.Record{Value: []byte(`{"operationType":"insert","documentKey":{"_id":"a"},"fullDocument":{}}`)}, err: "content type"},

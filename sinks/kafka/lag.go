@@ -91,7 +91,7 @@ func (s *Sink) partitions(ctx context.Context, targets []syncd.Target) ([]place,
 	return out, nil
 }
 
-// committed returns the offsets that the group has committed. One that does not exist has none; that is no error for Kafka.
+// committed returns the offsets that the group has committed. One that does not exist has none; brokers say so in two ways.
 func (s *Sink) committed(ctx context.Context, group string, partitions []place) (map[place]int64, error) {
 	asked := make([]ck.TopicPartition, len(partitions))
 	for i := range partitions {
@@ -99,6 +99,9 @@ func (s *Sink) committed(ctx context.Context, group string, partitions []place) 
 	}
 	answer, err := s.main.admin.ListConsumerGroupOffsets(ctx, []ck.ConsumerGroupTopicPartitions{{Group: group, Partitions: asked}},
 		ck.SetAdminRequestTimeout(s.config.ConnectTimeout))
+	if code(err) == ck.ErrGroupIDNotFound {
+		return map[place]int64{}, nil
+	}
 	if err != nil {
 		return nil, err
 	}
