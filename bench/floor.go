@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -55,7 +56,7 @@ func floorUUID(_ context.Context, _ endpoints, n int) (int, error) {
 		last = uuid.NewSHA1(uuid.NameSpaceURL, fmt.Appendf(nil, "%024x/doc/0", i))
 	}
 	if last == uuid.Nil {
-		return 0, fmt.Errorf("no id")
+		return 0, errors.New("no id")
 	}
 	return n, nil
 }
@@ -90,10 +91,14 @@ func floorGet(ctx context.Context, e endpoints, n int) (int, error) {
 			for _, p := range found {
 				there[p.GetId().GetUuid()] = struct{}{}
 			}
+			missing := 0
 			for _, id := range ids {
 				if _, ok := there[id.GetUuid()]; !ok {
-					continue
+					missing++
 				}
+			}
+			if missing > size {
+				return errors.New("more are missing than were asked about")
 			}
 			return nil
 		})

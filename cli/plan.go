@@ -50,10 +50,18 @@ file, one JSON object a line, which syncd run --plan sends.`,
 			if cfg.Run.Mode == config.Full {
 				return usageError("a plan asks the index, which mode full does not")
 			}
-			return a.connected(cmd.Context(), cfg, logger, false, func(ctx context.Context, drain <-chan struct{}, s session) error {
+			return a.connected(cmd.Context(), cfg, logger, false, func(ctx context.Context, drain <-chan struct{}, s session) (err error) {
 				o := options(cfg, s, quiet{}, logger)
 				o.Drain, o.DryRun, o.Sample, o.Measure = drain, true, share, measurePerBatch
 				o.Orphans = lookForOrphans(s, share)
+				record, err := a.openAttempts(ctx, cfg, s, true)
+				if err != nil {
+					return failed(err)
+				}
+				if record != nil {
+					defer closing("closing the record of attempts", record.Close, &err)
+					o.Ledger = record
+				}
 				var w *planWriter
 				if output != "" {
 					if w, err = newPlanWriter(output, pipeline.PlanHeader{

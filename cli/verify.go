@@ -39,10 +39,18 @@ A difference younger than --min-age is looked at again before it counts, so that
 			if err != nil {
 				return err
 			}
-			return a.connected(cmd.Context(), cfg, logger, false, func(ctx context.Context, drain <-chan struct{}, s session) error {
+			return a.connected(cmd.Context(), cfg, logger, false, func(ctx context.Context, drain <-chan struct{}, s session) (err error) {
+				record, err := a.openAttempts(ctx, cfg, s, true)
+				if err != nil {
+					return failed(err)
+				}
 				v := &verification{app: a, cfg: cfg, session: s, minAge: minAge, output: output}
 				o := options(cfg, s, quiet{}, logger)
 				o.Drain, o.DryRun = drain, true
+				if record != nil {
+					defer closing("closing the record of attempts", record.Close, &err)
+					o.Ledger = record
+				}
 				return v.run(ctx, o)
 			})
 		},
@@ -194,14 +202,15 @@ func (v *verification) report(r pipeline.Report, counts map[string]map[syncd.Ver
 	}
 	row("Total", documents, present, coverage(present, documents))
 	p.failures(r)
-	if n := r.Total.Unindexed; n > 0 {
-		p.printf("\n%s sent often enough and never indexed\n", plural(n, "document was", "documents were"))
-	}
 	if v.tooMany {
 		p.printf("\nThere are more than %d differences; they were not looked at again\n", maxRecheck)
 	}
 	if different == 0 && failures == 0 {
-		p.printf("\nEqual: the index holds every document, and nothing else\n")
+		but := ""
+		if n := r.Total.Unindexed; n > 0 {
+			but = fmt.Sprintf(" but for %d unindexed", n)
+		}
+		p.printf("\nEqual%s: the index holds every document by every rule, and nothing else\n", but)
 		return nil
 	}
 	for i, d := range v.differences {

@@ -172,7 +172,7 @@ func (r *run) firstLook(ctx context.Context, c *collection, sample []syncd.Liste
 	var records []syncd.Record
 	for s, err := range r.Source.Plan(ctx, c.rule.Collection) {
 		if err != nil {
-			return nil //nolint:nilerr // the run itself will meet it and report it
+			return nil // the run itself will meet it and report it
 		}
 		for batch, err := range r.Source.Scan(ctx, syncd.ScanRequest{Split: s, Fields: c.rule.Fields(), BatchSize: firstLook}) {
 			if err != nil {
@@ -184,7 +184,6 @@ func (r *run) firstLook(ctx context.Context, c *collection, sample []syncd.Liste
 		break
 	}
 	w := newWorker(r)
-	b := &batch{split: &split{col: c}, col: c, records: records}
 	w.points, w.index = w.points[:0], w.index[:0]
 	for i := range records {
 		id, err := c.rule.PointID(&w.seed, &records[i], 0)
@@ -206,7 +205,7 @@ func (r *run) firstLook(ctx context.Context, c *collection, sample []syncd.Liste
 		}
 	}
 	if !known && !r.Guards.AllowDrift && missing == len(verdicts) && len(verdicts) >= leastDocuments && len(sample) >= leastPoints {
-		rec := &b.records[w.index[0]]
+		rec := &records[w.index[0]]
 		seed, _ := c.rule.AppendSeed(nil, rec, 0)
 		return &DriftError{
 			Collection: c.rule.Collection.Name, ContentType: c.rule.ContentType, ID: rec.ID, Seed: string(seed),

@@ -373,8 +373,7 @@ func TestPlanIsSentExactly(t *testing.T) {
 	if f.opts.PlannedOrphans, err = plan.Orphans(f.opts.Rules); err != nil {
 		t.Fatal(err)
 	}
-	rep, err = pipeline.Run(t.Context(), f.opts)
-	if err != nil {
+	if _, err = pipeline.Run(t.Context(), f.opts); err != nil {
 		t.Fatal(err)
 	}
 	sent := f.sentIDs()

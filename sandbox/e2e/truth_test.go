@@ -27,7 +27,8 @@ func truthful(t *testing.T, more string) string {
 mapping:
   version: {field: [updatedAt, createdAt], payload: updatedAt}
   chunks: {payload: chunk_count}
-run: {wait_timeout: 5s}
+run:
+  wait_timeout: 5s
 ` + more
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -63,7 +64,7 @@ func TestTruth(t *testing.T) {
 	if err := s.Load(t.Context(), 0, total); err != nil {
 		t.Fatal(err)
 	}
-	config := truthful(t, "")
+	config := truthful(t, "  attempts: {max: 2, file: "+filepath.Join(t.TempDir(), "attempts.db")+"}\n")
 	syncd(t, s.Environ(), "run", "-c", config).wants(t, 0, `^Complete: 1600 events sent`)
 	if err := s.AwaitIndexed(t.Context(), total); err != nil {
 		t.Fatal(err)
@@ -162,7 +163,10 @@ func TestTruth(t *testing.T) {
 	}
 	r = syncd(t, s.Environ(), "verify", "-c", config, "--min-age", "2s")
 	r.wants(t, 4, `differs from the source in 5 documents`, `^  \+ page never-`)
+	// A third run sends what the attempts allow, and after that nothing.
 	syncd(t, s.Environ(), "run", "-c", config, "--prune").wants(t, 0, `^Complete: 5 events sent`)
+	syncd(t, s.Environ(), "run", "-c", config, "--prune").wants(t, 0, `^Complete: nothing had to be sent`, `^Left alone, .*: 5 documents$`)
+	syncd(t, s.Environ(), "verify", "-c", config).wants(t, 0, `^Equal but for 5 unindexed: `)
 	syncd(t, s.Environ(), "explain", "-c", config, "page", "new-1").wants(t, 0, `^verdict +present: `)
 }
 
