@@ -23,7 +23,8 @@ type Preparer interface {
 	Prepare(ctx context.Context, targets []Target) error
 }
 
-// Router is implemented by a sink that sends a target's events to a named place: a topic, a file.
+// Router is implemented by a sink that sends a target's events to a named place: a topic, a file. A sink's config type may
+// implement it as well, to say so without connecting.
 type Router interface {
 	Route(t Target) string
 }

@@ -10,9 +10,15 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/syncd-io/syncd/checkers/qdrant"
+	"github.com/syncd-io/syncd/cli"
+	"github.com/syncd-io/syncd/connectors/mongo"
+	"github.com/syncd-io/syncd/sinks/kafka"
 )
 
 // documentSize is how large the documents are, in bytes.
@@ -34,15 +40,18 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
-	if len(args) == 4 && args[0] == "serve" {
-		var n [3]int
+	if len(args) == 5 && args[0] == "serve" {
+		var n [4]int
 		for i := range n {
 			var err error
 			if n[i], err = strconv.Atoi(args[i+1]); err != nil {
 				return err
 			}
 		}
-		return serve(ctx, n[0], n[1], n[2])
+		return serve(ctx, n[0], n[1], n[2], n[3] == 1)
+	}
+	if len(args) > 1 && args[0] == "syncd" {
+		return countAllocations(args[1:])
 	}
 	if len(args) == 4 && args[0] == "floor" {
 		var e endpoints
@@ -82,9 +91,13 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 		for _, c := range []benchCase{
-			{"no-op", 0}, {"1 % missing", 3}, {"all missing", 256},
+			{"no-op", 0, false}, {"1 % missing", 3, false}, {"all missing", 256, false}, {"verify", 0, true},
 		} {
 			if !strings.Contains(c.name, *cases) {
+				continue
+			}
+			if n*c.absent/256 > brokerLimit || c.verify && n > listLimit {
+				fmt.Printf("%10d  %-12s  left out: the servers keep it in memory\n", n, c.name)
 				continue
 			}
 			if err := b.run(ctx, n, c); err != nil {
@@ -95,10 +108,16 @@ func run(ctx context.Context, args []string) error {
 	return nil
 }
 
+const (
+	brokerLimit = 1_000_000 // events that the broker keeps in memory, 2 kB each
+	listLimit   = 5_000_000 // points that the Qdrant-protocol server keeps for listing
+)
+
 // benchCase is a state of the index: of 256 points, absent are missing.
 type benchCase struct {
 	name   string
 	absent int
+	verify bool // a full audit, in both directions, rather than a run
 }
 
 type bench struct {
@@ -109,7 +128,7 @@ type bench struct {
 func (b *bench) run(ctx context.Context, n int, c benchCase) (err error) {
 	// The baseline keeps all documents in memory: it is left out where that is no use.
 	const baselineLimit = 1_000_000
-	s, err := startServers(ctx, b.self, n, documentSize, c.absent)
+	s, err := startServers(ctx, b.self, n, documentSize, c.absent, c.verify)
 	if err != nil {
 		return err
 	}
@@ -160,12 +179,12 @@ func (b *bench) run(ctx context.Context, n int, c benchCase) (err error) {
 		}
 	}
 	var base figure
-	if n <= baselineLimit && c.absent < 256 {
+	if n <= baselineLimit && c.absent < 256 && !c.verify {
 		if base, err = floor("baseline", n); err != nil {
 			return err
 		}
 	}
-	f, err := b.measureSyncd(ctx, s)
+	f, allocations, err := b.measureSyncd(ctx, s, c)
 	if err != nil {
 		return err
 	}
@@ -184,6 +203,7 @@ func (b *bench) run(ctx context.Context, n int, c benchCase) (err error) {
 		fmt.Sprintf("CPU %.2f × loops", f.cpu.Seconds()/sum.Seconds()),
 		fmt.Sprintf("wall %.2f × slowest loop", f.wall.Seconds()/slowest.Seconds()),
 	}
+	compare = append(compare, fmt.Sprintf("%.1f allocations/document", float64(allocations)/float64(n)))
 	if base.wall > 0 {
 		compare = append(compare, fmt.Sprintf("%.1f × faster than baseline", base.wall.Seconds()/f.wall.Seconds()))
 	}
@@ -202,10 +222,11 @@ func (b *bench) row(n int, name, process string, f figure, documents int, first,
 }
 
 // measureSyncd runs the program on the servers with a configuration of its own.
-func (b *bench) measureSyncd(ctx context.Context, s *servers) (figure, error) {
+// It runs it a second time, which is not measured, to count its allocations.
+func (b *bench) measureSyncd(ctx context.Context, s *servers, c benchCase) (figure, uint64, error) {
 	dir, err := os.MkdirTemp("", "syncd-bench-")
 	if err != nil {
-		return figure{}, err
+		return figure{}, 0, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	config := filepath.Join(dir, "bench.yaml")
@@ -216,9 +237,44 @@ mapping: {collections: {%s: doc}}
 run: {wait_timeout: 0}
 `, s.Mongo, database, s.Qdrant, s.Kafka, collection)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		return figure{}, err
+		return figure{}, 0, err
 	}
-	cmd := exec.CommandContext(ctx, b.syncd, "run", "-c", config)
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}
-	return measure(cmd)
+	args := []string{"run", "-c", config}
+	if c.verify {
+		args = []string{"verify", "-c", config, "--min-age", "0s"}
+	}
+	counted := filepath.Join(dir, "allocations")
+	prepare := func(program string, args ...string) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, program, args...)
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, allocationsFile + "=" + counted}
+		return cmd
+	}
+	f, err := measure(prepare(b.syncd, args...))
+	if err != nil {
+		return f, 0, err
+	}
+	if _, err := measure(prepare(b.self, append([]string{"syncd"}, args...)...)); err != nil {
+		return f, 0, err
+	}
+	number, err := os.ReadFile(counted)
+	if err != nil {
+		return f, 0, err
+	}
+	n, err := strconv.ParseUint(string(number), 10, 64)
+	return f, n, err
+}
+
+// allocationsFile is the variable that names where countAllocations leaves its figure.
+const allocationsFile = "BENCH_ALLOCATIONS"
+
+// countAllocations is syncd inside this program, which writes down how many objects it allocated.
+func countAllocations(args []string) error {
+	os.Args = append([]string{"syncd"}, args...)
+	code := cli.Main(mongo.Plugin(), qdrant.Plugin(), kafka.Plugin())
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	if code != 0 {
+		return fmt.Errorf("syncd ended with %d", code)
+	}
+	return os.WriteFile(os.Getenv(allocationsFile), strconv.AppendUint(nil, m.Mallocs, 10), 0o600)
 }

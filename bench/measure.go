@@ -51,8 +51,8 @@ type servers struct {
 	out   *bufio.Reader
 }
 
-func startServers(ctx context.Context, self string, documents, size, absent int) (*servers, error) {
-	cmd := exec.CommandContext(ctx, self, "serve", strconv.Itoa(documents), strconv.Itoa(size), strconv.Itoa(absent))
+func startServers(ctx context.Context, self string, documents, size, absent int, list bool) (*servers, error) {
+	cmd := exec.CommandContext(ctx, self, "serve", strconv.Itoa(documents), strconv.Itoa(size), strconv.Itoa(absent), map[bool]string{true: "1", false: "0"}[list])
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

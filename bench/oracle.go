@@ -1,13 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"slices"
 
+	"github.com/google/uuid"
 	"github.com/qdrant/go-client/qdrant"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/encoding"
@@ -24,15 +27,23 @@ type oracle struct {
 	addr   string
 	absent int // of 256 ids, so many are missing
 	points uint64
+	listed []listedPoint // sorted by id; only where points are listed
+}
+
+// listedPoint is a point that Scroll gives, and its document.
+type listedPoint struct {
+	id  uuid.UUID
+	oid [12]byte
 }
 
 // startOracle serves on a free port. Of 256 points, absent are missing.
-func startOracle(ctx context.Context, absent int, points uint64) (*oracle, error) {
+// listed, if any, are what Scroll gives, in the order of their ids.
+func startOracle(ctx context.Context, absent int, points uint64, listed []listedPoint) (*oracle, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listening: %w", err)
 	}
-	o := &oracle{addr: l.Addr().String(), absent: absent, points: points}
+	o := &oracle{addr: l.Addr().String(), absent: absent, points: points, listed: listed}
 	o.grpc = grpc.NewServer(
 		grpc.ForceServerCodecV2(rawCodec{}), grpc.UnknownServiceHandler(o.serve),
 		grpc.MaxRecvMsgSize(1<<30), grpc.MaxSendMsgSize(1<<30), grpc.InitialWindowSize(4<<20), grpc.InitialConnWindowSize(8<<20),
@@ -81,7 +92,7 @@ func (o *oracle) answer(method string, req []byte) ([]byte, error) {
 	case qdrant.Points_Get_FullMethodName:
 		return o.get(req)
 	case qdrant.Points_Scroll_FullMethodName:
-		return proto.Marshal(&qdrant.ScrollResponse{})
+		return o.scroll(req)
 	case qdrant.Points_Count_FullMethodName:
 		return proto.Marshal(&qdrant.CountResponse{Result: &qdrant.CountResult{Count: o.points}})
 	case qdrant.Collections_Get_FullMethodName:
@@ -94,6 +105,33 @@ func (o *oracle) answer(method string, req []byte) ([]byte, error) {
 		return proto.Marshal(&qdrant.HealthCheckReply{Title: "qdrant - vector search engine", Version: "1.19.0"})
 	}
 	return nil, fmt.Errorf("unexpected call of %s", method)
+}
+
+// scroll answers Points.Scroll, whatever the filter, with what the described indexer keeps in a payload.
+func (o *oracle) scroll(req []byte) ([]byte, error) {
+	var in qdrant.ScrollPoints
+	if err := proto.Unmarshal(req, &in); err != nil {
+		return nil, err
+	}
+	start := 0
+	if text := in.GetOffset().GetUuid(); text != "" {
+		from, err := uuid.Parse(text)
+		if err != nil {
+			return nil, err
+		}
+		start, _ = slices.BinarySearchFunc(o.listed, from, func(p listedPoint, id uuid.UUID) int { return bytes.Compare(p.id[:], id[:]) })
+	}
+	end := min(len(o.listed), start+int(in.GetLimit()))
+	out := &qdrant.ScrollResponse{}
+	for _, p := range o.listed[start:end] {
+		out.Result = append(out.Result, &qdrant.RetrievedPoint{Id: qdrant.NewIDUUID(p.id.String()), Payload: map[string]*qdrant.Value{
+			"mongo_id": qdrant.NewValueString(hex.EncodeToString(p.oid[:])), "chunk_index": qdrant.NewValueInt(0),
+		}})
+	}
+	if end < len(o.listed) {
+		out.NextPageOffset = qdrant.NewIDUUID(o.listed[end].id.String())
+	}
+	return proto.Marshal(out)
 }
 
 // get answers Points.Get: the ids of the request that are there, as points without payload or vectors.

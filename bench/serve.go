@@ -1,13 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -29,15 +32,27 @@ type endpoints struct {
 }
 
 // serve runs the servers until standard input closes.
-func serve(ctx context.Context, documents, size, absent int) error {
+func serve(ctx context.Context, documents, size, absent int, list bool) error {
 	mongo, err := fastmongo.Start(ctx, fastmongo.Config{})
 	if err != nil {
 		return fmt.Errorf("starting MongoDB: %w", err)
 	}
-	if err := mongo.Generate(database+"."+collection, fastmongo.Documents(documents, size)); err != nil {
+	generated := fastmongo.Documents(documents, size)
+	if err := mongo.Generate(database+"."+collection, generated); err != nil {
 		return fmt.Errorf("making documents: %w", err)
 	}
-	o, err := startOracle(ctx, absent, uint64(documents))
+	var listed []listedPoint
+	if list {
+		listed = make([]listedPoint, documents)
+		var id []byte
+		for i := range listed {
+			_, id = generated.ID(i, id[:0])
+			listed[i].oid = [12]byte(id)
+			listed[i].id = uuid.NewSHA1(uuid.NameSpaceURL, fmt.Appendf(nil, "%x/doc/0", id))
+		}
+		slices.SortFunc(listed, func(a, b listedPoint) int { return bytes.Compare(a.id[:], b.id[:]) })
+	}
+	o, err := startOracle(ctx, absent, uint64(documents), listed)
 	if err != nil {
 		return fmt.Errorf("starting Qdrant: %w", err)
 	}

@@ -38,7 +38,11 @@ func (a *app) explainCommand() *cobra.Command {
 				if err != nil {
 					return failed(err)
 				}
-				newPrinter(a.stdout, cfg).explanation(e)
+				topic := ""
+				if r, ok := cfg.Sink.Settings.(syncd.Router); ok {
+					topic = r.Route(e.Rule.Target())
+				}
+				newPrinter(a.stdout, cfg).explanation(e, topic)
 				if e.Verdict != syncd.Present {
 					return &codeError{code: exitGuard}
 				}
@@ -51,7 +55,7 @@ func (a *app) explainCommand() *cobra.Command {
 }
 
 // explanation prints what is known of one document.
-func (p *printer) explanation(e pipeline.Explanation) {
+func (p *printer) explanation(e pipeline.Explanation, topic string) {
 	row := func(name, format string, args ...any) { p.printf("%-14s"+format+"\n", append([]any{name}, args...)...) }
 	row("document", "%s of collection %s in %s", e.ID, e.Rule.Collection.Name, p.source)
 	if !e.Found {
@@ -83,5 +87,8 @@ func (p *printer) explanation(e pipeline.Explanation) {
 	row("verdict", "%s: %s", e.Verdict, e.Why)
 	if e.Bytes > 0 {
 		row("event", "key %s, %d bytes", e.ID, e.Bytes)
+	}
+	if topic != "" {
+		row("topic", "%s", topic)
 	}
 }

@@ -101,6 +101,7 @@ func (p *printer) CollectionDone(r pipeline.CollectionReport) {
 		row("Indexed meanwhile", r.Overtaken)
 	}
 	row("Errors", r.Failed())
+	p.printf("  Coverage: %d read = %d checked + %d failed, in %s\n", r.Scanned, r.Checked(), r.FailedRead, plural(r.Splits, "split", "splits"))
 	for _, e := range r.Examples {
 		p.printf("  would send %s: seed %s, point id %s\n", orNone(e.ID), e.Seed, e.PointID)
 	}

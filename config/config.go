@@ -58,7 +58,7 @@ type Run struct {
 
 func defaultRun() Run {
 	return Run{
-		Mode: Incremental, BatchSize: 1000, BatchBytes: 8 << 20, OnCheckUnavailable: OutageFull,
+		Mode: Incremental, BatchSize: 1000, BatchBytes: 1 << 20, OnCheckUnavailable: OutageFull,
 		Orphans: "off", DeleteFormat: "event", ConsumerLag: LagWait,
 	}
 }

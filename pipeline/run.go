@@ -92,7 +92,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		r.Readers = max(2, runtime.GOMAXPROCS(0))
 	}
 	if r.Workers == 0 {
-		r.Workers = max(4, 2*runtime.GOMAXPROCS(0))
+		r.Workers = max(8, 4*runtime.GOMAXPROCS(0)) // they mostly wait for servers
 	}
 	rep := Report{RunID: o.RunID, Started: time.Now(), DryRun: o.DryRun, Full: o.Checker == nil}
 

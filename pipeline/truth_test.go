@@ -180,6 +180,17 @@ func TestNothingIsDeletedWhenInDoubt(t *testing.T) {
 				r.Collection.Filter = `{"updatedAt":"` + monday + `"}`
 			}
 		},
+		"the source fails in the middle of the reverse pass": func(f *fixture) {
+			for i := range 2000 {
+				f.index("page", fmt.Sprintf("gone-%d", i), monday, 1)
+			}
+			f.opts.Guards.MaxDeletes = 1_000_000
+			f.opts.Source = syncdtest.FaultySource(f.source, syncdtest.SourceFaults{Find: syncdtest.Nth(2, syncdtest.Fault{Err: boom})})
+		},
+		"the source fails right before the deletes": func(f *fixture) {
+			f.opts.Workers = 1 // one pass over a small index asks once; the second question comes before the deletes
+			f.opts.Source = syncdtest.FaultySource(f.source, syncdtest.SourceFaults{Find: syncdtest.Nth(2, syncdtest.Fault{Err: boom})})
+		},
 		"the scan fails": func(f *fixture) {
 			f.opts.Source = syncdtest.FaultySource(f.source, syncdtest.SourceFaults{Batch: syncdtest.Nth(1, syncdtest.Fault{Err: boom})})
 		},

@@ -320,6 +320,9 @@ func (w *worker) write(ctx context.Context, b *batch) error {
 	if err := w.recheck(ctx, b); err != nil {
 		return err
 	}
+	if len(w.events) == 0 {
+		return nil
+	}
 	if err := w.run.events.take(int64(len(w.events))); err != nil {
 		return err
 	}

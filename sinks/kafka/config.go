@@ -203,3 +203,12 @@ func (c *Config) CheckTarget(t syncd.Target) error {
 	}
 	return r.route(t).err
 }
+
+// Route implements syncd.Router: the topic of a target's events.
+func (c *Config) Route(t syncd.Target) string {
+	r, err := newRouter(*c)
+	if err != nil {
+		return ""
+	}
+	return r.route(t).name
+}
