@@ -38,8 +38,8 @@ type PayloadReader interface {
 type Lister interface {
 	// List yields points in batches, each once, in any order. Points whose ids are not UUIDs are left out: none of them
 	// is a document's. A point that was there from the first batch to the last is among them; what changes meanwhile
-	// may be. An index that does not exist has no points. An error ends the sequence, which is iterated once; it never
-	// ends early in silence.
+	// may be. An index that does not exist has no points. A batch belongs to the caller, who may keep it while later ones
+	// are read. An error ends the sequence, which is iterated once; it never ends early in silence.
 	List(ctx context.Context, req ListRequest) iter.Seq2[[]Listed, error]
 }
 

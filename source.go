@@ -72,7 +72,8 @@ type Estimator interface {
 type Finder interface {
 	// Find returns, aligned with ids, the key of a document of the collection whose id has that text, or "" where
 	// there is none. Ids of different types may share a text ("42"); any of them will do. An error means that
-	// nothing is known about any id.
+	// nothing is known about any id. A collection that does not exist is ErrCollectionNotFound, and no id of it is
+	// missing: whoever asks may be about to delete what can't be found.
 	Find(ctx context.Context, c Collection, ids []string) ([]Key, error)
 }
 

@@ -86,7 +86,12 @@ is a setting that only A has, one that begins with + a setting that only B has. 
 
 The exit code is 0 if nothing differs, 1 if something does, and 3 if a configuration is invalid.`,
 		Example: `  syncd config diff configs/staging.yaml configs/prod.yaml --allow-unset-env`,
-		Args:    cobra.ExactArgs(2),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 2 {
+				return usageError("config diff takes two configurations: syncd config diff A B")
+			}
+			return nil
+		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			var sides [2]*config.Effective
 			var invalid error
@@ -124,7 +129,7 @@ The exit code is 0 if nothing differs, 1 if something does, and 3 if a configura
 // loadFlags adds the flags of commands that load a configuration and connect to nothing.
 func (a *app) loadFlags(c *cobra.Command, path *string, allowUnset *bool) {
 	if path != nil {
-		c.Flags().StringVarP(path, "config", "c", "", "the configuration file")
+		configFlag(c, path)
 	}
 	c.Flags().BoolVar(allowUnset, "allow-unset-env", false, "accept environment variables and secret files that are not there")
 }

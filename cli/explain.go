@@ -16,7 +16,12 @@ func (a *app) explainCommand() *cobra.Command {
 		Use:     "explain -c FILE COLLECTION ID",
 		Short:   "Follow one document: its seed, its point id, what the index holds, and why it would be sent or not",
 		Example: `  syncd explain -c configs/prod.yaml workItem 507f1f77bcf86cd799439011`,
-		Args:    cobra.ExactArgs(2),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 2 {
+				return usageError("explain takes a collection and an id: syncd explain -c FILE COLLECTION ID")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if common.path == "" {
 				return usageError("which configuration? give one with -c FILE")

@@ -18,7 +18,12 @@ func (a *app) idCommand() *cobra.Command {
 		Use:     "id -c FILE --collection NAME ID...",
 		Short:   "Print the seed and the point id of documents, without connecting to anything",
 		Example: `  syncd id -c configs/base.yaml --collection workItem 507f1f77bcf86cd799439011`,
-		Args:    cobra.MinimumNArgs(1),
+		Args: func(_ *cobra.Command, ids []string) error {
+			if len(ids) == 0 {
+				return usageError("which document? give at least one id: syncd id -c FILE --collection NAME ID")
+			}
+			return nil
+		},
 		RunE: func(_ *cobra.Command, ids []string) error {
 			if path == "" {
 				return usageError("which configuration? give one with -c FILE")
@@ -58,7 +63,7 @@ func (a *app) idCommand() *cobra.Command {
 			return nil
 		},
 	}
-	c.Flags().StringVarP(&path, "config", "c", "", "the configuration file")
+	configFlag(c, &path)
 	c.Flags().StringVar(&collection, "collection", "", "the documents' collection")
 	c.Flags().IntVar(&chunk, "chunk", 0, "the chunk's index; 0 stands for the document")
 	c.Flags().StringArrayVar(&fields, "field", nil, "a field that the seed uses, as NAME=TEXT")

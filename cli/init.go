@@ -159,6 +159,7 @@ func (a *app) nextSteps(choices initChoices) error {
 		step("export "+choices.variable+"=…", "the connection string, which is not in the file")
 	}
 	step("syncd validate "+choices.file, "is everything spelt right?")
+	step("syncd validate --connect "+choices.file, "do the servers have what a run needs?")
 	step("syncd run -c "+choices.file+" --dry-run", "what would be sent?")
 	step("syncd run -c "+choices.file, "send it")
 	return nil

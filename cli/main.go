@@ -84,12 +84,14 @@ func (p program) run(ctx context.Context) int {
 		Short: "Send to Kafka the documents that a vector index lacks",
 		Long: `syncd reads collections, computes every document's point id, asks the index which ids it holds,
 and sends a change event for the rest.`,
+		Version:       versionLine(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
 	root.SetArgs(p.args)
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError("%w (see %s --help)", err, c.CommandPath())
 	})
@@ -118,6 +120,24 @@ func (a *app) exit(err error) int {
 	return code
 }
 
+// onceFlag is the flag -c, which is refused if it is given twice: the last would win in silence.
+type onceFlag struct{ path *string }
+
+func (f onceFlag) String() string { return *f.path }
+func (f onceFlag) Type() string   { return "string" }
+
+func (f onceFlag) Set(path string) error {
+	if *f.path != "" {
+		return fmt.Errorf("there is %q already, and only one configuration can be given", *f.path)
+	}
+	*f.path = path
+	return nil
+}
+
+func configFlag(c *cobra.Command, path *string) {
+	c.Flags().VarP(onceFlag{path}, "config", "c", "the configuration file")
+}
+
 // configPath takes the configuration file from -c or from the one positional argument.
 func configPath(flag string, args []string) (string, error) {
 	switch {
@@ -130,7 +150,7 @@ func configPath(flag string, args []string) (string, error) {
 	case len(args) > 1:
 		return "", usageError("more than one configuration: %s", strings.Join(args, " "))
 	}
-	return "", usageError("which configuration? give one with -c FILE")
+	return "", usageError("which configuration? give one with -c FILE, or make one with syncd init")
 }
 
 // printDiagnostics writes the problems, on a terminal with the lines that they are about, and reports whether any is an

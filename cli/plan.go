@@ -85,7 +85,8 @@ file, one JSON object a line, which syncd run --plan sends.`,
 				}
 				newPrinter(a.stdout, cfg).plan(report, share, s.checker != nil)
 				if w != nil {
-					fmt.Fprintf(a.stdout, "\nThe plan is in %s: syncd run -c … --plan %s sends it\n", output, output)
+					file, _ := configPath(common.path, args) // it was loaded
+					fmt.Fprintf(a.stdout, "\nThe plan is in %s; to send it: syncd run -c %s --plan %s\n", output, file, output)
 				}
 				return nil
 			})
@@ -144,8 +145,10 @@ func (quiet) Started(pipeline.IndexReport, bool)       {}
 func (quiet) CollectionDone(pipeline.CollectionReport) {}
 
 // planWriter writes a plan beside its final name and renames it when it is whole, so that half a plan is never taken for one.
+// What is there and is no regular file, such as a device or a pipe, is written to directly: a rename would replace it.
 type planWriter struct {
 	path string
+	part string // "" if path is written to directly
 	f    *os.File
 	w    *bufio.Writer
 	enc  *json.Encoder
@@ -154,11 +157,16 @@ type planWriter struct {
 }
 
 func newPlanWriter(path string, header pipeline.PlanHeader, all bool) (*planWriter, error) {
-	f, err := os.OpenFile(path+".part", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	part, flags := path+".part", os.O_CREATE|os.O_TRUNC|os.O_WRONLY
+	target := part
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		part, target, flags = "", path, os.O_WRONLY
+	}
+	f, err := os.OpenFile(target, flags, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("writing the plan: %w", err)
 	}
-	p := &planWriter{path: path, f: f, w: bufio.NewWriterSize(f, 1<<20), all: all}
+	p := &planWriter{path: path, part: part, f: f, w: bufio.NewWriterSize(f, 1<<20), all: all}
 	p.enc = json.NewEncoder(p.w)
 	p.enc.SetEscapeHTML(false)
 	p.err = p.enc.Encode(header)
@@ -175,10 +183,12 @@ func (p *planWriter) item(i pipeline.Item) {
 // close finishes the file if it is whole, and else removes it.
 func (p *planWriter) close(whole bool) error {
 	err := errors.Join(p.err, p.w.Flush(), p.f.Close())
-	if err == nil && whole {
-		err = os.Rename(p.path+".part", p.path)
-	} else {
-		err = errors.Join(err, os.Remove(p.path+".part"))
+	switch {
+	case p.part == "":
+	case err == nil && whole:
+		err = os.Rename(p.part, p.path)
+	default:
+		err = errors.Join(err, os.Remove(p.part))
 	}
 	if err != nil {
 		return fmt.Errorf("writing the plan: %w", err)

@@ -110,6 +110,7 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 			if err := follow(*plan, cfg, &o); err != nil {
 				return err
 			}
+			out.source = "the plan" // what is read, and counted
 		}
 		report, late, err := a.engine(ctx, cfg, s, out, o)
 		out.summary(report, err)

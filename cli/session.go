@@ -111,7 +111,7 @@ type commonFlags struct {
 }
 
 func (f *commonFlags) add(c *cobra.Command) {
-	c.Flags().StringVarP(&f.path, "config", "c", "", "the configuration file")
+	configFlag(c, &f.path)
 	c.Flags().StringVar(&f.logFormat, "log-format", "text", "how notices are written: text or json")
 	c.Flags().StringVar(&f.logLevel, "log-level", "info", "the least important notice to write: debug, info, warn or error")
 	_ = c.RegisterFlagCompletionFunc("log-format", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))

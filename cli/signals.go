@@ -25,12 +25,17 @@ func (a *app) connected(ctx context.Context, cfg *config.Config, logger *slog.Lo
 	stop, opening, running := interrupts(ctx, logger)
 	defer stop.end()
 	defer func() {
-		if sig := stop.signal(); sig != 0 && (errors.Is(err, errInterrupted) || errors.Is(err, context.Canceled)) {
+		if sig := stop.signal(); sig != 0 && err != nil &&
+			// A plugin that was cut off by the second signal may not say so in its error.
+			(errors.Is(err, errInterrupted) || errors.Is(err, context.Canceled) || running.Err() != nil) {
 			err = &codeError{128 + int(sig), fmt.Errorf("interrupted by %s before everything was done: run it again to do the rest", signalName(sig))}
 		}
 	}()
 	s, err := a.open(opening, cfg, syncd.Env{Logger: logger}, withSink)
 	if err != nil {
+		if opening.Err() != nil {
+			err = errors.Join(errInterrupted, err)
+		}
 		return failed(err)
 	}
 	defer func() {

@@ -20,7 +20,7 @@ func (a *app) validateCommand() *cobra.Command {
 	var servers *connectFlags
 	c := &cobra.Command{
 		Use:   "validate [-c] FILE|FOLDER|PATTERN...",
-		Short: "Check configurations without connecting to anything",
+		Short: "Check configurations, and with --connect the servers that they name",
 		Long: `validate reports every problem of every file at its place, and connects to nothing unless it is told to.
 
 A folder stands for all YAML and Markdown files in it, folders in it included, but for hidden ones; - is standard input.
@@ -57,9 +57,9 @@ file the blocks fenced with ` + "```yaml" + ` are checked that hold a section of
 		},
 	}
 	servers = a.connectFlags(c)
-	c.Flags().StringVarP(&path, "config", "c", "", "the configuration file")
+	configFlag(c, &path)
 	c.Flags().BoolVar(&allowUnset, "allow-unset-env", false, "don't report environment variables that are not set, nor what depends on them")
-	c.Flags().BoolVar(&strict, "strict", false, "end with 3 for warnings too")
+	c.Flags().BoolVar(&strict, "strict", false, "count warnings as errors")
 	c.Flags().StringVar(&format, "format", "", "how problems are written: text (with the lines they are about), short, json or github (default text on a terminal, else short)")
 	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"text", "short", "json", "github"}, cobra.ShellCompDirectiveNoFileComp))
 	return c

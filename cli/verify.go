@@ -26,6 +26,8 @@ func (a *app) verifyCommand() *cobra.Command {
 		Short: "Check that the index equals the source by every rule; sends nothing",
 		Long: `verify reads every document and every point. It ends with 0 if the index equals the source by every rule, else with 4.
 A difference younger than --min-age is looked at again before it counts, so that an indexer at work is not an error.`,
+		Example: `  syncd verify -c configs/prod.yaml
+  syncd verify -c configs/prod.yaml -o differences.ndjson`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			overrides, err := collectionOverride(cmd)
 			if err != nil {
@@ -46,7 +48,7 @@ A difference younger than --min-age is looked at again before it counts, so that
 				}
 				v := &verification{app: a, cfg: cfg, session: s, minAge: minAge, output: output}
 				o := options(cfg, s, quiet{}, logger)
-				o.Drain, o.DryRun = drain, true
+				o.Drain, o.DryRun, o.MinAge = drain, true, 0 // what a run leaves alone for now is a difference all the same
 				if record != nil {
 					defer closing("closing the record of attempts", record.Close, &err)
 					o.Ledger = record
@@ -70,22 +72,41 @@ type verification struct {
 	minAge  time.Duration
 	output  string
 
-	differences []pipeline.Item
-	tooMany     bool
-	last        time.Time // when the last difference was seen
+	differences []pipeline.Item                    // the first maxRecheck
+	counts      map[string]map[syncd.Verdict]int64 // of all of them, by collection
+	last        time.Time                          // when the last difference was seen
 }
 
-// see keeps a difference; it is called by one goroutine at a time.
+// reset forgets all differences.
+func (v *verification) reset() {
+	v.differences, v.counts = nil, map[string]map[syncd.Verdict]int64{}
+}
+
+// tooMany reports whether there are more differences than are kept.
+func (v *verification) tooMany() bool {
+	total := int64(0)
+	for _, verdicts := range v.counts {
+		for _, n := range verdicts {
+			total += n
+		}
+	}
+	return total > int64(len(v.differences))
+}
+
+// see counts a difference and keeps it, if there is room; it is called by one goroutine at a time.
 func (v *verification) see(i pipeline.Item) {
 	if i.Verdict == syncd.Present {
 		return
 	}
 	v.last = time.Now()
-	if len(v.differences) == maxRecheck {
-		v.tooMany = true
-		return
+	name := i.Rule.Collection.Name
+	if v.counts[name] == nil {
+		v.counts[name] = map[syncd.Verdict]int64{}
 	}
-	v.differences = append(v.differences, i)
+	v.counts[name][i.Verdict]++
+	if len(v.differences) < maxRecheck {
+		v.differences = append(v.differences, i)
+	}
 }
 
 func (v *verification) run(ctx context.Context, o pipeline.Options) (err error) {
@@ -99,6 +120,7 @@ func (v *verification) run(ctx context.Context, o pipeline.Options) (err error) 
 	}
 	o.Orphans = lookForOrphans(v.session, 0)
 	o.Item = v.see
+	v.reset()
 	report, err := pipeline.Run(ctx, o)
 	switch {
 	case err != nil:
@@ -106,27 +128,22 @@ func (v *verification) run(ctx context.Context, o pipeline.Options) (err error) 
 	case report.Interrupted:
 		return errInterrupted
 	}
-	counts := map[string]map[syncd.Verdict]int64{} // of what still differs, by collection
-	if len(v.differences) > 0 && !v.tooMany && v.minAge > 0 {
-		if err := v.lookAgain(ctx, o, header); err != nil {
+	if len(v.differences) > 0 && !v.tooMany() && v.minAge > 0 {
+		if err := v.lookAgain(ctx, o, header, &report); err != nil {
 			return err
 		}
 	}
-	for _, i := range v.differences {
-		name := i.Rule.Collection.Name
-		if counts[name] == nil {
-			counts[name] = map[syncd.Verdict]int64{}
-		}
-		counts[name][i.Verdict]++
-		if out != nil {
+	if out != nil {
+		for _, i := range v.differences {
 			out.item(i)
 		}
 	}
-	return v.report(report, counts)
+	return v.report(report)
 }
 
-// lookAgain waits until all differences are old enough and keeps those that are still there.
-func (v *verification) lookAgain(ctx context.Context, o pipeline.Options, header pipeline.PlanHeader) error {
+// lookAgain waits until all differences are old enough and keeps those that are still there. Documents
+// that can't be handled any more are added to those of the first look.
+func (v *verification) lookAgain(ctx context.Context, o pipeline.Options, header pipeline.PlanHeader, first *pipeline.Report) error {
 	wait := time.NewTimer(v.minAge - time.Since(v.last))
 	defer wait.Stop()
 	select {
@@ -153,7 +170,7 @@ func (v *verification) lookAgain(ctx context.Context, o pipeline.Options, header
 	for _, i := range v.differences {
 		w.item(i)
 		if i.Verdict == syncd.Orphan {
-			orphans = append(orphans, pipeline.Orphan{Rule: i.Rule, ID: i.ID, PointID: i.PointID, Held: i.PointID})
+			orphans = append(orphans, pipeline.Orphan{Rule: i.Rule, ID: i.ID, PointID: i.PointID, Held: i.Held})
 		}
 	}
 	if err := w.close(true); err != nil {
@@ -163,7 +180,7 @@ func (v *verification) lookAgain(ctx context.Context, o pipeline.Options, header
 	if err != nil {
 		return err
 	}
-	v.differences = nil
+	v.reset()
 	o.Source, o.Orphans = plan.Source(v.session.source, v.cfg.Mapping.Rules), pipeline.OrphansOff
 	report, err := pipeline.Run(ctx, o)
 	switch {
@@ -172,27 +189,29 @@ func (v *verification) lookAgain(ctx context.Context, o pipeline.Options, header
 	case report.Interrupted:
 		return errInterrupted
 	}
+	for i, c := range report.Collections {
+		first.Collections[i].FailedRead += c.FailedRead
+		first.Collections[i].Failures = append(first.Collections[i].Failures, c.Failures...)
+	}
+	first.Total.FailedRead += report.Total.FailedRead
 	still, err := pipeline.StillOrphans(ctx, v.session.source, v.session.checker, orphans)
 	if err != nil {
 		return failed(err)
 	}
 	for _, i := range still {
-		v.differences = append(v.differences, pipeline.Item{Rule: i.Rule, Verdict: syncd.Orphan, ID: i.ID, PointID: i.PointID})
+		v.see(pipeline.Item{Rule: i.Rule, Verdict: syncd.Orphan, ID: i.ID, PointID: i.PointID, Held: i.Held})
 	}
 	return nil
 }
 
 // report prints coverage per content type and gives the verdict.
-func (v *verification) report(r pipeline.Report, counts map[string]map[syncd.Verdict]int64) error {
+func (v *verification) report(r pipeline.Report) error {
 	p := newPrinter(v.stdout, v.cfg)
 	row := p.columns("Content type", r, func(c pipeline.CollectionReport) string { return c.Rule.ContentType })
 	row("Content type", "Documents", "Present", "Coverage", "Missing", "Stale", "Partial", "Orphan", "Errors")
 	var documents, present, failures, different int64
 	for _, c := range r.Collections {
-		d := counts[c.Rule.Collection.Name]
-		if d == nil {
-			d = map[syncd.Verdict]int64{}
-		}
+		d := v.counts[c.Rule.Collection.Name]
 		here := c.Scanned - d[syncd.Missing] - d[syncd.Stale] - d[syncd.Partial] - c.Failed() - c.Unindexed
 		documents, present, failures = documents+c.Scanned, present+here, failures+c.Failed()
 		for _, n := range d {
@@ -202,15 +221,15 @@ func (v *verification) report(r pipeline.Report, counts map[string]map[syncd.Ver
 	}
 	row("Total", documents, present, coverage(present, documents))
 	p.failures(r)
-	if v.tooMany {
-		p.printf("\nThere are more than %d differences; they were not looked at again\n", maxRecheck)
+	if v.tooMany() {
+		p.printf("\nThere are more than %d differences; they were not looked at again, and only so many are named\n", maxRecheck)
 	}
 	if different == 0 && failures == 0 {
 		but := ""
 		if n := r.Total.Unindexed; n > 0 {
 			but = fmt.Sprintf(" but for %d unindexed", n)
 		}
-		p.printf("\nEqual%s: the index holds every document by every rule, and nothing else\n", but)
+		p.printf("\nEqual%s: the index holds every document by every rule%s\n", but, beside(r))
 		return nil
 	}
 	for i, d := range v.differences {
@@ -221,6 +240,21 @@ func (v *verification) report(r pipeline.Report, counts map[string]map[syncd.Ver
 		p.printf("  %s %s %s %s\n", pipeline.LineOf(d).Sigil, d.Rule.Collection.Name, orNone(d.ID), d.PointID)
 	}
 	return &codeError{exitGuard, fmt.Errorf("the index differs from the source in %s", plural(different+failures, "document", "documents"))}
+}
+
+// beside says what is known of points that are no document's.
+func beside(r pipeline.Report) string {
+	if r.Orphans == nil {
+		return "; what else it holds could not be looked at"
+	}
+	foreign := int64(0)
+	for _, o := range r.Orphans {
+		foreign += o.Foreign
+	}
+	if foreign > 0 {
+		return fmt.Sprintf("; of %s it can't be told whose they are", plural(foreign, "point", "points"))
+	}
+	return ", and nothing else"
 }
 
 func coverage(present, documents int64) string {

@@ -16,15 +16,20 @@ func (a *app) versionCommand() *cobra.Command {
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			v, goVersion := version, ""
-			if info, ok := debug.ReadBuildInfo(); ok {
-				goVersion = info.GoVersion
-				if v == "" {
-					v = info.Main.Version
-				}
-			}
-			_, err := fmt.Fprintf(a.stdout, "syncd %s %s\n", v, goVersion)
+			_, err := fmt.Fprintln(a.stdout, versionLine())
 			return failed(err)
 		},
 	}
+}
+
+// versionLine is what version and --version print.
+func versionLine() string {
+	v, goVersion := version, ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		goVersion = info.GoVersion
+		if v == "" {
+			v = info.Main.Version
+		}
+	}
+	return fmt.Sprintf("syncd %s %s", v, goVersion)
 }

@@ -34,6 +34,7 @@ type Rule struct {
 	versionAt  []int    // where the version's fields are in fields
 	payload    []string // keys to read of a point: the version's, the chunk count's
 	chunkCount int      // where the chunk count is in payload
+	ofOneType  []*Rule  // of the whole mapping, also those that Select leaves out
 }
 
 // Namespaces are the named UUID namespaces of RFC 9562.
@@ -115,6 +116,13 @@ func Compile(c Config, database string, d *spec.Decoder, n *spec.Node) *Mapping 
 		r.watch(cmp.Or(col.Version, c.Version), c.Chunks)
 		m.Rules = append(m.Rules, r)
 	}
+	byType := map[string][]*Rule{}
+	for _, r := range m.Rules {
+		byType[r.ContentType] = append(byType[r.ContentType], r)
+	}
+	for _, r := range m.Rules {
+		r.ofOneType = byType[r.ContentType]
+	}
 	m.reportCollisions(d, at)
 	return m
 }
@@ -182,6 +190,10 @@ func (r *Rule) Fields() []string { return r.fields }
 
 // SeedFields is how many of Fields, from the first, are the seed's.
 func (r *Rule) SeedFields() int { return len(r.seed.fields) }
+
+// OfOneType lists the rules of the rule's content type, itself among them: under that name the index holds the documents of
+// all their collections, whether they are selected or not.
+func (r *Rule) OfOneType() []*Rule { return r.ofOneType }
 
 // AppendSeed appends the seed of one chunk of the record.
 func (r *Rule) AppendSeed(dst []byte, rec *syncd.Record, chunk int) ([]byte, error) {

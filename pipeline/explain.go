@@ -43,7 +43,7 @@ func Explain(ctx context.Context, source syncd.Source, checker syncd.Checker, ru
 	}
 	rec := syncd.Record{ID: id}
 	if keys[0] != "" {
-		for f, err := range source.Fetch(ctx, syncd.Collection{Name: rule.Collection.Name}, keys) {
+		for f, err := range fetch(ctx, source, syncd.Collection{Name: rule.Collection.Name}, keys) {
 			if err != nil {
 				return e, fmt.Errorf("fetching the document: %w", err)
 			}

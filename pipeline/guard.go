@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"sync/atomic"
 
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/mapping"
 )
 
 // Guards stop a run before it does what nobody can have meant. Zero values guard nothing, but drift is guarded against unless
@@ -126,8 +128,9 @@ func (r *run) preflightCollection(ctx context.Context, lister syncd.Lister, c *c
 // compareSample computes the ids of sampled points from what they say of themselves. known reports whether any could be
 // compared.
 func (r *run) compareSample(c *collection, sample []syncd.Listed) (known bool, err error) {
-	if r.Guards.AllowDrift || c.rule.SeedFields() > 0 { // the fields of a seed are not in the index
-		return r.Guards.AllowDrift, nil
+	siblings := c.rule.OfOneType()
+	if r.Guards.AllowDrift || slices.ContainsFunc(siblings, func(o *mapping.Rule) bool { return o.SeedFields() > 0 }) {
+		return r.Guards.AllowDrift, nil // the fields of a seed are not in the index
 	}
 	var buf []byte
 	var first *DriftError
@@ -148,7 +151,7 @@ func (r *run) compareSample(c *collection, sample []syncd.Listed) (known bool, e
 		if err != nil {
 			continue
 		}
-		if computed == l.ID {
+		if ownerOf(siblings, &buf, id.Text, chunk, l.ID) >= 0 {
 			return true, nil
 		}
 		compared++
@@ -169,19 +172,9 @@ func (r *run) compareSample(c *collection, sample []syncd.Listed) (known bool, e
 
 // firstLook asks about the first documents of a collection before anything is sent.
 func (r *run) firstLook(ctx context.Context, c *collection, sample []syncd.Listed, known bool) error {
-	var records []syncd.Record
-	for s, err := range r.Source.Plan(ctx, c.rule.Collection) {
-		if err != nil {
-			return nil // the run itself will meet it and report it
-		}
-		for batch, err := range r.Source.Scan(ctx, syncd.ScanRequest{Split: s, Fields: c.rule.Fields(), BatchSize: firstLook}) {
-			if err != nil {
-				return fmt.Errorf("reading collection %s: %w", c.rule.Collection.Name, err)
-			}
-			records = batch
-			break
-		}
-		break
+	records, err := r.firstRecords(ctx, c.rule)
+	if err != nil {
+		return err
 	}
 	w := newWorker(r)
 	w.points, w.index = w.points[:0], w.index[:0]
@@ -213,6 +206,24 @@ func (r *run) firstLook(ctx context.Context, c *collection, sample []syncd.Liste
 		}
 	}
 	return r.ratioGuard(c, int64(len(verdicts)), int64(missing))
+}
+
+// firstRecords reads the first documents of a collection, of as many splits and batches as it takes.
+func (r *run) firstRecords(ctx context.Context, rule *mapping.Rule) (records []syncd.Record, err error) {
+	for s, err := range r.Source.Plan(ctx, rule.Collection) {
+		if err != nil {
+			break // the run itself will meet it and report it
+		}
+		for batch, err := range r.Source.Scan(ctx, syncd.ScanRequest{Split: s, Fields: rule.Fields(), BatchSize: firstLook}) {
+			if err != nil {
+				return nil, fmt.Errorf("reading collection %s: %w", rule.Collection.Name, err)
+			}
+			if records = append(records, batch...); len(records) >= firstLook {
+				return records, nil
+			}
+		}
+	}
+	return records, ctx.Err()
 }
 
 // ratioGuard stops a run where too many documents are missing of a collection that the index already holds.

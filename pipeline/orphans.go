@@ -73,7 +73,10 @@ type reverse struct {
 	reports map[string]*OrphanReport
 }
 
-type orphanKey struct{ contentType, id string }
+type orphanKey struct {
+	rule *mapping.Rule
+	id   string
+}
 
 // findOrphans goes over the index's points, of every content type that the rules name, and asks the source for their
 // documents. It keeps at most as many orphans as may be deleted, so memory does not grow with the index.
@@ -93,6 +96,13 @@ func (r *run) findOrphans(ctx context.Context, rep *Report) error {
 	}
 	byType := map[string][]*mapping.Rule{}
 	var types []string
+	defer func() { // what was done is told, whatever came after it
+		for _, t := range types {
+			if found := p.reports[t]; found != nil {
+				rep.Orphans = append(rep.Orphans, *found)
+			}
+		}
+	}()
 	for _, rule := range r.Rules {
 		if byType[rule.ContentType] == nil {
 			types = append(types, rule.ContentType)
@@ -105,6 +115,8 @@ func (r *run) findOrphans(ctx context.Context, rep *Report) error {
 		}
 		p.keep(o.Rule.ContentType, []Orphan{o})
 	}
+	undrained, stop := r.untilDrained(ctx)
+	defer stop()
 	for _, t := range types {
 		if p.reports[t] == nil {
 			p.reports[t] = &OrphanReport{ContentType: t}
@@ -112,7 +124,7 @@ func (r *run) findOrphans(ctx context.Context, rep *Report) error {
 		if r.PlannedOrphans != nil {
 			continue
 		}
-		g, gctx := errgroup.WithContext(ctx)
+		g, gctx := errgroup.WithContext(undrained)
 		for part := range r.Workers {
 			g.Go(func() error { return p.pass(gctx, t, byType[t], part, r.Workers) })
 		}
@@ -121,12 +133,7 @@ func (r *run) findOrphans(ctx context.Context, rep *Report) error {
 		}
 	}
 	if r.Orphans == OrphansPrune {
-		if err := p.prune(ctx, types); err != nil {
-			return err
-		}
-	}
-	for _, t := range types {
-		rep.Orphans = append(rep.Orphans, *p.reports[t])
+		return p.prune(ctx, types)
 	}
 	return nil
 }
@@ -169,13 +176,16 @@ func (p *reverse) pass(ctx context.Context, contentType string, rules []*mapping
 		}
 		count := OrphanReport{Points: int64(len(batch))}
 		asked := make([][]Orphan, len(rules))
-		here := map[string]bool{} // ids already asked about in this batch, by chunk
+		here := map[orphanKey]bool{} // documents already asked about in this batch
 		for _, l := range batch {
 			id, chunk := l.Payload[0], 0
-			if l.Payload[1].Set {
-				chunk, err = strconv.Atoi(l.Payload[1].Text)
+			if at := l.Payload[1]; at.Set {
+				var err error
+				if chunk, err = strconv.Atoi(at.Text); err != nil {
+					chunk = -1
+				}
 			}
-			if !id.Set || err != nil || chunk < 0 {
+			if !id.Set || chunk < 0 {
 				count.Foreign++
 				continue
 			}
@@ -193,10 +203,11 @@ func (p *reverse) pass(ctx context.Context, contentType string, rules []*mapping
 			if chunk == 0 {
 				count.Documents++
 			}
-			if here[id.Text] {
+			key := orphanKey{rules[owner], id.Text}
+			if here[key] {
 				continue
 			}
-			here[id.Text] = true
+			here[key] = true
 			first, _ := rules[owner].PointID(&buf, &syncd.Record{ID: id.Text}, 0)
 			asked[owner] = append(asked[owner], Orphan{Rule: rules[owner], ID: id.Text, PointID: first, Held: l.ID})
 		}
@@ -242,7 +253,10 @@ func (p *reverse) gone(ctx context.Context, rule *mapping.Rule, candidates []Orp
 	}
 	keys, err := p.finder.Find(ctx, syncd.Collection{Name: rule.Collection.Name}, ids)
 	if err != nil {
-		return nil, fmt.Errorf("finding documents of collection %s: %w", rule.Collection.Name, err)
+		return nil, err // it names the collection
+	}
+	if len(keys) != len(ids) {
+		return nil, fmt.Errorf("finding documents of collection %s: the source answered %d of %d", rule.Collection.Name, len(keys), len(ids))
 	}
 	var out []Orphan
 	for i, k := range keys {
@@ -293,7 +307,7 @@ func (p *reverse) keep(contentType string, orphans []Orphan) {
 	defer p.mu.Unlock()
 	rep := p.reports[contentType]
 	for _, o := range orphans {
-		key := orphanKey{contentType, o.ID}
+		key := orphanKey{o.Rule, o.ID}
 		if p.seen[key] {
 			continue
 		}
@@ -311,7 +325,7 @@ func (p *reverse) keep(contentType string, orphans []Orphan) {
 		}
 		if p.Item != nil {
 			p.observe.Lock()
-			p.Item(Item{Rule: o.Rule, Verdict: syncd.Orphan, ID: o.ID, PointID: o.PointID})
+			p.Item(Item{Rule: o.Rule, Verdict: syncd.Orphan, ID: o.ID, PointID: o.PointID, Held: o.Held})
 			p.observe.Unlock()
 		}
 	}
@@ -337,6 +351,9 @@ func (p *reverse) prune(ctx context.Context, types []string) error {
 		}
 	}
 	for chunk := range slices.Chunk(all, p.BatchSize) {
+		if p.draining() {
+			return nil
+		}
 		if err := p.delete(ctx, chunk); err != nil {
 			return err
 		}
@@ -374,10 +391,17 @@ func (p *reverse) delete(ctx context.Context, orphans []Orphan) error {
 			}
 			events[i] = e
 		}
-		if err := p.Sink.Write(ctx, events); err != nil {
+		refused, err := refusals(p.Sink.Write(ctx, events), len(events))
+		if err == nil {
+			p.reports[rule.ContentType].Deleted += int64(len(events))
+		}
+		if refused != nil {
+			p.reports[rule.ContentType].Deleted -= int64(len(refused.Failed()))
+			err = refused.OrNil()
+		}
+		if err != nil {
 			return fmt.Errorf("sending deletes of collection %s: %w", rule.Collection.Name, err)
 		}
-		p.reports[rule.ContentType].Deleted += int64(len(events))
 	}
 	return nil
 }

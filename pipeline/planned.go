@@ -106,7 +106,7 @@ func (p Plan) lines() iter.Seq2[PlanLine, error] {
 
 // Source returns a source whose collections hold just the documents that the plan sends: it fetches them by their keys, so a
 // run over it sends what the plan says, after asking the index again. Documents that are gone by now are left out. It does
-// not count, and closing it leaves the other open.
+// not count what they hold, and closing it leaves the other open.
 func (p Plan) Source(of syncd.Source, rules []*mapping.Rule) syncd.Source {
 	s := &plannedSource{plan: p, of: of, rules: map[string]*mapping.Rule{}}
 	for _, r := range rules {
@@ -122,15 +122,36 @@ func (p Plan) Orphans(rules []*mapping.Rule) ([]Orphan, error) {
 		byName[r.Collection.Name] = r
 	}
 	var out []Orphan
+	var buf []byte
 	for l, err := range p.lines() {
 		if err != nil {
 			return nil, err
 		}
-		if r := byName[l.Collection]; r != nil && l.Sigil == sigils[syncd.Orphan] {
-			out = append(out, Orphan{Rule: r, ID: l.ID, PointID: l.PointID, Held: l.PointID})
+		r := byName[l.Collection]
+		if r == nil {
+			return nil, l.stray()
 		}
+		if l.Sigil != sigils[syncd.Orphan] {
+			continue
+		}
+		// The pass over the index claims no point of a rule whose seed has fields, so a plan has none.
+		made, err := r.PointID(&buf, &syncd.Record{ID: l.ID}, 0)
+		if err != nil || made != l.PointID {
+			return nil, l.otherID(made)
+		}
+		out = append(out, Orphan{Rule: r, ID: l.ID, PointID: l.PointID, Held: l.PointID})
 	}
 	return out, nil
+}
+
+// stray is the error of a line whose collection is not read.
+func (l *PlanLine) stray() error {
+	return fmt.Errorf("document %s: the plan says collection %q, which the configuration does not read; make the plan anew", l.ID, l.Collection)
+}
+
+// otherID is the error of a line whose point id the configuration does not make.
+func (l *PlanLine) otherID(made uuid.UUID) error {
+	return fmt.Errorf("document %s: the plan says point id %s, the configuration makes %s; make the plan anew", l.ID, l.PointID, made)
 }
 
 type plannedSource struct {
@@ -159,6 +180,9 @@ func (s *plannedSource) Scan(ctx context.Context, req syncd.ScanRequest) iter.Se
 		}
 		// A run that changes from ids to documents would start behind a key; here every record has its document.
 		for l, err := range s.plan.lines() {
+			if err == nil && s.rules[l.Collection] == nil {
+				err = l.stray()
+			}
 			if err != nil {
 				yield(nil, err)
 				return
@@ -188,14 +212,15 @@ func (s *plannedSource) fetch(ctx context.Context, req syncd.ScanRequest, lines 
 	}
 	var out []syncd.Record
 	var buf []byte
-	for f, err := range s.of.Fetch(ctx, req.Split.Collection, keys) {
+	for f, err := range fetch(ctx, s.of, req.Split.Collection, keys) {
 		if err != nil {
 			return nil, err
 		}
 		rec := RecordOf(f.Document, lines[f.Index].ID, req.Fields)
-		if made, err := rule.PointID(&buf, &rec, 0); err != nil || made != lines[f.Index].PointID {
-			return nil, fmt.Errorf("document %s: the plan says point id %s, the configuration makes %s; make the plan anew",
-				rec.ID, lines[f.Index].PointID, made)
+		// The fields of a seed may have changed or gone since: then the document counts as it is now.
+		made, err := rule.PointID(&buf, &rec, 0)
+		if err == nil && made != lines[f.Index].PointID && rule.SeedFields() == 0 {
+			return nil, lines[f.Index].otherID(made)
 		}
 		out = append(out, rec)
 	}
@@ -219,6 +244,17 @@ func RecordOf(doc syncd.Document, id string, fields []string) syncd.Record {
 // Fetch implements syncd.Source.
 func (s *plannedSource) Fetch(ctx context.Context, c syncd.Collection, keys []syncd.Key) iter.Seq2[syncd.Fetched, error] {
 	return s.of.Fetch(ctx, c, keys)
+}
+
+// EstimateCount implements syncd.Estimator, to say no more than whether the collection is there at all: of one that is not,
+// everything in the index would look like an orphan.
+func (s *plannedSource) EstimateCount(ctx context.Context, c syncd.Collection) (n int64, ok bool, err error) {
+	if e, can := s.of.(syncd.Estimator); can {
+		_, _, err = e.EstimateCount(ctx, c)
+	} else if counter, can := s.of.(syncd.Counter); can {
+		_, err = counter.Count(ctx, c)
+	}
+	return -1, false, err
 }
 
 // Find implements syncd.Finder where the other source does.

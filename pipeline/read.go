@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/syncd-io/syncd"
@@ -70,7 +71,7 @@ func (r *run) countBefore(ctx context.Context, c syncd.Collection) (int64, error
 
 func (r *run) notFound(c *collection) error {
 	c.found, c.before = false, 0
-	r.Logger.Warn("the source has no such collection: it counts as empty", "collection", c.rule.Collection.Name)
+	r.Logger.Warn("the source has no such collection: it counts as empty; check its spelling, upper and lower case count", "collection", c.rule.Collection.Name)
 	return nil
 }
 
@@ -101,6 +102,7 @@ func (r *run) scan(ctx context.Context, s *split) error {
 	for {
 		whole := !r.DryRun && s.col.wantsWhole()
 		changed := false
+		read := time.Now() // a source may read a batch while the one before it is handled, but hardly sooner
 		for records, err := range r.Source.Scan(ctx, syncd.ScanRequest{
 			Split: s.Split, After: after, Fields: s.col.rule.Fields(), Documents: whole,
 			BatchSize: r.BatchSize, BatchBytes: r.BatchBytes,
@@ -111,10 +113,12 @@ func (r *run) scan(ctx context.Context, s *split) error {
 			if len(records) == 0 {
 				continue
 			}
+			b := &batch{split: s, col: s.col, records: records, read: read}
+			read = time.Now()
 			last := records[len(records)-1].Key
 			s.read(len(records)) // and hold the split until the batch is accounted for
 			select {
-			case r.batches <- &batch{split: s, col: s.col, records: records}:
+			case r.batches <- b:
 			case <-ctx.Done():
 				return ctx.Err()
 			}
@@ -132,6 +136,32 @@ func (r *run) scan(ctx context.Context, s *split) error {
 		}
 		if !changed {
 			return ctx.Err() // a source may end quietly when its context does
+		}
+	}
+}
+
+// fetch is the source's Fetch, held to its word: a key that came twice would hide one that never came.
+func fetch(ctx context.Context, source syncd.Source, c syncd.Collection, keys []syncd.Key) iter.Seq2[syncd.Fetched, error] {
+	return func(yield func(syncd.Fetched, error) bool) {
+		came := make([]bool, len(keys))
+		for f, err := range source.Fetch(ctx, c, keys) {
+			switch {
+			case err != nil:
+			case f.Index < 0 || f.Index >= len(keys):
+				err = fmt.Errorf("the source yielded document %d of %d", f.Index, len(keys))
+			case came[f.Index]:
+				err = fmt.Errorf("the source yielded document %d twice", f.Index)
+			case f.Document == nil:
+				err = fmt.Errorf("the source yielded nothing for document %d", f.Index)
+			}
+			if err != nil {
+				yield(syncd.Fetched{}, err)
+				return
+			}
+			came[f.Index] = true
+			if !yield(f, nil) {
+				return
+			}
 		}
 	}
 }

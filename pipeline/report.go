@@ -86,7 +86,7 @@ type CollectionReport struct {
 	Found    bool  // false: the source has no such collection
 	Before   int64 // documents before the scan; -1 if the source can't count
 	After    int64 // documents after the scan; -1 if it was not needed or the source can't count
-	Complete bool  // every split was read to its end and every batch accounted for
+	Complete bool  // every split was read to its end, every batch accounted for, and it adds up
 	Splits   int   // that were read to their end and proved
 	Counts
 	Measured      int64     // events that a dry run encoded to learn their size

@@ -80,6 +80,7 @@ type batch struct {
 	split   *split
 	col     *collection
 	records []syncd.Record
+	read    time.Time // no later than the records were read
 }
 
 // Run executes one run. The report is always filled in as far as the run came. The error is nil when every collection was
@@ -140,9 +141,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	}
 	rep.Interrupted = r.draining()
 	if err == nil && !rep.Interrupted && r.Checker != nil && r.Orphans != OrphansOff && r.Orphans != "" {
-		undrained, stop := r.untilDrained(ctx)
-		err = r.findOrphans(undrained, &rep)
-		stop()
+		err = r.findOrphans(ctx, &rep)
 		if rep.Interrupted = r.draining(); rep.Interrupted && ctx.Err() == nil {
 			err = nil
 		}
@@ -263,8 +262,12 @@ func (r *run) complete(ctx context.Context, c *collection) error {
 		after = n
 	}
 	rep := c.close(true, after)
+	if err := rep.prove(); err != nil {
+		c.report.Complete = false
+		return err
+	}
 	r.observe.Lock()
+	defer r.observe.Unlock()
 	r.Observer.CollectionDone(rep)
-	r.observe.Unlock()
-	return rep.prove()
+	return nil
 }

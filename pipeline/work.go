@@ -55,7 +55,7 @@ func newWorker(r *run) *worker { return &worker{run: r, asker: asker{checker: r.
 
 // process handles one batch. It accounts for what it did even when it returns an error.
 func (w *worker) process(ctx context.Context, b *batch) error {
-	w.counts, w.failure, w.read = Counts{}, nil, time.Now()
+	w.counts, w.failure, w.read = Counts{}, nil, b.read
 	defer func() { b.split.account(w.counts) }()
 
 	w.identify(b)
@@ -142,7 +142,7 @@ func (w *worker) check(ctx context.Context, b *batch) error {
 func (w *worker) decide(b *batch, i int, v syncd.Verdict) error {
 	rec := &b.records[w.index[i]]
 	if v != syncd.Present && v != syncd.Unknown && w.MinAge > 0 {
-		if changed, ok := b.col.rule.ChangedAt(rec); ok && w.asked.Sub(changed) < w.MinAge {
+		if changed, ok := b.col.rule.ChangedAt(rec); ok && w.asked.Sub(changed).Abs() < w.MinAge { // of a date that lies ahead nothing is known
 			w.counts.Young++
 			w.verdicts[i] = syncd.Unknown // told as neither
 			return nil
@@ -220,7 +220,7 @@ func (w *worker) measure(ctx context.Context, b *batch) error {
 	for _, s := range w.send[:n] {
 		w.keys = append(w.keys, b.records[w.index[s.point]].Key)
 	}
-	for f, err := range w.Source.Fetch(ctx, b.col.rule.Collection, w.keys) {
+	for f, err := range fetch(ctx, w.Source, b.col.rule.Collection, w.keys) {
 		if err != nil {
 			return fmt.Errorf("fetching documents of collection %s: %w", b.col.rule.Collection.Name, err)
 		}
@@ -239,34 +239,34 @@ func (w *worker) measure(ctx context.Context, b *batch) error {
 func (w *worker) deliver(ctx context.Context, b *batch) error {
 	w.reset()
 	w.keys = w.keys[:0]
-	fetch := w.send[:0] // what is left of the selection; never overtakes the reading position
+	wanted := w.send[:0] // what is left of the selection; never overtakes the reading position
 	for _, s := range w.send {
 		rec := &b.records[w.index[s.point]]
 		if rec.Document == nil {
 			w.keys = append(w.keys, rec.Key)
-			fetch = append(fetch, s)
+			wanted = append(wanted, s)
 			continue
 		}
 		if err := w.emit(ctx, b, s, rec.Document); err != nil {
 			return err
 		}
 	}
-	if len(fetch) > 0 {
+	if len(wanted) > 0 {
 		w.read = time.Now()
 		found := 0
-		for f, err := range w.Source.Fetch(ctx, b.col.rule.Collection, w.keys) {
+		for f, err := range fetch(ctx, w.Source, b.col.rule.Collection, w.keys) {
 			if err != nil {
 				return fmt.Errorf("fetching documents of collection %s: %w", b.col.rule.Collection.Name, err)
 			}
 			found++
-			if err := w.emit(ctx, b, fetch[f.Index], f.Document); err != nil {
+			if err := w.emit(ctx, b, wanted[f.Index], f.Document); err != nil {
 				return err
 			}
 		}
 		if err := ctx.Err(); err != nil {
 			return err // a source may end quietly when its context does
 		}
-		w.counts.Gone += int64(len(fetch) - found)
+		w.counts.Gone += int64(len(wanted) - found)
 	}
 	return w.write(ctx, b)
 }
@@ -327,9 +327,8 @@ func (w *worker) write(ctx context.Context, b *batch) error {
 		return err
 	}
 	w.counts.Emitted += int64(len(w.events))
-	err := w.Sink.Write(ctx, w.events)
-	refused, partial := errors.AsType[*syncd.BatchError](err)
-	if err != nil && !partial {
+	refused, err := refusals(w.Sink.Write(ctx, w.events), len(w.events))
+	if err != nil {
 		return fmt.Errorf("sending %d events of collection %s: %w", len(w.events), b.col.rule.Collection.Name, err)
 	}
 	w.acked = w.acked[:0]
@@ -337,7 +336,7 @@ func (w *worker) write(ctx context.Context, b *batch) error {
 	for i := range w.events {
 		e := &w.events[i]
 		var failed error
-		if partial {
+		if refused != nil {
 			failed = refused.Of(i)
 		}
 		switch {
@@ -368,6 +367,21 @@ func (w *worker) write(ctx context.Context, b *batch) error {
 	return nil
 }
 
+// refusals returns which of n events a Write refused, or nil where it refused none. Any other error means that nothing is
+// known about any of them, and so does a refusal that can't be told.
+func refusals(err error, n int) (*syncd.BatchError, error) {
+	refused, ok := errors.AsType[*syncd.BatchError](err)
+	if !ok {
+		return nil, err
+	}
+	for _, i := range refused.Failed() {
+		if i < 0 || i >= n || refused.Of(i) == nil {
+			return nil, fmt.Errorf("the sink refused event %d of %d without a cause or without having been given it: %w", i, n, err)
+		}
+	}
+	return refused, nil
+}
+
 // recheck asks the index again about events whose answer is no longer fresh, and leaves out those that it has by now.
 func (w *worker) recheck(ctx context.Context, b *batch) error {
 	if w.Checker == nil || time.Since(w.asked) < recheckAfter {
@@ -384,9 +398,12 @@ func (w *worker) recheck(ctx context.Context, b *batch) error {
 	w.asked = time.Now()
 	events, picks := w.events[:0], w.picks[:0]
 	for i, v := range w.verdicts {
-		if v == syncd.Present {
+		switch v {
+		case syncd.Present:
 			w.counts.Overtaken++
 			continue
+		case syncd.Unknown:
+			return fmt.Errorf("checking collection %s again: the checker gave no verdict for document %s", b.col.rule.Collection.Name, w.events[i].ID)
 		}
 		events, picks = append(events, w.events[i]), append(picks, w.picks[i])
 	}
@@ -400,5 +417,6 @@ type Item struct {
 	Verdict syncd.Verdict
 	ID      string
 	Key     syncd.Key
-	PointID uuid.UUID
+	PointID uuid.UUID // of chunk 0
+	Held    uuid.UUID // of an orphan: the point that was found
 }

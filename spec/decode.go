@@ -393,7 +393,7 @@ func (d *Decoder) list(n *Node, v reflect.Value) {
 func (d *Decoder) scalar(n *Node, v reflect.Value) {
 	wrong := func(want string) {
 		got := n.describe()
-		if v.Type() == reflect.TypeFor[Secret]() || v.Kind() != reflect.String && n.Rewrote {
+		if v.Type() == reflect.TypeFor[Secret]() || v.Kind() != reflect.String && n.Rewrote && !strings.HasPrefix(n.Pos.Source, "flag ") {
 			got = "what it holds" // may be a secret, or come from a variable that holds one
 		}
 		d.Errorf(n, CodeWrongType, "", "%s must be %s, not %s", d.subject(), want, got)

@@ -2,6 +2,7 @@ package syncdtest
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"maps"
 	"slices"
@@ -258,6 +259,13 @@ var brokenFinders = []struct {
 }{
 	{"finds nothing", "find", func(_ *MemorySource, _ context.Context, _ syncd.Collection, ids []string) ([]syncd.Key, error) {
 		return make([]syncd.Key, len(ids)), nil
+	}},
+	{"takes an absent collection for an empty one", "find_in_no_collection", func(s *MemorySource, ctx context.Context, c syncd.Collection, ids []string) ([]syncd.Key, error) {
+		keys, err := s.Find(ctx, c, ids)
+		if errors.Is(err, syncd.ErrCollectionNotFound) {
+			return make([]syncd.Key, len(ids)), nil
+		}
+		return keys, err
 	}},
 	{"finds everything", "find", func(_ *MemorySource, _ context.Context, _ syncd.Collection, ids []string) ([]syncd.Key, error) {
 		keys := make([]syncd.Key, len(ids))

@@ -2,6 +2,7 @@ package syncdtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -17,6 +18,7 @@ func (h SourceHarness) findCases() []testCase {
 		{"find_nothing", h.findNothing},
 		{"find_an_id_twice", h.findTwice},
 		{"find_in_an_empty_collection", h.findInEmpty},
+		{"find_in_no_collection", h.findInMissing},
 		{"find_a_deleted_document", h.findDeleted},
 		{"find_keeps_to_the_filter", h.findFiltered},
 		{"find_many", h.findMany},
@@ -102,6 +104,18 @@ func (h SourceHarness) findTwice(t *testing.T) {
 func (h SourceHarness) findInEmpty(t *testing.T) {
 	c, keys := h.finder(t, nil)
 	must(t, c.find(t.Context(), []string{"a", "b"}, keys))
+}
+
+// findInMissing guards whoever deletes what is not found.
+func (h SourceHarness) findInMissing(t *testing.T) {
+	c, _ := h.finder(t, someDocs(3))
+	missing := syncd.Collection{Name: c.Name + "_missing"}
+	for _, ids := range [][]string{{"doc-00001"}, {"doc-00001", "507f1f77bcf86cd799439011", "42"}} {
+		keys, err := c.Source.(syncd.Finder).Find(t.Context(), missing, ids)
+		if !errors.Is(err, syncd.ErrCollectionNotFound) {
+			t.Errorf("Find of %d ids in a collection that does not exist = %q, %v; want ErrCollectionNotFound", len(ids), keys, err)
+		}
+	}
 }
 
 func (h SourceHarness) findDeleted(t *testing.T) {

@@ -88,7 +88,7 @@ func (c *checker) lookup(ctx context.Context, a *ask, points []syncd.Point, limi
 	for from := 0; from < len(a.ids); {
 		to := min(from+int(limit.Load()), len(a.ids))
 		err := c.get(ctx, a, from, to)
-		if n := to - from; err != nil && n > 1 && c.tooMany(ctx, err) {
+		if n := to - from; err != nil && c.tooMany(ctx, n, err) {
 			c.shrink(limit, n, err)
 			continue
 		}
@@ -103,7 +103,7 @@ func (c *checker) lookup(ctx context.Context, a *ask, points []syncd.Point, limi
 // get asks about the ids from:to of a and notes which were found.
 func (c *checker) get(ctx context.Context, a *ask, from, to int) error {
 	a.request.Ids = a.ids[from:to]
-	err := c.retry(ctx, func(ctx context.Context) error {
+	err := c.retry(ctx, to-from > few, func(ctx context.Context) error {
 		r, err := c.client.GetPointsClient().Get(ctx, &a.request)
 		if err != nil {
 			return err
@@ -119,10 +119,10 @@ func (c *checker) get(ctx context.Context, a *ask, from, to int) error {
 	return err
 }
 
-// tooMany reports whether a request failed because of its size.
-func (c *checker) tooMany(ctx context.Context, err error) bool {
+// tooMany reports whether a request about n ids failed because of its size: it was refused, or late more than once.
+func (c *checker) tooMany(ctx context.Context, n int, err error) bool {
 	what, _ := classify(err)
-	return ctx.Err() == nil && what == tooMuch
+	return ctx.Err() == nil && (n > 1 && what == tooMuch || n > few && status.Code(err) == codes.DeadlineExceeded)
 }
 
 // shrink lowers the ids per request to half of what was refused, for the rest of the checker's life.

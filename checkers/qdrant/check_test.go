@@ -401,6 +401,36 @@ func TestCheckStopsHalvingAtOne(t *testing.T) {
 }
 
 // TestCheckHalvesMessagesTooLong has the client's own limit, and the server's, refuse a batch.
+// TestCheckAsksForLessWhereAnswersAreLate has a server that can't answer about more than 60 ids in time.
+func TestCheckAsksForLessWhereAnswersAreLate(t *testing.T) {
+	s := newStub(pointIDs(0, 200)...)
+	s.get = func(_ int, req *qdrant.GetPoints) (*qdrant.GetResponse, error) {
+		if len(req.GetIds()) > 60 {
+			return nil, status.Error(codes.DeadlineExceeded, "Timeout: Timeout error: Operation 'retrieve' timed out after 10s")
+		}
+		return nil, nil
+	}
+	conf := testConfig(s.start(t))
+	conf.Concurrency = 1
+	c, _ := opened(t, conf)
+	verdicts, err := check(t, c, pointIDs(0, 200)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, v := range verdicts {
+		if v != syncd.Present {
+			t.Fatalf("point %d is %v", i, v)
+		}
+	}
+	var sizes []int
+	for _, r := range s.requests() {
+		sizes = append(sizes, len(r.GetIds()))
+	}
+	if want := []int{200, 200, 100, 100, 50, 50, 50, 50}; !slices.Equal(sizes, want) {
+		t.Errorf("sizes %v, want %v", sizes, want)
+	}
+}
+
 func TestCheckHalvesMessagesTooLong(t *testing.T) {
 	t.Run("request", func(t *testing.T) {
 		s := newStub(pointIDs(0, 500)...)

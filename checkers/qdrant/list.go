@@ -240,7 +240,7 @@ func (l *listing) scrollOnce(ctx context.Context) (r *qdrant.ScrollResponse, err
 		return nil, err
 	}
 	defer l.release()
-	err = l.retry(ctx, func(ctx context.Context) (err error) {
+	err = l.retry(ctx, int(l.request.GetLimit()) > few, func(ctx context.Context) (err error) {
 		r, err = l.client.GetPointsClient().Scroll(ctx, &l.request)
 		return err
 	})
@@ -257,7 +257,7 @@ func (l *listing) scrollOnce(ctx context.Context) (r *qdrant.ScrollResponse, err
 func (l *listing) smallerPage(ctx context.Context, size int, err error) int {
 	switch {
 	case size < 2 || ctx.Err() != nil:
-	case l.tooMany(ctx, err):
+	case l.tooMany(ctx, size, err):
 		return (size + 1) / 2
 	case status.Code(err) == codes.InvalidArgument:
 		// Strict mode can limit a page (max_query_limit), and does not say so by a code of its own.

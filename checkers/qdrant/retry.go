@@ -17,6 +17,9 @@ const (
 	longestWait = 5 * time.Minute
 	// From this long on a pause is worth telling: a run that stands still should say why.
 	notableWait = time.Second
+	// So often a request may be late before it is taken to ask for too much, where it asks about more than few ids.
+	patience = 2
+	few      = 50
 )
 
 // outcome is what an error of one attempt means for the next.
@@ -54,10 +57,12 @@ func classify(err error) (outcome, time.Duration) {
 // retry calls attempt until it succeeds, fails for good, asks too much, ctx ends, or max_elapsed has passed without an
 // answer. Time that Qdrant asks to wait does not count: a rate limit makes a run slow and does not fail it. The error is
 // ctx's own, or the last attempt's as it was.
-func (c *checker) retry(ctx context.Context, attempt func(context.Context) error) error {
+//
+// smaller says that the caller can ask for less: then a request that is late for the second time is given back to it.
+func (c *checker) retry(ctx context.Context, smaller bool, attempt func(context.Context) error) error {
 	var pause *backoff.ExponentialBackOff
 	started := c.now()
-	for {
+	for late := 0; ; {
 		within, cancel := context.WithTimeout(ctx, c.conf.Timeout)
 		err := attempt(within)
 		cancel()
@@ -70,6 +75,11 @@ func (c *checker) retry(ctx context.Context, attempt func(context.Context) error
 		what, wait := classify(err)
 		if what != transient && what != throttled {
 			return err
+		}
+		if status.Code(err) == codes.DeadlineExceeded {
+			if late++; late == patience && smaller {
+				return err
+			}
 		}
 		if pause == nil {
 			pause = c.pauses()

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -66,7 +67,7 @@ func (c *candidates) addUsual(text string) {
 	if ms, ok := parseDate(text); ok {
 		c.add(text, bson.TypeDateTime, binary.LittleEndian.AppendUint64(c.value[:0], uint64(ms)))
 	}
-	if v, ok := parseExtended(text); ok && (v.Type == bson.TypeEmbeddedDocument || v.Type == bson.TypeTimestamp) {
+	if v, ok := parseExtended(text); ok && isUsual(v) {
 		c.add(text, v.Type, v.Value)
 	}
 	if data, ok := parseBase64(text); ok {
@@ -75,8 +76,9 @@ func (c *candidates) addUsual(text string) {
 }
 
 // addRare adds the ids of all other types: of those that hardly anybody uses, and that some servers which speak MongoDB's
-// protocol can't compare. binaries says whether the collection has any binary id, of which there may be 256 subtypes.
-func (c *candidates) addRare(text string, binaries bool) {
+// protocol can't compare. binaries says whether the collection may have any binary id, of which there may be 256 subtypes,
+// and decimals whether it may have a Decimal128.
+func (c *candidates) addRare(text string, binaries, decimals bool) {
 	switch text {
 	case "NaN":
 		c.add(text, bson.TypeDouble, c.double(math.NaN()))
@@ -85,15 +87,11 @@ func (c *candidates) addRare(text string, binaries bool) {
 	case "-Infinity":
 		c.add(text, bson.TypeDouble, c.double(math.Inf(-1)))
 	}
-	if isNumeric(text) {
+	if decimals {
 		c.addDecimal(text)
 	}
-	if v, ok := parseExtended(text); ok {
-		switch v.Type {
-		case bson.TypeEmbeddedDocument, bson.TypeTimestamp: // tried before
-		default:
-			c.add(text, v.Type, v.Value)
-		}
+	if v, ok := parseExtended(text); ok && !isUsual(v) {
+		c.add(text, v.Type, v.Value)
 	}
 	if data, ok := parseBase64(text); ok && binaries {
 		for subtype := range 256 {
@@ -159,9 +157,19 @@ func (c *candidates) double(f float64) []byte {
 	return c.value
 }
 
+// mayBeDecimal tells the texts that only a Decimal128 may have, beside the types that were tried before.
+func mayBeDecimal(text string) bool {
+	var c candidates
+	c.addDecimal(text)
+	return c.n > 0
+}
+
 // addDecimal adds a Decimal128 where no integer has its value. A double of the same text may have another value: MongoDB
 // compares both exactly, and 0.1 is no double.
 func (c *candidates) addDecimal(text string) {
+	if !isNumeric(text) {
+		return
+	}
 	if _, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return
 	}
@@ -212,7 +220,7 @@ func parseBase64(text string) ([]byte, bool) {
 
 // parseExtended reads the canonical Extended JSON of a value that an _id can be. Those that it can't are no harmless
 // candidates: $in takes a regular expression for a pattern, and fails as a whole on a document of operators. MongoDB
-// refuses both, and arrays, as an _id (Manual, "Documents", "The _id Field").
+// refuses both, and arrays, as an _id (Manual, "Documents", "The _id Field"), but takes a DBRef in either place.
 func parseExtended(text string) (bson.RawValue, bool) {
 	if !strings.HasPrefix(text, "{") {
 		return bson.RawValue{}, false
@@ -227,14 +235,32 @@ func parseExtended(text string) (bson.RawValue, bool) {
 		return v, false
 	case v.Type == bson.TypeEmbeddedDocument:
 		elements, err := bson.Raw(v.Value).Elements()
-		if err != nil {
-			return v, false
-		}
-		for _, e := range elements {
-			if strings.HasPrefix(e.Key(), "$") {
-				return v, false
-			}
-		}
+		return v, err == nil && (isReference(elements) || !hasOperators(elements))
 	}
 	return v, true
+}
+
+func hasOperators(elements []bson.RawElement) bool {
+	return slices.ContainsFunc(elements, func(e bson.RawElement) bool { return strings.HasPrefix(e.Key(), "$") })
+}
+
+// isReference reports whether a document is a DBRef: $ref, $id, perhaps $db, in this order, and then no operators.
+func isReference(elements []bson.RawElement) bool {
+	if len(elements) < 2 || elements[0].Key() != "$ref" || elements[0].Value().Type != bson.TypeString || elements[1].Key() != "$id" {
+		return false
+	}
+	rest := elements[2:]
+	if len(rest) > 0 && rest[0].Key() == "$db" {
+		rest = rest[1:]
+	}
+	return !hasOperators(rest)
+}
+
+// isUsual tells the values in Extended JSON that every server can compare. A DBRef looks like an operator to some.
+func isUsual(v bson.RawValue) bool {
+	if v.Type != bson.TypeEmbeddedDocument {
+		return v.Type == bson.TypeTimestamp
+	}
+	first, err := bson.Raw(v.Value).IndexErr(0)
+	return err != nil || !strings.HasPrefix(first.Key(), "$")
 }

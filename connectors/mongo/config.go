@@ -37,7 +37,7 @@ func (c *Config) CheckFilter(filter string) error {
 func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
 	d.In("uri", func() {
 		if _, err := parseURI(c.URI.Reveal()); err != nil {
-			d.Errorf(n.Get("uri"), spec.CodeBadValue, "the form is mongodb://user:password@host:27017/?options",
+			d.Errorf(n.Get("uri"), spec.CodeBadValue, "the form is mongodb://host:27017/?options, with a login in front of the host where one is needed",
 				"%s is not a MongoDB connection string: %v", d.Path(), err)
 		}
 	})

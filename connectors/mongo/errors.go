@@ -22,6 +22,7 @@ const (
 	codeUnauthorized         = 13
 	codeAuthenticationFailed = 18
 	codeAtlas                = 8000 // Atlas gives this one for a wrong password
+	codeNotImplemented       = 238
 )
 
 // transientCodes are errors of a server or a cursor that another attempt can be spared from.

@@ -90,9 +90,15 @@ func (f *fetch) begin(keys []syncd.Key, base int) {
 }
 
 func (f *fetch) run(ctx context.Context) error {
+	at, again := f.finder, f.primary
 	for tries := newAttempts(); ; {
 		before := f.left
-		err := f.pass(ctx)
+		err := f.pass(ctx, at)
+		if err == nil && f.left > 0 && again != nil {
+			at, again = again, nil
+			tries.progress()
+			continue
+		}
 		if err == nil || errors.Is(err, errStopped) {
 			return err
 		}
@@ -106,11 +112,11 @@ func (f *fetch) run(ctx context.Context) error {
 }
 
 // pass asks once for all that is still wanted.
-func (f *fetch) pass(ctx context.Context) error {
+func (f *fetch) pass(ctx context.Context, at finder) error {
 	if f.left == 0 {
 		return nil
 	}
-	c, err := f.finder.find(ctx, query{collection: f.collection, filter: all(f.filter, f.in()), batchSize: f.left})
+	c, err := at.find(ctx, query{collection: f.collection, filter: all(f.filter, f.in()), batchSize: f.left})
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
@@ -22,7 +23,8 @@ const (
 
 // Find asks for the values that an id of each text could be, by $in, first for those of the types that ids usually have,
 // then, for what was not found, for the rest. It does not take a collection that does not exist for one without documents:
-// whoever asks may be about to delete what can't be found.
+// whoever asks may be about to delete what can't be found. For the same reason it asks the primary, wherever scans read: a
+// secondary may not have the document yet.
 func (s *source) Find(ctx context.Context, c syncd.Collection, ids []string) ([]syncd.Key, error) {
 	keys, err := s.findIDs(ctx, c, ids)
 	if err != nil {
@@ -84,22 +86,31 @@ func (f *finding) missing(ids []string) []string {
 
 // searchRare looks for ids of types that ids hardly have.
 func (f *finding) searchRare(ctx context.Context, ids []string) error {
-	binaries, err := f.holdsBinaries(ctx)
+	binaries, err := f.holds(ctx, bson.TypeBinary)
 	if err != nil {
 		return err
 	}
-	return f.search(ctx, ids, func(c *candidates, text string) { c.addRare(text, binaries) })
+	decimals := slices.ContainsFunc(ids, mayBeDecimal)
+	if decimals {
+		if decimals, err = f.holds(ctx, bson.TypeDecimal128); err != nil {
+			return err
+		}
+	}
+	return f.search(ctx, ids, func(c *candidates, text string) { c.addRare(text, binaries, decimals) })
 }
 
-// holdsBinaries asks whether any _id is binary, which the index answers at once.
-func (f *finding) holdsBinaries(ctx context.Context) (bool, error) {
-	filter := bson.D{{Key: "_id", Value: bson.D{{Key: "$type", Value: int32(bson.TypeBinary)}}}}
+// holds asks whether any _id may be of a type, which the index answers at once. A server that has not implemented the type
+// holds none; some drop the connection on a value of one.
+func (f *finding) holds(ctx context.Context, t bson.Type) (bool, error) {
+	filter := bson.D{{Key: "_id", Value: bson.D{{Key: "$type", Value: int32(t)}}}}
 	return retried(ctx, func() (bool, error) {
-		c, err := f.finder.find(ctx, query{collection: f.collection, filter: filter, projection: projection(nil), limit: 1})
-		if isServerRefusal(err) {
+		c, err := f.upToDate().find(ctx, query{collection: f.collection, filter: filter, projection: projection(nil), limit: 1})
+		switch {
+		case hasCode(err, codeNotImplemented):
+			return false, nil
+		case isServerRefusal(err):
 			return true, nil // what can't be excluded is looked for
-		}
-		if err != nil {
+		case err != nil:
 			return false, err
 		}
 		defer c.Close()
@@ -132,7 +143,7 @@ func (f *finding) ask(ctx context.Context) error {
 	if f.candidates.n == 0 {
 		return ctx.Err()
 	}
-	c, err := f.finder.find(ctx, query{
+	c, err := f.upToDate().find(ctx, query{
 		collection: f.collection, filter: all(f.filter, f.candidates.in()), projection: projection(nil), batchSize: f.candidates.n,
 	})
 	if err != nil {

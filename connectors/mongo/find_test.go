@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -45,7 +47,8 @@ func matches(q query, id bson.RawValue) bool {
 	if asked, ok := inOf(q); ok {
 		return slices.ContainsFunc(asked, func(v bson.RawValue) bool { return compareValues(v, id) == 0 })
 	}
-	return id.Type == bson.TypeBinary // the only other question
+	want := q.filter.(bson.D)[0].Value.(bson.D)[0].Value.(int32) // the only other question
+	return id.Type == bson.Type(want)
 }
 
 // inOf returns the candidates of a query.
@@ -115,6 +118,8 @@ func everyID(t testing.TB) []bson.RawValue {
 		"true", "5", "0.1", "NaN", "{}", "AAAA", "507f1f77bcf86cd799439012", "00112233-4455-6677-8899-aabbccddeeff", "Ä \"x\"\n\u2028",
 		"2024-06-10T06:13:20.123Z", "$where", "{\"$minKey\":1}",
 		bson.D{{Key: "a", Value: bson.D{{Key: "b", Value: bson.A{1.0, int64(2), nil, "x"}}}}, {Key: "t", Value: bson.DateTime(0)}},
+		bson.D{{Key: "$ref", Value: "c"}, {Key: "$id", Value: int32(1)}},
+		bson.D{{Key: "$ref", Value: "c"}, {Key: "$id", Value: bson.ObjectID{1}}, {Key: "$db", Value: "d"}, {Key: "more", Value: "x"}},
 		bson.D{{Key: "", Value: bson.Regex{Pattern: "a", Options: "i"}}, {Key: "d", Value: bson.NewDecimal128(0x3040<<48, 7)}},
 	} {
 		ids = append(ids, value(t, v))
@@ -154,7 +159,7 @@ func tried(text string, add ...func(c *candidates, text string)) []bson.RawValue
 	return list
 }
 
-func rare(c *candidates, text string) { c.addRare(text, true) }
+func rare(c *candidates, text string) { c.addRare(text, true, true) }
 
 // The candidates for an id's text have one that MongoDB holds equal to it.
 func roundTrip(t *testing.T, id bson.RawValue) {
@@ -222,7 +227,7 @@ func TestUsualCandidatesAreOfUsualTypes(t *testing.T) {
 func TestCandidatesAreNoOperators(t *testing.T) {
 	for _, text := range []string{
 		`{"$regularExpression":{"pattern":"a","options":""}}`, `{"$foo":"a"}`, `{"a":"b","$gt":"c"}`, `[{"$numberInt":"1"}]`,
-		`{"$ref":"a","$id":"b"}`, `{"$undefined":true}`, `{}, "v":{}`, `{"a":`, `{"$oid":"507f1f77bcf86cd799439011"}`,
+		`{"$ref":"a","$gt":"b"}`, `{"$id":"b","$ref":"a"}`, `{"$ref":"a","$id":"b","$gt":"c"}`, `{"$undefined":true}`, `{}, "v":{}`, `{"a":`, `{"$oid":"507f1f77bcf86cd799439011"}`,
 	} {
 		got := tried(text, (*candidates).addUsual, rare)
 		if len(got) != 1 || got[0].Type != bson.TypeString {
@@ -377,6 +382,21 @@ func TestFindRetries(t *testing.T) {
 	if keys, err = src.Find(t.Context(), syncd.Collection{Name: "c"}, []string{"a"}); err == nil || keys != nil {
 		t.Errorf("%q, %v", keys, err)
 	}
+	// A server that has no Decimal128 may drop the connection at the sight of one.
+	server.ids = nil
+	server.fail = func(call int) error {
+		asked, ok := inOf(server.queries[call])
+		if !ok && server.queries[call].filter.(bson.D)[0].Value.(bson.D)[0].Value == int32(bson.TypeDecimal128) {
+			return commandError(codeNotImplemented)
+		}
+		if slices.ContainsFunc(asked, func(v bson.RawValue) bool { return v.Type == bson.TypeDecimal128 }) {
+			return io.ErrUnexpectedEOF
+		}
+		return nil
+	}
+	if keys, err = src.Find(t.Context(), syncd.Collection{Name: "c"}, []string{"0.5"}); err != nil || keys[0] != "" {
+		t.Errorf("%q, %v", keys, err)
+	}
 	// A server that knows no $type is one whose ids may be binary.
 	server.fail = func(call int) error {
 		if _, ok := inOf(server.queries[call]); !ok {
@@ -391,6 +411,49 @@ func TestFindRetries(t *testing.T) {
 }
 
 func commandError(code int32) error { return mongodriver.CommandError{Code: code} }
+
+// What a secondary does not have yet is not deleted.
+func TestAbsenceIsThePrimarysWord(t *testing.T) {
+	a, b := value(t, "a"), value(t, "b")
+	src := findIn(t, &idServer{ids: []bson.RawValue{a}})
+	primary := &idServer{ids: []bson.RawValue{a, b}}
+	src.primary = primary
+	c := syncd.Collection{Name: "c"}
+	if keys, err := src.Find(t.Context(), c, []string{"b", "c"}); err != nil || keys[0] != key(b) || keys[1] != "" {
+		t.Errorf("%q, %v", keys, err)
+	}
+	primary.queries = nil
+	got := map[int]bool{}
+	for f, err := range src.Fetch(t.Context(), c, []syncd.Key{key(b), key(value(t, "c")), key(a)}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got[f.Index] = true
+	}
+	if len(got) != 2 || !got[0] || !got[2] || len(primary.queries) != 1 {
+		t.Errorf("fetched %v, with %d questions to the primary", got, len(primary.queries))
+	}
+	if list, _ := inOf(primary.queries[0]); len(list) != 2 {
+		t.Errorf("the primary was asked for %v", list)
+	}
+}
+
+func TestPrimaryIsAskedWhereScansAskOthers(t *testing.T) {
+	server := newStub(t)
+	for options, want := range map[string]bool{"": false, "?readPreference=primary": false, "?readPreference=secondaryPreferred": true, "?readPreference=nearest": true} {
+		cfg := config("mongodb://" + server.addr() + "/" + options)
+		src, err := Plugin().OpenSource(t.Context(), cfg, syncd.Env{Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := src.(*source); (s.primary != nil) != want {
+			t.Errorf("%q: %v", options, s.primary)
+		}
+		if err := src.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
 
 func TestFindInAMissingCollection(t *testing.T) {
 	src := openAndClose(t, newStub(t))

@@ -8,6 +8,7 @@ import (
 
 	mongodriver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 
 	"github.com/syncd-io/syncd"
 )
@@ -25,7 +26,9 @@ type source struct {
 	client *mongodriver.Client
 	db     *mongodriver.Database
 	finder finder
-	log    *slog.Logger
+	// primary asks the primary where finder may ask another server, which lags behind; else it is nil.
+	primary finder
+	log     *slog.Logger
 
 	abilities abilities
 }
@@ -63,7 +66,18 @@ func open(ctx context.Context, cfg Config, env syncd.Env) (syncd.Source, error) 
 	}
 	s.db = s.client.Database(cfg.Database)
 	s.finder = databaseFinder{s.db}
+	if p := opts.ReadPreference; p != nil && p.Mode() != readpref.PrimaryMode {
+		s.primary = databaseFinder{s.client.Database(cfg.Database, options.Database().SetReadPreference(readpref.Primary()))}
+	}
 	return s, nil
+}
+
+// upToDate is the finder whose word counts that a document is not there.
+func (s *source) upToDate() finder {
+	if s.primary != nil {
+		return s.primary
+	}
+	return s.finder
 }
 
 // ping asks a server that the connection string's read preference allows. The driver gives up the search for one after

@@ -108,8 +108,9 @@ func (sc *scan) pass(ctx context.Context) error {
 		err = sc.read(ctx, q, w)
 		if err == nil && w.lost() {
 			// The record to continue behind was deleted, and the server can't tell where it was.
-			w.byOrder = true
-			err = sc.read(ctx, q, w)
+			if err = sc.compare(ctx, w); err == nil {
+				err = sc.read(ctx, q, w)
+			}
 		}
 	}
 	if err == nil && span.maxKey && w.served {
@@ -119,6 +120,20 @@ func (sc *scan) pass(ctx context.Context) error {
 	}
 	if err == nil && sc.rows.Len() > 0 {
 		err = sc.hand(ctx, sc.rows.Take())
+	}
+	return err
+}
+
+// compare has the window look for its beginning by the order of ids.
+func (sc *scan) compare(ctx context.Context, w *window) error {
+	w.byOrder = true
+	if w.served || !hasText(w.after) {
+		return nil
+	}
+	t, err := sc.look(ctx, sc.query.collection)
+	w.collated = !t.binary
+	if errors.Is(err, syncd.ErrCollectionNotFound) {
+		return nil // then there are no records
 	}
 	return err
 }

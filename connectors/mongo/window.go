@@ -46,8 +46,10 @@ type window struct {
 
 	served  bool // the server was given the bounds, and obeys them; or there are none
 	byOrder bool // the record with the key after is gone: compare instead of waiting for it
-	begun   bool // past after
-	twins   bool // records before after were skipped that are equal to it for the server, such as 5 and 5.0
+	// collated says that text may have an order of its own: what byOrder can't place counts as inside.
+	collated bool
+	begun    bool // past after
+	twins    bool // records before after were skipped that are equal to it for the server, such as 5 and 5.0
 }
 
 func newWindow(split syncd.Split, after syncd.Key) (*window, error) {
@@ -137,7 +139,8 @@ func (w *window) begin(key []byte, id bson.RawValue) place {
 		w.begun = !w.byOrder
 		return outside
 	case w.byOrder:
-		if !w.served && compareValues(id, w.after) < 0 {
+		unsure := w.collated && typeRank(id.Type) == typeRank(w.after.Type)
+		if !w.served && !unsure && compareValues(id, w.after) < 0 {
 			return outside
 		}
 		return inside // what is equal may come twice; the alternative would be never

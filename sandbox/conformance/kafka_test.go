@@ -317,3 +317,61 @@ func TestKafkaTopicGoneMidRun(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// refuseProduce has the broker refuse whole batches, as one without record_errors does (before Apache Kafka 2.4), if bad says so.
+func refuseProduce(b *kafkaserver.Server, code int16, bad func(batch []byte) bool) {
+	b.Cluster().ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		b.Cluster().KeepControl()
+		produce := req.(*kmsg.ProduceRequest)
+		refused := false
+		for _, t := range produce.Topics {
+			for _, p := range t.Partitions {
+				refused = refused || bad(p.Records)
+			}
+		}
+		if !refused {
+			return nil, nil, false
+		}
+		resp := produce.ResponseKind().(*kmsg.ProduceResponse)
+		for _, t := range produce.Topics {
+			answer := kmsg.NewProduceResponseTopic()
+			answer.Topic, answer.TopicID = t.Topic, t.TopicID
+			for _, p := range t.Partitions {
+				one := kmsg.NewProduceResponseTopicPartition()
+				one.Partition, one.ErrorCode = p.Partition, code
+				answer.Partitions = append(answer.Partitions, one)
+			}
+			resp.Topics = append(resp.Topics, answer)
+		}
+		return resp, nil, true
+	})
+}
+
+// TestKafkaBlamesNoNeighbour has a broker that refuses the whole batch for one bad event: the others are sound.
+func TestKafkaBlamesNoNeighbour(t *testing.T) {
+	for _, code := range []*kerr.Error{kerr.InvalidRecord, kerr.InvalidTimestamp} {
+		b := kafkaBroker(t, kafkaserver.Config{})
+		s := closingKafka(t, b.Addr(), func(c *kafka.Config) {
+			createTopics(c)
+			c.Compression = "none"
+		})
+		events := pages(100, 10)
+		events[42].Value = []byte("a bad event")
+		if err := s.(syncd.Preparer).Prepare(t.Context(), []syncd.Target{events[0].Target}); err != nil {
+			t.Fatal(err)
+		}
+		refuseProduce(b, code.Code, func(batch []byte) bool { return bytes.Contains(batch, []byte("a bad event")) })
+		err := s.Write(t.Context(), events)
+		failed, ok := errors.AsType[*syncd.BatchError](err)
+		if !ok || !slices.Equal(failed.Failed(), []int{42}) || errors.Is(failed.Of(42), syncd.ErrUnavailable) {
+			t.Fatalf("%s: error %v", code.Message, err)
+		}
+		got := map[string]bool{}
+		for _, r := range consume(t, b.Addr(), "", "", "db.page") {
+			got[string(r.Key)] = true
+		}
+		if len(got) != 99 {
+			t.Errorf("%s: %d events arrived, want 99", code.Message, len(got))
+		}
+	}
+}

@@ -126,6 +126,7 @@ func TestMongoSource(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
+		Filter:     func(field, text string) string { return fmt.Sprintf("{%q: %q}", field, text) },
 		Background: serverGoroutines,
 	})
 }
@@ -344,5 +345,21 @@ func TestMongoWrongPassword(t *testing.T) {
 	}
 	if err != nil && (strings.Contains(err.Error(), "s3cr%40t") || strings.Contains(err.Error(), "s3cr@t")) {
 		t.Errorf("the password is in: %v", err)
+	}
+}
+
+// The embedded server drops the connection at the sight of a Decimal128.
+func TestMongoFindsNoFraction(t *testing.T) {
+	db := startMongo(t)
+	db.fill(t, "fractions", []any{bson.D{{Key: "_id", Value: 1.5}}, bson.D{{Key: "_id", Value: "a"}}})
+	src := db.open(t, nil)
+	defer func() {
+		if err := src.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	keys, err := src.(syncd.Finder).Find(t.Context(), syncd.Collection{Name: "fractions"}, []string{"2.5", "1.5", "1.50", "a"})
+	if err != nil || keys[0] != "" || keys[1] == "" || keys[2] != "" || keys[3] == "" {
+		t.Errorf("%q, %v", keys, err)
 	}
 }

@@ -128,11 +128,11 @@ func TestConnectUnreachable(t *testing.T) {
 		},
 		"kafka is stopped": {
 			[]string{"KAFKA_BOOTSTRAP_SERVERS=" + stopped.Addr(), "SYNCD_SINK__KAFKA__CONNECT_TIMEOUT=1s"},
-			`^sink: Kafka at ` + stopped.Addr() + `\n  FAILED   connection  +connecting to Kafka at ` + stopped.Addr() + ` within 1s: .*refused.*` + hint,
+			`^sink: Kafka at ` + stopped.Addr() + `\n  FAILED   connection  +connecting to Kafka at ` + stopped.Addr() + `: unavailable for 1s: .*refused.*` + hint,
 		},
 		"kafka is stopped for longer than is waited": {
 			[]string{"KAFKA_BOOTSTRAP_SERVERS=" + stopped.Addr(), "SYNCD_SINK__KAFKA__CONNECT_TIMEOUT=1m"},
-			`^  FAILED   connection  +connecting to Kafka at ` + stopped.Addr() + ` within \d+(\.\d+)?s: .*refused.*` + hint,
+			`^  FAILED   connection  +connecting to Kafka at ` + stopped.Addr() + `: unavailable for \d+(\.\d+)?s: .*refused.*` + hint,
 		},
 		"kafka login fails": {
 			[]string{

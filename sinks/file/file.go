@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 
 	"github.com/syncd-io/syncd"
 )
@@ -212,6 +213,9 @@ func (s *Sink) append(lines []byte) error {
 	n, err := s.out.Write(lines) // its error names the path
 	if err != nil {
 		err = fmt.Errorf("writing events: %w", err)
+		if errors.Is(err, syscall.ENOSPC) {
+			err = syncd.Hint(err, "make room, or let sink.file.path name a place that has more, and run it again")
+		}
 		if undo := s.undo(n); undo != nil {
 			s.broken = fmt.Errorf("%w; the last line may be incomplete: %w", err, undo)
 			return s.broken

@@ -49,6 +49,7 @@ func (s *Sink) Probe(context.Context, []syncd.ProbeTarget) []syncd.Finding {
 		file.Status, file.Detail = syncd.StatusFailed, err.Error()
 	case !info.Mode().IsRegular():
 		file.Detail = "is there, and is no regular file"
+		return []syncd.Finding{file} // the room beside a device or a pipe says nothing
 	case s.config.Mode == modeTruncate && info.Size() > 0:
 		file.Status = syncd.StatusWarning
 		file.Detail = fmt.Sprintf("holds %d bytes, which a run will remove", info.Size())

@@ -175,7 +175,7 @@ func (s *Sink) explain(err error, causes map[ck.ErrorCode]string, patience time.
 	if text != "no answer" && !strings.Contains(text, "Connect to ") && !strings.Contains(text, "Failed to resolve") {
 		hint = "something listens there but hangs up: check sink.kafka.security, and that it is a Kafka broker"
 	}
-	return syncd.Hint(fmt.Errorf("connecting to Kafka at %s within %s: %s: %w", c.BootstrapServers, patience, text, syncd.ErrUnavailable), "%s", hint)
+	return syncd.Hint(fmt.Errorf("connecting to Kafka at %s: %w for %s: %s", c.BootstrapServers, syncd.ErrUnavailable, patience, text), "%s", hint)
 }
 
 // ask bounds a question to the brokers and makes its error one that tells unavailability apart.

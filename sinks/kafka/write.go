@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -28,11 +29,11 @@ type write struct {
 	events  []syncd.Event
 	message ck.Message
 	headers []ck.Header
-	text    []byte // of header values
+	text    []byte // of header values; never nil, since a nil value is a null one
 	slots   []slot
 	reports chan ck.Event // has room for all, so that a report never blocks librdkafka, even when nobody waits any more
 	pending int
-	large   []int // refused by a broker for size, perhaps for their company in a batch
+	refused []int // by a broker, perhaps for their company in a batch
 	alone   bool  // every event is a batch of its own now
 	failed  *syncd.BatchError
 }
@@ -51,9 +52,9 @@ func (s *Sink) Write(ctx context.Context, events []syncd.Event) error {
 func (s *Sink) write(ctx context.Context, p producer, events []syncd.Event) error {
 	w, _ := s.writes.Get().(*write)
 	if w == nil || cap(w.reports) < len(events) {
-		w = &write{sink: s, slots: make([]slot, len(events)), reports: make(chan ck.Event, len(events))}
+		w = &write{sink: s, slots: make([]slot, len(events)), reports: make(chan ck.Event, len(events)), text: make([]byte, 0, 128)}
 	}
-	w.events, w.failed, w.large, w.alone = events, nil, w.large[:0], false
+	w.events, w.failed, w.refused, w.alone = events, nil, w.refused[:0], false
 	err := w.run(ctx, p)
 	if w.pending == 0 {
 		w.events = nil
@@ -77,7 +78,7 @@ func (w *write) run(ctx context.Context, p producer) error {
 	if err := w.await(ctx, p); err != nil {
 		return err
 	}
-	if len(w.large) > 0 {
+	if len(w.refused) > 0 {
 		if err := w.resend(ctx); err != nil {
 			return err
 		}
@@ -186,16 +187,17 @@ func (w *write) refuse(p producer, i int, err error, byBroker bool) error {
 	if fatal := p.GetFatalError(); fatal != nil {
 		return fmt.Errorf("writing to Kafka: the producer can't go on: %s", w.sink.scrub(fatal))
 	}
+	c := code(err)
+	if byBroker && !w.alone && judgesBatches(c) {
+		w.refused = append(w.refused, i)
+		return nil
+	}
 	topic := *w.slots[i].topic
-	switch c := code(err); c {
+	switch c {
 	case ck.ErrMsgSizeTooLarge, ck.ErrRecordListTooLarge, ck.ErrInvalidMsgSize:
 		size := len(w.events[i].Key) + len(w.events[i].Value)
 		if !byBroker {
 			w.fail(i, fmt.Errorf("an event of %d bytes is larger than max_message_bytes, %d", size, w.sink.config.MaxMessageBytes))
-			return nil
-		}
-		if !w.alone {
-			w.large = append(w.large, i)
 			return nil
 		}
 		w.fail(i, fmt.Errorf("an event of %d bytes is larger than topic %q accepts", size, topic))
@@ -218,20 +220,52 @@ func (w *write) fail(i int, err error) {
 	w.failed.Fail(i, err)
 }
 
-// resend sends again, each alone, the events that a broker refused for size: it judges whole batches, so that small
-// events fail with it where the topic's max.message.bytes is less than max_message_bytes.
+// judgesBatches tells the errors by which a broker refuses a whole batch for one of its events, or may: it need not say for
+// which one.
+func judgesBatches(c ck.ErrorCode) bool {
+	switch c {
+	case ck.ErrMsgSizeTooLarge, ck.ErrRecordListTooLarge, ck.ErrInvalidMsgSize, ck.ErrInvalidMsg, ck.ErrInvalidRecord,
+		ck.ErrInvalidTimestamp, ck.ErrInvalidDifferentRecord:
+		return true
+	}
+	return false
+}
+
+// resend sends again, each alone, the events that a broker refused with their batches. For size that happens to small
+// events where the topic's max.message.bytes is less than max_message_bytes.
 func (w *write) resend(ctx context.Context) error {
 	p, err := w.sink.sendAlone()
 	if err != nil {
 		return err
 	}
 	w.alone = true
-	for _, i := range w.large {
+	for _, i := range w.again() {
 		if err := w.produce(ctx, p, i); err != nil {
 			return err
 		}
 	}
 	return w.await(ctx, p)
+}
+
+// again lists the refused events in their order. With them go those of the same key that follow and have arrived: the last
+// of a key's events must be the last to arrive, and one that comes twice does no harm.
+func (w *write) again() []int {
+	slices.Sort(w.refused)
+	type document struct{ topic, key string }
+	moved := make(map[document]bool, len(w.refused))
+	var out []int
+	for i, refused := w.refused[0], w.refused; i < len(w.events); i++ {
+		d := document{*w.slots[i].topic, string(w.events[i].Key)}
+		switch {
+		case len(refused) > 0 && refused[0] == i:
+			refused = refused[1:]
+			moved[d] = w.events[i].Key != nil // without a key there is no order
+		case !moved[d] || w.failed != nil && w.failed.Of(i) != nil:
+			continue
+		}
+		out = append(out, i)
+	}
+	return out
 }
 
 func code(err error) ck.ErrorCode {

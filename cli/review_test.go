@@ -1,0 +1,181 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/mapping"
+	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/syncdtest"
+)
+
+// audit is a program over memory plugins.
+type audit struct {
+	source  *syncdtest.MemorySource
+	checker *syncdtest.MemoryChecker
+	sink    syncd.Sink
+	open    func(context.Context) (syncd.Checker, error) // nil opens checker
+}
+
+func newAudit() *audit {
+	a := &audit{source: syncdtest.NewMemorySource(), checker: syncdtest.NewMemoryChecker(), sink: syncdtest.NewMemorySink()}
+	a.source.Create("page")
+	return a
+}
+
+func point(id, chunk string) uuid.UUID {
+	return uuid.NewSHA1(uuid.NameSpaceURL, []byte(id+"/page/"+chunk))
+}
+
+// run runs a command and returns its exit code and what it printed.
+func (a *audit) run(t *testing.T, more string, args ...string) (code int, printed string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "syncd.yaml")
+	text := "source: {memory: {}}\nchecker: {memory: {}}\nsink: {memory: {}}\n" +
+		"mapping: {version: {field: updatedAt, payload: updatedAt}, collections: {page: page}}\n" + more
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open := a.open
+	if open == nil {
+		open = func(context.Context) (syncd.Checker, error) { return a.checker, nil }
+	}
+	var stdout, stderr bytes.Buffer
+	code = program{
+		args: append(args, "-c", path), stdout: &stdout, stderr: &stderr,
+		plugins: []syncd.Plugin{
+			a.source.Plugin("memory"),
+			syncd.NewChecker("memory", "Asks.", struct{}{}, func(ctx context.Context, _ struct{}, _ syncd.Env) (syncd.Checker, error) { return open(ctx) }),
+			syncd.NewSink("memory", "Keeps.", struct{}{}, func(context.Context, struct{}, syncd.Env) (syncd.Sink, error) { return a.sink, nil }),
+		},
+	}.run(t.Context())
+	return code, stdout.String() + stderr.String()
+}
+
+// TestVerifySeesYoungDocuments: what a run leaves alone for now is not in the index all the same.
+func TestVerifySeesYoungDocuments(t *testing.T) {
+	a := newAudit()
+	a.source.Insert("page", syncdtest.MemoryDoc{ID: "new", Fields: map[string]any{"updatedAt": time.Now().UTC().Format(time.RFC3339Nano)}})
+	if code, out := a.run(t, "run: {min_age: 1h, attempts: {max: 0}}\n", "verify", "--min-age", "0s"); code != exitGuard {
+		t.Errorf("%d\n%s", code, out)
+	}
+}
+
+// TestVerifySeesOrphansWithoutTheirFirstChunk, at the second look as well.
+func TestVerifySeesOrphansWithoutTheirFirstChunk(t *testing.T) {
+	a := newAudit()
+	a.checker.Put(point("gone", "2"), map[string]any{"content_type": "page", "mongo_id": "gone", "chunk_index": 2})
+	if code, out := a.run(t, "run: {attempts: {max: 0}}\n", "verify", "--min-age", "1ms"); code != exitGuard {
+		t.Errorf("%d\n%s", code, out)
+	}
+}
+
+// TestVerifyCountsWhatBreaksAtTheSecondLook: a document that can't be read any more is no document that is there.
+func TestVerifyCountsWhatBreaksAtTheSecondLook(t *testing.T) {
+	a := newAudit()
+	a.source.Insert("page", syncdtest.MemoryDoc{ID: "a", Fields: map[string]any{"x": "1"}})
+	seen := false
+	a.open = func(context.Context) (syncd.Checker, error) {
+		return syncdtest.FaultyChecker(a.checker, syncdtest.CheckerFaults{Read: func(int) syncdtest.Fault {
+			if !seen { // the first look has read the document
+				seen = true
+				a.source.Insert("page", syncdtest.MemoryDoc{ID: "a", Fields: map[string]any{"updatedAt": map[string]any{"x": func() {}}}})
+			}
+			return syncdtest.Fault{}
+		}}), nil
+	}
+	code, out := a.run(t, "run: {attempts: {max: 0}}\n", "verify", "--min-age", "1ms")
+	if code != exitGuard {
+		t.Errorf("%d\n%s", code, out)
+	}
+}
+
+// TestVerifySaysWhatItDidNotLookAt instead of claiming that there is nothing.
+func TestVerifySaysWhatItDidNotLookAt(t *testing.T) {
+	a := newAudit()
+	if code, out := a.run(t, "run: {attempts: {max: 0}}\n", "verify"); code != exitDone || !strings.Contains(out, "and nothing else") {
+		t.Errorf("%d\n%s", code, out)
+	}
+	a.checker.Put(uuid.New(), map[string]any{"content_type": "page"})
+	if code, out := a.run(t, "run: {attempts: {max: 0}}\n", "verify"); code != exitDone || strings.Contains(out, "nothing else") {
+		t.Errorf("%d\n%s", code, out)
+	}
+	a.open = func(context.Context) (syncd.Checker, error) {
+		return struct {
+			syncd.Checker
+			syncd.PayloadReader
+		}{a.checker, a.checker}, nil
+	}
+	if code, out := a.run(t, "run: {attempts: {max: 0}}\n", "verify"); code != exitDone || strings.Contains(out, "nothing else") {
+		t.Errorf("%d\n%s", code, out)
+	}
+}
+
+// deaf is a sink whose writes end with an error of their own when they are cut off, as those of some clients do.
+type deaf struct {
+	*syncdtest.MemorySink
+	writing chan struct{}
+}
+
+func (d deaf) Write(ctx context.Context, _ []syncd.Event) error {
+	close(d.writing)
+	<-ctx.Done()
+	return errors.New("rpc: the client is closing")
+}
+
+// TestTwoSignalsAreAnInterruption, whatever the plugins call it.
+func TestTwoSignalsAreAnInterruption(t *testing.T) {
+	a := newAudit()
+	a.source.Insert("page", syncdtest.MemoryDoc{ID: "a"})
+	d := deaf{syncdtest.NewMemorySink(), make(chan struct{})}
+	a.sink = d
+	go func() {
+		<-d.writing
+		for range 2 {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGTERM)
+			time.Sleep(50 * time.Millisecond)
+		}
+	}()
+	if code, out := a.run(t, "run: {attempts: {max: 0}}\n", "run"); code != exitTerminated {
+		t.Errorf("%d\n%s", code, out)
+	}
+}
+
+// TestASignalWhileOpeningIsAnInterruption, too.
+func TestASignalWhileOpeningIsAnInterruption(t *testing.T) {
+	a := newAudit()
+	a.open = func(ctx context.Context) (syncd.Checker, error) {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGINT)
+		<-ctx.Done()
+		return nil, errors.New("rpc: the client is closing")
+	}
+	if code, out := a.run(t, "", "run"); code != exitInterrupted {
+		t.Errorf("%d\n%s", code, out)
+	}
+}
+
+// TestVerifyCountsMoreThanItKeeps: the table says how many differ, not how many it can name.
+func TestVerifyCountsMoreThanItKeeps(t *testing.T) {
+	v := &verification{}
+	v.reset()
+	if v.tooMany() {
+		t.Error("none are too many")
+	}
+	rule := &mapping.Rule{Collection: syncd.Collection{Name: "page"}}
+	for range maxRecheck + 5 {
+		v.see(pipeline.Item{Rule: rule, Verdict: syncd.Missing})
+	}
+	if n := v.counts["page"][syncd.Missing]; n != maxRecheck+5 || !v.tooMany() || len(v.differences) != maxRecheck {
+		t.Errorf("counted %d, kept %d", n, len(v.differences))
+	}
+}
