@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -204,7 +205,12 @@ func (l *Ledger) explain(err error) error {
 		errors.Is(err, bolterrors.ErrBucketExists), errors.Is(err, bolterrors.ErrBucketNotFound), errors.Is(err, bolterrors.ErrIncompatibleValue),
 		errors.Is(err, errDamaged), errors.Is(err, errEntry):
 		return syncd.Hint(fmt.Errorf("the record of attempts %s is damaged: %w", path, err),
-			"delete it: it holds nothing but how often documents were sent, so those that are never indexed will be sent a few times more")
+			"%s", deleteHint)
+	case errors.Is(err, syscall.ENOSPC):
+		return syncd.Hint(fmt.Errorf("the record of attempts %s: %w", path, err), "free some space on that disk")
 	}
-	return fmt.Errorf("the record of attempts %s: %w", path, err)
+	// A damaged file can also show itself by writes to places that no file has.
+	return syncd.Hint(fmt.Errorf("the record of attempts %s: %w", path, err), "if the disk is sound, the file is damaged: %s", deleteHint)
 }
+
+const deleteHint = "delete it: it holds nothing but how often documents were sent, so those that are never indexed will be sent a few times more"

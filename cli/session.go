@@ -88,7 +88,8 @@ func openChecker(ctx context.Context, cfg *config.Config, env syncd.Env) (syncd.
 	label := cfg.Checker.Label()
 	switch cfg.Run.OnCheckUnavailable {
 	case config.OutageFull:
-		env.Logger.Warn(fmt.Sprintf("could not connect to %s (%v): falling back to full backfill", label, err), policy)
+		env.Logger.Warn(fmt.Sprintf("could not connect to %s (%v): falling back to full backfill", label, err), policy,
+			slog.String("hint", "if every document must not be sent again, set run.on_check_unavailable: fail"))
 		return nil, nil //nolint:nilnil // nothing is asked
 	case config.OutageWait:
 		env.Logger.Warn(fmt.Sprintf("could not connect to %s (%v): waiting for it", label, err), policy)
