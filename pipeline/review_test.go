@@ -428,24 +428,26 @@ func TestReadTimeIsWhenTheDocumentWasRead(t *testing.T) {
 
 // TestDrainFinishesTheDeletesUnderWay, and begins no others.
 func TestDrainFinishesTheDeletesUnderWay(t *testing.T) {
-	f := newFixture(t, "page")
-	f.source.Create("page")
-	for i := range 25 {
-		f.index("page", fmt.Sprintf("gone-%02d", i), "", 1)
-	}
-	gate, drain := syncdtest.NewGate(), make(chan struct{})
-	f.opts.Sink = syncdtest.FaultySink(f.sink, syncdtest.SinkFaults{Write: syncdtest.Nth(1, syncdtest.Fault{Gate: gate})})
-	f.opts.Orphans, f.opts.Drain = pipeline.OrphansPrune, drain
-	go func() {
-		<-gate.Arrived()
-		close(drain)
-		time.Sleep(50 * time.Millisecond) // for a context that would end with the drain
-		gate.Open()
-	}()
-	rep, err := pipeline.Run(t.Context(), f.opts)
-	if err != nil || !rep.Interrupted || rep.Orphans[0].Deleted != 10 || len(f.sink.Events()) != 10 {
-		t.Errorf("%v, %+v, %d sent", err, rep.Orphans, len(f.sink.Events()))
-	}
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, "page")
+		f.source.Create("page")
+		for i := range 25 {
+			f.index("page", fmt.Sprintf("gone-%02d", i), "", 1)
+		}
+		gate, drain := syncdtest.NewGate(), make(chan struct{})
+		f.opts.Sink = syncdtest.FaultySink(f.sink, syncdtest.SinkFaults{Write: syncdtest.Nth(1, syncdtest.Fault{Gate: gate})})
+		f.opts.Orphans, f.opts.Drain = pipeline.OrphansPrune, drain
+		go func() {
+			<-gate.Arrived()
+			close(drain)
+			time.Sleep(time.Second) // of the bubble, for a context that would end with the drain
+			gate.Open()
+		}()
+		rep, err := pipeline.Run(t.Context(), f.opts)
+		if err != nil || !rep.Interrupted || rep.Orphans[0].Deleted != 10 || len(f.sink.Events()) != 10 {
+			t.Errorf("%v, %+v, %d sent", err, rep.Orphans, len(f.sink.Events()))
+		}
+	})
 }
 
 // unsure gives an answer at first, and then none.
