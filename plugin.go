@@ -3,6 +3,7 @@ package syncd
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 )
@@ -107,6 +108,9 @@ func opened[P any](ctx context.Context, p Plugin, kind Kind, config any, env Env
 	var none P
 	if p.kind != kind {
 		return none, fmt.Errorf("opening %q: it is a %s, not a %s", p.name, p.kind, kind)
+	}
+	if env.Logger == nil {
+		env.Logger = slog.New(slog.DiscardHandler)
 	}
 	v, err := p.open(ctx, config, env)
 	if err != nil {

@@ -105,6 +105,7 @@ func (v Verdict) String() string {
 // Env is what the host gives a plugin when it opens it.
 type Env struct {
 	// Logger takes notices about the connection (a port that was mapped, a missing collection). Plugins log nothing
-	// per document, and never log what they return as an error. Never nil.
+	// per document, and never log what they return as an error. A plugin never gets nil: a host that sets none
+	// discards them.
 	Logger *slog.Logger
 }

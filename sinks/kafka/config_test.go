@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -108,7 +109,7 @@ func TestLibrdkafkaAcceptsDefaults(t *testing.T) {
 		c := defaults()
 		c.BootstrapServers = "127.0.0.1:1"
 		change(&c)
-		s := &Sink{config: c, replacer: c.scrubber()}
+		s := &Sink{config: c, logger: slog.New(slog.DiscardHandler), replacer: c.scrubber()}
 		client, err := s.newClient(c.librdkafka())
 		if err != nil {
 			t.Errorf("%+v: %v", c, err)
