@@ -149,6 +149,8 @@ func (p *printer) summary(r pipeline.Report, err error) {
 			p.printf(", %d more sent and perhaps arrived", n)
 		}
 		p.printf("; run it again to send the rest\n")
+	case t.Emitted == 0 && deleted(r) > 0:
+		p.printf("Complete: no document had to be sent; %s sent, all confirmed\n", plural(deleted(r), "delete", "deletes"))
 	case t.Emitted == 0:
 		p.printf("Complete: nothing had to be sent\n")
 	case t.Emitted == t.Acked:
@@ -156,6 +158,14 @@ func (p *printer) summary(r pipeline.Report, err error) {
 	default:
 		p.printf("Complete: %s sent, %d confirmed, %d refused\n", events(t.Emitted), t.Acked, t.FailedWrite)
 	}
+}
+
+// deleted is how many deletes a run sent.
+func deleted(r pipeline.Report) (n int64) {
+	for _, o := range r.Orphans {
+		n += o.Deleted
+	}
+	return n
 }
 
 func events(n int64) string { return plural(n, "event", "events") }
