@@ -13,6 +13,11 @@ var (
 	ErrUnavailable = errors.New("unavailable")
 	// ErrCollectionNotFound means that the source has no such collection.
 	ErrCollectionNotFound = errors.New("collection not found")
+	// ErrTooLarge means that one event is larger than the sink, or what is behind it, takes. Sent without its document it
+	// may pass.
+	ErrTooLarge = errors.New("too large")
+	// ErrFenced means that another run has taken over the sink's transactions: this one may write no more.
+	ErrFenced = errors.New("taken over by another run")
 )
 
 // Hint attaches to err what the user should do next. The hint is not part of the error's text; [HintOf] finds it.

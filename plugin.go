@@ -112,6 +112,9 @@ func opened[P any](ctx context.Context, p Plugin, kind Kind, config any, env Env
 	if env.Logger == nil {
 		env.Logger = slog.New(slog.DiscardHandler)
 	}
+	if env.Retried == nil {
+		env.Retried = func(string) {}
+	}
 	v, err := p.open(ctx, config, env)
 	if err != nil {
 		return none, err

@@ -23,6 +23,26 @@ type Preparer interface {
 	Prepare(ctx context.Context, targets []Target) error
 }
 
+// Committer is implemented by a sink that can write events together with marks in one transaction: whoever reads only what
+// was committed sees all of them or none, each once. A run either uses Write or Commit, never both.
+type Committer interface {
+	// Marks is called once, before the first Commit. It shuts out every other user of the sink's transactions, such as a
+	// run that was given up and still lives, settles what that one left undecided, and returns the committed marks whose
+	// names begin with prefix. It must not return before they are settled.
+	Marks(ctx context.Context, prefix string) (map[string][]byte, error)
+	// Commit returns nil when the events and the marks are committed. A *BatchError names events that were refused and
+	// left out, each for its own fault; all others and the marks are committed. Any other error means that nothing is
+	// known about any of them until Marks is called by a later run; one that wraps ErrFenced says that there is one.
+	// Commit is safe for concurrent use; calls that overlap may share a transaction. Events may be empty.
+	Commit(ctx context.Context, events []Event, marks []Mark) error
+}
+
+// Mark is a name and a value that a Committer keeps. A nil value forgets the name.
+type Mark struct {
+	Name  string
+	Value []byte
+}
+
 // Router is implemented by a sink that sends a target's events to a named place: a topic, a file. A sink's config type may
 // implement it as well, to say so without connecting.
 type Router interface {

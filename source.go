@@ -77,6 +77,15 @@ type Finder interface {
 	Find(ctx context.Context, c Collection, ids []string) ([]Key, error)
 }
 
+// Identifier is implemented by a source that can tell whether a collection is still the one that it was, so that the keys
+// and splits of an earlier run mean the same now.
+type Identifier interface {
+	// Identity is a text that changes when keys made before lose their meaning: the collection was dropped and made again,
+	// the file was replaced. New, changed and deleted documents do not change it where keys outlive them. It is "" where
+	// the source can't tell. A collection that does not exist is ErrCollectionNotFound.
+	Identity(ctx context.Context, c Collection) (string, error)
+}
+
 // CollectionLister is implemented by a source that can name the collections it holds, for hints about misspelt ones.
 type CollectionLister interface {
 	Collections(ctx context.Context) ([]string, error)

@@ -108,4 +108,7 @@ type Env struct {
 	// per document, and never log what they return as an error. A plugin never gets nil: a host that sets none
 	// discards them.
 	Logger *slog.Logger
+	// Retried is called each time that a plugin asks again after a failure, with the reason in a word or two that come
+	// from a fixed set, such as an error code's name. It is safe for concurrent use. A plugin never gets nil.
+	Retried func(reason string)
 }
