@@ -67,6 +67,14 @@ type Document interface {
 	Size() int
 }
 
+// BSONDocument is implemented by a document that is BSON in its source. Events that keep BSON's types, such as those of the
+// MongoDB Kafka connector's form, are made of its bytes; a document that lacks them can't be sent in that form.
+type BSONDocument interface {
+	Document
+	// BSON returns the whole document, top-level _id included. Nobody changes the bytes, neither caller nor document.
+	BSON() []byte
+}
+
 // Point is a question to a checker: what does the index hold under this id?
 type Point struct {
 	ID uuid.UUID

@@ -22,8 +22,13 @@ const (
 	HeaderReason      = "syncd-reason"
 	HeaderPointID     = "syncd-point-id"
 	HeaderContentType = "syncd-content-type"
+	HeaderDocument    = "syncd-document"  // DocumentReference, or not there
 	HeaderReadTime    = "syncd-read-time" // when the document was read, RFC 3339 in UTC: a later change is newer
 )
+
+// DocumentReference is the value of HeaderDocument in an event that was too large with its document and was sent without: the
+// consumer is to read the document itself.
+const DocumentReference = "reference"
 
 // Headers returns the headers of one event.
 func Headers(runID string, reason syncd.Reason, point uuid.UUID, contentType string, read time.Time) []syncd.Header {

@@ -75,6 +75,30 @@ func BenchmarkAppendJSON(b *testing.B) {
 	}
 }
 
+func BenchmarkAppendJavaJSON(b *testing.B) {
+	for _, bc := range []struct {
+		name    string
+		doc     bson.Raw
+		dialect JavaDialect
+	}{
+		{"strict", workItem(b), JavaStrict}, {"extended", workItem(b), JavaExtended}, {"simplified", workItem(b), JavaSimplified},
+		{"cyrillic", doc(field{"a", vString(strings.Repeat("Слово и дело. ", 100))}), JavaStrict},
+		{"devanagari", doc(field{"a", vString(strings.Repeat("हिन्दी भाषा ", 100))}), JavaStrict},
+	} {
+		b.Run(bc.name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(len(bc.doc)))
+			var buf []byte
+			for b.Loop() {
+				var err error
+				if buf, err = AppendJavaJSON(buf[:0], bc.doc, bc.dialect); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 func BenchmarkAppendIDText(b *testing.B) {
 	for _, bc := range []struct {
 		name string

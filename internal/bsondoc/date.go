@@ -16,6 +16,13 @@ const (
 // If millis is false, zeros at the end of the fraction are left out, and the
 // point with them.
 func appendDate(dst []byte, ms int64, millis bool) []byte {
+	const yearDigits = 6
+	return appendInstant(dst, ms, millis, yearDigits)
+}
+
+// appendInstant is appendDate, with a choice of how many digits a year outside
+// of 0 to 9999 has at least.
+func appendInstant(dst []byte, ms int64, millis bool, yearDigits int) []byte {
 	days, inDay := ms/msPerDay, ms%msPerDay
 	if inDay < 0 {
 		days, inDay = days-1, inDay+msPerDay
@@ -23,9 +30,9 @@ func appendDate(dst []byte, ms int64, millis bool) []byte {
 	year, month, day := civil(days)
 	switch {
 	case year > 9999:
-		dst = appendPadded(append(dst, '+'), year, 6)
+		dst = appendPadded(append(dst, '+'), year, yearDigits)
 	case year < 0:
-		dst = appendPadded(append(dst, '-'), -year, 6)
+		dst = appendPadded(append(dst, '-'), -year, yearDigits)
 	default:
 		dst = appendPadded(dst, year, 4)
 	}

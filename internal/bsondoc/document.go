@@ -15,14 +15,14 @@ import (
 // source can put a whole batch in one []Document and hand out the addresses.
 type Document struct{ raw bson.Raw }
 
-var _ syncd.Document = Document{}
+var _ syncd.BSONDocument = Document{}
 
 // NewDocument returns the document that raw holds. It checks nothing: damage is
 // an error where it is met, or in [Validate].
 func NewDocument(raw bson.Raw) Document { return Document{raw: raw} }
 
-// Raw returns the bytes of the document. They must not be changed.
-func (d Document) Raw() bson.Raw { return d.raw }
+// BSON returns the bytes of the document. They must not be changed.
+func (d Document) BSON() []byte { return d.raw }
 
 // Size returns how many bytes of BSON the document has.
 func (d Document) Size() int { return len(d.raw) }

@@ -73,7 +73,7 @@ func appendIDText(dst []byte, t bson.Type, val []byte, depth int) ([]byte, error
 	if out, ok := appendSafeText(dst, t, val); ok {
 		return out, nil
 	}
-	return appendValue(dst, t, val, Canonical, depth)
+	return appendValue(dst, t, val, canonical, depth)
 }
 
 // appendSafeText appends the id text of the types whose text has no character

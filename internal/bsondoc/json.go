@@ -65,7 +65,7 @@ func AppendJSON(dst []byte, doc bson.Raw, d Dialect) ([]byte, error) {
 	if d > Canonical {
 		return dst, unknownDialect(d)
 	}
-	out, err := appendDocument(dst, doc, d, 1, d == Plain)
+	out, err := appendDocument(dst, doc, style(d), 1, d == Plain)
 	if err != nil {
 		return dst, err
 	}
@@ -82,7 +82,7 @@ func AppendValueJSON(dst []byte, v bson.RawValue, d Dialect) ([]byte, error) {
 	if err := wholeValue(v); err != nil {
 		return dst, err
 	}
-	out, err := appendValue(dst, v.Type, v.Value, d, 0)
+	out, err := appendValue(dst, v.Type, v.Value, style(d), 0)
 	if err != nil {
 		return dst, err
 	}
@@ -92,14 +92,31 @@ func AppendValueJSON(dst []byte, v bson.RawValue, d Dialect) ([]byte, error) {
 // AppendJSONString appends s to dst as a JSON string, escaped as Plain does. It
 // returns dst as it was, and ErrInvalidUTF8, if s is not UTF-8.
 func AppendJSONString(dst []byte, s string) ([]byte, error) {
-	return appendText(dst, []byte(s), Plain)
+	return appendText(dst, []byte(s), plain)
 }
 
 func unknownDialect(d Dialect) error { return fmt.Errorf("unknown JSON dialect %d", d) }
 
+// style is a Dialect or a JavaDialect, since one walk over a document serves
+// both.
+type style uint8
+
+const (
+	plain          = style(Plain)
+	relaxed        = style(Relaxed)
+	canonical      = style(Canonical)
+	javaStrict     = canonical + 1 + style(JavaStrict)
+	javaExtended   = canonical + 1 + style(JavaExtended)
+	javaSimplified = canonical + 1 + style(JavaSimplified)
+	javaDriver4    = style(JavaDriver4) // added to one of the last three
+)
+
+// java reports whether it is a JavaDialect.
+func (s style) java() bool { return s > canonical }
+
 // appendDocument appends a document. depth is its own level, 1 for the outermost;
 // plainID asks for the id text in its field _id.
-func appendDocument(dst, doc []byte, d Dialect, depth int, plainID bool) ([]byte, error) {
+func appendDocument(dst, doc []byte, d style, depth int, plainID bool) ([]byte, error) {
 	b, err := body(doc, depth)
 	if err != nil {
 		return dst, err
@@ -112,7 +129,7 @@ func appendDocument(dst, doc []byte, d Dialect, depth int, plainID bool) ([]byte
 		}
 		b = rest
 		if more {
-			dst = append(dst, ',')
+			dst = appendComma(dst, d)
 		}
 		if !utf8.Valid(name) {
 			return dst, inField(name, errNameUTF8)
@@ -120,6 +137,9 @@ func appendDocument(dst, doc []byte, d Dialect, depth int, plainID bool) ([]byte
 		dst = append(dst, '"')
 		dst = appendEscaped(dst, name, d)
 		dst = append(dst, '"', ':')
+		if d.java() {
+			dst = append(dst, ' ')
+		}
 		if plainID && string(name) == "_id" {
 			dst, err = appendIDJSON(dst, t, val, depth)
 		} else {
@@ -133,7 +153,7 @@ func appendDocument(dst, doc []byte, d Dialect, depth int, plainID bool) ([]byte
 }
 
 // appendArray ignores the names of the elements: the order alone counts.
-func appendArray(dst, doc []byte, d Dialect, depth int) ([]byte, error) {
+func appendArray(dst, doc []byte, d style, depth int) ([]byte, error) {
 	b, err := body(doc, depth)
 	if err != nil {
 		return dst, err
@@ -146,7 +166,7 @@ func appendArray(dst, doc []byte, d Dialect, depth int) ([]byte, error) {
 		}
 		b = rest
 		if i > 0 {
-			dst = append(dst, ',')
+			dst = appendComma(dst, d)
 		}
 		if dst, err = appendValue(dst, t, val, d, depth); err != nil {
 			return dst, inIndex(i, err)
@@ -155,13 +175,21 @@ func appendArray(dst, doc []byte, d Dialect, depth int) ([]byte, error) {
 	return append(dst, ']'), nil
 }
 
+// appendComma appends what stands between two items.
+func appendComma(dst []byte, d style) []byte {
+	if d.java() {
+		return append(dst, ", "...)
+	}
+	return append(dst, ',')
+}
+
 // appendIDJSON appends the id text of the _id of a document, as a JSON string.
 func appendIDJSON(dst []byte, t bson.Type, val []byte, depth int) ([]byte, error) {
 	switch t {
 	case bson.TypeNull, bson.TypeUndefined:
 		return append(dst, "null"...), nil
 	case bson.TypeString:
-		return appendText(dst, stringBytes(val), Plain)
+		return appendText(dst, stringBytes(val), plain)
 	}
 	if out, ok := appendSafeText(append(dst, '"'), t, val); ok {
 		return append(out, '"'), nil
@@ -175,7 +203,7 @@ func appendIDJSON(dst []byte, t bson.Type, val []byte, depth int) ([]byte, error
 		return dst, err
 	}
 	end := len(dst)
-	if dst, err = appendText(dst, dst[start:end], Plain); err != nil {
+	if dst, err = appendText(dst, dst[start:end], plain); err != nil {
 		return dst, err
 	}
 	n := copy(dst[start:], dst[end:])
@@ -186,7 +214,7 @@ func appendIDJSON(dst []byte, t bson.Type, val []byte, depth int) ([]byte, error
 // documents enclose it. It holds only what costs nothing; what is rare, or
 // differs between the dialects in more than its braces, is in functions of its
 // own.
-func appendValue(dst []byte, t bson.Type, val []byte, d Dialect, depth int) ([]byte, error) {
+func appendValue(dst []byte, t bson.Type, val []byte, d style, depth int) ([]byte, error) {
 	switch t {
 	case bson.TypeString:
 		return appendText(dst, stringBytes(val), d)
@@ -199,12 +227,18 @@ func appendValue(dst []byte, t bson.Type, val []byte, d Dialect, depth int) ([]b
 	case bson.TypeNull:
 		return append(dst, "null"...), nil
 	case bson.TypeJavaScript, bson.TypeSymbol, bson.TypeRegex, bson.TypeDBPointer, bson.TypeCodeWithScope:
+		if d.java() {
+			return appendJavaRare(dst, t, val, d, depth)
+		}
 		return appendRare(dst, t, val, d, depth)
 	}
-	if d == Plain {
+	switch {
+	case d == plain:
 		return appendPlainValue(dst, t, val), nil
+	case d.java():
+		return appendJavaScalar(dst, t, val, d), nil
 	}
-	return appendExtValue(dst, t, val, d == Canonical), nil
+	return appendExtValue(dst, t, val, d == canonical), nil
 }
 
 // appendPlainValue appends the Plain form of the types that cannot fail.
@@ -316,8 +350,8 @@ func appendTimestamp(dst, val []byte) []byte {
 
 // appendRare appends the types that applications hardly ever store and that hold
 // text.
-func appendRare(dst []byte, t bson.Type, val []byte, d Dialect, depth int) ([]byte, error) {
-	ext := d != Plain
+func appendRare(dst []byte, t bson.Type, val []byte, d style, depth int) ([]byte, error) {
+	ext := d != plain
 	var err error
 	switch t {
 	case bson.TypeJavaScript, bson.TypeSymbol:

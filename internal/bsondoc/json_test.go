@@ -284,6 +284,7 @@ func checkDocumentAgainstDriver(t *testing.T, d bson.Raw) bool {
 	if valid != nil && plainErr == nil {
 		t.Errorf("AppendJSON accepts what Validate does not (%v): %x", valid, []byte(d))
 	}
+	checkJava(t, d, plainErr)
 	ok := plainErr == nil
 	for _, dialect := range []Dialect{Relaxed, Canonical} {
 		got, err := AppendJSON(nil, d, dialect)
@@ -334,7 +335,7 @@ func hasUnsafeDBPointer(d []byte) bool {
 		switch t {
 		case bson.TypeDBPointer:
 			ns, _ := dbPointer(v)
-			found = nextSpecial(ns, 0, true) < len(ns)
+			found = nextSpecial(ns, 0, canonical) < len(ns)
 		case bson.TypeEmbeddedDocument, bson.TypeArray:
 			found = hasUnsafeDBPointer(v)
 		case bson.TypeCodeWithScope:

@@ -9,7 +9,7 @@ import (
 const lowerHex = "0123456789abcdef"
 
 // appendText appends s as a JSON string with its quotes.
-func appendText(dst, s []byte, d Dialect) ([]byte, error) {
+func appendText(dst, s []byte, d style) ([]byte, error) {
 	if !utf8.Valid(s) {
 		return dst, errStringUTF8
 	}
@@ -20,10 +20,12 @@ func appendText(dst, s []byte, d Dialect) ([]byte, error) {
 
 // appendEscaped appends s, which is UTF-8, with the escapes that a JSON string
 // needs. Runs without any are copied in one piece.
-func appendEscaped(dst, s []byte, d Dialect) []byte {
-	ext := d != Plain
+func appendEscaped(dst, s []byte, d style) []byte {
+	if d.java() {
+		return appendJavaEscaped(dst, s)
+	}
 	start := 0
-	for i := nextSpecial(s, 0, ext); i < len(s); i = nextSpecial(s, i, ext) {
+	for i := nextSpecial(s, 0, d); i < len(s); i = nextSpecial(s, i, d) {
 		c := s[i]
 		if c >= utf8.RuneSelf {
 			// 0xE2 begins U+2028 and U+2029, and many others.
@@ -38,20 +40,9 @@ func appendEscaped(dst, s []byte, d Dialect) []byte {
 			continue
 		}
 		dst = append(dst, s[start:i]...)
-		switch c {
-		case '"', '\\':
-			dst = append(dst, '\\', c)
-		case '\n':
-			dst = append(dst, '\\', 'n')
-		case '\r':
-			dst = append(dst, '\\', 'r')
-		case '\t':
-			dst = append(dst, '\\', 't')
-		case '\b':
-			dst = append(dst, '\\', 'b')
-		case '\f':
-			dst = append(dst, '\\', 'f')
-		default:
+		if letter := shortEscape(c); letter != 0 {
+			dst = append(dst, '\\', letter)
+		} else {
 			dst = append(dst, '\\', 'u', '0', '0', lowerHex[c>>4], lowerHex[c&0xf])
 		}
 		i++
@@ -60,10 +51,31 @@ func appendEscaped(dst, s []byte, d Dialect) []byte {
 	return append(dst, s[start:]...)
 }
 
-// nextSpecial returns the index of the first byte of s, from i on, that
-// appendEscaped must look at: a quote, a backslash, a control character and, if
-// separators is set, 0xE2. It takes eight bytes at a time.
-func nextSpecial(s []byte, i int, separators bool) int {
+// shortEscape returns what stands behind the backslash where JSON has an escape
+// of two characters, and 0 for all other characters.
+func shortEscape(c byte) byte {
+	switch c {
+	case '"', '\\':
+		return c
+	case '\n':
+		return 'n'
+	case '\r':
+		return 'r'
+	case '\t':
+		return 't'
+	case '\b':
+		return 'b'
+	case '\f':
+		return 'f'
+	}
+	return 0
+}
+
+// nextSpecial returns the index of the first byte of s, from i on, that must be
+// looked at: a quote, a backslash, a control character; in Relaxed and Canonical
+// 0xE2 as well, and in the Java dialects DEL and every byte outside of ASCII. It
+// takes eight bytes at a time.
+func nextSpecial(s []byte, i int, d style) int {
 	const ones, tops = 0x0101010101010101, 0x8080808080808080
 	for ; i+8 <= len(s); i += 8 {
 		w := binary.LittleEndian.Uint64(s[i:])
@@ -72,7 +84,11 @@ func nextSpecial(s []byte, i int, separators bool) int {
 		// one, so the first hit is real.
 		quote, backslash := w^('"'*ones), w^('\\'*ones)
 		hit := (w-' '*ones)&^w | (quote-ones)&^quote | (backslash-ones)&^backslash
-		if separators {
+		switch {
+		case d.java():
+			del := w ^ (0x7f * ones)
+			hit |= w | (del-ones)&^del
+		case d != plain:
 			e2 := w ^ (0xe2 * ones)
 			hit |= (e2 - ones) &^ e2
 		}
@@ -81,7 +97,10 @@ func nextSpecial(s []byte, i int, separators bool) int {
 		}
 	}
 	for ; i < len(s); i++ {
-		if c := s[i]; c < ' ' || c == '"' || c == '\\' || separators && c == 0xe2 {
+		switch c := s[i]; {
+		case c < ' ' || c == '"' || c == '\\':
+			return i
+		case d.java() && c >= 0x7f, (d == relaxed || d == canonical) && c == 0xe2:
 			return i
 		}
 	}
