@@ -186,6 +186,15 @@ var brokenSinks = []struct {
 		}
 		return s.Write(ctx, e)
 	}},
+	{"says nothing of the size", "too_large", func(s *MemorySink, ctx context.Context, e []syncd.Event) error {
+		err := s.Write(ctx, e)
+		if failed, ok := errors.AsType[*syncd.BatchError](err); ok {
+			for _, i := range failed.Failed() {
+				failed.Fail(i, errFault)
+			}
+		}
+		return err
+	}},
 	{"fails a batch for one event", "too_large", func(s *MemorySink, ctx context.Context, e []syncd.Event) error {
 		if slices.ContainsFunc(e, func(e syncd.Event) bool { return s.Reject(e) != nil }) {
 			return errFault
@@ -286,6 +295,11 @@ func TestBroken(t *testing.T) {
 			}).cases(), b.caught)
 		})
 	}
+	for _, b := range brokenCommitters {
+		t.Run("committer "+b.name, func(t *testing.T) {
+			some(t, committerHarness(func(c *MemoryCommitter) syncd.Sink { return b.wreck(c) }).cases(), b.caught)
+		})
+	}
 	runBrokenAbilities(t, some)
 	for _, b := range brokenPlugins {
 		t.Run("plugin "+b.name, func(t *testing.T) { TestPlugin(t, b.plugin) })
@@ -328,6 +342,9 @@ func TestSuitesCatchBrokenPlugins(t *testing.T) {
 	}
 	for _, b := range brokenSinks {
 		caught("sink", b.name, b.caught)
+	}
+	for _, b := range brokenCommitters {
+		caught("committer", b.name, b.caught)
 	}
 	for _, b := range brokenReaders {
 		caught("reader", b.name, b.caught)

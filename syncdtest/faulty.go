@@ -15,7 +15,7 @@ type Fault struct {
 	Gate *Gate         // the call waits here first, until the gate opens or its context ends
 	Err  error         // what the call ends with, instead of doing its work
 	Done bool          // with Err: the work is done, and only the answer is lost
-	Fail map[int]error // of a Write: the events that fail, in a BatchError; the others are written
+	Fail map[int]error // of a Write or a Commit: the events that fail, in a BatchError; the others are written
 }
 
 // Schedule says what happens to the n-th call, counted from 1. It is called once per call, by the calling goroutine. A nil
@@ -218,35 +218,16 @@ func (f *faultyChecker) Check(ctx context.Context, points []syncd.Point, verdict
 type SinkFaults struct {
 	Prepare Schedule
 	Write   Schedule
+	Marks   Schedule
+	Commit  Schedule // its Fail works as that of a Write; the marks are committed
 }
 
-// FaultySink returns s with faults. It implements the optional interfaces that s implements.
+// FaultySink returns s with faults. It implements the optional interfaces that s implements, of those that a run writes with:
+// Preparer, Router and Committer.
 func FaultySink(s syncd.Sink, faults SinkFaults) syncd.Sink {
 	f := &faultySink{Sink: s}
 	f.write.schedule = faults.Write
-	preparer, prepares := s.(syncd.Preparer)
-	fp := &faultyPreparer{Preparer: preparer}
-	fp.prepare.schedule = faults.Prepare
-	router, routes := s.(syncd.Router)
-	switch {
-	case prepares && routes:
-		return struct {
-			*faultySink
-			*faultyPreparer
-			syncd.Router
-		}{f, fp, router}
-	case prepares:
-		return struct {
-			*faultySink
-			*faultyPreparer
-		}{f, fp}
-	case routes:
-		return struct {
-			*faultySink
-			syncd.Router
-		}{f, router}
-	}
-	return f
+	return f.withAbilities(faults)
 }
 
 type faultySink struct {
@@ -255,16 +236,21 @@ type faultySink struct {
 }
 
 func (f *faultySink) Write(ctx context.Context, events []syncd.Event) error {
-	fault, err := f.write.next(ctx)
+	return f.write.aroundEvents(ctx, events, func(events []syncd.Event) error { return f.Sink.Write(ctx, events) })
+}
+
+// aroundEvents is around for a call that tells events apart.
+func (c *calls) aroundEvents(ctx context.Context, events []syncd.Event, work func([]syncd.Event) error) error {
+	fault, err := c.next(ctx)
 	switch {
 	case err != nil:
 		return err
 	case fault.Err != nil && !fault.Done:
 		return fault.Err
 	case len(fault.Fail) > 0:
-		err = f.writeOthers(ctx, events, fault.Fail)
+		err = withoutFailing(events, fault.Fail, work)
 	default:
-		err = f.Sink.Write(ctx, events)
+		err = work(events)
 	}
 	if fault.Err != nil {
 		return fault.Err
@@ -272,8 +258,8 @@ func (f *faultySink) Write(ctx context.Context, events []syncd.Event) error {
 	return err
 }
 
-// writeOthers writes the events that are not to fail. What the sink itself refuses keeps its index in events.
-func (f *faultySink) writeOthers(ctx context.Context, events []syncd.Event, fail map[int]error) error {
+// withoutFailing does the work of the events that are not to fail. What the sink itself refuses keeps its index in events.
+func withoutFailing(events []syncd.Event, fail map[int]error, work func([]syncd.Event) error) error {
 	var failed syncd.BatchError
 	for i, err := range fail {
 		if i < len(events) {
@@ -287,7 +273,7 @@ func (f *faultySink) writeOthers(ctx context.Context, events []syncd.Event, fail
 			written, index = append(written, e), append(index, i)
 		}
 	}
-	err := f.Sink.Write(ctx, written)
+	err := work(written)
 	own, partial := errors.AsType[*syncd.BatchError](err)
 	if err != nil && !partial {
 		return err
@@ -307,4 +293,24 @@ type faultyPreparer struct {
 
 func (f *faultyPreparer) Prepare(ctx context.Context, targets []syncd.Target) error {
 	return f.prepare.around(ctx, func() error { return f.Preparer.Prepare(ctx, targets) })
+}
+
+type faultyCommitter struct {
+	committer     syncd.Committer
+	marks, commit calls
+}
+
+func (f *faultyCommitter) Marks(ctx context.Context, prefix string) (marks map[string][]byte, err error) {
+	err = f.marks.around(ctx, func() (err error) {
+		marks, err = f.committer.Marks(ctx, prefix)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return marks, nil
+}
+
+func (f *faultyCommitter) Commit(ctx context.Context, events []syncd.Event, marks []syncd.Mark) error {
+	return f.commit.aroundEvents(ctx, events, func(events []syncd.Event) error { return f.committer.Commit(ctx, events, marks) })
 }

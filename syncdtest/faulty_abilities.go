@@ -15,6 +15,7 @@ const (
 	canEstimate
 	canListCollections
 	canFind
+	canIdentify
 )
 
 func (f *faultySource) withAbilities(faults SourceFaults) syncd.Source {
@@ -34,6 +35,10 @@ func (f *faultySource) withAbilities(faults SourceFaults) syncd.Source {
 	finder, ok := f.Source.(syncd.Finder)
 	if ok {
 		has |= canFind
+	}
+	identifier, ok := f.Source.(syncd.Identifier)
+	if ok {
+		has |= canIdentify
 	}
 	fc, ff := &faultyCounter{Counter: counter}, &faultyFinder{Finder: finder}
 	fc.count.schedule, ff.find.schedule = faults.Count, faults.Find
@@ -130,6 +135,118 @@ func (f *faultySource) withAbilities(faults SourceFaults) syncd.Source {
 			syncd.CollectionLister
 			*faultyFinder
 		}{f, fc, estimator, lister, ff}
+	case canIdentify:
+		return struct {
+			*faultySource
+			syncd.Identifier
+		}{f, identifier}
+	case canCount | canIdentify:
+		return struct {
+			*faultySource
+			*faultyCounter
+			syncd.Identifier
+		}{f, fc, identifier}
+	case canEstimate | canIdentify:
+		return struct {
+			*faultySource
+			syncd.Estimator
+			syncd.Identifier
+		}{f, estimator, identifier}
+	case canCount | canEstimate | canIdentify:
+		return struct {
+			*faultySource
+			*faultyCounter
+			syncd.Estimator
+			syncd.Identifier
+		}{f, fc, estimator, identifier}
+	case canListCollections | canIdentify:
+		return struct {
+			*faultySource
+			syncd.CollectionLister
+			syncd.Identifier
+		}{f, lister, identifier}
+	case canCount | canListCollections | canIdentify:
+		return struct {
+			*faultySource
+			*faultyCounter
+			syncd.CollectionLister
+			syncd.Identifier
+		}{f, fc, lister, identifier}
+	case canEstimate | canListCollections | canIdentify:
+		return struct {
+			*faultySource
+			syncd.Estimator
+			syncd.CollectionLister
+			syncd.Identifier
+		}{f, estimator, lister, identifier}
+	case canCount | canEstimate | canListCollections | canIdentify:
+		return struct {
+			*faultySource
+			*faultyCounter
+			syncd.Estimator
+			syncd.CollectionLister
+			syncd.Identifier
+		}{f, fc, estimator, lister, identifier}
+	case canFind | canIdentify:
+		return struct {
+			*faultySource
+			*faultyFinder
+			syncd.Identifier
+		}{f, ff, identifier}
+	case canCount | canFind | canIdentify:
+		return struct {
+			*faultySource
+			*faultyCounter
+			*faultyFinder
+			syncd.Identifier
+		}{f, fc, ff, identifier}
+	case canEstimate | canFind | canIdentify:
+		return struct {
+			*faultySource
+			syncd.Estimator
+			*faultyFinder
+			syncd.Identifier
+		}{f, estimator, ff, identifier}
+	case canCount | canEstimate | canFind | canIdentify:
+		return struct {
+			*faultySource
+			*faultyCounter
+			syncd.Estimator
+			*faultyFinder
+			syncd.Identifier
+		}{f, fc, estimator, ff, identifier}
+	case canListCollections | canFind | canIdentify:
+		return struct {
+			*faultySource
+			syncd.CollectionLister
+			*faultyFinder
+			syncd.Identifier
+		}{f, lister, ff, identifier}
+	case canCount | canListCollections | canFind | canIdentify:
+		return struct {
+			*faultySource
+			*faultyCounter
+			syncd.CollectionLister
+			*faultyFinder
+			syncd.Identifier
+		}{f, fc, lister, ff, identifier}
+	case canEstimate | canListCollections | canFind | canIdentify:
+		return struct {
+			*faultySource
+			syncd.Estimator
+			syncd.CollectionLister
+			*faultyFinder
+			syncd.Identifier
+		}{f, estimator, lister, ff, identifier}
+	case canCount | canEstimate | canListCollections | canFind | canIdentify:
+		return struct {
+			*faultySource
+			*faultyCounter
+			syncd.Estimator
+			syncd.CollectionLister
+			*faultyFinder
+			syncd.Identifier
+		}{f, fc, estimator, lister, ff, identifier}
 	}
 	return f
 }
@@ -260,4 +377,71 @@ type faultyLister struct {
 
 func (f *faultyLister) List(ctx context.Context, req syncd.ListRequest) iter.Seq2[[]syncd.Listed, error] {
 	return aroundSeq(ctx, &f.list, aroundEach(ctx, &f.page, f.Lister.List(ctx, req)))
+}
+
+const (
+	canPrepare = 1 << iota
+	canRoute
+	canCommit
+)
+
+func (f *faultySink) withAbilities(faults SinkFaults) syncd.Sink {
+	has := 0
+	preparer, ok := f.Sink.(syncd.Preparer)
+	if ok {
+		has |= canPrepare
+	}
+	router, ok := f.Sink.(syncd.Router)
+	if ok {
+		has |= canRoute
+	}
+	committer, ok := f.Sink.(syncd.Committer)
+	if ok {
+		has |= canCommit
+	}
+	fp, fc := &faultyPreparer{Preparer: preparer}, &faultyCommitter{committer: committer}
+	fp.prepare.schedule, fc.marks.schedule, fc.commit.schedule = faults.Prepare, faults.Marks, faults.Commit
+	switch has {
+	case canPrepare:
+		return struct {
+			*faultySink
+			*faultyPreparer
+		}{f, fp}
+	case canRoute:
+		return struct {
+			*faultySink
+			syncd.Router
+		}{f, router}
+	case canPrepare | canRoute:
+		return struct {
+			*faultySink
+			*faultyPreparer
+			syncd.Router
+		}{f, fp, router}
+	case canCommit:
+		return struct {
+			*faultySink
+			*faultyCommitter
+		}{f, fc}
+	case canPrepare | canCommit:
+		return struct {
+			*faultySink
+			*faultyPreparer
+			*faultyCommitter
+		}{f, fp, fc}
+	case canRoute | canCommit:
+		return struct {
+			*faultySink
+			syncd.Router
+			*faultyCommitter
+		}{f, router, fc}
+	case canPrepare | canRoute | canCommit:
+		return struct {
+			*faultySink
+			*faultyPreparer
+			syncd.Router
+			*faultyCommitter
+		}{f, fp, router, fc}
+	}
+	return f
 }

@@ -255,18 +255,69 @@ func TestFaultyPluginsHaveTheAbilitiesOfTheirOwn(t *testing.T) {
 			t.Errorf("of %s the wrapper has %s", want, got)
 		}
 	}
-	sink := NewMemorySink()
-	bare, full := FaultySink(struct{ syncd.Sink }{sink}, SinkFaults{}), FaultySink(sink, SinkFaults{})
-	_, prepares := bare.(syncd.Preparer)
-	_, routes := bare.(syncd.Router)
-	if prepares || routes {
-		t.Error(prepares, routes)
+	sink, ledger := NewMemorySink(), NewMemoryCommitter()
+	for _, k := range []syncd.Sink{
+		sink,
+		ledger,
+		struct{ syncd.Sink }{sink},
+		struct {
+			syncd.Sink
+			syncd.Preparer
+		}{sink, sink},
+		struct {
+			syncd.Sink
+			syncd.Router
+		}{sink, sink},
+		struct {
+			syncd.Sink
+			syncd.Committer
+		}{sink, ledger},
+		struct {
+			syncd.Sink
+			syncd.Preparer
+			syncd.Committer
+		}{sink, sink, ledger},
+		struct {
+			syncd.Sink
+			syncd.Router
+			syncd.Committer
+		}{sink, sink, ledger},
+	} {
+		if got, want := sinkAbilities(FaultySink(k, SinkFaults{})), sinkAbilities(k); got != want {
+			t.Errorf("of %s the wrapper has %s", want, got)
+		}
 	}
-	_, prepares = full.(syncd.Preparer)
-	_, routes = full.(syncd.Router)
-	if !prepares || !routes {
-		t.Error(prepares, routes)
+}
+
+func TestFaultyCommitter(t *testing.T) {
+	inner := NewMemoryCommitter()
+	s := FaultySink(inner, SinkFaults{
+		Marks:  Nth(1, Fault{Err: errFault}),
+		Commit: InOrder(Fault{Err: errFault}, Fault{Err: errFault, Done: true}, Fault{Fail: map[int]error{1: errFault}}),
+	}).(syncd.Committer)
+	for call, want := range []error{errFault, nil} {
+		if _, err := s.Marks(t.Context(), ""); !errors.Is(err, want) {
+			t.Errorf("marks %d: %v, want %v", call, err, want)
+		}
 	}
+	for call, want := range []struct {
+		err    error
+		events int // committed so far
+	}{{errFault, 0}, {errFault, 2}, {errFault, 3}, {nil, 5}} {
+		mark := fmt.Sprint(call)
+		err := s.Commit(t.Context(), make([]syncd.Event, 2), []syncd.Mark{{Name: mark, Value: []byte("x")}})
+		_, marked := inner.Ledger()[mark]
+		if n := len(inner.Committed()); !errors.Is(err, want.err) || n != want.events || marked != (call > 0) {
+			t.Errorf("commit %d: %v, %d events, marked %t; want %+v", call, err, n, marked, want)
+		}
+	}
+}
+
+func sinkAbilities(s syncd.Sink) string {
+	_, prepares := s.(syncd.Preparer)
+	_, routes := s.(syncd.Router)
+	_, commits := s.(syncd.Committer)
+	return fmt.Sprintf("Preparer %t, Router %t, Committer %t", prepares, routes, commits)
 }
 
 func sourceAbilities(s syncd.Source) string {

@@ -1,7 +1,6 @@
 package syncdtest
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -72,7 +71,9 @@ func (s *MemorySink) Prepare(ctx context.Context, targets []syncd.Target) error 
 }
 
 // Route implements syncd.Router: the target's own topic, else database.collection.
-func (s *MemorySink) Route(t syncd.Target) string {
+func (s *MemorySink) Route(t syncd.Target) string { return memoryRoute(t) }
+
+func memoryRoute(t syncd.Target) string {
 	if t.Topic != "" {
 		return t.Topic
 	}
@@ -95,7 +96,7 @@ func (s *MemorySink) Write(ctx context.Context, events []syncd.Event) error {
 				continue
 			}
 		}
-		e.Key, e.Value, e.Headers = bytes.Clone(e.Key), bytes.Clone(e.Value), slices.Clone(e.Headers)
+		e = cloneEvent(e)
 		s.events = append(s.events, e)
 		if s.Written != nil {
 			s.Written(e)

@@ -32,13 +32,14 @@ type MemoryDoc struct {
 type MemorySource struct {
 	mu          sync.RWMutex
 	collections map[string][]*memoryDoc // sorted by key, each key once
+	identities  map[string]string
 	splits      int
 	closes      int
 }
 
 // NewMemorySource returns a source without collections. Close leaves its documents in place.
 func NewMemorySource() *MemorySource {
-	return &MemorySource{collections: map[string][]*memoryDoc{}, splits: 1}
+	return &MemorySource{collections: map[string][]*memoryDoc{}, identities: map[string]string{}, splits: 1}
 }
 
 // SetSplits sets into how many splits of about equal size Plan divides a collection, at least 1.
@@ -55,7 +56,11 @@ func (s *MemorySource) Create(collection string) { s.Insert(collection) }
 func (s *MemorySource) Insert(collection string, docs ...MemoryDoc) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	merged := slices.Clone(s.collections[collection]) // scans may still read the old one
+	old, exists := s.collections[collection]
+	if !exists {
+		s.identities[collection] = uuid.NewString()
+	}
+	merged := slices.Clone(old) // scans may still read the old one
 	for _, d := range docs {
 		merged = append(merged, newMemoryDoc(d))
 	}
@@ -87,6 +92,14 @@ func (s *MemorySource) Drop(collection string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.collections, collection)
+}
+
+// SetIdentity sets what Identity says about a collection: "" is that it can't tell. Without it each collection has one of its
+// own, and another when it is dropped and made again.
+func (s *MemorySource) SetIdentity(collection, identity string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.identities[collection] = identity
 }
 
 // Closes says how often Close was called.
@@ -223,6 +236,16 @@ func (s *MemorySource) Count(ctx context.Context, c syncd.Collection) (int64, er
 		return 0, fmt.Errorf("counting collection %q: %w", c.Name, err)
 	}
 	return int64(len(docs)), nil
+}
+
+// Identity implements syncd.Identifier.
+func (s *MemorySource) Identity(ctx context.Context, c syncd.Collection) (string, error) {
+	if _, err := s.snapshot(ctx, c.Name); err != nil {
+		return "", fmt.Errorf("identifying collection %q: %w", c.Name, err)
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.identities[c.Name], nil
 }
 
 // Find implements syncd.Finder, by walking the collection.

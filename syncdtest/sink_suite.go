@@ -29,11 +29,15 @@ type SinkHarness struct {
 	// ends with t.Cleanup.
 	Open func(t *testing.T) syncd.Sink
 
+	// OpenAgain returns another sink that writes where the last opened one does, as a later run opens it, while the other is
+	// still open. It is needed where the sink is a syncd.Committer.
+	OpenAgain func(t *testing.T) syncd.Sink
+
 	// Read returns what the last opened sink has made durable so far, while that sink is still open; the order of events
-	// with one key is kept. Events of earlier cases may be among them: the suite never uses a key twice.
+	// with one key is kept. Of a Committer's events those count that are committed. Events of earlier cases may be among them: the suite never uses a key twice.
 	Read func(t *testing.T) []Received
 
-	// TooLarge is the size of a value that the sink must refuse with a BatchError; 0 skips the case.
+	// TooLarge is the size of a value that the sink must refuse with a BatchError; 0 skips the cases.
 	TooLarge int
 
 	// Except names cases that the sink can't pass, and why; they are skipped with that reason.
@@ -53,14 +57,14 @@ func SinkTargets() []syncd.Target {
 }
 
 // TestSink tests that a sink does what [syncd.Sink] says, one subtest per case. Keys are text and values JSON without line
-// breaks, except in the cases that say otherwise.
+// breaks, except in the cases that say otherwise. A sink that is a syncd.Committer is tested as both.
 func TestSink(t *testing.T, h SinkHarness) {
 	t.Helper()
 	runCases(t, h.cases(), h.Except, h.Background)
 }
 
 func (h SinkHarness) cases() []testCase {
-	return []testCase{
+	cases := []testCase{
 		{"one_event", h.oneEvent},
 		{"no_events", h.noEvents},
 		{"many_sizes", h.manySizes},
@@ -78,6 +82,7 @@ func (h SinkHarness) cases() []testCase {
 		{"concurrent_writers", h.concurrentWriters},
 		{"close_unused", func(t *testing.T) { closeLater(t, h.Open(t)) }},
 	}
+	return append(cases, h.commitCases()...)
 }
 
 // outlet is an open sink and what should have arrived through it.
@@ -130,9 +135,14 @@ func (o *outlet) write(t *testing.T, events ...syncd.Event) {
 func cloneEvents(events []syncd.Event) []syncd.Event {
 	out := slices.Clone(events)
 	for i, e := range out {
-		out[i].Key, out[i].Value, out[i].Headers = bytes.Clone(e.Key), bytes.Clone(e.Value), slices.Clone(e.Headers)
+		out[i] = cloneEvent(e)
 	}
 	return out
+}
+
+func cloneEvent(e syncd.Event) syncd.Event {
+	e.Key, e.Value, e.Headers = bytes.Clone(e.Key), bytes.Clone(e.Value), slices.Clone(e.Headers)
+	return e
 }
 
 // verify compares what arrived with what was sent: every event once, to the byte, in order within a key.
@@ -350,7 +360,7 @@ func (h SinkHarness) tooLarge(t *testing.T) {
 		if !ok || !slices.Equal(failed.Failed(), []int{at}) {
 			t.Fatalf("event %d of 3 is too large: %v; want a BatchError of that event alone", at, err)
 		}
-		if own := failed.Of(at); errors.Is(own, syncd.ErrUnavailable) || own.Error() == "" {
+		if own := failed.Of(at); !errors.Is(own, syncd.ErrTooLarge) || errors.Is(own, syncd.ErrUnavailable) {
 			t.Errorf("event %d of 3 is too large, which is its own fault: %v", at, own)
 		}
 		o.sent = append(o.sent, slices.Delete(events, at, at+1)...)

@@ -275,24 +275,40 @@ func (h SourceHarness) resumeByAnotherSource(t *testing.T) {
 	}
 }
 
+// resumeAfterDeleted stops behind a record in front, in the middle and at the end of each split, whose document then is
+// deleted: a scan goes on strictly behind where it was, with no record twice and none left out.
 func (h SourceHarness) resumeAfterDeleted(t *testing.T) {
 	h.needDelete(t)
 	c := h.open(t, 20)
 	splits, err := c.plan(t.Context())
 	must(t, err)
+	tried := 0
 	for _, split := range splits {
 		req := syncd.ScanRequest{Split: split, BatchSize: 3}
-		whole, err := c.scan(t.Context(), req, nil)
+		left, err := c.scan(t.Context(), req, nil)
 		must(t, err)
-		if len(whole) < 3 {
-			continue
+		for len(left) > 0 {
+			for _, at := range []int{0, len(left) / 2, len(left) - 1} {
+				if _, there := c.docs[left[at].ID]; there {
+					h.delete(t, c, left[at].ID)
+				}
+				req.After = left[at].Key
+				rest, err := c.scan(t.Context(), req, nil)
+				must(t, err)
+				want := slices.DeleteFunc(slices.Clone(left[at+1:]), func(r syncd.Record) bool {
+					_, there := c.docs[r.ID]
+					return !there
+				})
+				sameOrder(t, "resuming after a record whose document is gone", want, rest)
+				tried++
+			}
+			req.After = ""
+			left, err = c.scan(t.Context(), req, nil)
+			must(t, err)
 		}
-		middle := len(whole) / 2
-		h.delete(t, c, whole[middle].ID)
-		req.After = whole[middle].Key
-		rest, err := c.scan(t.Context(), req, nil)
-		must(t, err)
-		sameOrder(t, "resuming after a record whose document is gone", whole[middle+1:], rest)
+	}
+	if tried == 0 {
+		t.Error("no split had a record")
 	}
 }
 

@@ -64,6 +64,9 @@ type SourceHarness struct {
 	// need it.
 	Delete func(t *testing.T, collection, id string)
 
+	// Drop removes a collection that Open filled, beside the open source; Open makes it again. Nil skips what needs it.
+	Drop func(t *testing.T, collection string)
+
 	// Filter returns the collection filter for documents whose top-level field has that text. Nil skips the cases that
 	// need it.
 	Filter func(field, text string) string
@@ -112,7 +115,7 @@ func (h SourceHarness) cases() []testCase {
 		{"collections", h.collections},
 		{"close_unused", func(t *testing.T) { h.open(t, 1) }},
 	}
-	return slices.Concat(cases, h.findCases())
+	return slices.Concat(cases, h.identityCases(), h.findCases())
 }
 
 // collection is a source, one of its collections and what it holds. Its methods return errors rather than end the test,

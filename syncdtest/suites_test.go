@@ -1,6 +1,7 @@
 package syncdtest
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -72,18 +73,20 @@ func TestMemoryChecker(t *testing.T) { TestChecker(t, checkerHarness(asIs[syncd.
 
 const tooLarge = 100_000
 
+func refuseLarge(e syncd.Event) error {
+	if len(e.Value) > tooLarge {
+		return fmt.Errorf("an event of %d bytes: %w", len(e.Value), syncd.ErrTooLarge)
+	}
+	return nil
+}
+
 // sinkHarness is the harness of a MemorySink, seen through wrap.
 func sinkHarness(wrap func(syncd.Sink) syncd.Sink) SinkHarness {
 	var last *MemorySink
 	return SinkHarness{
 		Open: func(*testing.T) syncd.Sink {
 			last = NewMemorySink()
-			last.Reject = func(e syncd.Event) error {
-				if len(e.Value) > tooLarge {
-					return errors.New("too large")
-				}
-				return nil
-			}
+			last.Reject = refuseLarge
 			return wrap(last)
 		},
 		Read: func(*testing.T) []Received {
@@ -99,9 +102,66 @@ func sinkHarness(wrap func(syncd.Sink) syncd.Sink) SinkHarness {
 
 func TestMemorySink(t *testing.T) { TestSink(t, sinkHarness(asIs[syncd.Sink])) }
 
+// committerHarness is the harness of a MemoryCommitter, seen through wrap.
+func committerHarness(wrap func(*MemoryCommitter) syncd.Sink) SinkHarness {
+	var last *MemoryCommitter
+	return SinkHarness{
+		Open: func(*testing.T) syncd.Sink {
+			last = NewMemoryCommitter()
+			last.Reject = refuseLarge
+			return wrap(last)
+		},
+		OpenAgain: func(*testing.T) syncd.Sink { return wrap(last.Reopen()) },
+		Read: func(*testing.T) []Received {
+			var out []Received
+			for _, e := range last.Committed() {
+				out = append(out, Received{Target: last.Route(e.Target), Key: e.Key, Value: e.Value, Headers: e.Headers})
+			}
+			return out
+		},
+		TooLarge: tooLarge,
+	}
+}
+
+func TestMemoryCommitter(t *testing.T) {
+	TestSink(t, committerHarness(func(c *MemoryCommitter) syncd.Sink { return c }))
+}
+
+func TestMemoryCommitterCrashes(t *testing.T) {
+	mark := func(v string) []syncd.Mark { return []syncd.Mark{{Name: "m", Value: []byte(v)}} }
+	crash := func(context.Context, []syncd.Event, []syncd.Mark) error { return errFault }
+	for name, c := range map[string]struct {
+		change func(*MemoryCommitter)
+		err    error
+		events int
+		mark   string
+	}{
+		"never":         {func(*MemoryCommitter) {}, nil, 1, "new"},
+		"before it":     {func(c *MemoryCommitter) { c.Before = crash }, errFault, 0, ""},
+		"after it":      {func(c *MemoryCommitter) { c.After = crash }, errFault, 1, "new"},
+		"shut out":      {func(c *MemoryCommitter) { c.Fence() }, syncd.ErrFenced, 0, ""},
+		"by a next run": {func(c *MemoryCommitter) { _, _ = c.Reopen().Marks(context.Background(), "") }, syncd.ErrFenced, 0, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := NewMemoryCommitter()
+			if err := s.Commit(t.Context(), nil, nil); err == nil {
+				t.Error("committed before the marks were asked for")
+			}
+			_, err := s.Marks(t.Context(), "")
+			must(t, err)
+			c.change(s)
+			err = s.Commit(t.Context(), make([]syncd.Event, 1), mark("new"))
+			if !errors.Is(err, c.err) || len(s.Committed()) != c.events || string(s.Ledger()["m"]) != c.mark {
+				t.Errorf("%v, %d events, marks %q", err, len(s.Committed()), s.Ledger())
+			}
+		})
+	}
+}
+
 func TestMemoryPlugins(t *testing.T) {
 	for _, p := range []syncd.Plugin{
 		NewMemorySource().Plugin("memory"), NewMemoryChecker().Plugin("memory"), NewMemorySink().Plugin("memory"),
+		NewMemoryCommitter().Plugin("memory"),
 	} {
 		t.Run(string(p.Kind()), func(t *testing.T) { TestPlugin(t, p) })
 	}

@@ -90,6 +90,7 @@ func (c *checker) lookup(ctx context.Context, a *ask, points []syncd.Point, limi
 		err := c.get(ctx, a, from, to)
 		if n := to - from; err != nil && c.tooMany(ctx, n, err) {
 			c.shrink(limit, n, err)
+			c.retried(retryTooLarge)
 			continue
 		}
 		if err != nil {

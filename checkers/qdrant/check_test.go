@@ -284,7 +284,7 @@ func TestCheckTimesOutAnAttempt(t *testing.T) {
 
 func TestCheckNeverRetriesWhatCannotPass(t *testing.T) {
 	for _, code := range []codes.Code{
-		codes.InvalidArgument, codes.Unauthenticated, codes.PermissionDenied, codes.NotFound, codes.Internal, codes.Unimplemented,
+		codes.InvalidArgument, codes.Unauthenticated, codes.PermissionDenied, codes.NotFound, codes.Unimplemented,
 	} {
 		t.Run(code.String(), func(t *testing.T) {
 			s := newStub()

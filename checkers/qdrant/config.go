@@ -33,12 +33,13 @@ type Config struct {
 
 // TLS is how the checker connects where TLS is on.
 type TLS struct {
-	Enabled    bool   `yaml:"enabled" doc:"Use TLS; https in url turns it on as well."`
-	CAFile     string `yaml:"ca_file" doc:"A PEM file of the authorities to trust instead of the system's."`
-	CertFile   string `yaml:"cert_file" doc:"A PEM file of the certificate to show to the server; needs key_file."`
-	KeyFile    string `yaml:"key_file" doc:"A PEM file of the certificate's key."`
-	ServerName string `yaml:"server_name" doc:"The name that the server's certificate must hold, if not the host's."`
-	SkipVerify bool   `yaml:"insecure_skip_verify" doc:"Accept any certificate, also a forger's."`
+	Enabled     bool        `yaml:"enabled" doc:"Use TLS; https in url turns it on as well."`
+	CAFile      string      `yaml:"ca_file" doc:"A PEM file of the authorities to trust instead of the system's."`
+	CertFile    string      `yaml:"cert_file" doc:"A PEM file of the certificate to show to the server; needs key_file."`
+	KeyFile     string      `yaml:"key_file" doc:"A PEM file of the certificate's key."`
+	KeyPassword spec.Secret `yaml:"key_password" doc:"The password of key_file, if it is encrypted."`
+	ServerName  string      `yaml:"server_name" doc:"The name that the server's certificate must hold, if not the host's."`
+	SkipVerify  bool        `yaml:"insecure_skip_verify" doc:"Accept any certificate, also a forger's."`
 }
 
 // Retry is how requests are repeated that Qdrant could not answer.
@@ -177,6 +178,7 @@ func (c *Config) checkTLS(off bool, path string, report func(hint, format string
 		{"ca_file", c.TLS.CAFile != ""},
 		{"cert_file", c.TLS.CertFile != ""},
 		{"key_file", c.TLS.KeyFile != ""},
+		{"key_password", c.TLS.KeyPassword != ""},
 		{"server_name", c.TLS.ServerName != ""},
 		{"insecure_skip_verify", c.TLS.SkipVerify},
 	} {
@@ -190,6 +192,8 @@ func (c *Config) checkTLS(off bool, path string, report func(hint, format string
 		report("set both or neither", "%s.cert_file needs key_file", []any{path}, "tls", "cert_file")
 	case c.TLS.CertFile == "" && c.TLS.KeyFile != "":
 		report("set both or neither", "%s.key_file needs cert_file", []any{path}, "tls", "key_file")
+	case c.TLS.KeyPassword != "" && c.TLS.KeyFile == "" && !off:
+		report("set cert_file and key_file", "%s.key_password is there, but no key", []any{path}, "tls", "key_password")
 	}
 	if c.TLS.SkipVerify && c.TLS.CAFile != "" {
 		report("remove one of them", "%s.insecure_skip_verify accepts any certificate, so ca_file has no effect",

@@ -1,7 +1,9 @@
 package qdrant
 
 import (
+	"encoding/base64"
 	"errors"
+	"net/url"
 	"strings"
 
 	"github.com/qdrant/go-client/qdrant"
@@ -22,12 +24,15 @@ type failure struct {
 func (f *failure) Error() string   { return f.text }
 func (f *failure) Unwrap() []error { return f.causes }
 
-// redact takes the key out of what a server says, which may quote what it was sent.
+// redact takes the key, as it is and as it may be written elsewhere, out of what a server says, which may quote what it was
+// sent.
 func (c *checker) redact(text string) string {
-	if key := c.conf.APIKey.Reveal(); key != "" {
-		return strings.ReplaceAll(text, key, spec.Redacted)
+	key := c.conf.APIKey.Reveal()
+	if key == "" {
+		return text
 	}
-	return text
+	return strings.NewReplacer(key, spec.Redacted, url.QueryEscape(key), spec.Redacted, url.PathEscape(key), spec.Redacted,
+		base64.StdEncoding.EncodeToString([]byte(key)), spec.Redacted).Replace(text)
 }
 
 // fail makes an error of text.

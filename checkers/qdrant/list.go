@@ -231,6 +231,7 @@ func (l *listing) scroll(ctx context.Context) (*qdrant.ScrollResponse, error) {
 		l.log.Info("Qdrant does not list so many points at once: asking for smaller pages",
 			"points", size, "next", smaller, "reason", l.redact(reason(err)))
 		l.page = smaller
+		l.retried(retryTooLarge)
 	}
 }
 

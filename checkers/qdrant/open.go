@@ -3,11 +3,10 @@ package qdrant
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -49,6 +48,8 @@ type checker struct {
 	asks  sync.Pool     // of *ask
 	done  atomic.Bool   // closed
 
+	retried func(reason string)
+
 	now   func() time.Time // fields, so that tests need not wait
 	sleep func(context.Context, time.Duration) error
 }
@@ -73,7 +74,7 @@ func open(ctx context.Context, conf Config, log *slog.Logger) (*checker, error) 
 	var secure *tls.Config
 	if ep.tls {
 		if secure, err = conf.TLS.load(); err != nil {
-			return nil, err
+			return nil, syncd.Hint(fmt.Errorf("preparing the connection to Qdrant: %w", err), "check the files of checker.qdrant.tls, and the password of the key")
 		}
 	}
 	if ep.mapped {
@@ -110,8 +111,9 @@ func open(ctx context.Context, conf Config, log *slog.Logger) (*checker, error) 
 	}
 	c := &checker{
 		client: client, conf: conf, ep: ep, log: log, consistency: consistency,
-		slots: make(chan struct{}, conf.Concurrency),
-		now:   time.Now, sleep: sleep,
+		slots:   make(chan struct{}, conf.Concurrency),
+		retried: func(string) {},
+		now:     time.Now, sleep: sleep,
 	}
 	c.limit.Store(int64(conf.BatchSize))
 	c.reads.Store(int64(conf.BatchSize))
@@ -120,33 +122,6 @@ func open(ctx context.Context, conf Config, log *slog.Logger) (*checker, error) 
 		return nil, err
 	}
 	return c, nil
-}
-
-// load reads the files.
-func (t TLS) load() (*tls.Config, error) {
-	conf := &tls.Config{
-		MinVersion:         tls.VersionTLS12,
-		ServerName:         t.ServerName,
-		InsecureSkipVerify: t.SkipVerify,
-	}
-	if t.CAFile != "" {
-		pem, err := os.ReadFile(t.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("reading tls.ca_file: %w", err)
-		}
-		conf.RootCAs = x509.NewCertPool()
-		if !conf.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("reading tls.ca_file: %s holds no certificate", t.CAFile)
-		}
-	}
-	if t.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("reading tls.cert_file and tls.key_file: %w", err)
-		}
-		conf.Certificates = []tls.Certificate{pair}
-	}
-	return conf, nil
 }
 
 // preflight finds out, within connect_timeout, whether the checker can work, and if not, what to do about it.
@@ -226,10 +201,15 @@ func (c *checker) cannotConnect(ctx, within context.Context, secure *tls.Config,
 		return c.fail("begin url with http://, or remove tls.enabled, unless the port is wrong", "connecting to Qdrant at "+at+
 			": the server does not speak TLS, which is on", cause)
 	case badCert:
-		return c.fail("set tls.ca_file to the authority's certificate, or tls.server_name to the name in the server's certificate",
-			"connecting to Qdrant at "+at+": the server's certificate is not trusted: "+cause.Error(), cause)
+		if e, ok := errors.AsType[*tls.CertificateVerificationError](cause); ok {
+			cause = e.Err
+		}
+		return c.fail(certificateHint(cause), "connecting to Qdrant at "+at+": the server's certificate is not trusted: "+cause.Error(), cause)
 	case rejectsTLS:
-		return c.fail("check that the port is Qdrant's gRPC port, and tls.cert_file if the server asks for a certificate",
+		if op, ok := errors.AsType[*net.OpError](cause); ok {
+			cause = op.Err
+		}
+		return c.fail("set tls.cert_file and tls.key_file if the server asks for a client's certificate, to one that it trusts; else check that the port is Qdrant's gRPC port",
 			"connecting to Qdrant at "+at+": the TLS handshake failed: "+cause.Error(), cause)
 	case refused:
 		return c.unreachable(cause.Error(), cause)

@@ -333,7 +333,7 @@ func TestTLS(t *testing.T) {
 	}{
 		"unknown authority":   {Config{URL: "https://" + addr}, refusal{text: "certificate is not trusted", hint: "tls.ca_file"}},
 		"another authority":   {Config{URL: "https://" + addr, TLS: TLS{CAFile: other}}, refusal{text: "certificate is not trusted", hint: "tls.ca_file"}},
-		"another name":        {Config{URL: "https://" + addr, TLS: TLS{CAFile: caFile, ServerName: "q"}}, refusal{text: "certificate is not trusted", hint: "tls.server_name"}},
+		"another name":        {Config{URL: "https://" + addr, TLS: TLS{CAFile: caFile, ServerName: "q"}}, refusal{text: "certificate is not trusted: x509", hint: "tls.server_name"}},
 		"off, and wanted":     {Config{URL: "http://" + addr}, refusal{text: "the server wants TLS", hint: "https://"}},
 		"off, and mutual":     {Config{URL: "http://" + mutual}, refusal{text: "the server wants TLS", hint: "https://"}},
 		"on, and not spoken":  {Config{URL: "https://" + plain}, refusal{text: "does not speak TLS", hint: "http://"}},

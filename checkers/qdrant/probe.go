@@ -62,9 +62,30 @@ func probe(ctx context.Context, addr string, config *tls.Config) (speech, error)
 	s, err := greet(secure)
 	if s == unknown {
 		// In TLS 1.3 a server that wants a client's certificate says so after the handshake.
-		s = handshakeFailure(err)
+		if s = handshakeFailure(err); s == unknown {
+			if later := listen(ctx, addr, config); handshakeFailure(later) == rejectsTLS {
+				return rejectsTLS, later
+			}
+		}
 	}
 	return s, err
+}
+
+// listening is how long a server may take to say that it does not like the client's certificate.
+const listening = 500 * time.Millisecond
+
+// listen waits for what a server says behind a handshake, without a word itself: to one that is written to after it has closed,
+// the system answers with a reset, and what it had said before is lost.
+func listen(ctx context.Context, addr string, config *tls.Config) error {
+	conn, err := (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
+	_ = conn.SetReadDeadline(time.Now().Add(listening))
+	_, err = conn.Read(make([]byte, 1))
+	return err
 }
 
 // greet sends the preface and reads what comes back.

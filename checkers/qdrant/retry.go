@@ -3,6 +3,7 @@ package qdrant
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -20,6 +21,14 @@ const (
 	// So often a request may be late before it is taken to ask for too much, where it asks about more than few ids.
 	patience = 2
 	few      = 50
+	// So often a request is repeated that failed for a reason which Qdrant does not name.
+	doubts = 3
+)
+
+// Why a request was repeated, where that is not the name of an error's code.
+const (
+	retryLimited  = "rate limited"
+	retryTooLarge = "too large"
 )
 
 // outcome is what an error of one attempt means for the next.
@@ -28,6 +37,7 @@ type outcome uint8
 const (
 	final     outcome = iota // asking again would give the same
 	transient                // Qdrant could not be asked, now
+	doubtful                 // an error without a name: it may be either
 	throttled                // Qdrant says when to ask again
 	tooMuch                  // fewer ids may pass
 )
@@ -36,8 +46,18 @@ const (
 //
 // RESOURCE_EXHAUSTED without a time to wait has two causes, and halving the batch is right for both: a rate limit that so
 // many ids can never pass, and a message longer than the client or the server takes.
+//
+// INTERNAL is what Qdrant gives for any error of its own that it has no code for ("Service internal error"): a shard of
+// which no replica is alive at the moment, and a broken segment. UNKNOWN and ABORTED it never gives for a read; they come
+// from what stands in front of it.
 func classify(err error) (outcome, time.Duration) {
-	switch status.Code(err) {
+	s, ok := status.FromError(err)
+	if !ok { // not an answer, but what was found wrong with one
+		return final, 0
+	}
+	switch s.Code() {
+	case codes.Internal, codes.Unknown, codes.Aborted:
+		return doubtful, 0
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled: // canceled by the server: the caller's ctx is looked at first
 		return transient, 0
 	case codes.ResourceExhausted:
@@ -62,7 +82,7 @@ func classify(err error) (outcome, time.Duration) {
 func (c *checker) retry(ctx context.Context, smaller bool, attempt func(context.Context) error) error {
 	var pause *backoff.ExponentialBackOff
 	started := c.now()
-	for late := 0; ; {
+	for late, doubted := 0, 0; ; {
 		within, cancel := context.WithTimeout(ctx, c.conf.Timeout)
 		err := attempt(within)
 		cancel()
@@ -73,7 +93,13 @@ func (c *checker) retry(ctx context.Context, smaller bool, attempt func(context.
 			return ctx.Err()
 		}
 		what, wait := classify(err)
-		if what != transient && what != throttled {
+		switch what {
+		case transient, throttled:
+		case doubtful:
+			if doubted++; doubted > doubts {
+				return err
+			}
+		default:
 			return err
 		}
 		if status.Code(err) == codes.DeadlineExceeded {
@@ -98,6 +124,20 @@ func (c *checker) retry(ctx context.Context, smaller bool, attempt func(context.
 		if err := c.sleep(ctx, wait); err != nil {
 			return err
 		}
+		c.retried(retryReason(what, err))
+	}
+}
+
+// retryReason is the name of the error's code in words.
+func retryReason(what outcome, err error) string {
+	if what == throttled {
+		return retryLimited
+	}
+	switch status.Code(err) {
+	case codes.DeadlineExceeded:
+		return "deadline exceeded"
+	default:
+		return strings.ToLower(status.Code(err).String())
 	}
 }
 

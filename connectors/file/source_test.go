@@ -48,6 +48,11 @@ func TestConformance(t *testing.T) {
 					write(t, dir, collection+name, b)
 					return openDir(t, dir)
 				},
+				Drop: func(t *testing.T, collection string) {
+					if err := os.Remove(filepath.Join(dir, collection+name)); err != nil {
+						t.Fatal(err)
+					}
+				},
 			})
 		})
 	}

@@ -1,6 +1,7 @@
 package mongo
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -22,13 +23,17 @@ func (s *source) Collections(ctx context.Context) ([]string, error) {
 }
 
 func (s *source) names(ctx context.Context, filter any) ([]string, error) {
-	return retried(ctx, func() ([]string, error) { return s.db.ListCollectionNames(ctx, filter) })
+	return retried(ctx, s, func() ([]string, error) { return s.db.ListCollectionNames(ctx, filter) })
 }
 
 // traits are what matters about a collection to whoever reads it in parts.
 type traits struct {
 	ordinary bool // no view and no time series, which have no _id index
 	binary   bool // text is known to be ordered by its bytes: the collection has no collation
+
+	uuid     string   // which the server gave the collection when it was made; "" where it does not tell
+	viewOn   string   // of a view, the collection or view that it shows
+	pipeline bson.Raw // and how
 }
 
 // look returns ErrCollectionNotFound if there is no such collection or view. Where the user may not ask, it is taken to
@@ -36,7 +41,7 @@ type traits struct {
 func (s *source) look(ctx context.Context, name string) (traits, error) {
 	t := traits{ordinary: true}
 	byName := bson.D{{Key: "name", Value: name}}
-	found, err := retried(ctx, func() (bool, error) {
+	found, err := retried(ctx, s, func() (bool, error) {
 		c, err := s.db.ListCollections(ctx, byName)
 		if err != nil {
 			return false, err
@@ -50,6 +55,17 @@ func (s *source) look(ctx context.Context, name string) (traits, error) {
 			t.ordinary = !ok || isText(kind, "collection")
 			_, collated := bsondoc.Lookup(c.Current, "options.collation")
 			t.binary = !collated
+			if id, ok := bsondoc.Lookup(c.Current, "info.uuid"); ok {
+				if text, err := bsondoc.AppendIDText(nil, id); err == nil {
+					t.uuid = string(text)
+				}
+			}
+			if isText(kind, "view") {
+				on, _ := bsondoc.Lookup(c.Current, "options.viewOn")
+				t.viewOn, _ = on.StringValueOK()
+				pipeline, _ := bsondoc.Lookup(c.Current, "options.pipeline")
+				t.pipeline = bytes.Clone(pipeline.Value)
+			}
 			return true, nil
 		}
 		return false, c.Err()

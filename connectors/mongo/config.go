@@ -10,6 +10,7 @@ import (
 // Config is what stands under source.mongo.
 type Config struct {
 	URI            spec.Secret   `yaml:"uri" env:"MONGODB_URI" rule:"required" doc:"Connection string, mongodb:// or mongodb+srv://. TLS, authentication, read preference and read concern are its options."`
+	TLS            TLS           `yaml:"tls" doc:"How to connect where TLS is on; the same as the tls options of the connection string, of which each may stand in one place only."`
 	Database       string        `yaml:"database" env:"MONGODB_DATABASE" rule:"required" doc:"The database that holds the collections."`
 	BatchSize      int           `yaml:"batch_size" rule:"min=0,max=100000" doc:"Documents that the server returns at once. It changes the number of round trips, not what is read. 0 is automatic: 10000 ids, or 1000 whole documents."`
 	Splits         int           `yaml:"splits" rule:"min=0,max=10000" doc:"How many parts a collection is divided into, to be read in parallel. 0 is automatic: 1 below 50000 documents, else 1 for every 250000, at least 4 for each CPU and at most 1024. There may be fewer, and there is 1 where the server can't read from the middle of a collection."`
@@ -35,10 +36,10 @@ func (c *Config) CheckFilter(filter string) error {
 
 // CheckConfig checks what tags can't say.
 func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
+	const form = "the form is mongodb://host:27017/?options, with a login in front of the host where one is needed"
 	d.In("uri", func() {
 		if _, err := parseURI(c.URI.Reveal()); err != nil {
-			d.Errorf(n.Get("uri"), spec.CodeBadValue, "the form is mongodb://host:27017/?options, with a login in front of the host where one is needed",
-				"%s is not a MongoDB connection string: %v", d.Path(), err)
+			d.Errorf(n.Get("uri"), spec.CodeBadValue, form, "%s is not a MongoDB connection string: %v", d.Path(), err)
 		}
 	})
 	d.In("database", func() {
@@ -49,4 +50,5 @@ func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
 			d.Errorf(n.Get("database"), spec.CodeBadValue, "", "%s can't be longer than 63 bytes", d.Path())
 		}
 	})
+	c.checkTLS(d, n)
 }

@@ -40,7 +40,7 @@ func (s *source) count(ctx context.Context, c syncd.Collection) (int64, error) {
 			return n, err
 		}
 	}
-	n, err := retried(ctx, ask)
+	n, err := retried(ctx, s, ask)
 	return n, s.explain(ctx, err)
 }
 
@@ -72,5 +72,5 @@ func (s *source) estimateCount(ctx context.Context, c syncd.Collection) (int64, 
 }
 
 func (s *source) estimate(ctx context.Context, name string) (int64, error) {
-	return retried(ctx, func() (int64, error) { return s.db.Collection(name).EstimatedDocumentCount(ctx) })
+	return retried(ctx, s, func() (int64, error) { return s.db.Collection(name).EstimatedDocumentCount(ctx) })
 }

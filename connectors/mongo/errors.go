@@ -2,12 +2,12 @@ package mongo
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
+	"slices"
 
 	mongodriver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver"
@@ -17,7 +17,7 @@ import (
 	"github.com/syncd-io/syncd"
 )
 
-// Codes of MongoDB's errors (Manual, "Error Codes"), by what they mean for a reader.
+// Codes of MongoDB's errors (Manual, "Error Codes") that are no passing trouble; codes.go has the others.
 const (
 	codeUnauthorized         = 13
 	codeAuthenticationFailed = 18
@@ -25,50 +25,9 @@ const (
 	codeNotImplemented       = 238
 )
 
-// transientCodes are errors of a server or a cursor that another attempt can be spared from.
-var transientCodes = []int{
-	6,     // HostUnreachable
-	7,     // HostNotFound
-	43,    // CursorNotFound: timed out, killed, or its server is gone
-	50,    // MaxTimeMSExpired
-	63,    // StaleShardVersion
-	89,    // NetworkTimeout
-	91,    // ShutdownInProgress
-	133,   // FailedToSatisfyReadPreference
-	134,   // ReadConcernMajorityNotAvailableYet
-	136,   // CappedPositionLost
-	150,   // StaleEpoch
-	175,   // QueryPlanKilled: an index or a chunk moved under the query
-	189,   // PrimarySteppedDown
-	202,   // NetworkInterfaceExceededTimeLimit
-	206,   // NoSuchSession
-	234,   // RetryChangeStream
-	237,   // CursorKilled
-	239,   // SnapshotTooOld
-	246,   // SnapshotUnavailable
-	262,   // ExceededTimeLimit
-	9001,  // SocketException
-	10107, // NotWritablePrimary
-	11600, // InterruptedAtShutdown
-	11601, // Interrupted
-	11602, // InterruptedDueToReplStateChange
-	13388, // StaleConfig
-	13435, // NotPrimaryNoSecondaryOk
-	13436, // NotPrimaryOrSecondary
-}
-
-// lostCursorCodes are those of them that end one cursor or session and say nothing against the server.
-var lostCursorCodes = []int{
-	43,  // CursorNotFound
-	136, // CappedPositionLost
-	175, // QueryPlanKilled
-	206, // NoSuchSession
-	237, // CursorKilled
-}
-
 // isTransient reports whether the same question may get an answer later.
 func isTransient(err error) bool {
-	if hasCode(err, transientCodes...) || mongodriver.IsNetworkError(err) || mongodriver.IsTimeout(err) {
+	if transientCode(err) != 0 || mongodriver.IsNetworkError(err) || mongodriver.IsTimeout(err) {
 		return !isAuthentication(err)
 	}
 	if le, ok := errors.AsType[mongodriver.LabeledError](err); ok {
@@ -78,10 +37,16 @@ func isTransient(err error) bool {
 			}
 		}
 	}
-	if pool := driver.RetryablePoolError(nil); errors.As(err, &pool) { // cleared after another operation's network error
+	if isPoolCleared(err) {
 		return true
 	}
 	return isUnreachable(err) && !isAuthentication(err) && !isTLS(err)
+}
+
+// isPoolCleared tells an operation that got no connection because of another's network error.
+func isPoolCleared(err error) bool {
+	pool := driver.RetryablePoolError(nil)
+	return errors.As(err, &pool)
 }
 
 func isUnreachable(err error) bool {
@@ -106,40 +71,42 @@ func isAuthentication(err error) bool {
 	})
 }
 
-func isTLS(err error) bool {
-	return inCauses(err, func(err error) bool {
-		return is[*tls.CertificateVerificationError](err) || is[tls.RecordHeaderError](err) || is[tls.AlertError](err) ||
-			is[x509.UnknownAuthorityError](err) || is[x509.HostnameError](err) || is[x509.CertificateInvalidError](err)
-	})
-}
+func isTLS(err error) bool { return inCauses(err, func(err error) bool { return lasting(err) != nil }) }
 
 func is[E error](err error) bool {
 	_, ok := errors.AsType[E](err)
 	return ok
 }
 
+// transientCode is the code among transientCodes that err carries, or 0.
+func transientCode(err error) int {
+	found := 0
+	anyCode(err, func(code int) bool {
+		if _, ok := transientCodes[code]; ok {
+			found = code
+		}
+		return found != 0
+	})
+	return found
+}
+
 func hasCode(err error, codes ...int) bool {
+	return anyCode(err, func(code int) bool { return slices.Contains(codes, code) })
+}
+
+// anyCode reports whether f holds for a code of the server that err carries.
+func anyCode(err error, f func(code int) bool) bool {
 	return inCauses(err, func(err error) bool {
-		if se, ok := errors.AsType[mongodriver.ServerError](err); ok {
-			for _, c := range codes {
-				if se.HasErrorCode(c) {
-					return true
-				}
-			}
+		if se, ok := errors.AsType[mongodriver.ServerError](err); ok && slices.ContainsFunc(se.ErrorCodes(), f) {
+			return true
 		}
-		if de, ok := errors.AsType[driver.Error](err); ok { // inside a failed connection, where the driver doesn't convert it
-			for _, c := range codes {
-				if int(de.Code) == c {
-					return true
-				}
-			}
-		}
-		return false
+		de, ok := errors.AsType[driver.Error](err) // inside a failed connection, where the driver doesn't convert it
+		return ok && f(int(de.Code))
 	})
 }
 
-// inCauses asks f about err and about why each server could not be used: a failed search for a server keeps those beside
-// its chain.
+// inCauses asks f about err and about why each server could not be used, until f holds: a failed search for a server keeps
+// those beside its chain.
 func inCauses(err error, f func(error) bool) bool {
 	if f(err) {
 		return true
@@ -152,20 +119,27 @@ func inCauses(err error, f func(error) bool) bool {
 	return false
 }
 
-type failedServer struct {
+// serverError says why one server can't be used.
+type serverError struct {
 	addr string
 	err  error
 }
 
-func failedServers(err error) []failedServer {
+func (s serverError) Error() string { return s.addr + ": " + s.err.Error() }
+func (s serverError) Unwrap() error { return s.err }
+
+func failedServers(err error) []serverError {
+	if s, ok := errors.AsType[serverError](err); ok {
+		return []serverError{s}
+	}
 	se, ok := errors.AsType[topology.ServerSelectionError](err)
 	if !ok {
 		return nil
 	}
-	var out []failedServer
+	var out []serverError
 	for _, s := range se.Desc.Servers {
 		if s.LastError != nil {
-			out = append(out, failedServer{s.Addr.String(), s.LastError})
+			out = append(out, serverError{s.Addr.String(), s.LastError})
 		}
 	}
 	return out
@@ -183,8 +157,7 @@ func (s *source) explain(ctx context.Context, err error) error {
 	clean := s.scrub.scrub(err)
 	switch {
 	case isAuthentication(err):
-		return syncd.Hint(fmt.Errorf("authentication failed%s at %s: %w", s.asUser(), s.target.hosts, clean),
-			"check user name, password and authSource in source.mongo.uri; a user lives in one database, often admin: add authSource=admin")
+		return s.notAuthenticated(err)
 	case hasCode(err, codeUnauthorized):
 		if s.target.user == "" {
 			return syncd.Hint(fmt.Errorf("not authorized on database %s: %w", s.cfg.Database, clean),
@@ -193,15 +166,60 @@ func (s *source) explain(ctx context.Context, err error) error {
 		return syncd.Hint(fmt.Errorf("not authorized on database %s%s: %w", s.cfg.Database, s.asUser(), clean),
 			`give the user the role "read" on database %s`, s.cfg.Database)
 	case isTLS(err):
-		return syncd.Hint(fmt.Errorf("securing the connection to %s: %w", s.target.hosts, s.reason(err, clean)),
-			"add tlsCAFile=… to source.mongo.uri if the server has a certificate of your own authority, or tls=false if it speaks no TLS")
+		return s.insecure(err)
 	case isUnreachable(err):
 		return syncd.Hint(fmt.Errorf("%w: no usable server at %s: %w", syncd.ErrUnavailable, s.target.hosts, s.reason(err, clean)),
-			"check that MongoDB runs there and can be reached from here; a server that demands TLS hangs up: then add tls=true to source.mongo.uri")
+			"check that MongoDB runs there and can be reached from here")
 	case isTransient(err):
 		return fmt.Errorf("%w: %w", syncd.ErrUnavailable, clean)
 	}
 	return clean
+}
+
+// notAuthenticated says what the server itself says: around it the driver puts how far it had come.
+func (s *source) notAuthenticated(err error) error {
+	cause := err
+	inCauses(err, func(e error) bool {
+		if de, ok := errors.AsType[driver.Error](e); ok && de.Code != 0 {
+			cause = errors.New(de.Message)
+			return true
+		}
+		return false
+	})
+	hint := "check user name, password and authSource in source.mongo.uri; a user lives in one database, often admin: add authSource=admin"
+	if s.mechanism == mechanismX509 {
+		hint = "the server must know a user in the database $external whose name is the subject of source.mongo.tls.cert_file"
+	}
+	return syncd.Hint(fmt.Errorf("authentication failed%s at %s: %w", s.asUser(), s.target.hosts, s.scrub.scrub(cause)), "%s", hint)
+}
+
+// insecure is an error for the first server whose TLS failed.
+func (s *source) insecure(err error) error {
+	failed := append(failedServers(err), serverError{s.target.hosts, err})
+	first := failed[slices.IndexFunc(failed, func(f serverError) bool { return lasting(f.err) != nil })]
+	why := lasting(first.err)
+	clean := s.scrub.scrub(why)
+	if first.addr != s.target.hosts { // which names several
+		clean = fmt.Errorf("%s: %w", first.addr, clean)
+	}
+	return syncd.Hint(fmt.Errorf("securing the connection to %s: %w", s.target.hosts, clean), "%s", insecureHint(why))
+}
+
+func insecureHint(why error) string {
+	switch {
+	case errors.Is(why, errWantsTLS):
+		return "set source.mongo.tls.enabled: true, or add tls=true to source.mongo.uri"
+	case errors.Is(why, errNoTLS):
+		return "turn TLS off where it was turned on, by source.mongo.tls.enabled or tls=true in source.mongo.uri (mongodb+srv:// takes tls=false), unless host and port are wrong"
+	case is[refusalError](why):
+		return "if the server asks for a client's certificate, set source.mongo.tls.cert_file and key_file, or tlsCertificateKeyFile in source.mongo.uri, to one that it trusts"
+	case is[x509.HostnameError](why):
+		return "connect by a name that the certificate holds, or set source.mongo.tls.server_name to one"
+	}
+	if e, ok := errors.AsType[x509.CertificateInvalidError](why); ok && e.Reason == x509.Expired {
+		return "renew the server's certificate; if it should be valid, set this machine's clock"
+	}
+	return "set source.mongo.tls.ca_file, or tlsCAFile in source.mongo.uri, to the certificate of the authority that signed the server's"
 }
 
 func (s *source) asUser() string {

@@ -91,7 +91,7 @@ func (f *fetch) begin(keys []syncd.Key, base int) {
 
 func (f *fetch) run(ctx context.Context) error {
 	at, again := f.finder, f.primary
-	for tries := newAttempts(); ; {
+	for tries := f.newAttempts(); ; {
 		before := f.left
 		err := f.pass(ctx, at)
 		if err == nil && f.left > 0 && again != nil {

@@ -103,7 +103,7 @@ func (f *finding) searchRare(ctx context.Context, ids []string) error {
 // holds none; some drop the connection on a value of one.
 func (f *finding) holds(ctx context.Context, t bson.Type) (bool, error) {
 	filter := bson.D{{Key: "_id", Value: bson.D{{Key: "$type", Value: int32(t)}}}}
-	return retried(ctx, func() (bool, error) {
+	return retried(ctx, f.source, func() (bool, error) {
 		c, err := f.upToDate().find(ctx, query{collection: f.collection, filter: filter, projection: projection(nil), limit: 1})
 		switch {
 		case hasCode(err, codeNotImplemented):
@@ -121,7 +121,7 @@ func (f *finding) holds(ctx context.Context, t bson.Type) (bool, error) {
 // search asks for the candidates of ids, as many at once as a query may hold.
 func (f *finding) search(ctx context.Context, ids []string, add func(c *candidates, text string)) error {
 	ask := func() error {
-		_, err := retried(ctx, func() (struct{}, error) { return struct{}{}, f.ask(ctx) })
+		_, err := retried(ctx, f.source, func() (struct{}, error) { return struct{}{}, f.ask(ctx) })
 		f.candidates.reset()
 		return err
 	}

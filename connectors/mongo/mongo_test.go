@@ -71,6 +71,7 @@ func TestConformance(t *testing.T) {
 					return openStub(t, server)
 				},
 				Delete: func(t *testing.T, collection, id string) { server.remove(collection, value(t, id)) },
+				Drop:   func(t *testing.T, collection string) { server.drop(collection) },
 				Filter: func(field, text string) string { return fmt.Sprintf("{%q: %q}", field, text) },
 			})
 		})

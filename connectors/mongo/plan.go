@@ -79,7 +79,7 @@ func (s *source) divide(ctx context.Context, name string, t traits) (p plan, err
 	if err != nil {
 		return p, err
 	}
-	bounds, err := retried(ctx, func() (obedience, error) { return s.boundsOn(ctx, name) })
+	bounds, err := retried(ctx, s, func() (obedience, error) { return s.boundsOn(ctx, name) })
 	if err != nil {
 		return p, err
 	}
@@ -95,7 +95,7 @@ func (s *source) divide(ctx context.Context, name string, t traits) (p plan, err
 			return p, err
 		}
 	}
-	last, err := retried(ctx, func() (bson.RawValue, error) {
+	last, err := retried(ctx, s, func() (bson.RawValue, error) {
 		return s.oneID(ctx, query{collection: name, filter: everything, projection: byID, hint: true, limit: 1, descending: true})
 	})
 	switch {
@@ -138,7 +138,7 @@ func samplesFor(splits int) int {
 
 // cuts returns at most want-1 ids that divide the collection into parts of about the same size.
 func (s *source) cuts(ctx context.Context, name string, want int, t traits) ([]syncd.Key, error) {
-	sample, err := retried(ctx, func() ([]bson.RawValue, error) { return s.sample(ctx, name, samplesFor(want)) })
+	sample, err := retried(ctx, s, func() ([]bson.RawValue, error) { return s.sample(ctx, name, samplesFor(want)) })
 	if isServerRefusal(err) {
 		s.log.Warn("this server can't pick documents at random ($sample): one reader reads all of the collection",
 			"collection", name, "error", s.scrub.scrub(err))

@@ -2,8 +2,12 @@ package mongo
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"net"
+	"strings"
 	"time"
 
 	mongodriver "go.mongodb.org/mongo-driver/v2/mongo"
@@ -29,6 +33,11 @@ type source struct {
 	// primary asks the primary where finder may ask another server, which lags behind; else it is nil.
 	primary finder
 	log     *slog.Logger
+	retried func(reason string)
+
+	tls             *tls.Config // nil where TLS is off
+	mechanism       string      // of logging in, where the connection string names one
+	heartbeatFailed chan struct{}
 
 	abilities abilities
 }
@@ -46,13 +55,27 @@ var (
 const closeTimeout = 5 * time.Second
 
 func open(ctx context.Context, cfg Config, env syncd.Env) (syncd.Source, error) {
-	uri := cfg.URI.Reveal()
-	s := &source{cfg: cfg, scrub: newScrubber(uri), log: env.Logger}
+	uri := cfg.connectionString()
+	s := &source{cfg: cfg, scrub: newScrubber(uri), log: env.Logger, retried: env.Retried, heartbeatFailed: make(chan struct{}, 1)}
 	var err error
 	if s.target, err = parseURI(uri); err != nil {
 		return nil, fmt.Errorf("reading the MongoDB connection string: %w", err)
 	}
 	opts := options.Client().ApplyURI(uri)
+	if err := opts.Validate(); err != nil && !is[net.Error](err) || is[*fs.PathError](err) {
+		return nil, syncd.Hint(fmt.Errorf("preparing the connection to MongoDB: %w", s.scrub.scrub(err)),
+			"check the files of source.mongo.tls, and of the tls options of source.mongo.uri, and the password of the key")
+	}
+	if s.tls = opts.TLSConfig; s.tls != nil {
+		s.tls.ServerName = cfg.TLS.ServerName
+	}
+	if opts.Auth != nil {
+		s.mechanism = strings.ToUpper(opts.Auth.AuthMechanism)
+	}
+	if s.mechanism == mechanismX509 && s.target.user == "" && s.tls != nil && len(s.tls.Certificates) > 0 {
+		s.target.user = s.tls.Certificates[0].Leaf.Subject.String() // as MongoDB wants it to be named
+	}
+	opts.SetServerMonitor(nudge(s.heartbeatFailed))
 	opts.SetServerSelectionTimeout(cfg.ConnectTimeout).SetConnectTimeout(cfg.ConnectTimeout)
 	if opts.AppName == nil && cfg.AppName != "" {
 		opts.SetAppName(cfg.AppName)
@@ -78,14 +101,6 @@ func (s *source) upToDate() finder {
 		return s.primary
 	}
 	return s.finder
-}
-
-// ping asks a server that the connection string's read preference allows. The driver gives up the search for one after
-// connect_timeout; logging in to it and the answer get as long again.
-func (s *source) ping(ctx context.Context) error {
-	pingCtx, cancel := context.WithTimeout(ctx, 2*s.cfg.ConnectTimeout)
-	defer cancel()
-	return s.explain(ctx, s.client.Ping(pingCtx, nil))
 }
 
 // Close ends the connection.

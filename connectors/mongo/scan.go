@@ -72,7 +72,7 @@ func (sc *scan) run(ctx context.Context) error {
 		sc.query.batchSize = idsAtOnce
 	}
 	var from []byte
-	for tries := newAttempts(); ; {
+	for tries := sc.newAttempts(); ; {
 		from = append(from[:0], sc.last...)
 		err := sc.pass(ctx)
 		if err == nil || errors.Is(err, errStopped) {

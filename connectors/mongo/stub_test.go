@@ -24,6 +24,8 @@ type stub struct {
 
 	mu          sync.Mutex
 	collections map[string][]bson.Raw
+	uuids       map[string]byte // what tells each collection from one of its name that was there before
+	made        byte
 	open        []net.Conn
 	cursors     map[int64][]bson.Raw
 	nextCursor  int64
@@ -50,7 +52,7 @@ func newStub(t testing.TB) *stub {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &stub{listener: l, collections: map[string][]bson.Raw{}, cursors: map[int64][]bson.Raw{}, nextCursor: 1, random: rand.New(rand.NewPCG(1, 2))}
+	s := &stub{listener: l, collections: map[string][]bson.Raw{}, uuids: map[string]byte{}, cursors: map[int64][]bson.Raw{}, nextCursor: 1, random: rand.New(rand.NewPCG(1, 2))}
 	s.conns.Go(s.accept)
 	t.Cleanup(func() {
 		_ = l.Close()
@@ -80,6 +82,10 @@ func (s *stub) set(t testing.TB, collection string, docs ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.collections[collection] = raws
+	if s.uuids[collection] == 0 {
+		s.made++
+		s.uuids[collection] = s.made
+	}
 }
 
 func (s *stub) remove(collection string, id bson.RawValue) {
@@ -88,6 +94,13 @@ func (s *stub) remove(collection string, id bson.RawValue) {
 	s.collections[collection] = slices.DeleteFunc(slices.Clone(s.collections[collection]), func(d bson.Raw) bool {
 		return d.Lookup("_id").Equal(id)
 	})
+}
+
+func (s *stub) drop(collection string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.collections, collection)
+	delete(s.uuids, collection)
 }
 
 func (s *stub) sent(name string) []bson.Raw {
@@ -211,7 +224,8 @@ func (s *stub) answer(cmd bson.Raw) (bson.D, bool) {
 			if want, err := cmd.LookupErr("filter", "name"); err != nil || want.StringValue() == c {
 				kind := s.kinds[c]
 				if kind == nil {
-					kind = bson.D{{Key: "type", Value: "collection"}}
+					uuid := bson.Binary{Subtype: bson.TypeBinaryUUID, Data: append(make([]byte, 15), s.uuids[c])}
+					kind = bson.D{{Key: "type", Value: "collection"}, {Key: "info", Value: bson.D{{Key: "uuid", Value: uuid}}}}
 				}
 				batch = append(batch, append(bson.D{{Key: "name", Value: c}}, kind...))
 			}

@@ -67,7 +67,7 @@ func TestURI(t *testing.T) {
 		}
 	}
 	at, err := parseURI("mongodb://m%40a:x@a:1,b/?tls=true")
-	if diff := cmp.Diff(target{hosts: "a:1,b", user: "m@a"}, at, cmp.AllowUnexported(target{})); diff != "" || err != nil {
+	if diff := cmp.Diff(target{hosts: "a:1,b", user: "m@a", tls: true, tlsSaid: true}, at, cmp.AllowUnexported(target{})); diff != "" || err != nil {
 		t.Error(diff, err)
 	}
 }
@@ -284,8 +284,9 @@ func TestTransient(t *testing.T) {
 func TestAttempts(t *testing.T) {
 	passing := mongodriver.CommandError{Code: 91}
 	synctest.Test(t, func(t *testing.T) {
+		s := &source{retried: func(string) {}}
 		start := time.Now()
-		a := newAttempts()
+		a := s.newAttempts()
 		n := 1
 		for a.again(t.Context(), passing) {
 			n++
@@ -298,19 +299,19 @@ func TestAttempts(t *testing.T) {
 			t.Error("progress does not count")
 		}
 		start = time.Now()
-		for a, n := newAttempts(), 0; n < 3*maxAttempts; n++ {
+		for a, n := s.newAttempts(), 0; n < 3*maxAttempts; n++ {
 			a.progress()
 			if !a.again(t.Context(), mongodriver.CommandError{Code: 43}) || time.Since(start) > 0 {
 				t.Fatalf("a lost cursor was waited for: %v", time.Since(start))
 			}
 		}
-		if newAttempts().again(t.Context(), mongodriver.CommandError{Code: 2}) {
+		if s.newAttempts().again(t.Context(), mongodriver.CommandError{Code: 2}) {
 			t.Error("a lasting error is tried again")
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Millisecond, cancel)
 		start = time.Now()
-		if newAttempts().again(ctx, passing) || time.Since(start) != time.Millisecond {
+		if s.newAttempts().again(ctx, passing) || time.Since(start) != time.Millisecond {
 			t.Errorf("the end of the context was noticed after %v", time.Since(start))
 		}
 	})

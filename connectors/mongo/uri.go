@@ -21,6 +21,8 @@ const (
 type target struct {
 	hosts string // host:port, with commas between several
 	user  string
+
+	tls, tlsSaid bool // TLS is on; and whether it says so or not
 }
 
 // parseURI checks a connection string offline. For mongodb+srv:// the driver itself would ask DNS, so its parts are
@@ -52,10 +54,13 @@ func parseURI(uri string) (target, error) {
 	if !plain {
 		checked = schemePlain + rest[:len(rest)-len(tail)] + withoutOptions(tail, "srvmaxhosts", "srvservicename")
 	}
-	if _, err := connstring.ParseAndValidate(checked); err != nil {
+	parsed, err := connstring.ParseAndValidate(checked)
+	if err != nil {
 		return target{}, newScrubber(uri).scrub(err)
 	}
-	return target{hosts: hosts, user: user}, nil
+	t := target{hosts: hosts, user: user}
+	t.tls, t.tlsSaid = tlsOf(parsed, plain)
+	return t, nil
 }
 
 // checkUserInfo returns the user name and what follows the user info.

@@ -9,10 +9,13 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/syncd-io/syncd"
@@ -69,7 +72,7 @@ func kafkaBroker(t *testing.T, cfg kafkaserver.Config) *kafkaserver.Server {
 
 func consume(t *testing.T, addr, user, password string, topics ...string) []kafkaserver.Record {
 	t.Helper()
-	records, _, err := kafkaserver.Consume(t.Context(), kafkaserver.ConsumeConfig{Addr: addr, User: user, Password: password, Topics: topics})
+	records, _, err := kafkaserver.Consume(t.Context(), kafkaserver.ConsumeConfig{Addr: addr, User: user, Password: password, Topics: topics, Committed: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,8 +86,9 @@ func createTopics(c *kafka.Config) {
 // suite runs the sink's conformance suite against a broker.
 func suite(t *testing.T, addr, user, password string, change func(*kafka.Config)) {
 	t.Helper()
+	open := func(t *testing.T) syncd.Sink { return openKafka(t, addr, change) }
 	syncdtest.TestSink(t, syncdtest.SinkHarness{
-		Open: func(t *testing.T) syncd.Sink { return openKafka(t, addr, change) },
+		Open: open, OpenAgain: open,
 		Read: func(t *testing.T) []syncdtest.Received {
 			var topics []string
 			for _, target := range syncdtest.SinkTargets() {
@@ -116,6 +120,15 @@ func TestKafka(t *testing.T) {
 	suite(t, kafkaBroker(t, kafkaserver.Config{}).Addr(), "", "", createTopics)
 }
 
+func exactlyOnce(c *kafka.Config) {
+	createTopics(c)
+	c.Delivery, c.Transactions.ID = "exactly_once", "conformance"
+}
+
+func TestKafkaExactlyOnce(t *testing.T) {
+	suite(t, kafkaBroker(t, kafkaserver.Config{}).Addr(), "", "", exactlyOnce)
+}
+
 func TestKafkaWithPassword(t *testing.T) {
 	for _, mechanism := range []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"} {
 		t.Run(mechanism, func(t *testing.T) {
@@ -134,7 +147,8 @@ func TestRealKafka(t *testing.T) {
 	if addr == "" {
 		t.Skip("SYNCD_TEST_KAFKA names no broker")
 	}
-	suite(t, addr, "", "", createTopics)
+	t.Run("at least once", func(t *testing.T) { suite(t, addr, "", "", createTopics) })
+	t.Run("exactly once", func(t *testing.T) { suite(t, addr, "", "", exactlyOnce) })
 }
 
 func TestKafkaWrongPassword(t *testing.T) {
@@ -284,7 +298,7 @@ func TestKafkaSmallLimit(t *testing.T) {
 	}
 	err = s.Write(t.Context(), events)
 	failed, ok := errors.AsType[*syncd.BatchError](err)
-	if !ok || !slices.Equal(failed.Failed(), []int{7}) || errors.Is(failed.Of(7), syncd.ErrUnavailable) {
+	if !ok || !slices.Equal(failed.Failed(), []int{7}) || errors.Is(failed.Of(7), syncd.ErrUnavailable) || !errors.Is(failed.Of(7), syncd.ErrTooLarge) {
 		t.Fatalf("error %v", err)
 	}
 	got := map[string]bool{}
@@ -373,5 +387,464 @@ func TestKafkaBlamesNoNeighbour(t *testing.T) {
 		if len(got) != 99 {
 			t.Errorf("%s: %d events arrived, want 99", code.Message, len(got))
 		}
+	}
+}
+
+// ledger opens a sink of delivery: exactly_once, prepared for pages, which is taken over from its predecessors.
+func ledger(t *testing.T, addr string, retried func(string), change func(*kafka.Config)) (syncd.Committer, map[string][]byte) {
+	t.Helper()
+	c := unclaimed(t, addr, retried, change)
+	marks, err := c.Marks(t.Context(), "")
+	if err != nil {
+		t.Fatalf("%v (%s)", err, syncd.HintOf(err))
+	}
+	return c, marks
+}
+
+// unclaimed is ledger before Marks. Topics are named after the test, so that it can run at a real broker.
+func unclaimed(t *testing.T, addr string, retried func(string), change func(*kafka.Config)) syncd.Committer {
+	t.Helper()
+	p := kafka.Plugin()
+	c := p.Config().(*kafka.Config)
+	exactlyOnce(c)
+	c.BootstrapServers, c.TopicPrefix, c.Transactions.ID = addr, testName(t), testName(t)
+	if change != nil {
+		change(c)
+	}
+	s, err := p.OpenSink(t.Context(), c, syncd.Env{Retried: retried})
+	if err != nil {
+		t.Fatalf("%v (%s)", err, syncd.HintOf(err))
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := s.(syncd.Preparer).Prepare(t.Context(), []syncd.Target{pages(1, 1)[0].Target}); err != nil {
+		t.Fatal(err)
+	}
+	return s.(syncd.Committer)
+}
+
+// began makes the names of a real broker's topics and transactions this run's own.
+var began = time.Now().UnixNano()
+
+func testName(t *testing.T) string {
+	return fmt.Sprintf("%s-%d", strings.NewReplacer("/", ".", " ", "-").Replace(t.Name()), began)
+}
+
+func pageTopic(t *testing.T) string  { return testName(t) + ".db.page" }
+func stateTopic(t *testing.T) string { return testName(t) + ".syncd-state" }
+
+func mark(name, value string) []syncd.Mark { return []syncd.Mark{{Name: name, Value: []byte(value)}} }
+
+// keys lists the keys of the committed pages.
+func keys(t *testing.T, addr string) []string {
+	t.Helper()
+	var out []string
+	for _, r := range consume(t, addr, "", "", pageTopic(t)) {
+		out = append(out, string(r.Key))
+	}
+	slices.Sort(out)
+	return out
+}
+
+func keysOf(events []syncd.Event) []string {
+	var out []string
+	for _, e := range events {
+		out = append(out, string(e.Key))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// transactionBroker is a real one where there is one.
+func transactionBroker(t *testing.T) string {
+	t.Helper()
+	if addr := os.Getenv("SYNCD_TEST_KAFKA"); addr != "" {
+		return addr
+	}
+	return kafkaBroker(t, kafkaserver.Config{}).Addr()
+}
+
+// counter counts what a sink tells that it has tried again.
+type counter struct {
+	mu sync.Mutex
+	n  map[string]int
+}
+
+func (c *counter) add(reason string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n == nil {
+		c.n = map[string]int{}
+	}
+	c.n[reason]++
+}
+
+func (c *counter) of(reason string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.n[reason]
+}
+
+func TestKafkaAtLeastOnceIsNoCommitter(t *testing.T) {
+	s := closingKafka(t, kafkaBroker(t, kafkaserver.Config{}).Addr(), nil)
+	if _, ok := s.(syncd.Committer); ok {
+		t.Error("it is one")
+	}
+}
+
+// TestKafkaTakesOverFromTheDead has a run that was killed in a transaction, and one that was killed behind it.
+func TestKafkaTakesOverFromTheDead(t *testing.T) {
+	addr := transactionBroker(t)
+	first, marks := ledger(t, addr, nil, nil)
+	if len(marks) > 0 {
+		t.Fatal(marks)
+	}
+	all := pages(30, 10)
+	if err := first.Commit(t.Context(), all[:10], mark("progress", "10")); err != nil {
+		t.Fatal(err)
+	}
+	dead, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.TransactionalID(testName(t)), kgo.TransactionTimeout(time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dead.Close()
+	if err := dead.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []*kgo.Record{
+		{Topic: pageTopic(t), Key: []byte("never"), Value: []byte("x")}, {Topic: stateTopic(t), Key: []byte("progress"), Value: []byte("99")},
+	} {
+		if err := dead.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	second, marks := ledger(t, addr, nil, nil)
+	if string(marks["progress"]) != "10" {
+		t.Errorf("marks %q", marks)
+	}
+	if err := second.Commit(t.Context(), all[10:], mark("progress", "30")); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Commit(t.Context(), all[:10], mark("progress", "20")); !errors.Is(err, syncd.ErrFenced) || syncd.HintOf(err) == "" {
+		t.Errorf("error %v", err)
+	}
+	if err := first.(syncd.Sink).Write(t.Context(), all[:10]); !errors.Is(err, syncd.ErrFenced) {
+		t.Errorf("error %v", err)
+	}
+	_, marks = ledger(t, addr, nil, nil)
+	if string(marks["progress"]) != "30" {
+		t.Errorf("marks %q", marks)
+	}
+	if diff := cmp.Diff(keysOf(all), keys(t, addr)); diff != "" {
+		t.Errorf("committed (-want +got):\n%s", diff)
+	}
+}
+
+// TestKafkaMarksBehindAnotherJob has marks that are hidden behind the beginning of another job's transaction until that ends.
+func TestKafkaMarksBehindAnotherJob(t *testing.T) {
+	addr := transactionBroker(t)
+	first, _ := ledger(t, addr, nil, nil)
+	other, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.TransactionalID(testName(t)+"-other"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if err := other.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.ProduceSync(t.Context(), &kgo.Record{Topic: stateTopic(t), Key: []byte("other"), Value: []byte("x")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Commit(t.Context(), nil, mark("progress", "10")); err != nil {
+		t.Fatal(err)
+	}
+	impatient := unclaimed(t, addr, nil, func(c *kafka.Config) { c.DeliveryTimeout, c.Transactions.Timeout = 2*time.Second, time.Second })
+	if _, err := impatient.Marks(t.Context(), ""); !errors.Is(err, syncd.ErrUnavailable) || !strings.Contains(syncd.HintOf(err), "state_topic") {
+		t.Errorf("error %v", err)
+	}
+	second := unclaimed(t, addr, nil, nil)
+	found := make(chan map[string][]byte, 1)
+	go func() {
+		marks, err := second.Marks(t.Context(), "")
+		if err != nil {
+			t.Error(err)
+		}
+		found <- marks
+	}()
+	if err := other.EndTransaction(t.Context(), kgo.TryAbort); err != nil {
+		t.Fatal(err)
+	}
+	if marks := <-found; len(marks) != 1 || string(marks["progress"]) != "10" {
+		t.Errorf("marks %q", marks)
+	}
+}
+
+// TestKafkaRefusedInTransaction has brokers refuse one event, by its size or otherwise: the others are committed.
+func TestKafkaRefusedInTransaction(t *testing.T) {
+	for name, c := range map[string]struct {
+		limit    string
+		refuse   int16
+		tooLarge bool
+	}{
+		"too large for the topic": {limit: "20000", tooLarge: true},
+		"invalid":                 {refuse: kerr.InvalidRecord.Code},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := kafkaBroker(t, kafkaserver.Config{})
+			var retried counter
+			s, _ := ledger(t, b.Addr(), retried.add, func(k *kafka.Config) {
+				k.Compression, k.Linger = "none", 0
+				if c.limit != "" {
+					k.CreateTopics.Config = map[string]spec.Secret{"max.message.bytes": spec.Secret(c.limit)}
+				}
+			})
+			events := pages(100, 1000)
+			events[7].Value = bytes.Repeat([]byte("a bad event"), 3000)
+			later := events[7] // of the same document, and sound
+			later.Value = []byte("later")
+			events = append(events, later)
+			if c.refuse != 0 {
+				refuseProduce(b, c.refuse, func(batch []byte) bool { return bytes.Contains(batch, []byte("a bad event")) })
+			}
+			neighbour := make(chan error, 1)
+			go func() {
+				neighbour <- s.Commit(t.Context(), []syncd.Event{{Target: events[0].Target, Key: []byte("neighbour")}}, mark("neighbour", "1"))
+			}()
+			err := s.Commit(t.Context(), events, mark("progress", "1"))
+			failed, ok := errors.AsType[*syncd.BatchError](err)
+			if !ok || !slices.Equal(failed.Failed(), []int{7}) || errors.Is(failed.Of(7), syncd.ErrUnavailable) || errors.Is(failed.Of(7), syncd.ErrTooLarge) != c.tooLarge {
+				t.Fatalf("error %v", err)
+			}
+			if err := <-neighbour; err != nil {
+				t.Error(err)
+			}
+			if retried.of("transaction aborted") == 0 {
+				t.Errorf("told to have tried again: %v", retried.n)
+			}
+			want := append(keysOf(slices.Delete(slices.Clone(events), 7, 8)), "neighbour")
+			slices.Sort(want)
+			if diff := cmp.Diff(want, keys(t, b.Addr())); diff != "" {
+				t.Errorf("committed (-want +got):\n%s", diff)
+			}
+			_, marks := ledger(t, b.Addr(), nil, nil)
+			if string(marks["progress"]) != "1" || string(marks["neighbour"]) != "1" {
+				t.Errorf("marks %q", marks)
+			}
+			for i, e := range events {
+				if e.Position.Known == (i == 7) {
+					t.Errorf("event %d: position %+v", i, e.Position)
+				}
+			}
+		})
+	}
+}
+
+// endTransactions has the broker answer the requests to end a transaction by an error, as often as told.
+func endTransactions(b *kafkaserver.Server, times int, code int16) {
+	b.Cluster().ControlKey(int16(kmsg.EndTxn), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		if times--; times > 0 {
+			b.Cluster().KeepControl()
+		}
+		resp := req.ResponseKind().(*kmsg.EndTxnResponse)
+		resp.ErrorCode = code
+		return resp, nil, true
+	})
+}
+
+func TestKafkaCoordinatorTrouble(t *testing.T) {
+	for name, code := range map[string]int16{
+		"loading":       kerr.CoordinatorLoadInProgress.Code,
+		"moved":         kerr.NotCoordinator.Code,
+		"concurrent":    kerr.ConcurrentTransactions.Code,
+		"to be aborted": kerr.InvalidTxnState.Code,
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := kafkaBroker(t, kafkaserver.Config{})
+			s, _ := ledger(t, b.Addr(), nil, nil)
+			endTransactions(b, 2, code)
+			events := pages(10, 10)
+			err := s.Commit(t.Context(), events, mark("progress", "1"))
+			t.Log(err)
+			_, marks := ledger(t, b.Addr(), nil, nil)
+			got := keys(t, b.Addr())
+			switch {
+			case err == nil && (len(got) != 10 || string(marks["progress"]) != "1"):
+				t.Errorf("committed, but %d events, marks %q", len(got), marks)
+			case err != nil && len(got)/10 != len(marks):
+				t.Errorf("%d events, marks %q, error %v", len(got), marks, err)
+			case err != nil && name != "to be aborted":
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestKafkaCommitHangs has a coordinator that does not answer: a caller whose context ends returns, and what it left is
+// settled for those that are still there.
+func TestKafkaCommitHangs(t *testing.T) {
+	b := kafkaBroker(t, kafkaserver.Config{})
+	s, _ := ledger(t, b.Addr(), nil, nil)
+	asked, answer := make(chan struct{}), make(chan struct{})
+	b.Cluster().ControlKey(int16(kmsg.EndTxn), func(kmsg.Request) (kmsg.Response, error, bool) {
+		close(asked)
+		b.Cluster().SleepControl(func() { <-answer })
+		return nil, nil, false
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	events := pages(20, 10)
+	gone := make(chan error, 1)
+	go func() { gone <- s.Commit(ctx, events[:10], mark("gone", "1")) }()
+	<-asked
+	patient := make(chan error, 1)
+	go func() { patient <- s.Commit(t.Context(), events[10:], mark("patient", "1")) }()
+	cancel()
+	if err := <-gone; !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	close(answer)
+	if err := <-patient; err != nil {
+		t.Error(err)
+	}
+	_, marks := ledger(t, b.Addr(), nil, nil)
+	if got := keys(t, b.Addr()); len(got) != 20 || len(marks) != 2 {
+		t.Errorf("%d events, marks %q", len(got), marks)
+	}
+}
+
+func TestKafkaTransactionWithoutTopic(t *testing.T) {
+	b := kafkaBroker(t, kafkaserver.Config{})
+	s, _ := ledger(t, b.Addr(), nil, func(c *kafka.Config) { c.DeliveryTimeout, c.Transactions.Timeout = 2*time.Second, time.Second })
+	if err := b.Cluster().DeleteTopic(pageTopic(t)); err != nil {
+		t.Fatal(err)
+	}
+	err := s.Commit(t.Context(), pages(3, 10), mark("progress", "1"))
+	if _, partial := errors.AsType[*syncd.BatchError](err); partial || !errors.Is(err, syncd.ErrUnavailable) || !strings.Contains(err.Error(), "delivery_timeout") {
+		t.Errorf("error %v", err)
+	}
+	t.Log(err)
+	if err := b.Cluster().CreateTopic(pageTopic(t), 3, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, marks := ledger(t, b.Addr(), nil, nil); len(marks) > 0 {
+		t.Errorf("marks %q", marks)
+	}
+}
+
+func TestKafkaStateTopic(t *testing.T) {
+	t.Run("loses marks", func(t *testing.T) {
+		b := kafkaBroker(t, kafkaserver.Config{})
+		s := unclaimed(t, b.Addr(), nil, nil)
+		if err := b.Cluster().CreateTopic(stateTopic(t), 1, map[string]string{"cleanup.policy": "delete"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Marks(t.Context(), ""); err == nil || !strings.Contains(err.Error(), "cleanup.policy=delete") || !strings.Contains(syncd.HintOf(err), "compact") {
+			t.Errorf("error %v, hint %q", err, syncd.HintOf(err))
+		}
+	})
+	t.Run("can't be created", func(t *testing.T) {
+		b := kafkaBroker(t, kafkaserver.Config{})
+		s := unclaimed(t, b.Addr(), nil, nil)
+		b.Cluster().ControlKey(int16(kmsg.CreateTopics), func(req kmsg.Request) (kmsg.Response, error, bool) {
+			resp := req.ResponseKind().(*kmsg.CreateTopicsResponse)
+			one := kmsg.NewCreateTopicsResponseTopic()
+			one.Topic, one.ErrorCode = stateTopic(t), kerr.TopicAuthorizationFailed.Code
+			resp.Topics = append(resp.Topics, one)
+			return resp, nil, true
+		})
+		if _, err := s.Marks(t.Context(), ""); err == nil || !strings.Contains(err.Error(), stateTopic(t)) || !strings.Contains(syncd.HintOf(err), "CREATE") {
+			t.Errorf("error %v, hint %q", err, syncd.HintOf(err))
+		}
+	})
+	t.Run("is compacted", func(t *testing.T) {
+		addr := transactionBroker(t)
+		ledger(t, addr, nil, func(c *kafka.Config) { c.CreateTopics = &kafka.CreateTopics{Partitions: 5, ReplicationFactor: 1} })
+		ledger(t, addr, nil, nil) // which looks at the policy
+	})
+	t.Run("without create_topics", func(t *testing.T) {
+		b := kafkaBroker(t, kafkaserver.Config{})
+		if err := b.CreateTopic(pageTopic(t), 1); err != nil {
+			t.Fatal(err)
+		}
+		ledger(t, b.Addr(), nil, func(c *kafka.Config) { c.CreateTopics = nil })
+	})
+}
+
+// TestKafkaTellsRetries has a broker that is not the leader for a moment.
+func TestKafkaTellsRetries(t *testing.T) {
+	b := kafkaBroker(t, kafkaserver.Config{})
+	told := make(chan string, 100)
+	p := kafka.Plugin()
+	c := p.Config().(*kafka.Config)
+	createTopics(c)
+	c.BootstrapServers = b.Addr()
+	s, err := p.OpenSink(t.Context(), c, syncd.Env{Retried: func(reason string) { told <- reason }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	events := pages(5, 10)
+	if err := s.(syncd.Preparer).Prepare(t.Context(), []syncd.Target{events[0].Target}); err != nil {
+		t.Fatal(err)
+	}
+	refused := 0
+	refuseProduce(b, kerr.NotEnoughReplicas.Code, func([]byte) bool { refused++; return refused <= 2 })
+	if err := s.Write(t.Context(), events); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case reason := <-told:
+		if reason != "broker request" {
+			t.Errorf("reason %q", reason)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("nothing was told")
+	}
+}
+
+// BenchmarkKafkaDelivery writes batches of 1,000 events of 700 bytes from 4 callers, in each way.
+func BenchmarkKafkaDelivery(b *testing.B) {
+	for name, change := range map[string]func(*kafka.Config){"at_least_once": createTopics, "exactly_once": exactlyOnce} {
+		b.Run(name, func(b *testing.B) {
+			broker, err := kafkaserver.Start(kafkaserver.Config{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() { _ = broker.Close() })
+			s, err := kafkaSink(b.Context(), broker.Addr(), slog.New(slog.DiscardHandler), change)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() { _ = s.Close() })
+			const size = 1000
+			write := s.Write
+			if c, ok := s.(syncd.Committer); ok {
+				if _, err := c.Marks(b.Context(), ""); err != nil {
+					b.Fatal(err)
+				}
+				write = func(ctx context.Context, events []syncd.Event) error {
+					return c.Commit(ctx, events, mark("progress", "1"))
+				}
+			}
+			if err := s.(syncd.Preparer).Prepare(b.Context(), []syncd.Target{pages(1, 1)[0].Target}); err != nil {
+				b.Fatal(err)
+			}
+			b.SetParallelism(2) // callers for each of GOMAXPROCS
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for events := pages(size, 700); pb.Next(); {
+					if err := write(b.Context(), events); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*size), "µs/event")
+		})
 	}
 }

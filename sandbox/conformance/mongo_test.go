@@ -121,6 +121,11 @@ func TestMongoSource(t *testing.T) {
 			}
 			return db.open(t, func(c *mongo.Config) { c.BatchSize = 50 })
 		},
+		Drop: func(t *testing.T, collection string) {
+			if err := db.Collection(collection).Drop(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		},
 		Delete: func(t *testing.T, collection, id string) {
 			if _, err := db.Collection(collection).DeleteOne(t.Context(), bson.D{{Key: "_id", Value: id}}); err != nil {
 				t.Fatal(err)

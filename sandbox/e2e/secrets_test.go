@@ -3,20 +3,28 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/youmark/pkcs8"
+
+	"github.com/syncd-io/syncd/sandbox/certs"
+	"github.com/syncd-io/syncd/sandbox/fastmongo"
 	"github.com/syncd-io/syncd/sandbox/kafkaserver"
 	"github.com/syncd-io/syncd/sandbox/qdrantserver"
 )
@@ -29,17 +37,26 @@ const (
 	propertySecret = "pr0perty-PLANTED"
 	fileSecret     = "f1le-PLANTED"
 	optionSecret   = "0ption-PLANTED"
+	keySecret      = "k3y-PLANTED &=%+/é"
 )
+
+// tokenSecret is a token: its key and what it says are planted too.
+var tokenSecret = qdrantserver.Token(qdrantSecret, "r", time.Now().Add(time.Hour))
+
+func plantedSecrets() []string {
+	return []string{mongoSecret, qdrantSecret, kafkaSecret, propertySecret, fileSecret, optionSecret, keySecret, tokenSecret}
+}
 
 // leaks fails the test if what the program wrote holds a secret, in any spelling.
 func leaks(t *testing.T, what, text string) {
 	t.Helper()
-	for _, secret := range []string{mongoSecret, qdrantSecret, kafkaSecret, propertySecret, fileSecret, optionSecret} {
+	for _, secret := range plantedSecrets() {
 		quoted := strconv.Quote(secret)
 		j, _ := json.Marshal(secret)
 		for _, form := range []string{
 			secret, url.QueryEscape(secret), url.PathEscape(secret), quoted[1 : len(quoted)-1], string(j[1 : len(j)-1]),
 			hex.EncodeToString([]byte(secret)), strings.TrimRight(base64.StdEncoding.EncodeToString([]byte(secret)), "="),
+			base64.RawURLEncoding.EncodeToString([]byte(secret)), strings.ReplaceAll(url.QueryEscape(secret), "+", "%20"),
 			secret[:len(secret)/2+2], // a part of it is bad enough
 		} {
 			if strings.Contains(text, form) {
@@ -227,6 +244,164 @@ func TestSecretsShowNowhere(t *testing.T) {
 		r.wants(t, 2, `is not a MongoDB connection string`)
 		leaks(t, "init", r.stdout+r.stderr)
 	})
+}
+
+// securedConfig is a configuration with TLS everywhere that tests can have it, an encrypted key, a token, and passwords.
+type securedConfig struct {
+	mongo, qdrant, kafka string // addresses
+	mongoPassword        string
+	token                string
+	ca                   string // file
+	certFile, keyFile    string
+	keyPassword          string
+}
+
+func (c securedConfig) write(t *testing.T) (file string, environ []string) {
+	t.Helper()
+	dir := t.TempDir()
+	put := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("token", c.token+"\n")
+	put("c.yaml", fmt.Sprintf(`source:
+  mongo:
+    uri: "mongodb://ada:${M}@%[1]s/?authMechanism=SCRAM-SHA-256"
+    database: db
+    connect_timeout: 1500ms
+    tls: &tls {enabled: true, ca_file: %[4]q, cert_file: %[5]q, key_file: %[6]q, key_password: "${P}"}
+checker:
+  qdrant: {url: "https://%[2]s", api_key: "${file:token}", connect_timeout: 1500ms, retry: {max_elapsed: 100ms}, tls: *tls}
+sink:
+  kafka:
+    bootstrap_servers: %[3]q
+    create_topics: {partitions: 1, replication_factor: 1}
+    connect_timeout: 2s
+    delivery_timeout: 2s
+    security: {sasl: {mechanism: SCRAM-SHA-512, username: ada, password: "${K}"}}
+mapping: {collections: {page: page}}
+run: {wait_timeout: 0, state_dir: %[7]q}
+`, c.mongo, c.qdrant, c.kafka, c.ca, c.certFile, c.keyFile, filepath.Join(dir, "state")))
+	return filepath.Join(dir, "c.yaml"), []string{
+		"M=" + strings.ReplaceAll(url.QueryEscape(c.mongoPassword), "+", "%20"), "K=" + kafkaSecret, "P=" + c.keyPassword, "HOME=" + dir,
+	}
+}
+
+// TestSecretsShowNowhereWithTLS has the secrets of TLS and of tokens, runs that work and runs that fail for each of them, and
+// looks at the files that they leave too.
+func TestSecretsShowNowhereWithTLS(t *testing.T) {
+	ours, other := certs.New(t), certs.New(t)
+	cert, expired, app := ours.Server(), ours.Expired(), ours.Client("app")
+	der, err := pkcs8.MarshalPrivateKey(app.TLS.PrivateKey, []byte(keySecret), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	locked := filepath.Join(t.TempDir(), "locked.pem")
+	if err := os.WriteFile(locked, pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	startMongo := func(config *tls.Config) string {
+		m, err := fastmongo.Start(t.Context(), fastmongo.Config{User: "ada", Password: mongoSecret, TLS: config})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = m.Close() })
+		if err := m.Put("db.page", plainDocs(20)...); err != nil {
+			t.Fatal(err)
+		}
+		return m.Addr()
+	}
+	startQdrant := func(config *tls.Config) string {
+		q, err := qdrantserver.Start(qdrantserver.Config{APIKey: qdrantSecret, JWT: true, TLS: config})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = q.Close() })
+		return q.Addr()
+	}
+	kafka, err := kafkaserver.Start(kafkaserver.Config{User: "ada", Password: kafkaSecret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kafka.Close()
+	strictKafka, err := kafkaserver.Start(kafkaserver.Config{User: "ada", Password: "another"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer strictKafka.Close()
+	good := securedConfig{
+		mongo: startMongo(cert.MutualConfig(ours)), qdrant: startQdrant(cert.MutualConfig(ours)), kafka: kafka.Addr(),
+		mongoPassword: mongoSecret, token: tokenSecret, ca: ours.File, certFile: app.CertFile, keyFile: locked, keyPassword: keySecret,
+	}
+	for name, c := range map[string]struct {
+		change func(*securedConfig)
+		says   string // of a run; empty is that it works
+	}{
+		"all well":             {func(*securedConfig) {}, ""},
+		"another password":     {func(c *securedConfig) { c.mongoPassword += "x" }, `authentication failed for user "ada"`},
+		"another key password": {func(c *securedConfig) { c.keyPassword += "x" }, `incorrect password`},
+		"another authority":    {func(c *securedConfig) { c.ca = other.File }, `the server's certificate is not trusted`},
+		"expired MongoDB":      {func(c *securedConfig) { c.mongo = startMongo(expired.ServerConfig()) }, `certificate has expired`},
+		"plain MongoDB":        {func(c *securedConfig) { c.mongo = startMongo(nil) }, `does not speak TLS`},
+		"expired Qdrant":       {func(c *securedConfig) { c.qdrant = startQdrant(expired.ServerConfig()) }, `certificate has expired`},
+		"plain Qdrant":         {func(c *securedConfig) { c.qdrant = startQdrant(nil) }, `does not speak TLS`},
+		"expired token": {func(c *securedConfig) {
+			c.token = qdrantserver.Token(qdrantSecret, "r", time.Now().Add(-time.Hour))
+		}, `ExpiredSignature`},
+		"another's token": {func(c *securedConfig) {
+			c.token = qdrantserver.Token("PLANTED", "r", time.Now().Add(time.Hour))
+		}, `InvalidSignature`},
+		"a key that is none": {func(c *securedConfig) { c.token = keySecret[:8] + "PLANTED" }, `Invalid API key or JWT`},
+		"strict Kafka":       {func(c *securedConfig) { c.kafka = strictKafka.Addr() }, `Kafka`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := good
+			c.change(&cfg)
+			file, environ := cfg.write(t)
+			dir := filepath.Dir(file)
+			plan := filepath.Join(dir, "plan.ndjson")
+			for _, args := range append(append(logs("run", file), logs("plan", file, "-o", plan)...),
+				[]string{"validate", "--connect", "--connect-timeout", "4s", file}, []string{"validate", file},
+				[]string{"config", "print", file}, []string{"config", "print", "--format", "json", file}) {
+				r := syncd(t, environ, args...)
+				what := "syncd " + strings.Join(args, " ")
+				if args[0] == "run" {
+					switch {
+					case c.says == "" && r.code != 0:
+						t.Errorf("%s: %s", what, r)
+					case c.says != "" && (r.code == 0 || !strings.Contains(r.stdout+r.stderr, c.says)):
+						t.Errorf("%s does not say %q: %s", what, c.says, r)
+					}
+				}
+				leaks(t, what, r.stdout+r.stderr)
+				if strings.Contains(r.stdout+r.stderr, cfg.token) {
+					t.Errorf("%s shows the token: %s", what, r)
+				}
+			}
+			leaksInFiles(t, dir, "token")
+		})
+	}
+}
+
+// leaksInFiles looks at all files that a program has left in a folder, but those that the test made, with a secret in them.
+func leaksInFiles(t *testing.T, dir string, except ...string) {
+	t.Helper()
+	seen := 0
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || slices.Contains(except, entry.Name()) {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err == nil {
+			seen++
+			leaks(t, path, path+string(data))
+		}
+		return err
+	})
+	if err != nil || seen == 0 {
+		t.Errorf("%d files, %v", seen, err)
+	}
 }
 
 // TestSecretsStayOutOfTheProcessList looks at the command line of a run.

@@ -23,6 +23,7 @@ var commands = map[string]command{
 	"ismaster":         {run: hello, handshake: true},
 	"saslStart":        {run: saslStart, handshake: true},
 	"saslContinue":     {run: saslContinue, handshake: true},
+	"authenticate":     {run: authenticate, handshake: true},
 	"ping":             {run: nothingToDo, handshake: true},
 	"endSessions":      {run: nothingToDo, handshake: true},
 	"logout":           {run: nothingToDo, handshake: true},
@@ -75,7 +76,7 @@ func hello(_ context.Context, c *conn, r *request, dst []byte) ([]byte, error) {
 		{Key: "minWireVersion", Value: 0}, {Key: "maxWireVersion", Value: 25}, {Key: "readOnly", Value: false},
 	}...)
 	if lookup(r.body, "saslSupportedMechs").Type != 0 && s.auth != nil {
-		d = append(d, bson.E{Key: "saslSupportedMechs", Value: bson.A{mechanism}})
+		d = append(d, bson.E{Key: "saslSupportedMechs", Value: c.server.auth.mechanisms()})
 	}
 	return reply(dst, append(d, fine))
 }
@@ -90,7 +91,7 @@ func buildInfo(_ context.Context, _ *conn, _ *request, dst []byte) ([]byte, erro
 func connectionStatus(_ context.Context, c *conn, r *request, dst []byte) ([]byte, error) {
 	users, roles := bson.A{}, bson.A{}
 	if c.server.auth != nil {
-		users = append(users, bson.D{{Key: "user", Value: c.server.cfg.User}, {Key: "db", Value: authDatabase}})
+		users = append(users, bson.D{{Key: "user", Value: c.login.user}, {Key: "db", Value: c.login.db}})
 		roles = append(roles, bson.D{{Key: "role", Value: "root"}, {Key: "db", Value: authDatabase}})
 	}
 	info := bson.D{{Key: "authenticatedUsers", Value: users}, {Key: "authenticatedUserRoles", Value: roles}}
@@ -137,7 +138,7 @@ func listCollections(_ context.Context, c *conn, r *request, dst []byte) ([]byte
 	for _, ns := range c.server.namespaces(r.db) {
 		d := bson.D{{Key: "name", Value: ns[len(r.db)+1:]}, {Key: "type", Value: "collection"}}
 		if !truthy(lookup(r.body, "nameOnly")) {
-			d = append(d, bson.E{Key: "options", Value: bson.D{}}, bson.E{Key: "info", Value: bson.D{{Key: "readOnly", Value: false}}},
+			d = append(d, bson.E{Key: "options", Value: bson.D{}}, bson.E{Key: "info", Value: c.server.info(ns)},
 				bson.E{Key: "idIndex", Value: idIndex})
 		}
 		docs = append(docs, d)

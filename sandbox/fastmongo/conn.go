@@ -3,6 +3,7 @@ package fastmongo
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -56,6 +57,9 @@ var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 func (c *conn) serve(ctx context.Context) {
 	in := bufio.NewReaderSize(c.net, 1<<16)
+	if c.server.cfg.TLS == nil && wantsTLS(in) {
+		return // as MongoDB does; what it says about it stands in its log only
+	}
 	for ctx.Err() == nil {
 		r, err := readRequest(in)
 		if err != nil {
@@ -76,11 +80,21 @@ func (c *conn) serve(ctx context.Context) {
 	}
 }
 
+// wantsTLS reports whether a client begins with a handshake record (RFC 8446, section 5.1).
+func wantsTLS(in *bufio.Reader) bool {
+	head, err := in.Peek(2)
+	return err == nil && head[0] == 22 && head[1] == 3
+}
+
 // errReset asks for the connection to be cut without a word, as a crashed server or a firewall does.
 var errReset = errors.New("reset")
 
 func (c *conn) cut(err error) {
-	if tcp, ok := c.net.(*net.TCPConn); ok && errors.Is(err, errReset) {
+	nc := c.net
+	if secure, ok := nc.(*tls.Conn); ok {
+		nc = secure.NetConn()
+	}
+	if tcp, ok := nc.(*net.TCPConn); ok && errors.Is(err, errReset) {
 		_ = tcp.SetLinger(0) // then Close sends a reset
 	}
 }

@@ -2,6 +2,7 @@ package fastmongo
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/google/uuid"
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
@@ -21,8 +23,16 @@ type Config struct {
 	// ReplicaSet makes the server claim to be the primary, and only member, of a replica set of that name.
 	ReplicaSet string
 
-	// User and Password, if not empty, must be given by every client (SCRAM-SHA-256, against the database admin).
+	// User and Password, if not empty, must be given by every client (SCRAM-SHA-256 or SCRAM-SHA-1, against the database
+	// admin).
 	User, Password string
+
+	// Subject, if not empty, is the name of another user, in $external: the subject of the client certificate that logs it
+	// in (MONGODB-X509), such as "CN=app,O=example". It needs a TLS that asks clients for certificates.
+	Subject string
+
+	// TLS makes the server speak TLS, and nothing else.
+	TLS *tls.Config
 
 	// ReplyBytes is how many bytes of documents a reply holds; 0 means MongoDB's 16 MiB.
 	ReplyBytes int
@@ -47,6 +57,7 @@ type Server struct {
 
 	mu          sync.Mutex
 	collections map[string]collection
+	uuids       map[string]uuid.UUID // of the collections
 	cursors     map[int64]*cursor
 	cursorEpoch uint64 // advances when all cursors are killed; never 0
 	open        map[net.Conn]struct{}
@@ -66,12 +77,12 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, listener: l, replyBytes: cfg.ReplyBytes, cursorEpoch: 1,
-		collections: map[string]collection{}, cursors: map[int64]*cursor{}, open: map[net.Conn]struct{}{},
+		collections: map[string]collection{}, uuids: map[string]uuid.UUID{}, cursors: map[int64]*cursor{}, open: map[net.Conn]struct{}{},
 	}
 	if s.replyBytes <= 0 {
 		s.replyBytes = maxDocument
 	}
-	if cfg.User != "" {
+	if cfg.User != "" || cfg.Subject != "" {
 		if s.auth, err = newAuthenticator(cfg.User, cfg.Password); err != nil {
 			return nil, errors.Join(fmt.Errorf("starting a MongoDB server: %w", err), l.Close())
 		}
@@ -86,15 +97,21 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 // Addr is the host:port that the server listens on.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
-// URI is the server's connection string, without a database and, of a server with a login, with user and password.
+// URI is the server's connection string, without a database; of a server with a login it has user and password, and of one
+// with TLS it says so. Whose certificates to trust is for the client to add.
 func (s *Server) URI() string {
 	u := url.URL{Scheme: "mongodb", Host: s.Addr(), Path: "/"}
 	if s.cfg.User != "" {
 		u.User = url.UserPassword(s.cfg.User, s.cfg.Password)
 	}
+	options := url.Values{}
 	if s.cfg.ReplicaSet != "" {
-		u.RawQuery = url.Values{"replicaSet": {s.cfg.ReplicaSet}}.Encode()
+		options.Set("replicaSet", s.cfg.ReplicaSet)
 	}
+	if s.cfg.TLS != nil {
+		options.Set("tls", "true")
+	}
+	u.RawQuery = options.Encode()
 	return u.String()
 }
 
@@ -129,6 +146,9 @@ func (s *Server) accept() {
 		s.open[nc] = struct{}{}
 		s.mu.Unlock()
 		c := &conn{server: s, net: nc, id: s.lastID.Add(1)}
+		if s.cfg.TLS != nil {
+			c.net = tls.Server(nc, s.cfg.TLS) // shakes hands at the first read
+		}
 		s.conns.Go(func() {
 			c.serve(s.ctx)
 			_ = nc.Close()
@@ -220,6 +240,7 @@ func (s *Server) Drop(ns string) bool {
 	s.mu.Lock()
 	old, ok := s.collections[ns]
 	delete(s.collections, ns)
+	delete(s.uuids, ns)
 	s.mu.Unlock()
 	if c, isStored := old.(*stored); isStored {
 		c.drop()
@@ -230,7 +251,7 @@ func (s *Server) Drop(ns string) bool {
 func (s *Server) replace(ns string, c collection) {
 	s.mu.Lock()
 	old := s.collections[ns]
-	s.collections[ns] = c
+	s.collections[ns], s.uuids[ns] = c, uuid.New()
 	s.mu.Unlock()
 	if o, ok := old.(*stored); ok {
 		o.drop()
@@ -249,10 +270,18 @@ func (s *Server) writable(ns string, create bool) (*stored, error) {
 			return nil, nil
 		}
 		fresh := &stored{}
-		s.collections[ns] = fresh
+		s.collections[ns], s.uuids[ns] = fresh, uuid.New()
 		return fresh, nil
 	}
 	return nil, fail(codeIllegalOperation, "%s is made up as it is read and can't be written to", ns)
+}
+
+// info is what listCollections tells about a collection.
+func (s *Server) info(ns string) bson.D {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id := s.uuids[ns]
+	return bson.D{{Key: "readOnly", Value: false}, {Key: "uuid", Value: bson.Binary{Subtype: bson.TypeBinaryUUID, Data: id[:]}}}
 }
 
 // namespaces lists the collections of a database in order, or of all databases if that is empty.

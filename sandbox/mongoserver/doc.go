@@ -44,6 +44,10 @@ type Config struct {
 	// or "localhost". Empty means 127.0.0.1:0, a free port.
 	Addr string
 
+	// CertFile and KeyFile are PEM files of the server's certificate, with which it speaks TLS
+	// and nothing else. With CAFile it refuses clients without a certificate of that authority.
+	CertFile, KeyFile, CAFile string
+
 	// Dir is a directory for the SQLite files, one for each database. It is created
 	// if it doesn't exist, and kept. Empty means a temporary one that Close removes.
 	Dir string

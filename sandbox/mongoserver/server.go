@@ -45,9 +45,13 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("starting an embedded MongoDB server: %w", err)
 	}
 
+	listener := ferretdb.ListenerConfig{TCP: addr}
+	if cfg.CertFile != "" {
+		listener = ferretdb.ListenerConfig{TLS: addr, TLSCertFile: cfg.CertFile, TLSKeyFile: cfg.KeyFile, TLSCAFile: cfg.CAFile}
+	}
 	newMu.Lock()
 	db, err := ferretdb.New(&ferretdb.Config{
-		Listener:  ferretdb.ListenerConfig{TCP: addr},
+		Listener:  listener,
 		Logger:    slog.New(slog.DiscardHandler),
 		Handler:   "sqlite",
 		SQLiteURL: sqliteURL(dir),

@@ -110,6 +110,11 @@ func (s server) harness(background []string, settings ...string) syncdtest.Sourc
 				t.Fatal(err)
 			}
 		},
+		Drop: func(t *testing.T, collection string) {
+			if err := s.Collection(collection).Drop(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		},
 		Filter:     func(field, text string) string { return fmt.Sprintf("{%q: %q}", field, text) },
 		Background: background,
 	}

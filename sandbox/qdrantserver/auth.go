@@ -2,8 +2,13 @@ package qdrantserver
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/base64"
+	"encoding/json"
 	"strings"
+	"time"
 
 	"github.com/qdrant/go-client/qdrant"
 	"google.golang.org/grpc/codes"
@@ -15,7 +20,7 @@ import (
 // readOnlyKey marks the context of a caller who may not write.
 type readOnlyKey struct{}
 
-// authenticate checks the caller's key. Tokens (JWT) are not imitated: to this server they are wrong keys.
+// authenticate checks the caller's key or token.
 func (s *Server) authenticate(ctx context.Context, method string) (context.Context, error) {
 	if s.cfg.APIKey == "" && s.cfg.ReadOnlyAPIKey == "" {
 		return ctx, nil
@@ -32,6 +37,12 @@ func (s *Server) authenticate(ctx context.Context, method string) (context.Conte
 		return ctx, nil
 	case equalKeys(key, s.cfg.ReadOnlyAPIKey):
 		return context.WithValue(ctx, readOnlyKey{}, true), nil
+	case s.cfg.JWT && strings.Count(key, ".") == 2:
+		readOnly, err := s.readToken(key)
+		if readOnly {
+			ctx = context.WithValue(ctx, readOnlyKey{}, true)
+		}
+		return ctx, err
 	default:
 		return ctx, status.Error(codes.Unauthenticated, "Invalid API key or JWT")
 	}
@@ -59,4 +70,48 @@ func requireWrite(ctx context.Context) error {
 		return forbidden("Global manage access is required")
 	}
 	return nil
+}
+
+// claims are those of Qdrant's tokens that are imitated: access is "r" or "m", for all collections.
+type claims struct {
+	Expires int64  `json:"exp,omitempty"` // in seconds since 1970; 0 is never
+	Access  string `json:"access"`
+}
+
+// tokenLeeway is how long after its end Qdrant still takes a token.
+const tokenLeeway = 30 * time.Second
+
+// Token is a JSON web token (RFC 7519, HS256) that is signed with a key. access is "r" to read or "m" to manage.
+func Token(key, access string, expires time.Time) string {
+	encode := base64.RawURLEncoding.EncodeToString
+	body, err := json.Marshal(claims{Expires: expires.Unix(), Access: access})
+	if err != nil {
+		panic(err) // of two plain fields
+	}
+	signed := encode([]byte(`{"alg":"HS256","typ":"JWT"}`)) + "." + encode(body)
+	return signed + "." + encode(signature(key, signed))
+}
+
+func signature(key, signed string) []byte {
+	mac := hmac.New(sha256.New, []byte(key))
+	mac.Write([]byte(signed))
+	return mac.Sum(nil)
+}
+
+// readToken says whether a token only lets read, or what is wrong with it, in Qdrant's words.
+func (s *Server) readToken(token string) (readOnly bool, err error) {
+	last := strings.LastIndex(token, ".")
+	given, err := base64.RawURLEncoding.DecodeString(token[last+1:])
+	if err != nil || !hmac.Equal(given, signature(s.cfg.APIKey, token[:last])) {
+		return false, status.Error(codes.PermissionDenied, "InvalidSignature")
+	}
+	var c claims
+	body, err := base64.RawURLEncoding.DecodeString(token[strings.Index(token, ".")+1 : last])
+	if err != nil || json.Unmarshal(body, &c) != nil {
+		return false, status.Error(codes.PermissionDenied, "InvalidToken")
+	}
+	if c.Expires > 0 && s.cfg.Now().After(time.Unix(c.Expires, 0).Add(tokenLeeway)) {
+		return false, status.Error(codes.PermissionDenied, "ExpiredSignature")
+	}
+	return c.Access == "r", nil
 }

@@ -33,7 +33,9 @@ type Config struct {
 	Addr string
 	// APIKey grants everything, ReadOnlyAPIKey only reading. With neither, no key is asked for.
 	APIKey, ReadOnlyAPIKey string
-	// TLS makes the server speak TLS.
+	// JWT makes the server also take tokens that are signed with APIKey (see Token), as service.jwt_rbac does.
+	JWT bool
+	// TLS makes the server speak TLS, and nothing else; it may ask clients for certificates.
 	TLS *tls.Config
 	// Version is what HealthCheck reports; empty means DefaultVersion. Below 1.19 the server silently drops
 	// slice conditions, as those releases do: the trap that a client has to detect from the version.

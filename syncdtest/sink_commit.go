@@ -1,0 +1,310 @@
+package syncdtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/syncd-io/syncd"
+)
+
+func (h SinkHarness) commitCases() []testCase {
+	return []testCase{
+		{"commit_marks", h.commitMarks},
+		{"commit_events_and_marks", h.commitEventsAndMarks},
+		{"commit_fenced", h.commitFenced},
+		{"commit_overlapping", h.commitOverlapping},
+		{"commit_too_large", h.commitTooLarge},
+		{"commit_whose_context_has_ended", h.commitContextHasEnded},
+		{"commit_whose_context_ends", h.commitContextEnds},
+	}
+}
+
+// ledgerUser is an outlet that commits.
+type ledgerUser struct {
+	*outlet
+	syncd.Committer
+}
+
+// commit opens a sink, which the case is skipped without the ability of, and asks for the run's marks.
+func (h SinkHarness) commit(t *testing.T) *ledgerUser {
+	t.Helper()
+	o := h.open(t)
+	c, ok := o.Sink.(syncd.Committer)
+	if !ok {
+		t.Skip("the sink is no Committer")
+	}
+	if h.OpenAgain == nil {
+		t.Fatal("the sink is a Committer, and the harness has no OpenAgain")
+	}
+	u := &ledgerUser{o, c}
+	u.wantMarks(t, nil)
+	return u
+}
+
+// again opens the sink of a later run. The marks are still to be asked for.
+func (u *ledgerUser) again(t *testing.T) *ledgerUser {
+	t.Helper()
+	s := u.h.OpenAgain(t)
+	closeLater(t, s)
+	c, ok := s.(syncd.Committer)
+	if !ok {
+		t.Fatal("the sink is a Committer, and opened again it is not")
+	}
+	if p, ok := s.(syncd.Preparer); ok {
+		must(t, p.Prepare(t.Context(), SinkTargets()))
+	}
+	next := *u.outlet
+	next.Sink = s
+	return &ledgerUser{&next, c}
+}
+
+// mark names a mark of this case alone.
+func (u *ledgerUser) mark(name, value string) syncd.Mark {
+	return syncd.Mark{Name: u.run + "/" + name, Value: []byte(value)}
+}
+
+// marks asks for the case's marks, without their common prefix. It is a user's first call.
+func (u *ledgerUser) marks(t *testing.T, prefix string) map[string]string {
+	t.Helper()
+	var found map[string][]byte
+	inTime(t, 3*patience, "Marks", func() (err error) {
+		found, err = u.Marks(t.Context(), u.run+"/"+prefix)
+		return err
+	})
+	if t.Failed() {
+		t.FailNow()
+	}
+	out := map[string]string{}
+	for name, value := range found {
+		short, ok := strings.CutPrefix(name, u.run+"/")
+		if !ok {
+			t.Errorf("Marks gives %q, which does not begin with %q", name, u.run+"/"+prefix)
+		}
+		if value == nil {
+			t.Errorf("mark %q is nil, which would mean that it is forgotten", name)
+		}
+		out[short] = string(value)
+	}
+	return out
+}
+
+func (u *ledgerUser) wantMarks(t *testing.T, want map[string]string) {
+	t.Helper()
+	if got := u.marks(t, ""); !maps.Equal(want, got) {
+		t.Errorf("marks (-want +got):\n%s", cmp.Diff(want, got))
+	}
+}
+
+// committed commits, which must succeed.
+func (u *ledgerUser) committed(t *testing.T, events []syncd.Event, marks ...syncd.Mark) {
+	t.Helper()
+	expected := cloneEvents(events)
+	if err := u.Commit(t.Context(), events, marks); err != nil {
+		t.Fatalf("Commit: %v", err)
+	}
+	u.sent = append(u.sent, expected...)
+}
+
+func (h SinkHarness) commitMarks(t *testing.T) {
+	u := h.commit(t)
+	forgotten := u.mark("a/forgotten", "x")
+	u.committed(t, nil) // of nothing
+	u.committed(t, nil, u.mark("a/1", "one"), u.mark("a/2", "two"), u.mark("b/1", "three"), u.mark("a/empty", ""),
+		u.mark("a/binary \x00\xff", "\x00\xff\n"), u.mark("a/twice", "old"), u.mark("a/twice", "new"), forgotten)
+	u.committed(t, nil, u.mark("a/2", "changed"), u.mark("a/3", "other"))
+	forgotten.Value = nil
+	u.committed(t, nil, forgotten, syncd.Mark{Name: u.run + "/a/never", Value: nil})
+	a := map[string]string{"a/1": "one", "a/2": "changed", "a/3": "other", "a/empty": "", "a/binary \x00\xff": "\x00\xff\n", "a/twice": "new"}
+	next := u.again(t)
+	if got := next.marks(t, "a/"); !maps.Equal(a, got) {
+		t.Errorf("marks under a prefix (-want +got):\n%s", cmp.Diff(a, got))
+	}
+	a["b/1"] = "three"
+	u.again(t).wantMarks(t, a)
+}
+
+func (h SinkHarness) commitEventsAndMarks(t *testing.T) {
+	u := h.commit(t)
+	want := map[string]string{}
+	for i, n := range []int{1, 100, 0, 1000} {
+		m := u.mark("progress", fmt.Sprint(i))
+		events := u.events(10_000*i, 10_000*i+n)
+		u.committed(t, events, m)
+		u.verify(t) // what is committed is there when Commit returns
+		for k := range m.Value {
+			m.Value[k] = '#' // the bytes are the caller's again
+		}
+		want["progress"] = fmt.Sprint(i)
+	}
+	next := u.again(t)
+	next.wantMarks(t, want)
+	next.sent = u.sent
+	next.verify(t)
+}
+
+func (h SinkHarness) commitFenced(t *testing.T) {
+	old := h.commit(t)
+	old.committed(t, old.events(0, 10), old.mark("progress", "old"))
+	next := old.again(t)
+	next.wantMarks(t, map[string]string{"progress": "old"})
+	next.sent = old.sent
+	for i := range 2 { // it stays shut out
+		inTime(t, patience, "Commit of a run that is shut out", func() error {
+			err := old.Commit(t.Context(), old.events(100+10*i, 110+10*i), []syncd.Mark{old.mark("progress", "stale")})
+			if !errors.Is(err, syncd.ErrFenced) {
+				return fmt.Errorf("Commit of a run that is shut out: %w, want one that wraps ErrFenced", err)
+			}
+			return nil
+		})
+	}
+	next.committed(t, next.events(200, 210), next.mark("progress", "new"))
+	last := next.again(t)
+	last.wantMarks(t, map[string]string{"progress": "new"})
+	last.sent = next.sent
+	last.verify(t)
+}
+
+func (h SinkHarness) commitOverlapping(t *testing.T) {
+	u := h.commit(t)
+	const writers, batches, size = 8, 10, 20
+	want := map[string]string{}
+	for w := range writers {
+		want[fmt.Sprintf("writer-%d", w)] = fmt.Sprint(batches - 1)
+	}
+	ctx := t.Context()
+	together(t, writers, func(w int) error {
+		for b := range batches {
+			from := (w*batches + b) * size
+			err := u.Commit(ctx, u.events(from, from+size), []syncd.Mark{u.mark(fmt.Sprintf("writer-%d", w), fmt.Sprint(b))})
+			if err != nil {
+				return fmt.Errorf("Commit: %w", err)
+			}
+		}
+		return nil
+	})
+	u.sent = u.events(0, writers*batches*size)
+	u.verify(t)
+	u.again(t).wantMarks(t, want)
+}
+
+// commitTooLarge has overlapping calls, each with one event that is refused: each must hear of its own alone.
+func (h SinkHarness) commitTooLarge(t *testing.T) {
+	if h.TooLarge == 0 {
+		t.Skip("the harness has no TooLarge")
+	}
+	u := h.commit(t)
+	const calls, size = 3, 3
+	want := map[string]string{}
+	var mu sync.Mutex
+	ctx := t.Context()
+	together(t, calls, func(i int) error {
+		events := u.events(10*i, 10*i+size)
+		events[i].Value = []byte(`{"text":"` + strings.Repeat("x", h.TooLarge) + `"}`)
+		name := fmt.Sprintf("call-%d", i)
+		err := u.Commit(ctx, events, []syncd.Mark{u.mark(name, "done")})
+		failed, ok := errors.AsType[*syncd.BatchError](err)
+		if !ok || !slices.Equal(failed.Failed(), []int{i}) {
+			return fmt.Errorf("event %d of %d is too large: %w; want a BatchError of that event alone", i, size, err)
+		}
+		if own := failed.Of(i); !errors.Is(own, syncd.ErrTooLarge) || errors.Is(own, syncd.ErrUnavailable) {
+			return fmt.Errorf("event %d is too large, which is its own fault: %w", i, own)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		want[name] = "done"
+		u.sent = append(u.sent, slices.Delete(events, i, i+1)...)
+		return nil
+	})
+	u.committed(t, u.events(1000, 1001))
+	u.verify(t)
+	u.again(t).wantMarks(t, want)
+}
+
+func (h SinkHarness) commitContextHasEnded(t *testing.T) {
+	u := h.commit(t)
+	for i, ctx := range []context.Context{canceled(t), expired(t)} {
+		inTime(t, patience, "Commit, whose context had ended,", func() error {
+			if u.Commit(ctx, u.events(i, i+1), []syncd.Mark{u.mark("never", "x")}) == nil {
+				return errors.New("the context had ended, and Commit returned nil")
+			}
+			return nil
+		})
+	}
+	next := u.again(t)
+	next.wantMarks(t, nil)
+	next.verify(t)
+}
+
+// commitContextEnds ends contexts at every moment at which a sink may look at one: whatever Commit returns, a later run finds
+// the events and the mark, or neither.
+func (h SinkHarness) commitContextEnds(t *testing.T) {
+	u := h.commit(t)
+	want := map[string]string{}
+	for looks := range 12 {
+		ctx := newFragileContext(t, looks)
+		name := fmt.Sprintf("mark-%02d", looks)
+		events := u.events(100*looks, 100*looks+20)
+		var err error
+		inTime(t, patience, "Commit, whose context ended,", func() error {
+			err = u.Commit(ctx, events, []syncd.Mark{u.mark(name, "x")})
+			return nil
+		})
+		if err == nil {
+			want[name] = "x"
+		}
+		next := u.again(t)
+		found := next.marks(t, "")
+		if found[name] != "" && err != nil { // committed, and only the answer was lost
+			want[name] = "x"
+		}
+		if !maps.Equal(want, found) {
+			t.Fatalf("marks after Commit returned %v (-want +got):\n%s", err, cmp.Diff(want, found))
+		}
+		next.sent = u.sent
+		if want[name] != "" {
+			next.sent = append(next.sent, u.events(100*looks, 100*looks+20)...)
+		}
+		next.verify(t)
+		u = next
+	}
+}
+
+// fragileContext ends when it was looked at so many times, which needs no clock.
+type fragileContext struct {
+	context.Context
+	cancel context.CancelFunc
+	mu     sync.Mutex
+	looks  int
+}
+
+func newFragileContext(t *testing.T, looks int) *fragileContext {
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	return &fragileContext{Context: ctx, cancel: cancel, looks: looks}
+}
+
+func (c *fragileContext) look() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.looks--; c.looks < 0 {
+		c.cancel()
+	}
+}
+
+func (c *fragileContext) Done() <-chan struct{} {
+	c.look()
+	return c.Context.Done()
+}
+
+func (c *fragileContext) Err() error {
+	c.look()
+	return c.Context.Err()
+}
