@@ -30,10 +30,11 @@ type Committer interface {
 	// run that was given up and still lives, settles what that one left undecided, and returns the committed marks whose
 	// names begin with prefix. It must not return before they are settled.
 	Marks(ctx context.Context, prefix string) (map[string][]byte, error)
-	// Commit returns nil when the events and the marks are committed. A *BatchError names events that were refused and
-	// left out, each for its own fault; all others and the marks are committed. Any other error means that nothing is
-	// known about any of them until Marks is called by a later run; one that wraps ErrFenced says that there is one.
-	// Commit is safe for concurrent use; calls that overlap may share a transaction. Events may be empty.
+	// Commit returns nil when the events and the marks are committed. A *BatchError names events that were refused, each
+	// for its own fault; then nothing is committed, and the caller may commit the others again. Any other error means
+	// that nothing is known about any of them until Marks is called by a later run; one that wraps ErrFenced says that
+	// there is one. Commit is safe for concurrent use; calls that overlap may share a transaction, and one that is refused
+	// does the others no harm. There may be marks and no events.
 	Commit(ctx context.Context, events []Event, marks []Mark) error
 }
 
@@ -47,6 +48,19 @@ type Mark struct {
 // implement it as well, to say so without connecting.
 type Router interface {
 	Route(t Target) string
+}
+
+// Deriver is implemented by a sink's config type when a second sink, for dead letters, may start from its settings. Derive
+// returns a pointer to a new config of the same type without what two sinks must not share: where events go, and
+// transactions.
+type Deriver interface {
+	Derive() any
+}
+
+// Continuer is implemented by a sink's config type when what an interrupted run sent may be gone by the time that the rest
+// is: then Continues is false, and a run always begins anew. Without it, it is taken to be there.
+type Continuer interface {
+	Continues() bool
 }
 
 // TargetChecker is implemented by a sink's config type when not every target can be written to; CheckTarget says why this

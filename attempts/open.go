@@ -6,15 +6,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"syscall"
 	"time"
 
 	"github.com/google/uuid"
 	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/boltfile"
 )
 
 // lockTimeout is how long to wait for another process to let go of the file.
@@ -111,7 +110,7 @@ func (l *Ledger) begin(tx *bbolt.Tx) error {
 func (l *Ledger) check(tx *bbolt.Tx) error {
 	meta := tx.Bucket(bucketMeta)
 	if meta == nil || tx.Bucket(bucketEntries) == nil || tx.Bucket(bucketLog) == nil {
-		return errDamaged
+		return boltfile.ErrDamaged
 	}
 	if got := string(meta.Get(keyFormat)); got != format {
 		return &foreignError{fmt.Sprintf("is of format %q, which this version of syncd does not know", got), "delete it, or use the version that made it"}
@@ -131,7 +130,7 @@ func (l *Ledger) load(tx *bbolt.Tx) error {
 	err := entries.ForEach(func(key, value []byte) error {
 		id, err := uuid.FromBytes(key)
 		if err != nil {
-			return errDamaged
+			return boltfile.ErrDamaged
 		}
 		e, err := decode(value)
 		if err != nil {
@@ -168,25 +167,13 @@ func (l *Ledger) load(tx *bbolt.Tx) error {
 	return err
 }
 
-var errDamaged = errors.New("it does not hold what it should")
-
 // foreignError is a file that is whole, but not the one that is wanted.
 type foreignError struct{ what, hint string }
 
 func (e *foreignError) Error() string { return e.what }
 
-// guarded runs f, which works on the file, and says of its error what it means. bbolt trusts the file, so that a damaged one
-// makes it panic or read memory that is not there; both are made errors here.
-func (l *Ledger) guarded(f func() error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: %v", errDamaged, r)
-		}
-		err = l.explain(err)
-	}()
-	return f()
-}
+// guarded runs f, which works on the file, and says of its error what it means.
+func (l *Ledger) guarded(f func() error) error { return l.explain(boltfile.Guarded(f)) }
 
 func (l *Ledger) explain(err error) error {
 	var foreign *foreignError
@@ -196,14 +183,12 @@ func (l *Ledger) explain(err error) error {
 		return nil
 	case errors.As(err, &foreign):
 		return syncd.Hint(fmt.Errorf("the record of attempts %s %w", path, err), "%s", foreign.hint)
-	case errors.Is(err, bolterrors.ErrTimeout):
+	case boltfile.IsBusy(err):
 		return syncd.Hint(fmt.Errorf("opening the record of attempts %s: another process is using it", path),
 			"let that run end first, or give each a file of its own in run.attempts.file")
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist):
 		return syncd.Hint(fmt.Errorf("opening the record of attempts: %w", err), placeHint)
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrVersionMismatch), errors.Is(err, bolterrors.ErrChecksum),
-		errors.Is(err, bolterrors.ErrBucketExists), errors.Is(err, bolterrors.ErrBucketNotFound), errors.Is(err, bolterrors.ErrIncompatibleValue),
-		errors.Is(err, errDamaged), errors.Is(err, errEntry):
+	case boltfile.IsDamaged(err), errors.Is(err, errEntry):
 		return syncd.Hint(fmt.Errorf("the record of attempts %s is damaged: %w", path, err),
 			"%s", deleteHint)
 	case errors.Is(err, syscall.ENOSPC):

@@ -167,7 +167,8 @@ func (s *starter) value(f spec.Setting) (string, bool) {
 	if fallback == "" {
 		fallback = f.Example
 	}
-	if !wanted && f.Example == "" && !f.Required {
+	// An example is what a setting could be, not what it should be: only what must be set is.
+	if !wanted && !f.Required && (f.Example == "" || len(f.Env) < 2) {
 		return "", false
 	}
 	if wanted && fallback == "" {

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 
@@ -51,6 +52,7 @@ type program struct {
 type app struct {
 	program
 	registry *syncd.Registry
+	runID    atomic.Pointer[string] // of the run that is under way, for the log
 }
 
 // codeError ends the program with a code of its own. What there was to say has been printed if err is nil.
@@ -96,7 +98,7 @@ and sends a change event for the rest.`,
 		return usageError("%w (see %s --help)", err, c.CommandPath())
 	})
 	root.AddCommand(a.runCommand(), a.planCommand(), a.verifyCommand(), a.explainCommand(), a.validateCommand(), a.pluginsCommand(), a.schemaCommand(), a.referenceCommand(), a.idCommand(), a.versionCommand())
-	root.AddCommand(a.configCommand(), a.initCommand())
+	root.AddCommand(a.configCommand(), a.initCommand(), a.healthCommand(), a.stateCommand())
 	return a.exit(root.ExecuteContext(ctx))
 }
 

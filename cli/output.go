@@ -9,6 +9,7 @@ import (
 	"github.com/syncd-io/syncd/attempts"
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/pipeline"
+	runreport "github.com/syncd-io/syncd/report"
 )
 
 // printer writes what a run does to standard output, as plain aligned text. It is the engine's observer, so its methods are
@@ -18,6 +19,7 @@ type printer struct {
 	source, index string // the products' names
 	dryRun        bool
 	fullByConfig  bool
+	resumable     bool // what was done is kept, and the next run goes on from it
 
 	left     []attempts.Left    // documents that were left alone
 	arrivals *pipeline.Arrivals // of a run that waited
@@ -101,6 +103,12 @@ func (p *printer) CollectionDone(r pipeline.CollectionReport) {
 		row("Indexed meanwhile", r.Overtaken)
 	}
 	row("Errors", r.Failed())
+	if r.DeadLettered > 0 {
+		row("  in the dead letters", r.DeadLettered)
+	}
+	if r.Referenced > 0 {
+		row("Sent without document", r.Referenced)
+	}
 	p.printf("  Coverage: %d read = %d checked + %d failed, in %s\n", r.Scanned, r.Checked(), r.FailedRead, plural(r.Splits, "split", "splits"))
 	for _, e := range r.Examples {
 		p.printf("  would send %s: seed %s, point id %s\n", orNone(e.ID), e.Seed, e.PointID)
@@ -131,7 +139,7 @@ func (p *printer) summary(r pipeline.Report, err error) {
 	seconds := r.Scanning.Seconds()
 	rate := ""
 	if seconds > 0 {
-		rate = fmt.Sprintf(" (%.0f documents/s)", float64(t.Scanned)/seconds)
+		rate = fmt.Sprintf(" (%.0f documents/s)", float64(t.Scanned-r.Resumed)/seconds)
 	}
 	p.printf("\nTotal time: %s for %s%s\n", round(r.Duration), plural(t.Scanned, "document", "documents"), rate)
 	splits := 0
@@ -140,6 +148,7 @@ func (p *printer) summary(r pipeline.Report, err error) {
 	}
 	p.printf("Coverage: %d read = %d checked + %d failed; %d events = %d confirmed + %d refused; %s proved\n",
 		t.Scanned, t.Checked(), t.FailedRead, t.Emitted, t.Acked, t.FailedWrite, plural(splits, "split", "splits"))
+	p.printf("%s", resumedLine(r))
 	switch {
 	case r.DryRun:
 		p.printf("Dry run: nothing was sent; a run would send %s\n", events(t.WouldSend))
@@ -148,7 +157,7 @@ func (p *printer) summary(r pipeline.Report, err error) {
 		if n := t.Unconfirmed(); n > 0 {
 			p.printf(", %d more sent and perhaps arrived", n)
 		}
-		p.printf("; run it again to send the rest\n")
+		p.printf("; run it again to %s\n", p.again())
 	case t.Emitted == 0 && deleted(r) > 0:
 		p.printf("Complete: no document had to be sent; %s sent, all confirmed\n", plural(deleted(r), "delete", "deletes"))
 	case t.Emitted == 0:
@@ -158,6 +167,14 @@ func (p *printer) summary(r pipeline.Report, err error) {
 	default:
 		p.printf("Complete: %s sent, %d confirmed, %d refused\n", events(t.Emitted), t.Acked, t.FailedWrite)
 	}
+}
+
+// again says what running it again does.
+func (p *printer) again() string {
+	if p.resumable {
+		return "go on from there"
+	}
+	return "send the rest"
 }
 
 // deleted is how many deletes a run sent.
@@ -184,36 +201,7 @@ func (p *printer) columns(title string, r pipeline.Report, name func(pipeline.Co
 
 func (p *printer) table(r pipeline.Report) {
 	p.printf("\nSummary\n")
-	row := p.columns("Collection", r, func(c pipeline.CollectionReport) string { return c.Rule.Collection.Name })
-	changed := r.Total.Stale+r.Total.Partial > 0 // the columns are there only where a rule looks for such documents
-	sent := "Processed"
-	if r.DryRun {
-		sent = "Would send"
-	}
-	titles := []any{"Documents", "Existing", "Missing"}
-	if changed {
-		titles = append(titles, "Stale", "Partial")
-	}
-	row("Collection", append(titles, sent, "Skipped", "Errors")...)
-	line := func(name string, c pipeline.Counts) {
-		done := c.Acked
-		if r.DryRun {
-			done = c.WouldSend
-		}
-		missing := any(c.Missing)
-		if c.Unasked > 0 {
-			missing = "-"
-		}
-		cells := []any{c.Scanned, c.Present + c.Stale + c.Partial, missing}
-		if changed {
-			cells = append(cells, c.Stale, c.Partial)
-		}
-		row(name, append(cells, done, c.Present, c.Failed())...)
-	}
-	for _, c := range r.Collections {
-		line(c.Rule.Collection.Name, c.Counts)
-	}
-	line("Total", r.Total)
+	runreport.New(r).Table(p.w)
 }
 
 func (p *printer) failures(r pipeline.Report) {

@@ -10,7 +10,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -41,36 +43,63 @@ An editor that knows the YAML language server completes and checks a file that b
 
 // referenceCommand writes the reference pages. It is hidden: it serves those who build a program, not those who run it.
 func (a *app) referenceCommand() *cobra.Command {
-	var dir string
+	var dir, man string
 	var examples []string
 	c := &cobra.Command{
-		Use:    "reference --dir DIR",
-		Short:  "Write reference pages in Markdown: configuration, plugins, commands, diagnostics",
+		Use:    "reference --dir DIR | --man DIR",
+		Short:  "Write reference pages in Markdown (configuration, plugins, commands, diagnostics), or man pages of the commands",
 		Args:   cobra.NoArgs,
 		Hidden: true,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if dir == "" {
-				return usageError("where to? name a folder with --dir")
+			if dir == "" && man == "" {
+				return usageError("where to? name a folder with --dir, or one for man pages with --man")
+			}
+			if man != "" {
+				date, err := a.sourceDate()
+				if err != nil {
+					return err
+				}
+				if err := writePages(man, manPages(c.Root(), date)); err != nil || dir == "" {
+					return failed(err)
+				}
 			}
 			found, err := a.findExamples(examples)
 			if err != nil {
 				return failed(err)
 			}
-			if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // documentation, for everybody
-				return failed(fmt.Errorf("writing the reference: %w", err))
-			}
-			pages := a.pages(c.Root(), found)
-			for _, name := range slices.Sorted(maps.Keys(pages)) {
-				if err := os.WriteFile(filepath.Join(dir, name), []byte(pages[name]), 0o644); err != nil { //nolint:gosec // as above
-					return failed(fmt.Errorf("writing the reference: %w", err))
-				}
-			}
-			return nil
+			return failed(writePages(dir, a.pages(c.Root(), found)))
 		},
 	}
 	c.Flags().StringVar(&dir, "dir", "", "the folder to write to")
+	c.Flags().StringVar(&man, "man", "", "the folder to write man pages to; their date is SOURCE_DATE_EPOCH")
 	c.Flags().StringArrayVar(&examples, "examples", nil, "a folder of *.bad.yaml from which the diagnostics take their examples")
 	return c
+}
+
+func writePages(dir string, pages map[string]string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // documentation, for everybody
+		return fmt.Errorf("writing the reference: %w", err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(pages)) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(pages[name]), 0o644); err != nil { //nolint:gosec // as above
+			return fmt.Errorf("writing the reference: %w", err)
+		}
+	}
+	return nil
+}
+
+// sourceDate is the date of what is generated, as the reproducible builds project has it: never that of the build.
+func (a *app) sourceDate() (time.Time, error) {
+	const name = "SOURCE_DATE_EPOCH"
+	text := a.env(name)
+	if text == "" {
+		return time.Time{}, nil
+	}
+	seconds, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return time.Time{}, usageError("%s must be a number of seconds, not %q", name, text)
+	}
+	return time.Unix(seconds, 0), nil
 }
 
 // generatedNote stands on top of every generated page.

@@ -17,6 +17,9 @@ func (a *app) runCommand() *cobra.Command {
 	var common commonFlags
 	var noIncremental bool
 	var planFile string
+	var fresh bool
+	var progress string
+	var when scheduleFlags
 	c := &cobra.Command{
 		Use:   "run [-c] FILE",
 		Short: "Read the collections and send what the index lacks",
@@ -27,23 +30,52 @@ func (a *app) runCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := checkProgress(progress); err != nil {
+				return err
+			}
+			ignoreProgressSignal()
+			times, repeated, err := when.parse()
+			if err != nil {
+				return err
+			}
 			cfg, logger, err := a.load(&common, args, overrides)
 			if err != nil {
 				return err
 			}
-			if planFile == "" {
-				return a.backfill(cmd.Context(), cfg, logger, nil)
+			b := backfillOptions{fresh: fresh, progress: common.progressForm(progress), narrate: common.narrates(cmd)}
+			if planFile != "" {
+				if repeated {
+					return usageError("a plan is sent once: leave --every and --cron out")
+				}
+				plan, err := openPlan(planFile, cfg)
+				if err != nil {
+					return err
+				}
+				b.plan = &plan
 			}
-			plan, err := openPlan(planFile, cfg)
-			if err != nil {
-				return err
+			if !repeated {
+				return a.backfill(cmd.Context(), cfg, logger, b)
 			}
-			return a.backfill(cmd.Context(), cfg, logger, &plan)
+			first := true
+			return a.repeat(cmd.Context(), times, logger, func(ctx context.Context) error {
+				if !first { // the file may have changed
+					if cfg, logger, err = a.load(&common, args, overrides); err != nil {
+						return err
+					}
+					b.fresh = false
+				}
+				first = false
+				return a.backfill(ctx, cfg, logger, b)
+			})
 		},
 	}
 	common.add(c)
 	f := c.Flags()
 	f.StringVar(&planFile, "plan", "", "send exactly what this plan says, after asking the index again (see syncd plan)")
+	when.add(c)
+	f.StringVar(&progress, "progress", progressAuto, "how to show progress on standard error: auto (bars on a terminal, else plain), bars, plain (a line every 30s), json (every second) or none; SIGUSR1 prints it at once")
+	_ = c.RegisterFlagCompletionFunc("progress", cobra.FixedCompletions([]string{progressAuto, progressBars, progressPlain, progressJSON, progressNone}, cobra.ShellCompDirectiveNoFileComp))
+	f.BoolVar(&fresh, "fresh", false, "begin anew, even if there is an interrupted run to go on with")
 	f.Bool("dry-run", false, "read and check, send nothing, and say what would be sent (run.dry_run)")
 	f.String("collections", "", "only these collections, separated by commas (run.collections)")
 	f.String("batch-size", "", "documents per batch (run.batch_size)")
@@ -85,48 +117,79 @@ func runOverrides(cmd *cobra.Command, noIncremental bool) ([]config.Override, er
 	return out, nil
 }
 
-func (a *app) logger(format, level string) (*slog.Logger, error) {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, usageError("--log-level must be debug, info, warn or error, not %q", level)
-	}
-	opts := &slog.HandlerOptions{Level: l}
-	switch format {
-	case "text":
-		return slog.New(slog.NewTextHandler(a.stderr, opts)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(a.stderr, opts)), nil
-	}
-	return nil, usageError("--log-format must be text or json, not %q", format)
+// backfillOptions are what a run is told beside its configuration.
+type backfillOptions struct {
+	plan     *pipeline.Plan // send what it says; nil looks for itself
+	fresh    bool           // begin anew
+	progress string         // form
+	narrate  bool           // tell the log of the start, each collection, and the end
 }
 
 // backfill runs the engine and prints the report.
-func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Logger, plan *pipeline.Plan) error {
-	return a.connected(ctx, cfg, logger, !cfg.Run.DryRun, func(ctx context.Context, drain <-chan struct{}, s session) error {
+func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Logger, b backfillOptions) error {
+	return a.connected(ctx, cfg, logger, !cfg.Run.DryRun, func(ctx context.Context, drain <-chan struct{}, s session) (err error) {
 		out := newPrinter(a.stdout, cfg)
 		o := options(cfg, s, out, logger)
-		o.Drain = drain
-		if plan != nil {
-			if err := follow(*plan, cfg, &o); err != nil {
+		o.Drain, o.Monitor = drain, &pipeline.Monitor{}
+		a.runID.Store(&o.RunID)
+		var report pipeline.Report
+		var engineErr error
+		switch {
+		case b.plan != nil:
+			if err := follow(*b.plan, cfg, &o); err != nil {
 				return err
 			}
 			out.source = "the plan" // what is read, and counted
+		case !cfg.Run.DryRun:
+			st, err := a.openState(cfg, s, b.fresh, &o, logger)
+			if err != nil {
+				return failed(err)
+			}
+			if out.resumable = st != nil; st != nil {
+				defer closing("keeping the state of the run", func() error { return st.Close(endOf(report, engineErr)) }, &err)
+			}
 		}
-		report, late, err := a.engine(ctx, cfg, s, out, o)
-		out.summary(report, err)
-		switch {
-		case err != nil:
-			return runError(err)
-		case report.Interrupted:
-			return errInterrupted
-		case late != nil:
-			return late
-		case report.Total.Failed() > 0:
-			return &codeError{exitDocErrors, fmt.Errorf("%s could not be sent; all others were handled",
-				plural(report.Total.Failed(), "document", "documents"))}
+		a.runID.Store(&o.RunID) // it may be that of an interrupted run
+		if b.narrate {
+			o.Observer = &narrator{out, logger}
 		}
-		return nil
+		shown := a.showProgress(b.progress, o.Monitor)
+		out.w = shown.writer(a.stdout)
+		var late error
+		report, late, engineErr = a.engine(ctx, cfg, s, out, o)
+		shown.stop()
+		out.w = a.stdout
+		out.summary(report, engineErr)
+		err = verdict(report, late, engineErr)
+		if b.narrate {
+			narrateEnd(logger, report, err)
+		}
+		return err
 	})
+}
+
+// verdict turns what became of a run into an error with an exit code.
+func verdict(report pipeline.Report, late, engineErr error) error {
+	switch {
+	case engineErr != nil:
+		return runError(engineErr)
+	case report.Interrupted:
+		return errInterrupted
+	case late != nil:
+		return late
+	case report.Total.Failed() > 0:
+		return &codeError{exitDocErrors, fmt.Errorf("%s could not be sent%s; all others were handled",
+			plural(report.Total.Failed(), "document", "documents"), buried(report))}
+	}
+	return nil
+}
+
+// buried says how many of the failed documents are among the dead letters.
+func buried(r pipeline.Report) string {
+	if n := r.Total.DeadLettered; n > 0 {
+		return fmt.Sprintf(" (%d in the dead letters)", n)
+	}
+	return ""
 }
 
 // runError gives the error of a run its exit code, and a guard's its advice.

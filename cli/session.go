@@ -21,6 +21,7 @@ type session struct {
 	source  syncd.Source
 	checker syncd.Checker // nil: nothing is asked
 	sink    syncd.Sink    // nil where nothing is sent
+	dead    syncd.Sink    // takes the documents that can't be sent; nil if there is no such place
 }
 
 // open opens the plugins that a command needs, the sink first, so that nothing is read that can't be sent. On error nothing
@@ -34,6 +35,11 @@ func (a *app) open(ctx context.Context, cfg *config.Config, env syncd.Env, withS
 	if withSink {
 		if s.sink, err = cfg.Sink.OpenSink(ctx, cfg.Sink.Settings, env); err != nil {
 			return session{}, err
+		}
+		if cfg.DeadLetter.Settings != nil {
+			if s.dead, err = cfg.DeadLetter.OpenSink(ctx, cfg.DeadLetter.Settings, env); err != nil {
+				return s, fmt.Errorf("opening errors.dead_letter: %w", err)
+			}
 		}
 	}
 	if s.source, err = cfg.Source.OpenSource(ctx, cfg.Source.Settings, env); err != nil {
@@ -59,6 +65,11 @@ func (s session) close() error {
 	if s.sink != nil {
 		if err := s.sink.Close(); err != nil {
 			errs = append(errs, fmt.Errorf("closing the sink: %w", err))
+		}
+	}
+	if s.dead != nil {
+		if err := s.dead.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("closing the dead letters: %w", err))
 		}
 	}
 	return errors.Join(errs...)
@@ -109,14 +120,42 @@ func openChecker(ctx context.Context, cfg *config.Config, env syncd.Env) (syncd.
 // commonFlags are those of every command that connects.
 type commonFlags struct {
 	path, logFormat, logLevel string
+	quiet, verbose            bool
 }
 
 func (f *commonFlags) add(c *cobra.Command) {
 	configFlag(c, &f.path)
 	c.Flags().StringVar(&f.logFormat, "log-format", "text", "how notices are written: text or json")
 	c.Flags().StringVar(&f.logLevel, "log-level", "info", "the least important notice to write: debug, info, warn or error")
+	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "no progress, and no notices but warnings and errors")
+	c.Flags().BoolVarP(&f.verbose, "verbose", "v", false, "the same as --log-level debug")
+	c.MarkFlagsMutuallyExclusive("quiet", "verbose", "log-level")
 	_ = c.RegisterFlagCompletionFunc("log-format", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("log-level", cobra.FixedCompletions([]string{"debug", "info", "warn", "error"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func (f *commonFlags) level() string {
+	switch {
+	case f.quiet:
+		return "warn"
+	case f.verbose:
+		return "debug"
+	}
+	return f.logLevel
+}
+
+// narrates reports whether the log tells how a run goes: for programs that read it, and for people who ask for it. Standard
+// output tells it to all others.
+func (f *commonFlags) narrates(c *cobra.Command) bool {
+	return !f.quiet && (f.logFormat == "json" || f.verbose || c.Flags().Changed("log-level"))
+}
+
+// progressForm is the form of progress that was asked for, if any is to be shown.
+func (f *commonFlags) progressForm(form string) string {
+	if f.quiet && form == progressAuto {
+		return progressNone
+	}
+	return form
 }
 
 // load reads the configuration that the flags and the command's one free argument name.
@@ -125,7 +164,7 @@ func (a *app) load(f *commonFlags, args []string, overrides []config.Override) (
 	if err != nil {
 		return nil, nil, err
 	}
-	logger, err := a.logger(f.logFormat, f.logLevel)
+	logger, err := a.logger(f.logFormat, f.level())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -148,7 +187,9 @@ func options(cfg *config.Config, s session, observer pipeline.Observer, logger *
 			AllowDrift: cfg.Run.AllowDrift, MaxEvents: cfg.Limits.MaxEvents,
 			MaxMissingRatio: cfg.Limits.MaxMissingRatio, MaxDeletes: cfg.Limits.MaxDeletes,
 		},
-		StopOnFailure: cfg.Errors.Tolerance == config.TolerateNone, WaitTimeout: cfg.Run.WaitTimeout,
-		Observer: observer, Logger: logger,
+		StopOnFailure: cfg.Errors.Tolerance == config.TolerateNone, MaxFailures: cfg.Errors.Max, DeadLetters: s.dead,
+		Oversize: pipeline.Oversize(cfg.Errors.Oversize), WaitForIndex: cfg.Run.OnCheckUnavailable == config.OutageWait,
+		WaitTimeout: cfg.Run.WaitTimeout, StallAfter: cfg.Run.StallAfter,
+		Events: cfg.Event.Encoder(), Observer: observer, Logger: logger,
 	}
 }

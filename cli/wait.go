@@ -41,7 +41,7 @@ func (a *app) engine(ctx context.Context, cfg *config.Config, s session, out *pr
 		rep, err = pipeline.Run(ctx, o)
 		return rep, nil, err
 	}
-	lines := &serial{printer: out}
+	lines := &serial{Observer: o.Observer, printer: out}
 	o.Observer = lines
 	rep, arrivals, err := pipeline.RunAndWait(ctx, o, pipeline.Wait{
 		Timeout: cfg.Run.AwaitTimeout, Every: progressEvery, Progress: lines.arriving,
@@ -56,6 +56,7 @@ func (a *app) engine(ctx context.Context, cfg *config.Config, s session, out *pr
 // serial lets the observer's lines and those about arrivals, which come from another goroutine, follow one another.
 type serial struct {
 	mu sync.Mutex
+	pipeline.Observer
 	*printer
 }
 
@@ -63,14 +64,14 @@ type serial struct {
 func (s *serial) Started(index pipeline.IndexReport, full bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.printer.Started(index, full)
+	s.Observer.Started(index, full)
 }
 
 // CollectionDone implements pipeline.Observer.
 func (s *serial) CollectionDone(r pipeline.CollectionReport) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.printer.CollectionDone(r)
+	s.Observer.CollectionDone(r)
 }
 
 func (s *serial) arriving(a pipeline.Arrivals) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/event"
 	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/spec"
 )
@@ -49,6 +50,9 @@ type Run struct {
 	ConsumerGroup      string         `yaml:"consumer_group" example:"qdrant-consumer" doc:"The indexing consumers' group: before a run, events that it has not read yet are waited for, so that they are not sent twice."`
 	ConsumerLag        LagPolicy      `yaml:"consumer_lag" rule:"oneof=wait report ignore" doc:"What to do about events that consumer_group has not read: wait for up to wait_timeout and stop if there are still some (wait), say how many there are and go on (report), or not look (ignore)."`
 	StateDir           string         `yaml:"state_dir" doc:"Folder of the local records that a run keeps; the default is syncd in the user's folder for state, ~/.local/state."`
+	Resume             bool           `yaml:"resume" doc:"Keep in state_dir how far a run came, and go on there after an interruption, if the configuration is the same."`
+	ResumeWithin       time.Duration  `yaml:"resume_within" rule:"min=1s" doc:"Go on only with a run that was interrupted within this time; an older one begins anew, since what it looked at may have changed."`
+	StallAfter         time.Duration  `yaml:"stall_after" rule:"min=0" doc:"Say what a run is waiting for when nothing has moved for so long; 0 never does."`
 	Attempts           Attempts       `yaml:"attempts" doc:"A local record of documents that were sent and never appeared in the index, so that they are not sent for ever."`
 
 	// These follow from wait_timeout.
@@ -60,6 +64,7 @@ func defaultRun() Run {
 	return Run{
 		Mode: Incremental, BatchSize: 1000, BatchBytes: 1 << 20, OnCheckUnavailable: OutageFull,
 		Orphans: "off", DeleteFormat: "event", ConsumerLag: LagWait,
+		Resume: true, ResumeWithin: 24 * time.Hour, StallAfter: time.Minute,
 	}
 }
 
@@ -111,10 +116,25 @@ const (
 	TolerateNone Tolerance = "none" // the run stops
 )
 
+// Oversize says what happens to an event that is larger than the sink takes.
+type Oversize string
+
+// The policies.
+const (
+	OversizeDLQ       Oversize = "dlq"            // its document can't be sent
+	OversizeReference Oversize = "reference_only" // it is sent without its document
+	OversizeFail      Oversize = "fail"           // the run stops
+)
+
 // Errors is the `errors` section.
 type Errors struct {
-	Tolerance Tolerance `yaml:"tolerance" rule:"oneof=all none" doc:"What a document that can't be sent does to the run: counted, named and passed over (all), or the run stops (none)."`
+	Tolerance  Tolerance     `yaml:"tolerance" rule:"oneof=all none" doc:"What a document that can't be sent does to the run: counted, named and passed over (all), or the run stops (none)."`
+	Max        int64         `yaml:"max" rule:"min=0" doc:"Stop when more documents than this can't be sent; 0 is no limit."`
+	Oversize   Oversize      `yaml:"oversize" rule:"oneof=dlq reference_only fail" doc:"What happens to an event that is too large for the sink: its document can't be sent and goes to dead_letter (dlq), it is sent without its document and with the header syncd-document: reference (reference_only), or the run stops (fail)."`
+	DeadLetter pluginSection `yaml:"dead_letter" doc:"Where documents go that can't be sent, with the reason in headers as Kafka Connect names them. What it does not set is taken from the sink, if that is of the same kind."`
 }
+
+func defaultErrors() Errors { return Errors{Tolerance: TolerateAll, Oversize: OversizeDLQ} }
 
 // Plugin is a chosen plugin with its decoded settings; Config is nil when the section is absent.
 type Plugin struct {
@@ -127,10 +147,14 @@ type Config struct {
 	Source  Plugin
 	Checker Plugin // Settings is nil when there is none, which only full mode allows
 	Sink    Plugin
-	Mapping *mapping.Mapping // the selected collections
-	Run     Run
-	Limits  Limits
-	Errors  Errors
+	// DeadLetter has no Settings where there are to be none.
+	DeadLetter Plugin
+	Mapping    *mapping.Mapping // the selected collections
+	Event      event.Config
+	Run        Run
+	Limits     Limits
+	Errors     Errors
+	Observe    Observe
 
 	Files []string // that were read, the most basic first
 }
@@ -186,9 +210,11 @@ type file struct {
 	Checker pluginSection  `yaml:"checker" doc:"The index that is asked which documents it holds."`
 	Sink    pluginSection  `yaml:"sink" doc:"Where events are sent."`
 	Mapping mapping.Config `yaml:"mapping" doc:"Which collections are read and how their point ids are made."`
+	Event   event.Config   `yaml:"event" doc:"The form of the events that are sent."`
 	Run     Run            `yaml:"run" doc:"How a run works."`
 	Limits  Limits         `yaml:"limits" doc:"What slows a run down, and what stops it."`
 	Errors  Errors         `yaml:"errors" doc:"What happens to documents that can't be sent."`
+	Observe Observe        `yaml:"observe" doc:"How a run can be watched: metrics, health and traces."`
 }
 
 // Result is what became of a configuration.
@@ -270,8 +296,11 @@ func (l *loader) decode(tree *spec.Node) *Config {
 	section := func(kind syncd.Kind) pluginSection { return pluginSection{kind: kind, registry: l.in.Registry} }
 	f := file{
 		Source: section(syncd.KindSource), Checker: section(syncd.KindChecker), Sink: section(syncd.KindSink),
-		Mapping: mapping.Defaults(), Run: defaultRun(), Errors: Errors{Tolerance: TolerateAll},
+		Mapping: mapping.Defaults(), Event: event.Defaults(), Run: defaultRun(), Errors: defaultErrors(),
+		Observe: defaultObserve(),
 	}
+	f.Errors.DeadLetter = section(syncd.KindSink)
+	f.Errors.DeadLetter.beside = &f.Sink
 	d := spec.NewDecoder()
 	if l.partial() {
 		d.AllowMissing()
@@ -291,14 +320,16 @@ func (l *loader) decode(tree *spec.Node) *Config {
 	if namer, ok := f.Source.config.(syncd.DatabaseNamer); ok {
 		database = namer.DatabaseName()
 	}
-	c := &Config{Run: f.Run, Limits: f.Limits, Errors: f.Errors, Files: l.Files}
+	c := &Config{Event: f.Event, Run: f.Run, Limits: f.Limits, Errors: f.Errors, Observe: f.Observe, Files: l.Files}
 	d.In("mapping", func() { c.Mapping = compileMapping(f.Mapping, database, d, tree.Get("mapping")) })
 	l.checkRules(d, tree, &f, c)
 	l.checkRun(d, tree, &f)
+	l.checkErrors(d, tree, &f, c)
 	l.diags = append(l.diags, d.Diagnostics()...)
 	c.Source = Plugin{f.Source.plugin, f.Source.config}
 	c.Checker = Plugin{f.Checker.plugin, f.Checker.config}
 	c.Sink = Plugin{f.Sink.plugin, f.Sink.config}
+	c.DeadLetter = Plugin{f.Errors.DeadLetter.plugin, f.Errors.DeadLetter.config}
 	return c
 }
 

@@ -378,3 +378,22 @@ func TestFilters(t *testing.T) {
 		t.Errorf("YAML filter %s", f)
 	}
 }
+
+// TestEventSection: what the section says is how events are written.
+func TestEventSection(t *testing.T) {
+	c, diags := load(t, minimal+"event: {profile: mongo_kafka, json: simplified, key_wire: connect_json}\n", "SYNCD_EVENT__ID=none")
+	if len(diags) > 0 {
+		t.Fatal(diags)
+	}
+	e := c.Event.Encoder()
+	const id = "507f1f77bcf86cd799439011"
+	key, err := e.AppendKey(nil, id, nil)
+	if want := `"{\"_id\": \"` + id + `\"}"`; err != nil || string(key) != want {
+		t.Errorf("key %s, %v; want %s", key, err, want)
+	}
+	value, err := e.AppendValue(nil, syncd.Delete, syncd.Target{Database: "d", Collection: "c"}, id, nil)
+	want := `{"operationType": "delete", "documentKey": {"_id": "` + id + `"}, "ns": {"db": "d", "coll": "c"}}`
+	if err != nil || string(value) != want {
+		t.Errorf("value %s, %v; want %s", value, err, want)
+	}
+}

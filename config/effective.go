@@ -122,6 +122,13 @@ func build(v reflect.Value, n *spec.Node, path ...string) *setting {
 		return s.open(x)
 	case mapping.Collections:
 		return s.collections(x, n)
+	case pluginSection:
+		if x.config == nil {
+			return s.open(&spec.Node{Type: spec.Null, Text: "null"})
+		}
+		s.block = true
+		s.children = []*setting{build(reflect.ValueOf(x.config).Elem(), n.Get(x.plugin.Name()), append(slices.Clone(path), x.plugin.Name())...)}
+		return s
 	}
 	if n != nil && v.Kind() != reflect.Pointer && !isScalar(v.Kind()) && reflect.PointerTo(v.Type()).Implements(reflect.TypeFor[spec.NodeDecoder]()) {
 		// A form of its own, which only the plugin could write from the value.

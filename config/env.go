@@ -92,6 +92,7 @@ type pluginSection struct {
 	config any
 	node   *spec.Node
 	set    bool
+	beside *pluginSection // of the same kind, from whose settings this one's start
 }
 
 // DecodeNode finds the plugin that the section names and decodes its settings over the plugin's defaults.
@@ -101,7 +102,7 @@ func (s *pluginSection) DecodeNode(d *spec.Decoder, n *spec.Node) {
 	}
 	names := s.registry.Names(s.kind)
 	if n.Kind != spec.Map || len(n.Entries) == 0 {
-		d.Errorf(n, spec.CodeWrongType, "plugins: "+strings.Join(names, ", "), "%s must be a block with the name of a plugin", s.kind)
+		d.Errorf(n, spec.CodeWrongType, "plugins: "+strings.Join(names, ", "), "%s must be a block with the name of a plugin", d.Path())
 		return
 	}
 	var chosen []spec.Entry
@@ -117,8 +118,7 @@ func (s *pluginSection) DecodeNode(d *spec.Decoder, n *spec.Node) {
 	if len(chosen) > 1 {
 		d.Add(spec.Diagnostic{
 			Severity: spec.Error, Code: spec.CodeOnePlugin, Pos: chosen[1].Value.Key, Related: chosen[0].Value.Key,
-			Path:    string(s.kind),
-			Message: fmt.Sprintf("%s names two plugins, %q and %q", s.kind, chosen[0].Name, chosen[1].Name),
+			Message: fmt.Sprintf("%s names two plugins, %q and %q", d.Path(), chosen[0].Name, chosen[1].Name),
 			Hint:    "keep one",
 		})
 		return
@@ -129,6 +129,11 @@ func (s *pluginSection) DecodeNode(d *spec.Decoder, n *spec.Node) {
 	e := chosen[0]
 	s.plugin, _ = s.registry.Lookup(s.kind, e.Name)
 	s.config = s.plugin.Config()
+	if s.beside != nil && s.beside.plugin.Name() == e.Name {
+		if of, ok := s.beside.config.(syncd.Deriver); ok {
+			s.config = of.Derive()
+		}
+	}
 	s.node = e.Value
 	d.In(e.Name, func() {
 		d.Decode(e.Value, s.config)

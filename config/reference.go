@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/event"
 	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/spec"
 )
@@ -13,8 +14,10 @@ func Describe(registry *syncd.Registry) []spec.Setting {
 	section := func(kind syncd.Kind) pluginSection { return pluginSection{kind: kind, registry: registry} }
 	f := file{
 		Source: section(syncd.KindSource), Checker: section(syncd.KindChecker), Sink: section(syncd.KindSink),
-		Mapping: mapping.Defaults(), Run: defaultRun(), Errors: Errors{Tolerance: TolerateAll},
+		Mapping: mapping.Defaults(), Event: event.Defaults(), Run: defaultRun(), Errors: defaultErrors(),
+		Observe: defaultObserve(),
 	}
+	f.Errors.DeadLetter = section(syncd.KindSink)
 	settings := spec.Describe(&f)
 	for i, s := range settings {
 		switch s.Name {
@@ -61,6 +64,11 @@ func (s *pluginSection) DescribeShape(path []string) spec.Shape {
 		p, _ := s.registry.Lookup(s.kind, name)
 		at := append(slices.Clone(path), name)
 		fields := spec.Describe(p.Config(), at...)
+		if path[0] != string(s.kind) { // what it does not set may come from the section itself
+			for i := range fields {
+				fields[i].Required = false
+			}
+		}
 		out.Fields = append(out.Fields, spec.Setting{
 			Name: name, Path: at, Doc: p.Summary(),
 			Shape:    spec.Shape{Form: spec.BlockForm, Fields: fields},

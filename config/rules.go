@@ -139,6 +139,45 @@ func (l *loader) checkRun(d *spec.Decoder, tree *spec.Node, f *file) {
 	}
 }
 
+// checkErrors finds dead letters that could not be told from events, or would never be written.
+func (l *loader) checkErrors(d *spec.Decoder, tree *spec.Node, f *file, c *Config) {
+	section := &f.Errors.DeadLetter
+	if section.config == nil || hasErrorsUnder(d.Diagnostics(), "errors") || hasErrorsUnder(d.Diagnostics(), "sink") {
+		return
+	}
+	at := tree.Get("errors").Get("dead_letter")
+	d.In("errors", func() {
+		d.In("dead_letter", func() {
+			if f.Errors.Tolerance == TolerateNone {
+				d.Report(spec.Warning, at, spec.CodeNoEffect, "remove it, or set tolerance: all",
+					"errors.dead_letter has no effect: the first document that can't be sent stops the run")
+			}
+			own, can := section.config.(syncd.Router)
+			events, both := f.Sink.config.(syncd.Router)
+			if !can || !both || section.plugin.Name() != f.Sink.plugin.Name() || location(section.config) != location(f.Sink.config) {
+				return
+			}
+			for _, rule := range c.Mapping.Rules {
+				target := rule.Target()
+				letters := target
+				letters.Topic = "" // a collection's own topic is for its events
+				if own.Route(letters) == events.Route(target) {
+					d.Report(spec.Error, at, spec.CodeBadValue, "give it a place of its own",
+						"errors.dead_letter writes to %s, where the events of collection %s go", own.Route(letters), rule.Collection.Name)
+					return
+				}
+			}
+		})
+	})
+}
+
+func location(config any) string {
+	if l, ok := config.(syncd.Locator); ok {
+		return l.Location()
+	}
+	return ""
+}
+
 // keyOf is the place of a node as a whole: its key, else its value.
 func keyOf(n *spec.Node) spec.Pos {
 	if !n.Key.IsZero() {

@@ -31,7 +31,7 @@ type Explanation struct {
 }
 
 // Explain follows one document from the text of its id to the verdict, asking the source and the index.
-func Explain(ctx context.Context, source syncd.Source, checker syncd.Checker, rule *mapping.Rule, id string) (Explanation, error) {
+func Explain(ctx context.Context, source syncd.Source, checker syncd.Checker, rule *mapping.Rule, events event.Encoder, id string) (Explanation, error) {
 	e := Explanation{Rule: rule, ID: id}
 	finder, ok := source.(syncd.Finder)
 	if !ok {
@@ -49,7 +49,7 @@ func Explain(ctx context.Context, source syncd.Source, checker syncd.Checker, ru
 			}
 			e.Found = true
 			rec = RecordOf(f.Document, id, rule.Fields())
-			if value, err := event.AppendValue(nil, syncd.Insert, rule.Target(), id, f.Document); err == nil {
+			if value, err := events.AppendValue(nil, syncd.Insert, rule.Target(), id, f.Document); err == nil {
 				e.Bytes = len(value)
 			}
 		}

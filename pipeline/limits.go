@@ -28,14 +28,18 @@ func newThrottle(l Limits) throttle {
 	return throttle{docs: limiter(l.DocumentsPerSecond), out: limiter(l.BytesPerSecond)}
 }
 
-// documents waits until n more documents may be read.
-func (t throttle) documents(ctx context.Context, n int) error { return wait(ctx, t.docs, n) }
+// documents waits until n more documents may be read, and calls waited after each portion of about a second.
+func (t throttle) documents(ctx context.Context, n int, waited func()) error {
+	return wait(ctx, t.docs, n, waited)
+}
 
-// bytes waits until n more bytes may be sent.
-func (t throttle) bytes(ctx context.Context, n int) error { return wait(ctx, t.out, n) }
+// bytes waits until n more bytes may be sent, likewise.
+func (t throttle) bytes(ctx context.Context, n int, waited func()) error {
+	return wait(ctx, t.out, n, waited)
+}
 
 // wait takes n tokens, in portions where n is more than the limiter ever holds.
-func wait(ctx context.Context, l *rate.Limiter, n int) error {
+func wait(ctx context.Context, l *rate.Limiter, n int, waited func()) error {
 	if l == nil {
 		return nil
 	}
@@ -45,6 +49,7 @@ func wait(ctx context.Context, l *rate.Limiter, n int) error {
 			return err
 		}
 		n -= portion
+		waited()
 	}
 	return nil
 }

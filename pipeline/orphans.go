@@ -174,6 +174,7 @@ func (p *reverse) pass(ctx context.Context, contentType string, rules []*mapping
 		if err != nil {
 			return err
 		}
+		p.move()
 		count := OrphanReport{Points: int64(len(batch))}
 		asked := make([][]Orphan, len(rules))
 		here := map[orphanKey]bool{} // documents already asked about in this batch
@@ -357,6 +358,7 @@ func (p *reverse) prune(ctx context.Context, types []string) error {
 		if err := p.delete(ctx, chunk); err != nil {
 			return err
 		}
+		p.move()
 	}
 	return nil
 }
@@ -380,12 +382,16 @@ func (p *reverse) delete(ctx context.Context, orphans []Orphan) error {
 		}
 		events := make([]syncd.Event, len(still))
 		for i, o := range still {
+			key, err := p.Events.AppendKey(nil, o.ID, nil)
+			if err != nil {
+				return fmt.Errorf("deleting document %s of collection %s: %w", o.ID, rule.Collection.Name, err)
+			}
 			e := syncd.Event{
-				Target: rule.Target(), ID: o.ID, PointID: o.PointID, Key: []byte(o.ID),
+				Target: rule.Target(), ID: o.ID, PointID: o.PointID, Key: key,
 				Headers: event.Headers(p.RunID, syncd.ReasonOrphan, o.PointID, rule.ContentType, time.Now()),
 			}
 			if !p.Tombstones {
-				if e.Value, err = event.AppendValue(nil, syncd.Delete, rule.Target(), o.ID, nil); err != nil {
+				if e.Value, err = p.Events.AppendValue(nil, syncd.Delete, rule.Target(), o.ID, nil); err != nil {
 					return fmt.Errorf("deleting document %s of collection %s: %w", o.ID, rule.Collection.Name, err)
 				}
 			}

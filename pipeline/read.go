@@ -14,8 +14,7 @@ import (
 // during the scan can't make the proof fail.
 func (r *run) plan(ctx context.Context) error {
 	for _, c := range r.collections {
-		c.started = time.Now()
-		c.hold() // until it is planned
+		c.begin()
 		if err := r.planCollection(ctx, c); err != nil {
 			return err
 		}
@@ -28,30 +27,43 @@ func (r *run) plan(ctx context.Context) error {
 
 func (r *run) planCollection(ctx context.Context, c *collection) error {
 	name := c.rule.Collection.Name
+	if resumed, err := r.resume(ctx, c); resumed || err != nil {
+		return err
+	}
 	n, err := r.countBefore(ctx, c.rule.Collection)
 	switch {
 	case errors.Is(err, syncd.ErrCollectionNotFound):
-		return r.notFound(c)
+		return r.notFound(ctx, c)
 	case err != nil:
 		return fmt.Errorf("counting collection %s: %w", name, err)
 	}
-	c.before = n
-	c.found = true
+	c.setFound(true, n)
+	if err := r.start(ctx, c); err != nil {
+		return err
+	}
 	for s, err := range r.Source.Plan(ctx, c.rule.Collection) {
 		switch {
 		case errors.Is(err, syncd.ErrCollectionNotFound):
-			return r.notFound(c)
+			return r.notFound(ctx, c)
 		case err != nil:
 			return fmt.Errorf("planning collection %s: %w", name, err)
 		}
-		c.hold() // until the split is done
-		select {
-		case r.splits <- &split{Split: s, col: c, holds: 1}:
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := r.begin(ctx, c, SplitState{Index: s.Index, Lower: s.Lower, Upper: s.Upper}); err != nil {
+			return err
 		}
 	}
-	return nil
+	return r.planned(c)
+}
+
+// start keeps that a collection is begun, from its start.
+func (r *run) start(ctx context.Context, c *collection) error {
+	if r.Journal == nil {
+		return nil
+	}
+	if err := r.forgetMarks(ctx, c.rule.Collection.Name); err != nil {
+		return err
+	}
+	return keeping(r.Journal.Collection(c.rule.Collection.Name, c.state(false, false), true))
 }
 
 // countBefore counts a collection before its scan: at once where the source can, since nothing is sent before it is done. An
@@ -69,8 +81,11 @@ func (r *run) countBefore(ctx context.Context, c syncd.Collection) (int64, error
 	return -1, nil
 }
 
-func (r *run) notFound(c *collection) error {
-	c.found, c.before = false, 0
+func (r *run) notFound(ctx context.Context, c *collection) error {
+	c.setFound(false, 0)
+	if err := r.start(ctx, c); err != nil {
+		return err
+	}
 	r.Logger.Warn("the source has no such collection: it counts as empty; check its spelling, upper and lower case count", "collection", c.rule.Collection.Name)
 	return nil
 }
@@ -98,46 +113,96 @@ func (r *run) read(ctx context.Context) error {
 // scan reads one split to its end. Whether it brings ids or whole documents follows what the workers find: on a change it
 // starts again behind the last key it handed on.
 func (r *run) scan(ctx context.Context, s *split) error {
-	var after syncd.Key
+	after := s.after
 	for {
 		whole := !r.DryRun && s.col.wantsWhole()
 		changed := false
 		read := time.Now() // a source may read a batch while the one before it is handled, but hardly sooner
-		for records, err := range r.Source.Scan(ctx, syncd.ScanRequest{
-			Split: s.Split, After: after, Fields: s.col.rule.Fields(), Documents: whole,
-			BatchSize: r.BatchSize, BatchBytes: r.BatchBytes,
-		}) {
-			if err != nil {
-				return err
-			}
-			if len(records) == 0 {
-				continue
-			}
-			b := &batch{split: s, col: s.col, records: records, read: read}
-			read = time.Now()
-			last := records[len(records)-1].Key
-			s.read(len(records)) // and hold the split until the batch is accounted for
-			select {
-			case r.batches <- b:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-			if err := r.limits.documents(ctx, len(records)); err != nil {
-				return err
-			}
-			if err := pause(ctx, r.Sleep); err != nil {
-				return err
-			}
-			// A record without a key can't be continued behind.
-			if last != "" && !r.DryRun && s.col.wantsWhole() != whole {
-				after, changed = last, true
-				break
+		r.enter(StageScan)
+		scanning := true
+		resting := func() { // not the source's time
+			if scanning {
+				r.leave(StageScan)
+				scanning = false
 			}
 		}
-		if !changed {
+		err := func() error {
+			defer resting()
+			asked := time.Now()
+			for records, err := range r.Source.Scan(ctx, syncd.ScanRequest{
+				Split: s.Split, After: after, Fields: s.col.rule.Fields(), Documents: whole,
+				BatchSize: r.batchSize(), BatchBytes: r.BatchBytes,
+			}) {
+				if err != nil {
+					return err
+				}
+				if len(records) == 0 {
+					continue
+				}
+				resting()
+				b := &batch{split: s, col: s.col, records: records, read: read, took: time.Since(asked)}
+				r.times[StageScan].Add(int64(b.took))
+				r.move()
+				read = time.Now()
+				last := records[len(records)-1].Key
+				if err := r.handOn(ctx, b); err != nil {
+					return err
+				}
+				// A record without a key can't be continued behind.
+				if last != "" && !r.DryRun && s.col.wantsWhole() != whole {
+					after, changed = last, true
+					return nil
+				}
+				r.enter(StageScan)
+				scanning, asked = true, time.Now()
+			}
 			return ctx.Err() // a source may end quietly when its context does
+		}()
+		if err != nil || !changed {
+			return err
 		}
 	}
+}
+
+// handOn gives a batch to whichever worker is free, and makes the pauses that the run is to make.
+func (r *run) handOn(ctx context.Context, b *batch) error {
+	select {
+	case r.window <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	b.split.read(b) // and hold the split until the batch is accounted for
+	select {
+	case r.batches <- b:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := r.limits.documents(ctx, len(b.records), r.move); err != nil {
+		return err
+	}
+	return r.rest(ctx, r.Sleep)
+}
+
+// rest makes a pause that is wanted, and so is no standstill.
+func (r *run) rest(ctx context.Context, d time.Duration) error {
+	for portion := d; d > 0; d -= portion {
+		if r.StallAfter > 0 {
+			portion = min(d, max(r.StallAfter/2, time.Millisecond))
+		}
+		if err := pause(ctx, portion); err != nil {
+			return err
+		}
+		r.move()
+	}
+	return nil
+}
+
+// batchSize is how many documents a batch holds at most. A batch that is committed as one is kept in memory as one.
+func (r *run) batchSize() int {
+	if r.committer != nil {
+		return min(r.BatchSize, maxCommit)
+	}
+	return r.BatchSize
 }
 
 // fetch is the source's Fetch, held to its word: a key that came twice would hide one that never came.

@@ -14,23 +14,25 @@ import (
 // FailedEncode and Emitted; every event emitted is in one of Acked and FailedWrite, or was not confirmed because the run
 // ended early.
 type Counts struct {
-	Scanned      int64 // documents read by the scan
-	FailedRead   int64 // whose id or seed can't be made
-	Present      int64 // that the index has as the rule wants them
-	Missing      int64 // that the index lacks
-	Stale        int64 // of which the index has another version
-	Partial      int64 // of which the index lacks chunks
-	Unasked      int64 // sent without asking
-	Young        int64 // left alone because they changed just now
-	Unindexed    int64 // left alone because they were sent often enough and never appeared
-	Unsampled    int64 // not looked at because only a sample was asked for
-	WouldSend    int64 // that a dry run did not send
-	Gone         int64 // deleted between the scan and the fetch
-	Overtaken    int64 // that the index had when asked again right before sending
-	FailedEncode int64 // that can't be written as an event
-	Emitted      int64 // events handed to the sink
-	Acked        int64 // events that the sink confirmed
-	FailedWrite  int64 // events that the sink refused
+	Scanned      int64 `json:"scanned,omitempty"`       // documents read by the scan
+	FailedRead   int64 `json:"failed_read,omitempty"`   // whose id or seed can't be made
+	Present      int64 `json:"present,omitempty"`       // that the index has as the rule wants them
+	Missing      int64 `json:"missing,omitempty"`       // that the index lacks
+	Stale        int64 `json:"stale,omitempty"`         // of which the index has another version
+	Partial      int64 `json:"partial,omitempty"`       // of which the index lacks chunks
+	Unasked      int64 `json:"unasked,omitempty"`       // sent without asking
+	Young        int64 `json:"young,omitempty"`         // left alone because they changed just now
+	Unindexed    int64 `json:"unindexed,omitempty"`     // left alone because they were sent often enough and never appeared
+	Unsampled    int64 `json:"unsampled,omitempty"`     // not looked at because only a sample was asked for
+	WouldSend    int64 `json:"would_send,omitempty"`    // that a dry run did not send
+	Gone         int64 `json:"gone,omitempty"`          // deleted between the scan and the fetch
+	Overtaken    int64 `json:"overtaken,omitempty"`     // that the index had when asked again right before sending
+	FailedEncode int64 `json:"failed_encode,omitempty"` // that can't be written as an event
+	Emitted      int64 `json:"emitted,omitempty"`       // events handed to the sink
+	Acked        int64 `json:"acked,omitempty"`         // events that the sink confirmed
+	FailedWrite  int64 `json:"failed_write,omitempty"`  // events that the sink refused
+	DeadLettered int64 `json:"dead_lettered,omitempty"` // failed documents that the dead letters took
+	Referenced   int64 `json:"referenced,omitempty"`    // of Acked: events that were sent without their document, since they were too large with it
 }
 
 // Failed is the number of documents that can't be handled.
@@ -45,7 +47,8 @@ func (c Counts) Checked() int64 { return c.Present + c.ToSend() + c.Young + c.Un
 // Unconfirmed is the number of events whose fate the sink did not tell before the run ended.
 func (c Counts) Unconfirmed() int64 { return c.Emitted - c.Acked - c.FailedWrite }
 
-func (c *Counts) add(o Counts) {
+// Add adds another account to this one.
+func (c *Counts) Add(o Counts) {
 	c.Scanned += o.Scanned
 	c.FailedRead += o.FailedRead
 	c.Present += o.Present
@@ -63,13 +66,15 @@ func (c *Counts) add(o Counts) {
 	c.Emitted += o.Emitted
 	c.Acked += o.Acked
 	c.FailedWrite += o.FailedWrite
+	c.DeadLettered += o.DeadLettered
+	c.Referenced += o.Referenced
 }
 
 // Failure is one document that could not be handled.
 type Failure struct {
-	ID     string // the document's id text, empty if it has none
-	Stage  string // read, encode or write
-	Reason string
+	ID     string `json:"id"`    // the document's id text, empty if it has none
+	Stage  string `json:"stage"` // read, encode or write
+	Reason string `json:"reason"`
 }
 
 // Example is a document that a dry run would send.
@@ -89,6 +94,7 @@ type CollectionReport struct {
 	Complete bool  // every split was read to its end, every batch accounted for, and it adds up
 	Splits   int   // that were read to their end and proved
 	Counts
+	Resumed       Counts    // of these: what an earlier run did, that this one went on from
 	Measured      int64     // events that a dry run encoded to learn their size
 	MeasuredBytes int64     // of those
 	Failures      []Failure // the first maxFailures
@@ -105,6 +111,9 @@ type Report struct {
 	DryRun      bool
 	Full        bool // the index was not asked
 	Interrupted bool
+	Resumed     int64                     // documents that an earlier run had handled
+	Bytes       int64                     // of events that were given to the sink
+	Times       [StageCount]time.Duration // spent in each stage, by all readers and workers together
 	Collections []CollectionReport
 	Total       Counts
 	Orphans     []OrphanReport // by content type, where they were looked for

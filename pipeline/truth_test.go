@@ -426,7 +426,7 @@ func TestExplain(t *testing.T) {
 		"present": syncd.Present, "whole": syncd.Present, "stale": syncd.Stale, "partial": syncd.Partial,
 		"missing": syncd.Missing, "orphan": syncd.Orphan, "nowhere": syncd.Missing,
 	} {
-		e, err := pipeline.Explain(t.Context(), f.source, f.checker, f.opts.Rules[0], id)
+		e, err := pipeline.Explain(t.Context(), f.source, f.checker, f.opts.Rules[0], f.opts.Events, id)
 		if err != nil || e.Verdict != want || e.PointID != chunkID("page", id, 0) || e.Seed != id+"/page/0" || e.Why == "" {
 			t.Errorf("%s: %+v, %v", id, e, err)
 		}

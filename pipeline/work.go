@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -41,23 +42,56 @@ type worker struct {
 	keys   []syncd.Key
 
 	events  []syncd.Event
-	picks   []pick // of the events
+	picks   []pick           // of the events
+	docs    []syncd.Document // of the events
 	ends    []int  // where each event's value ends in values
 	values  []byte
 	ids     []byte // the events' keys
 	idEnds  []int
 	acked   []Sent
 	counts  Counts
-	failure error // set when StopOnFailure ends the run
+	sized   int64            // bytes of the batch's events
+	fails   []Failure        // of the batch, the first of them
+	dead    []failedDocument // of the batch, on their way to the dead letters
+	failure error            // set when a failed document ends the run
+	oldest  time.Time        // change of the batch's oldest missing document; only where a Monitor shows it
+
+	in     Stage // where the worker is
+	took   [StageCount]time.Duration
+	nested time.Duration // spent in stages inside the one at hand
 }
 
 func newWorker(r *run) *worker { return &worker{run: r, asker: asker{checker: r.Checker}} }
 
-// process handles one batch. It accounts for what it did even when it returns an error.
-func (w *worker) process(ctx context.Context, b *batch) error {
-	w.counts, w.failure, w.read = Counts{}, nil, b.read
-	defer func() { b.split.account(w.counts) }()
+// process handles one batch. It accounts for what it did even when it returns an error; only without one the batch counts as
+// handled.
+func (w *worker) process(ctx context.Context, b *batch) (err error) {
+	w.counts, w.failure, w.read, w.sized = Counts{}, nil, b.read, 0
+	w.fails, w.dead, w.oldest = nil, w.dead[:0], time.Time{}
+	clear(w.took[:])
+	if w.Tracer != nil {
+		inside, end := w.Tracer.Batch(ctx, BatchInfo{
+			Collection: b.col.rule.Collection.Name, Split: b.split.Index, Documents: len(b.records), Scan: b.read, ScanTime: b.took,
+		})
+		defer func() { end(err) }()
+		ctx = inside
+	}
+	err = w.handle(ctx, b)
+	b.split.account(w.counts)
+	b.col.age(w.oldest)
+	w.run.bytes.Add(w.sized)
+	if err != nil {
+		return err
+	}
+	if w.BatchDone != nil {
+		w.took[StageScan] = b.took
+		w.BatchDone(BatchReport{Collection: b.col.rule.Collection.Name, Counts: w.counts, Bytes: w.sized, Times: w.took})
+	}
+	return w.handled(b)
+}
 
+// handle takes a batch through the stages.
+func (w *worker) handle(ctx context.Context, b *batch) error {
 	w.identify(b)
 	if err := w.check(ctx, b); err != nil {
 		return err
@@ -77,15 +111,53 @@ func (w *worker) process(ctx context.Context, b *batch) error {
 	if err := w.deliver(ctx, b); err != nil {
 		return err
 	}
+	if err := w.bury(ctx, b); err != nil {
+		return err
+	}
 	return w.failure
 }
 
+// handled moves the batch's split on, and has that kept. Where events were sent it is kept before the worker goes on, so that
+// a crash repeats no more than what is under way.
+func (w *worker) handled(b *batch) error {
+	moved := b.split.handled(b, b.handledAs(w.counts, w.fails))
+	for range moved {
+		<-w.window
+	}
+	if w.Journal == nil || moved == 0 {
+		return nil
+	}
+	// What was committed with the events need not be kept here as well, but for the sake of the counts.
+	return keeping(b.split.keep(w.committer == nil, func(s SplitState, durable bool) error {
+		return w.Journal.Split(b.col.rule.Collection.Name, s, durable)
+	}))
+}
+
 // fail counts a document that can't be handled.
-func (w *worker) fail(b *batch, counter *int64, stage, id string, err error) {
+func (w *worker) fail(b *batch, counter *int64, d failedDocument, err error) {
 	*counter++
-	b.col.fail(Failure{ID: id, Stage: stage, Reason: err.Error()})
-	if w.StopOnFailure && w.failure == nil {
-		w.failure = fmt.Errorf("%w: document %s of collection %s: %w", ErrStopped, id, b.col.rule.Collection.Name, err)
+	d.reason, d.tooBig = err.Error(), errors.Is(err, syncd.ErrTooLarge)
+	f := Failure{ID: d.id, Stage: d.stage, Reason: d.reason}
+	b.col.fail(f)
+	if w.Failed != nil {
+		w.Failed(b.col.rule.Collection.Name, f)
+	}
+	if len(w.fails) < maxFailures {
+		w.fails = append(w.fails, f)
+	}
+	if w.DeadLetters != nil {
+		w.dead = append(w.dead, d)
+	}
+	if w.failure != nil {
+		return
+	}
+	w.failure = w.failures.add()
+	switch {
+	case w.StopOnFailure:
+		w.failure = fmt.Errorf("%w: document %s of collection %s: %w", ErrStopped, d.id, b.col.rule.Collection.Name, err)
+	case d.tooBig && w.Oversize == OversizeFail:
+		w.failure = syncd.Hint(fmt.Errorf("%w: document %s of collection %s: %w", ErrStopped, d.id, b.col.rule.Collection.Name, err),
+			"raise the sink's limit, or set errors.oversize to dlq or reference_only")
 	}
 }
 
@@ -97,7 +169,7 @@ func (w *worker) identify(b *batch) {
 		rec := &b.records[i]
 		id, err := b.col.rule.PointID(&w.seed, rec, 0)
 		if err != nil {
-			w.fail(b, &w.counts.FailedRead, "read", rec.ID, err)
+			w.fail(b, &w.counts.FailedRead, failedDocument{id: rec.ID, stage: "read"}, err)
 			continue
 		}
 		if !w.sampled(id) {
@@ -125,7 +197,10 @@ func (w *worker) check(ctx context.Context, b *batch) error {
 		}
 		return nil
 	}
-	if err := w.ask(ctx, b.col.rule, w.points, func(i int) *syncd.Record { return &b.records[w.index[i]] }); err != nil {
+	if len(w.points) == 0 {
+		return nil // none of the batch has an id
+	}
+	if err := w.question(ctx, b.col.rule, w.points, func(i int) *syncd.Record { return &b.records[w.index[i]] }); err != nil {
 		w.counts.Scanned -= int64(len(w.points)) // read, but not looked at: they are not accounted for
 		return fmt.Errorf("checking %d documents of collection %s: %w", len(w.points), b.col.rule.Collection.Name, err)
 	}
@@ -146,6 +221,11 @@ func (w *worker) decide(b *batch, i int, v syncd.Verdict) error {
 			w.counts.Young++
 			w.verdicts[i] = syncd.Unknown // told as neither
 			return nil
+		}
+	}
+	if v == syncd.Missing && w.Monitor != nil {
+		if changed, ok := b.col.rule.ChangedAt(rec); ok && (w.oldest.IsZero() || changed.Before(w.oldest)) {
+			w.oldest = changed
 		}
 	}
 	if w.Ledger != nil {
@@ -225,7 +305,7 @@ func (w *worker) measure(ctx context.Context, b *batch) error {
 			return fmt.Errorf("fetching documents of collection %s: %w", b.col.rule.Collection.Name, err)
 		}
 		rec := &b.records[w.index[w.send[f.Index].point]]
-		value, err := event.AppendValue(w.values[:0], syncd.Insert, b.col.rule.Target(), rec.ID, f.Document)
+		value, err := w.Events.AppendValue(w.values[:0], syncd.Insert, b.col.rule.Target(), rec.ID, f.Document)
 		if err != nil {
 			continue // a run would count it; a plan only estimates
 		}
@@ -252,27 +332,41 @@ func (w *worker) deliver(ctx context.Context, b *batch) error {
 		}
 	}
 	if len(wanted) > 0 {
-		w.read = time.Now()
-		found := 0
-		for f, err := range fetch(ctx, w.Source, b.col.rule.Collection, w.keys) {
-			if err != nil {
-				return fmt.Errorf("fetching documents of collection %s: %w", b.col.rule.Collection.Name, err)
-			}
-			found++
-			if err := w.emit(ctx, b, wanted[f.Index], f.Document); err != nil {
-				return err
-			}
+		if err := w.fetchWanted(ctx, b, wanted); err != nil {
+			return err
 		}
-		if err := ctx.Err(); err != nil {
-			return err // a source may end quietly when its context does
-		}
-		w.counts.Gone += int64(len(wanted) - found)
+	}
+	if w.committer != nil {
+		return w.commit(ctx, b)
 	}
 	return w.write(ctx, b)
 }
 
+func (w *worker) fetchWanted(ctx context.Context, b *batch, wanted []pick) (err error) {
+	ctx, leave := w.stage(ctx, StageFetch, len(wanted))
+	defer func() { leave(err) }()
+	w.read = time.Now()
+	found := 0
+	for f, err := range fetch(ctx, w.Source, b.col.rule.Collection, w.keys) {
+		if err != nil {
+			return fmt.Errorf("fetching documents of collection %s: %w", b.col.rule.Collection.Name, err)
+		}
+		found++
+		if err := w.emit(ctx, b, wanted[f.Index], f.Document); err != nil {
+			return err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err // a source may end quietly when its context does
+	}
+	w.counts.Gone += int64(len(wanted) - found)
+	return nil
+}
+
 func (w *worker) reset() {
 	w.events, w.picks, w.values, w.ends = w.events[:0], w.picks[:0], w.values[:0], w.ends[:0]
+	clear(w.docs) // so that they can be freed
+	w.docs = w.docs[:0]
 	w.ids, w.idEnds = w.ids[:0], w.idEnds[:0]
 }
 
@@ -280,36 +374,49 @@ func (w *worker) reset() {
 func (w *worker) emit(ctx context.Context, b *batch, s pick, doc syncd.Document) error {
 	rec := &b.records[w.index[s.point]]
 	target := b.col.rule.Target()
-	op := syncd.Insert
-	if s.reason == syncd.ReasonStale || s.reason == syncd.ReasonPartial {
-		op = syncd.Replace
+	values, err := w.Events.AppendValue(w.values, operation(s.reason), target, rec.ID, doc)
+	var ids []byte
+	if err == nil {
+		ids, err = w.Events.AppendKey(w.ids, rec.ID, doc)
 	}
-	values, err := event.AppendValue(w.values, op, target, rec.ID, doc)
 	if err != nil {
-		w.fail(b, &w.counts.FailedEncode, "encode", rec.ID, err)
+		d := failedDocument{id: rec.ID, point: w.points[s.point].ID, stage: "encode"}
+		if w.DeadLetters != nil {
+			if raw, rawErr := doc.AppendJSON(nil, syncd.Relaxed); rawErr == nil {
+				d.value = raw
+			}
+		}
+		w.fail(b, &w.counts.FailedEncode, d, err)
 		return nil
 	}
 	w.values, w.ends = values, append(w.ends, len(values))
-	w.ids = append(w.ids, rec.ID...)
-	w.idEnds = append(w.idEnds, len(w.ids))
-	w.picks = append(w.picks, s)
+	w.ids, w.idEnds = ids, append(w.idEnds, len(ids))
+	w.picks, w.docs = append(w.picks, s), append(w.docs, doc)
 	w.events = append(w.events, syncd.Event{
 		Target: target, ID: rec.ID, PointID: w.points[s.point].ID,
 		Headers: event.Headers(w.RunID, s.reason, w.points[s.point].ID, target.ContentType, w.read),
 	})
-	if len(w.values) >= w.BatchBytes || len(w.events) >= maxWrite {
+	if w.committer == nil && (len(w.values) >= w.BatchBytes || len(w.events) >= maxWrite) {
 		return w.write(ctx, b)
 	}
 	return nil
 }
 
-// write hands the collected events to the sink and accounts for its answer.
-func (w *worker) write(ctx context.Context, b *batch) error {
+// operation is what an event for the reason asks of the indexer.
+func operation(r syncd.Reason) syncd.Operation {
+	if r == syncd.ReasonStale || r == syncd.ReasonPartial {
+		return syncd.Replace
+	}
+	return syncd.Insert
+}
+
+// ready completes the collected events, right before they are sent: it waits for what limits the run, leaves out what the index
+// has by now, and counts. Nothing is to be sent if no event is left.
+func (w *worker) ready(ctx context.Context, b *batch) error {
 	if len(w.events) == 0 {
 		return nil
 	}
-	defer w.reset()
-	if err := w.limits.bytes(ctx, len(w.values)); err != nil {
+	if err := w.limits.bytes(ctx, len(w.values), w.move); err != nil {
 		return err
 	}
 	start, idStart := 0, 0
@@ -320,38 +427,134 @@ func (w *worker) write(ctx context.Context, b *batch) error {
 	if err := w.recheck(ctx, b); err != nil {
 		return err
 	}
-	if len(w.events) == 0 {
-		return nil
-	}
 	if err := w.run.events.take(int64(len(w.events))); err != nil {
 		return err
 	}
+	w.sized += int64(len(w.values))
+	return nil
+}
+
+// write hands the collected events to the sink and accounts for its answer.
+func (w *worker) write(ctx context.Context, b *batch) error {
+	defer w.reset()
+	if err := w.ready(ctx, b); err != nil || len(w.events) == 0 {
+		return err
+	}
 	w.counts.Emitted += int64(len(w.events))
-	refused, err := refusals(w.Sink.Write(ctx, w.events), len(w.events))
+	refused, err := w.put(ctx, b, w.events)
 	if err != nil {
-		return fmt.Errorf("sending %d events of collection %s: %w", len(w.events), b.col.rule.Collection.Name, err)
+		return err
 	}
 	w.acked = w.acked[:0]
 	var outage error
+	var large []int
 	for i := range w.events {
-		e := &w.events[i]
 		var failed error
 		if refused != nil {
 			failed = refused.Of(i)
 		}
 		switch {
 		case failed == nil:
-			w.counts.Acked++
-			w.acked = append(w.acked, Sent{
-				Rule: b.col.rule, ID: e.ID, PointID: e.PointID, Position: e.Position,
-				Version: b.col.rule.DocumentVersion(&b.records[w.index[w.picks[i].point]]),
-			})
+			w.confirm(b, i)
 		case errors.Is(failed, syncd.ErrUnavailable): // nobody's fault: the event stays unconfirmed and the run ends
 			outage = failed
+		case errors.Is(failed, syncd.ErrTooLarge) && w.Oversize == OversizeReference:
+			large = append(large, i)
 		default:
-			w.fail(b, &w.counts.FailedWrite, "write", e.ID, failed)
+			w.refuse(b, i, failed)
 		}
 	}
+	if len(large) > 0 && outage == nil {
+		outage = w.writeReferences(ctx, b, large)
+	}
+	if err := w.remember(b); err != nil {
+		return err
+	}
+	if outage != nil {
+		return fmt.Errorf("sending events of collection %s: %w", b.col.rule.Collection.Name, outage)
+	}
+	return nil
+}
+
+// put is one Write.
+func (w *worker) put(ctx context.Context, b *batch, events []syncd.Event) (*syncd.BatchError, error) {
+	ctx, leave := w.stage(ctx, StageWrite, len(events))
+	refused, err := refusals(w.Sink.Write(ctx, events), len(events))
+	leave(err)
+	if err != nil {
+		return nil, fmt.Errorf("sending %d events of collection %s: %w", len(events), b.col.rule.Collection.Name, err)
+	}
+	return refused, nil
+}
+
+// writeReferences sends, without their documents, events that are too large with them.
+func (w *worker) writeReferences(ctx context.Context, b *batch, large []int) error {
+	events := make([]syncd.Event, 0, len(large))
+	for _, i := range large {
+		e, err := w.reference(i)
+		if err != nil {
+			return err
+		}
+		events = append(events, e)
+	}
+	refused, err := w.put(ctx, b, events)
+	if err != nil {
+		return err
+	}
+	for k, i := range large {
+		if refused != nil && refused.Of(k) != nil {
+			if errors.Is(refused.Of(k), syncd.ErrUnavailable) {
+				return refused.Of(k)
+			}
+			w.refuse(b, i, refused.Of(k))
+			continue
+		}
+		w.events[i].Position = events[k].Position
+		w.counts.Referenced++
+		w.confirm(b, i)
+	}
+	return nil
+}
+
+// reference is event i without its document.
+func (w *worker) reference(i int) (syncd.Event, error) {
+	ref := w.events[i]
+	value, err := w.Events.AppendReference(nil, operation(w.picks[i].reason), ref.Target, ref.ID, w.docs[i])
+	if err != nil {
+		return syncd.Event{}, err
+	}
+	ref.Value = value
+	ref.Headers = append(ref.Headers[:len(ref.Headers):len(ref.Headers)], syncd.Header{Name: event.HeaderDocument, Value: event.DocumentReference})
+	return ref, nil
+}
+
+// confirm counts an event that the sink confirmed.
+func (w *worker) confirm(b *batch, i int) {
+	e := &w.events[i]
+	w.counts.Acked++
+	w.acked = append(w.acked, Sent{
+		Rule: b.col.rule, ID: e.ID, PointID: e.PointID, Position: e.Position,
+		Version: b.col.rule.DocumentVersion(&b.records[w.index[w.picks[i].point]]),
+	})
+}
+
+// refuse counts an event that the sink refused.
+func (w *worker) refuse(b *batch, i int, err error) {
+	e := &w.events[i]
+	d := failedDocument{id: e.ID, point: e.PointID, stage: "write"}
+	if w.DeadLetters != nil { // the buffers are used again before the letter is written
+		d.key = slices.Clone(e.Key)
+		if !errors.Is(err, syncd.ErrTooLarge) {
+			d.value = slices.Clone(e.Value)
+		} else if ref, refErr := w.reference(i); refErr == nil { // the whole would be too large for the letter, too
+			d.value = ref.Value
+		}
+	}
+	w.fail(b, &w.counts.FailedWrite, d, err)
+}
+
+// remember tells everyone who wants to know what was confirmed.
+func (w *worker) remember(b *batch) error {
 	b.col.sent(w.acked)
 	if w.Sent != nil {
 		w.Sent(w.acked)
@@ -360,9 +563,6 @@ func (w *worker) write(ctx context.Context, b *batch) error {
 		if err := w.Ledger.Sent(w.acked); err != nil {
 			return fmt.Errorf("keeping the record of attempts: %w", err)
 		}
-	}
-	if outage != nil {
-		return fmt.Errorf("sending events of collection %s: %w", b.col.rule.Collection.Name, outage)
 	}
 	return nil
 }
@@ -382,6 +582,35 @@ func refusals(err error, n int) (*syncd.BatchError, error) {
 	return refused, nil
 }
 
+// question asks the index. Where the run is to wait for an index that can't be asked, it is asked until it answers or the run
+// ends: what could not be asked is never missing.
+func (w *worker) question(ctx context.Context, rule *mapping.Rule, points []syncd.Point, record func(int) *syncd.Record) (err error) {
+	ctx, leave := w.stage(ctx, StageCheck, len(points))
+	defer func() { leave(err) }()
+	pause := firstRepeat
+	for {
+		err = w.ask(ctx, rule, points, record)
+		if err == nil || !w.WaitForIndex || !errors.Is(err, syncd.ErrUnavailable) || w.draining() || ctx.Err() != nil {
+			return err
+		}
+		w.Logger.Warn("the index can't be asked any more: waiting for it", "error", err.Error(), "again in", pause.String())
+		select {
+		case <-time.After(pause):
+		case <-w.Drain:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		pause = min(2*pause, longestRepeat)
+	}
+}
+
+// The pauses between questions to an index that does not answer, beside those of the checker itself.
+const (
+	firstRepeat   = time.Second
+	longestRepeat = 30 * time.Second
+)
+
 // recheck asks the index again about events whose answer is no longer fresh, and leaves out those that it has by now.
 func (w *worker) recheck(ctx context.Context, b *batch) error {
 	if w.Checker == nil || time.Since(w.asked) < recheckAfter {
@@ -392,11 +621,11 @@ func (w *worker) recheck(ctx context.Context, b *batch) error {
 		points[i].ID = w.events[i].PointID
 	}
 	record := func(i int) *syncd.Record { return &b.records[w.index[w.picks[i].point]] }
-	if err := w.ask(ctx, b.col.rule, points, record); err != nil {
+	if err := w.question(ctx, b.col.rule, points, record); err != nil {
 		return fmt.Errorf("checking %d documents of collection %s again: %w", len(points), b.col.rule.Collection.Name, err)
 	}
 	w.asked = time.Now()
-	events, picks := w.events[:0], w.picks[:0]
+	events, picks, docs := w.events[:0], w.picks[:0], w.docs[:0]
 	for i, v := range w.verdicts {
 		switch v {
 		case syncd.Present:
@@ -405,9 +634,9 @@ func (w *worker) recheck(ctx context.Context, b *batch) error {
 		case syncd.Unknown:
 			return fmt.Errorf("checking collection %s again: the checker gave no verdict for document %s", b.col.rule.Collection.Name, w.events[i].ID)
 		}
-		events, picks = append(events, w.events[i]), append(picks, w.picks[i])
+		events, picks, docs = append(events, w.events[i]), append(picks, w.picks[i]), append(docs, w.docs[i])
 	}
-	w.events, w.picks = events, picks
+	w.events, w.picks, w.docs = events, picks, docs
 	return nil
 }
 

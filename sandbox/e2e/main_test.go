@@ -26,6 +26,9 @@ import (
 // program is the built syncd, and root the repository.
 var program, root string
 
+// stateHome is where runs keep their state unless a test says otherwise.
+var stateHome string
+
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
 		var err error
@@ -37,7 +40,7 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		defer os.RemoveAll(dir)
-		program = filepath.Join(dir, "syncd")
+		program, stateHome = filepath.Join(dir, "syncd"), filepath.Join(dir, "state")
 		build := exec.Command("go", "build", "-o", program, "./cmd/syncd")
 		build.Dir = root
 		if out, err := build.CombinedOutput(); err != nil {
@@ -80,7 +83,7 @@ func (r result) String() string {
 func command(ctx context.Context, environ []string, args ...string) (*exec.Cmd, *bytes.Buffer, *bytes.Buffer) {
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = root
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, environ...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "XDG_STATE_HOME=" + stateHome}, environ...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	return cmd, &stdout, &stderr

@@ -44,6 +44,14 @@ const (
 	syncWrite = "write"
 )
 
+// Route implements syncd.Router, as the open sink does.
+func (c *Config) Route(syncd.Target) string { return c.Path }
+
+// Continues implements syncd.Continuer: only what is appended, and on the disk, adds to what an interrupted run wrote.
+func (c *Config) Continues() bool {
+	return c.Path != stdout && c.Mode == modeAppend && c.Sync == syncWrite
+}
+
 // Plugin declares the sink.
 func Plugin() syncd.Plugin {
 	return syncd.NewSink("file", "Writes events as lines of JSON to a file or to standard output.",

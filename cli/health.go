@@ -1,0 +1,123 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/syncd-io/syncd"
+)
+
+const (
+	healthAddress = "127.0.0.1:9090"
+	healthPath    = "/healthz"
+	// envListen is the variable of the setting that says where a run listens, so that a container says it once.
+	envListen = "SYNCD_OBSERVE__HTTP__LISTEN"
+)
+
+// healthCommand asks a running syncd how it is. It is for places that can only run a program in the container, such as
+// Docker's HEALTHCHECK: the image has no shell and no curl.
+func (a *app) healthCommand() *cobra.Command {
+	var timeout time.Duration
+	c := &cobra.Command{
+		Use:   "health [URL]",
+		Short: "Ask a running syncd whether it is healthy: exit code 0 if it is, 1 if not",
+		Long: `Ask a syncd that runs with --http whether it is healthy. The exit code is 0 if it answers so, and 1 if not.
+Without a URL, ` + envListen + ` says where it listens; the default is ` + healthAddress + `. Without a path, ` + healthPath + ` is asked.`,
+		Example: `  syncd health
+  syncd health 127.0.0.1:9090/readyz`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			target := a.env(envListen)
+			if len(args) == 1 {
+				target = args[0]
+			}
+			u, err := healthURL(target)
+			if err != nil {
+				return err
+			}
+			if timeout <= 0 {
+				return usageError("--timeout must be more than 0, not %s", timeout)
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
+			defer cancel()
+			answer, err := askHealth(ctx, u)
+			if err != nil {
+				return failed(err)
+			}
+			_, err = fmt.Fprintln(a.stdout, answer)
+			return failed(err)
+		},
+	}
+	c.Flags().DurationVar(&timeout, "timeout", 3*time.Second, "how long to wait for the answer")
+	return c
+}
+
+// env is an environment variable of this invocation, the last of a name.
+func (a *app) env(name string) (value string) {
+	for _, pair := range a.environ {
+		if n, v, _ := strings.Cut(pair, "="); n == name {
+			value = v
+		}
+	}
+	return value
+}
+
+// healthURL completes a URL, an address or a port on all interfaces, of which the loopback one is asked.
+func healthURL(target string) (string, error) {
+	if target == "" {
+		target = healthAddress
+	}
+	if !strings.Contains(target, "://") {
+		target = "http://" + target
+	}
+	u, err := url.Parse(target)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return "", usageError("%q is neither an http URL nor an address such as %s", target, healthAddress)
+	}
+	if ip := net.ParseIP(u.Hostname()); u.Hostname() == "" || ip != nil && ip.IsUnspecified() {
+		u.Host = net.JoinHostPort("127.0.0.1", u.Port())
+	}
+	if u.Path == "" || u.Path == "/" {
+		u.Path = healthPath
+	}
+	return u.String(), nil
+}
+
+// askHealth returns what a healthy program answers. It goes past any proxy and follows no redirect: what it asks is here.
+func askHealth(ctx context.Context, u string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
+	if err != nil {
+		return "", err
+	}
+	client := http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		var inner *url.Error
+		if errors.As(err, &inner) {
+			err = inner.Err
+		}
+		return "", syncd.Hint(fmt.Errorf("no answer from %s: %w", u, err), "does syncd run there, with --http?")
+	}
+	defer resp.Body.Close() //nolint:errcheck // it was only read
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1024))
+	if err != nil {
+		return "", fmt.Errorf("reading the answer of %s: %w", u, err)
+	}
+	answer := strings.TrimSpace(string(body))
+	if resp.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("%s answers %s: %s", u, resp.Status, answer)
+	}
+	return answer, nil
+}

@@ -1,0 +1,88 @@
+package cli
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/syncd-io/syncd/pipeline"
+)
+
+// logger writes to standard error. Each line carries the id of the run that is under way, if there is one.
+func (a *app) logger(format, level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, usageError("--log-level must be debug, info, warn or error, not %q", level)
+	}
+	opts := &slog.HandlerOptions{Level: l}
+	var h slog.Handler
+	switch format {
+	case "text":
+		h = slog.NewTextHandler(a.stderr, opts)
+	case "json":
+		h = slog.NewJSONHandler(a.stderr, opts)
+	default:
+		return nil, usageError("--log-format must be text or json, not %q", format)
+	}
+	return slog.New(runHandler{h, &a.runID}), nil
+}
+
+// runHandler adds the run's id, which is not known yet when plugins are given their logger, and changes from run to run.
+type runHandler struct {
+	slog.Handler
+	id *atomic.Pointer[string]
+}
+
+func (h runHandler) Handle(ctx context.Context, r slog.Record) error {
+	if id := h.id.Load(); id != nil {
+		r.AddAttrs(slog.String("run", *id))
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h runHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return runHandler{h.Handler.WithAttrs(attrs), h.id}
+}
+
+func (h runHandler) WithGroup(name string) slog.Handler {
+	return runHandler{h.Handler.WithGroup(name), h.id}
+}
+
+// narrator tells the log what the printer prints, in as many lines.
+type narrator struct {
+	pipeline.Observer
+	logger *slog.Logger
+}
+
+// Started implements pipeline.Observer.
+func (n *narrator) Started(index pipeline.IndexReport, full bool) {
+	n.Observer.Started(index, full)
+	mode := "incremental"
+	if full {
+		mode = "full"
+	}
+	args := []any{"mode", mode}
+	if index.Known {
+		args = append(args, "index_points", index.Before.Points)
+	}
+	n.logger.Info("run started", args...)
+}
+
+// CollectionDone implements pipeline.Observer.
+func (n *narrator) CollectionDone(r pipeline.CollectionReport) {
+	n.Observer.CollectionDone(r)
+	n.logger.Info("collection done", append([]any{"collection", r.Rule.Collection.Name, "took", r.Duration.Round(time.Millisecond).String()}, countArgs(r.Counts)...)...)
+}
+
+// narrateEnd tells the log how the run ended; why it did not end well is the error's to say.
+func narrateEnd(logger *slog.Logger, r pipeline.Report, err error) {
+	logger.Info("run ended", append([]any{"complete", err == nil, "took", r.Duration.Round(time.Millisecond).String()}, countArgs(r.Total)...)...)
+}
+
+func countArgs(c pipeline.Counts) []any {
+	return []any{
+		"documents", c.Scanned, "present", c.Present, "missing", c.Missing, "stale", c.Stale, "partial", c.Partial,
+		"sent", c.Acked, "failed", c.Failed(), "dead_lettered", c.DeadLettered,
+	}
+}

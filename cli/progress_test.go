@@ -1,0 +1,195 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/syncd-io/syncd/pipeline"
+)
+
+// at is a run after some seconds, whose collections are given as {before, scanned, acked}.
+func at(seconds int, collections ...[3]int64) pipeline.Snapshot {
+	s := pipeline.Snapshot{RunID: uuid.Nil.String(), Started: time.Unix(0, 0).UTC(), Elapsed: time.Duration(seconds) * time.Second, Phase: pipeline.PhaseRead, LastMove: time.Now()}
+	for i, c := range collections {
+		n := pipeline.Counts{Scanned: c[1], Present: c[1] - c[2], Missing: c[2], Emitted: c[2], Acked: c[2]}
+		s.Collections = append(s.Collections, pipeline.CollectionProgress{
+			Name: string(rune('a' + i)), Before: c[0], Started: c[0] >= 0, Done: c[0] >= 0 && c[0] == c[1], Counts: n, Splits: 2, SplitsDone: 1,
+		})
+		s.Total.Add(n)
+	}
+	return s
+}
+
+// seen is what a person sees after the snapshots, one second apart.
+func seenAfter(snapshots ...pipeline.Snapshot) view {
+	var m speedometer
+	var v view
+	for _, s := range snapshots {
+		v = view{Snapshot: s, rates: m.update(s.Started.Add(s.Elapsed), s)}
+	}
+	return v
+}
+
+func TestProgressLine(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		v    view
+		want string
+	}{
+		{"nothing yet", seenAfter(at(1, [3]int64{-1, 0, 0})), "- of documents (0), 0/s, 0 sent, 0 of 1 collection done, ETA -"},
+		{"half", seenAfter(at(10, [3]int64{1000, 500, 20})), "50% of documents (500/1000), 50/s, 20 sent, 0 of 1 collection done, ETA 10s"},
+		{"two", seenAfter(at(10, [3]int64{1000, 1000, 0}, [3]int64{3_000_000, 1000, 0})), "0% of documents (2000/3.0M), 200/s, 0 sent, 1 of 2 collections done, ETA 4h09m"},
+		{"total not known", seenAfter(at(10, [3]int64{1000, 500, 20}, [3]int64{-1, 0, 0})), "- of documents (500), 50/s, 20 sent, 0 of 2 collections done, ETA -"},
+		{"more than counted", seenAfter(at(10, [3]int64{100, 120, 0})), "100% of documents (120/120), 12/s, 0 sent, 0 of 1 collection done, ETA 0s"},
+	} {
+		if got := c.v.line(); got != c.want {
+			t.Errorf("%s:\n got %s\nwant %s", c.name, got, c.want)
+		}
+	}
+}
+
+// TestProgressRate checks that the rate is that of the last seconds, and that what an earlier run did is no part of it.
+func TestProgressRate(t *testing.T) {
+	var m speedometer
+	var rates map[string]float64
+	for i := range 60 {
+		s := at(i, [3]int64{1_000_000, 100_000 + int64(i)*10, 0}) // ten a second
+		if i > 30 {
+			s = at(i, [3]int64{1_000_000, 100_300 + int64(i-30)*100, 0}) // then a hundred
+		}
+		s.Resumed, s.Collections[0].Resumed = 100_000, 100_000
+		rates = m.update(s.Started.Add(s.Elapsed), s)
+		if i == 29 && (rates["a"] < 9 || rates["a"] > 11) {
+			t.Errorf("after 29 s: %v", rates)
+		}
+	}
+	if rates["a"] < 99 || rates["a"] > 101 || rates[""] != rates["a"] {
+		t.Errorf("in the end: %v", rates)
+	}
+}
+
+func TestProgressWhole(t *testing.T) {
+	v := seenAfter(at(10, [3]int64{1000, 500, 20}, [3]int64{-1, 0, 0}))
+	v.Working[pipeline.StageWrite], v.Stalled, v.Waiting = 3, true, 1
+	text := v.whole()
+	for _, want := range []string{
+		"run 00000000-0000-0000-0000-000000000000 after 10s: ", "  a ", "500/1000 documents, 480 present, 20 sent, 0 failed, 1 of 2 splits, 50%, 50/s, ETA 10s",
+		"scan 0 check 0 fetch 0 write 3 STALLED; 1 batch waiting",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "\n  b ") {
+		t.Errorf("a collection that has not begun shows:\n%s", text)
+	}
+}
+
+func TestProgressJSON(t *testing.T) {
+	v := seenAfter(at(10, [3]int64{1000, 500, 20}))
+	text, err := json.Marshal(v.object())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"time":"1970-01-01T00:00:10Z","run_id":"00000000-0000-0000-0000-000000000000","phase":"reading","documents":500,"expected":1000,"documents_per_second":50,"eta_seconds":10,` +
+		`"counts":{"scanned":500,"present":480,"missing":20,"emitted":20,"acked":20},"bytes":0,"stalled":false,"working":{"check":0,"fetch":0,"scan":0,"write":0},` +
+		`"collections":{"a":{"expected":1000,"done":false,"counts":{"scanned":500,"present":480,"missing":20,"emitted":20,"acked":20}}}}`
+	if string(text) != want {
+		t.Errorf("got\n%s\nwant\n%s", text, want)
+	}
+}
+
+func TestShortNumbers(t *testing.T) {
+	for n, want := range map[float64]string{0: "0", 9999: "9999", 10_000: "10k", 999_400: "999k", 1_000_000: "1.0M", 99_000_000: "99.0M", 100_000_000: "100M"} {
+		if got := short(n); got != want {
+			t.Errorf("%g is %s, want %s", n, got, want)
+		}
+	}
+	for d, want := range map[time.Duration]string{0: "0s", 59 * time.Second: "59s", time.Minute: "1m00s", 90 * time.Minute: "1h30m"} {
+		if got := brief(d); got != want {
+			t.Errorf("%s is %s, want %s", d, got, want)
+		}
+	}
+}
+
+// buffer is written to by the progress, and read by the test.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// TestSignalPrintsProgress asks a run that has not begun, and then one that has; standard error is no terminal.
+func TestSignalPrintsProgress(t *testing.T) {
+	var out buffer
+	var m pipeline.Monitor
+	a := &app{program: program{stderr: &out}}
+	p := a.showProgress(progressAuto, &m)
+	if p.form != progressPlain || p.writer(&out) != &out {
+		t.Errorf("form %s", p.form)
+	}
+	held := make(chan struct{})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = pipeline.Run(t.Context(), pipeline.Options{
+			RunID: "the-run", Observer: heldObserver{held}, Monitor: &m, BatchSize: 1, BatchBytes: 1,
+		})
+	}()
+	deadline := time.After(10 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !strings.Contains(out.String(), "run the-run after ") {
+		if err := syscall.Kill(os.Getpid(), syscall.SIGUSR1); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("nothing is shown: %s", out.String())
+		}
+	}
+	close(held)
+	<-ended
+	p.stop()
+	quiet := out.String()
+	if strings.Contains(quiet, "progress:") {
+		t.Errorf("a line came at once: %s", quiet)
+	}
+}
+
+// heldObserver keeps a run from going on.
+type heldObserver struct{ held chan struct{} }
+
+func (o heldObserver) Started(pipeline.IndexReport, bool)       { <-o.held }
+func (o heldObserver) CollectionDone(pipeline.CollectionReport) {}
+
+func TestProgressForms(t *testing.T) {
+	for _, form := range []string{"auto", "bars", "plain", "json", "none"} {
+		if err := checkProgress(form); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := checkProgress("fancy"); err == nil || !strings.Contains(err.Error(), "--progress must be auto, bars, plain, json or none") {
+		t.Errorf("%v", err)
+	}
+}

@@ -1,0 +1,200 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/pipeline"
+	runreport "github.com/syncd-io/syncd/report"
+)
+
+// runReport becomes the report of one run, which is written however the run ends. A nil one is no report; all its methods do
+// nothing.
+type runReport struct {
+	path     string
+	began    time.Time
+	known    runreport.Report // what is known before the engine runs
+	recorder *runreport.Recorder
+	result   pipeline.Report
+	arrivals *pipeline.Arrivals // of a run that waited
+}
+
+// newRunReport begins the report that is to be written to path, before any plugin opens. It is nil if the path is empty. In a
+// folder every run has a file of its own. That nothing can be written there is said now, rather than after a long run.
+func newRunReport(path string, cfg *config.Config, plan bool) (*runReport, error) {
+	if path == "" {
+		return nil, nil //nolint:nilnil // no report
+	}
+	began := time.Now()
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		path = filepath.Join(path, began.UTC().Format("run-20060102T150405.000Z.json"))
+	}
+	if err := runreport.Writable(path); err != nil {
+		return nil, &codeError{exitUsage, err}
+	}
+	version, goVersion, _ := strings.Cut(strings.TrimPrefix(versionLine(), "syncd "), " ")
+	r := &runReport{path: path, began: began, recorder: runreport.NewRecorder(), known: runreport.Report{
+		Mode: string(cfg.Run.Mode), DryRun: cfg.Run.DryRun, Plan: plan, Version: version, Go: goVersion,
+		Config: runreport.Config{Mapping: cfg.Mapping.Fingerprint()},
+	}}
+	if n := len(cfg.Files); n > 0 {
+		r.known.Config.File = cfg.Files[n-1]
+	}
+	for _, p := range []struct {
+		kind string
+		config.Plugin
+	}{
+		{string(syncd.KindSource), cfg.Source},
+		{string(syncd.KindChecker), cfg.Checker},
+		{string(syncd.KindSink), cfg.Sink},
+		{"dead_letter", cfg.DeadLetter},
+	} {
+		if p.Settings == nil || p.kind == string(syncd.KindChecker) && cfg.Run.Mode == config.Full {
+			continue
+		}
+		plugin := runreport.Plugin{Kind: p.kind, Name: p.Name(), Label: p.Label()}
+		if l, ok := p.Settings.(syncd.Locator); ok {
+			plugin.Location = l.Location()
+		}
+		r.known.Plugins = append(r.known.Plugins, plugin)
+	}
+	return r, nil
+}
+
+// env is what a plugin is opened with: each time that it asks again is counted.
+func (r *runReport) env(env syncd.Env, p config.Plugin) syncd.Env {
+	if r == nil {
+		return env
+	}
+	count, told := r.recorder.Retried(string(p.Kind())+" "+p.Name()), env.Retried
+	env.Retried = func(reason string) {
+		count(reason)
+		if told != nil {
+			told(reason)
+		}
+	}
+	return env
+}
+
+// watch follows the run that will have the options until stop is called, which must happen. fingerprint is that of jobOf.
+func (r *runReport) watch(o *pipeline.Options, fingerprint string) (stop func()) {
+	if r == nil {
+		return func() {}
+	}
+	r.known.Config.Fingerprint, r.known.RunID, r.known.Asked = fingerprint, o.RunID, o.Checker != nil
+	return r.recorder.Watch(o)
+}
+
+// ran keeps what the engine did. arrivals may be nil.
+func (r *runReport) ran(result pipeline.Report, arrivals *pipeline.Arrivals) {
+	if r != nil {
+		r.result, r.arrivals = result, arrivals
+	}
+}
+
+// finish writes the report of a run that ended with err, and returns err, or that the report could not be written.
+func (r *runReport) finish(err error) error {
+	if r == nil {
+		return err
+	}
+	rep := runreport.New(r.result)
+	rep.RunID = cmp.Or(rep.RunID, r.known.RunID)
+	if rep.Started.IsZero() {
+		rep.Started = r.began
+	}
+	rep.Started, rep.Ended = rep.Started.UTC().Round(time.Millisecond), time.Now().UTC().Round(time.Millisecond)
+	rep.Seconds = rep.Ended.Sub(rep.Started).Seconds()
+	rep.Mode, rep.DryRun, rep.Plan, rep.Asked = r.known.Mode, r.known.DryRun, r.known.Plan, r.known.Asked
+	rep.Version, rep.Go, rep.Config, rep.Plugins = r.known.Version, r.known.Go, r.known.Config, r.known.Plugins
+	r.recorder.Fill(rep)
+	if r.arrivals != nil {
+		rep.AddArrivals(*r.arrivals)
+	}
+	problem := ""
+	if err != nil {
+		problem = err.Error()
+	}
+	rep.End(codeOf(err), problem, syncd.HintOf(err))
+	if werr := rep.Write(r.path); werr != nil {
+		if err == nil {
+			return failed(werr)
+		}
+		return errors.Join(err, werr)
+	}
+	return err
+}
+
+func (a *app) reportCommand() *cobra.Command {
+	var asJSON bool
+	var html string
+	c := &cobra.Command{
+		Use:   "report FILE...",
+		Short: "Print the report of a run, compare two, or make a page with plots",
+		Long: `report reads files that syncd run --report has written. It prints one, says what changed between two, and lists
+several, the run that began first on top. With --html it makes a page of the latest one, and of how it went over all of them.
+The page is one file that needs nothing else.`,
+		Example: `  syncd report last.json
+  syncd report yesterday.json last.json
+  syncd report runs/*.json --html history.html`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usageError("which report? name a file that syncd run --report FILE has written")
+			}
+			return nil
+		},
+		RunE: func(_ *cobra.Command, files []string) error {
+			runs, err := runreport.Read(files...)
+			if err != nil {
+				return failed(err)
+			}
+			if html != "" {
+				page, err := runreport.HTML(runs...)
+				if err != nil {
+					return failed(err)
+				}
+				if err := runreport.WriteFile(html, page); err != nil {
+					return failed(fmt.Errorf("writing the page: %w", err))
+				}
+				if !asJSON {
+					fmt.Fprintf(a.stdout, "The page is in %s\n", html)
+					return nil
+				}
+			}
+			if asJSON {
+				return failed(printJSON(a.stdout, reportJSON(runs)))
+			}
+			switch len(runs) {
+			case 1:
+				runs[0].Text(a.stdout)
+			case 2:
+				runreport.Compare(runs[0], runs[1]).Text(a.stdout)
+			default:
+				runreport.History(a.stdout, runs)
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON: the report, what changed between two, or a list of several")
+	c.Flags().StringVar(&html, "html", "", "write a page to this file")
+	return c
+}
+
+// reportJSON is what is printed of the runs as JSON.
+func reportJSON(runs []*runreport.Report) any {
+	switch len(runs) {
+	case 1:
+		return runs[0]
+	case 2:
+		return runreport.Compare(runs[0], runs[1])
+	}
+	return runs
+}

@@ -1,0 +1,152 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/robfig/cron/v3"
+	"github.com/spf13/cobra"
+
+	"github.com/syncd-io/syncd"
+)
+
+// maxJitter bounds the delay that keeps many schedules from meeting at their servers.
+const maxJitter = 30 * time.Second
+
+// scheduleFlags say when a run is repeated.
+type scheduleFlags struct {
+	every  time.Duration
+	cron   string
+	jitter time.Duration
+}
+
+func (f *scheduleFlags) add(c *cobra.Command) {
+	fs := c.Flags()
+	fs.DurationVar(&f.every, "every", 0, "run again and again, so long after the last start, such as 15m; a run that takes longer delays the next")
+	fs.StringVar(&f.cron, "cron", "", `run at the times of this cron expression, such as "*/15 * * * *"; CRON_TZ=Europe/Berlin in front sets the time zone`)
+	fs.DurationVar(&f.jitter, "jitter", -1, "delay each scheduled run by a random time up to this; by default a tenth of the interval, at most 30s")
+	fs.Lookup("every").DefValue, fs.Lookup("jitter").DefValue = "", ""
+	c.MarkFlagsMutuallyExclusive("every", "cron")
+}
+
+// schedule is when runs start. Its zero value is no schedule.
+type schedule struct {
+	every  time.Duration
+	times  cron.Schedule
+	jitter time.Duration
+}
+
+// parse returns the schedule, or ok false where there is none.
+func (f *scheduleFlags) parse() (s schedule, ok bool, err error) {
+	switch {
+	case f.every < 0 || f.every > 0 && f.every < time.Second:
+		return s, false, usageError("--every must be at least 1s, not %s", f.every)
+	case f.every > 0:
+		s.every = f.every
+		s.jitter = min(f.every/10, maxJitter)
+	case f.cron != "":
+		if s.times, err = cron.ParseStandard(f.cron); err != nil {
+			return s, false, usageError("--cron %q is not a cron expression: %w", f.cron, err)
+		}
+		now := time.Now()
+		next := s.times.Next(now)
+		s.jitter = min(s.times.Next(next).Sub(next)/10, maxJitter)
+	default:
+		if f.jitter >= 0 {
+			return s, false, usageError("--jitter needs --every or --cron")
+		}
+		return s, false, nil
+	}
+	if f.jitter >= 0 {
+		s.jitter = f.jitter
+	}
+	return s, true, nil
+}
+
+// next is when the next run starts, after one that started at last; a zero last is none yet.
+func (s schedule) next(last, now time.Time) time.Time {
+	var at time.Time
+	switch {
+	case s.times != nil:
+		at = s.times.Next(now)
+	case last.IsZero():
+		return now
+	default:
+		at = last.Add(s.every)
+	}
+	if s.jitter > 0 {
+		at = at.Add(rand.N(s.jitter))
+	}
+	if at.Before(now) {
+		return now
+	}
+	return at
+}
+
+// repeat runs f by the schedule until a signal comes. A run that fails does not end it: it is logged, and the next one comes.
+// Runs never overlap. f is told nothing of signals; it sees to them itself while it runs.
+func (a *app) repeat(ctx context.Context, s schedule, logger *slog.Logger, f func(context.Context) error) error {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	return a.repeatUntil(ctx, s, logger, signals, f)
+}
+
+func (a *app) repeatUntil(ctx context.Context, s schedule, logger *slog.Logger, signals <-chan os.Signal, f func(context.Context) error) error {
+	var last time.Time
+	for {
+		at := s.next(last, time.Now())
+		if wait := time.Until(at); wait > 0 {
+			logger.Info("waiting for the next run", "at", at.UTC().Format(time.RFC3339))
+			timer := time.NewTimer(wait)
+			select {
+			case <-timer.C:
+			case sig := <-signals:
+				timer.Stop()
+				logger.Info("ending between two runs", "signal", sig.String())
+				return nil
+			case <-ctx.Done():
+				timer.Stop()
+				return nil
+			}
+		}
+		last = time.Now()
+		err := f(ctx)
+		select {
+		case <-signals: // the run saw it, too
+			return err
+		default:
+		}
+		if ctx.Err() != nil {
+			return err
+		}
+		if err != nil {
+			a.logFailure(logger, err)
+		}
+	}
+}
+
+// logFailure says in the log what would have ended a single run.
+func (a *app) logFailure(logger *slog.Logger, err error) {
+	code := exitFailed
+	var coded *codeError
+	if errors.As(err, &coded) {
+		code = coded.code
+	}
+	args := []any{"exit_code", code}
+	if hint := syncd.HintOf(err); hint != "" {
+		args = append(args, "hint", hint)
+	}
+	level := slog.LevelError
+	if code == exitDocErrors {
+		level = slog.LevelWarn
+	}
+	logger.Log(context.Background(), level, fmt.Sprintf("the run ended with an error, the next one comes by the schedule: %v", err), args...)
+}

@@ -1,0 +1,880 @@
+package pipeline_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/state"
+	"github.com/syncd-io/syncd/syncdtest"
+)
+
+var errBoom = errors.New("boom")
+
+// attempt runs the job whose state is at path as the command line does: on from where the last attempt came, or anew.
+func attempt(ctx context.Context, t testing.TB, path string, o pipeline.Options, crash ...*crash) (pipeline.Report, error) {
+	t.Helper()
+	job := state.Info{Job: "db", Fingerprint: "f"}
+	st, err := state.Open(path, job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if old := st.Info(); old.RunID != "" && old.Status != state.Complete && old.Status != state.Failed {
+		o.RunID, err = old.RunID, st.Resume()
+	} else {
+		job.RunID = uuid.NewString()
+		o.RunID, err = job.RunID, st.Begin(job)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	handled := st.Handled()
+	o.Journal = st
+	if len(crash) > 0 {
+		crash[0].Journal = st
+		o.Journal = crash[0]
+	}
+	rep, runErr := pipeline.Run(ctx, o)
+	end := state.Complete
+	if runErr != nil || rep.Interrupted {
+		end = state.Interrupted
+	}
+	if err := st.Close(end); err != nil {
+		t.Fatal(err)
+	}
+	if runErr == nil && !rep.Interrupted && rep.Resumed > handled { // less where a collection began anew
+		t.Errorf("%d documents are reported as resumed, but %d were handled before", rep.Resumed, handled)
+	}
+	return rep, runErr
+}
+
+// crash is a journal that dies at a moment: what it is told later is not kept.
+type crash struct {
+	pipeline.Journal
+	mu   sync.RWMutex // held for writing while the file is copied, so that no write is cut in two
+	dead bool
+	copy string
+}
+
+func (c *crash) Collection(name string, s pipeline.CollectionState, begin bool) error {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if c.dead {
+		return errBoom
+	}
+	return c.Journal.Collection(name, s, begin)
+}
+
+func (c *crash) Split(collection string, s pipeline.SplitState, durable bool) error {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if c.dead {
+		return errBoom
+	}
+	return c.Journal.Split(collection, s, durable)
+}
+
+// die keeps the file as it is now.
+func (c *crash) die(t testing.TB, path string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dead {
+		return
+	}
+	c.dead, c.copy = true, path+".copy"
+	copyFile(t, path, c.copy)
+}
+
+func copyFile(t testing.TB, from, to string) {
+	t.Helper()
+	data, err := os.ReadFile(from)
+	if err == nil {
+		err = os.WriteFile(to, data, 0o600)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// covers checks that what was to be sent was, and nothing else, and returns how many events were more than one for a document.
+func covers(t testing.TB, want []string, sent map[string]int) (repeats int) {
+	t.Helper()
+	for _, id := range want {
+		if sent[id] == 0 {
+			t.Errorf("%s was never sent", id)
+		}
+		repeats += max(0, sent[id]-1)
+		delete(sent, id)
+	}
+	if len(sent) > 0 {
+		t.Errorf("sent, though nobody missed it: %v", slices.Sorted(maps.Keys(sent)))
+	}
+	return repeats
+}
+
+// halting is a source whose first plan of a collection breaks off.
+type halting struct {
+	*syncdtest.MemorySource
+	after int
+	done  *bool
+}
+
+func (h halting) Plan(ctx context.Context, c syncd.Collection) iter.Seq2[syncd.Split, error] {
+	return func(yield func(syncd.Split, error) bool) {
+		n := 0
+		for s, err := range h.MemorySource.Plan(ctx, c) {
+			if n == h.after && !*h.done {
+				*h.done = true
+				yield(syncd.Split{}, errBoom)
+				return
+			}
+			if n++; !yield(s, err) {
+				return
+			}
+		}
+	}
+}
+
+// TestResume ends a run in every way that there is, goes on, and looks at both runs together.
+func TestResume(t *testing.T) {
+	third := func(f syncdtest.Fault) syncdtest.Schedule { return syncdtest.Nth(3, f) }
+	boom := syncdtest.Fault{Err: errBoom}
+	afterwards := syncdtest.Fault{Err: errBoom, Done: true}
+	ends := map[string]func(f *fixture, o *pipeline.Options, cancel context.CancelFunc){
+		"count": func(f *fixture, o *pipeline.Options, _ context.CancelFunc) {
+			o.Source = syncdtest.FaultySource(f.source, syncdtest.SourceFaults{Count: syncdtest.Nth(2, boom)})
+		},
+		"scan": func(f *fixture, o *pipeline.Options, _ context.CancelFunc) {
+			o.Source = syncdtest.FaultySource(f.source, syncdtest.SourceFaults{Scan: syncdtest.Nth(2, boom)})
+		},
+		"batch": func(f *fixture, o *pipeline.Options, _ context.CancelFunc) {
+			o.Source = syncdtest.FaultySource(f.source, syncdtest.SourceFaults{Batch: syncdtest.Nth(12, boom)})
+		},
+		"behind a batch": func(f *fixture, o *pipeline.Options, _ context.CancelFunc) {
+			o.Source = syncdtest.FaultySource(f.source, syncdtest.SourceFaults{Batch: syncdtest.Nth(12, afterwards)})
+		},
+		"check": func(f *fixture, o *pipeline.Options, _ context.CancelFunc) {
+			if o.Checker != nil {
+				o.Checker = syncdtest.FaultyChecker(f.checker, syncdtest.CheckerFaults{Check: syncdtest.Nth(12, boom)})
+			} else {
+				o.Source = syncdtest.FaultySource(f.source, syncdtest.SourceFaults{Batch: syncdtest.Nth(9, boom)})
+			}
+		},
+		"write": func(f *fixture, o *pipeline.Options, _ context.CancelFunc) {
+			o.Sink = syncdtest.FaultySink(f.sink, syncdtest.SinkFaults{Write: third(boom)})
+		},
+		"behind a write": func(f *fixture, o *pipeline.Options, _ context.CancelFunc) {
+			o.Sink = syncdtest.FaultySink(f.sink, syncdtest.SinkFaults{Write: third(afterwards)})
+		},
+		"outage": func(f *fixture, o *pipeline.Options, _ context.CancelFunc) {
+			o.Sink = syncdtest.FaultySink(f.sink, syncdtest.SinkFaults{Write: third(syncdtest.Fault{
+				Fail: map[int]error{0: fmt.Errorf("%w: %w", errBoom, syncd.ErrUnavailable)},
+			})})
+		},
+		"cancel": func(f *fixture, _ *pipeline.Options, cancel context.CancelFunc) {
+			f.sink.Written = atEvent(100, cancel)
+		},
+		"drain": func(f *fixture, o *pipeline.Options, _ context.CancelFunc) {
+			drain := make(chan struct{})
+			o.Drain = drain
+			f.sink.Written = atEvent(100, func() { close(drain) })
+		},
+		"planning, nothing planned": func(f *fixture, o *pipeline.Options, _ context.CancelFunc) {
+			o.Source = halting{f.source, 0, new(bool)}
+		},
+		"planning, some planned": func(f *fixture, o *pipeline.Options, _ context.CancelFunc) {
+			o.Source = halting{f.source, 4, new(bool)}
+		},
+	}
+	for name, end := range ends {
+		for _, splits := range []int{1, 7} {
+			for _, full := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s splits=%d full=%t", name, splits, full), func(t *testing.T) {
+					if splits == 1 && name == "planning, some planned" {
+						t.Skip("needs splits")
+					}
+					f := newFixture(t, "page", "epic")
+					f.source.SetSplits(splits)
+					f.insert("page", 500, func(i int) bool { return i%3 == 0 })
+					f.insert("epic", 105, func(i int) bool { return i%3 == 0 })
+					f.opts.Readers, f.opts.Workers = 2, 3
+					if full {
+						f.opts.Checker = nil
+					}
+					want, err := pipeline.Run(t.Context(), f.opts)
+					if err != nil {
+						t.Fatal(err)
+					}
+					ids := slices.Collect(maps.Keys(f.sentIDs()))
+					*f.sink = syncdtest.MemorySink{}
+
+					path := filepath.Join(t.TempDir(), "run.db")
+					o := f.opts
+					ctx, cancel := context.WithCancel(t.Context())
+					defer cancel()
+					end(f, &o, cancel)
+					first, err := attempt(ctx, t, path, o)
+					switch {
+					case name == "drain":
+						if err != nil || !first.Interrupted {
+							t.Errorf("drained: %v, %+v", err, first)
+						}
+					case name == "cancel":
+						if !errors.Is(err, context.Canceled) {
+							t.Errorf("cancelled: %v", err)
+						}
+					case !errors.Is(err, errBoom):
+						t.Errorf("the first run: %v", err)
+					}
+					f.sink.Written = nil
+					o.Drain = nil
+					rep, err := attempt(t.Context(), t, path, f.opts)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if repeats := covers(t, ids, f.sentIDs()); repeats > 2*o.Workers*o.BatchSize {
+						t.Errorf("%d documents were sent again", repeats)
+					}
+					if diff := cmp.Diff(want.Total, rep.Total); diff != "" {
+						t.Errorf("total (-uninterrupted +resumed)\n%s", diff)
+					}
+					if rep.RunID != first.RunID || rep.Resumed > first.Total.Scanned || name == "drain" && rep.Resumed != first.Total.Scanned {
+						t.Errorf("run %s, resumed %d; the first one %s, %d", rep.RunID, rep.Resumed, first.RunID, first.Total.Scanned)
+					}
+					var resumed pipeline.Counts
+					for i, c := range rep.Collections {
+						resumed.Add(c.Resumed)
+						if !c.Complete || c.Before != want.Collections[i].Before || c.Splits < 1 {
+							t.Errorf("%+v", c)
+						}
+					}
+					if resumed.Scanned != rep.Resumed {
+						t.Errorf("resumed %d, of the collections %d", rep.Resumed, resumed.Scanned)
+					}
+					// What is complete is never gone on with.
+					rep, err = attempt(t.Context(), t, path, f.opts)
+					if err != nil || rep.Resumed != 0 || rep.RunID == first.RunID || rep.Total.Scanned != 605 {
+						t.Errorf("a third run: %v, resumed %d of %d", err, rep.Resumed, rep.Total.Scanned)
+					}
+				})
+			}
+		}
+	}
+}
+
+// atEvent calls f when the n-th event was written.
+func atEvent(n int, f func()) func(syncd.Event) {
+	seen := 0 // a sink calls one at a time
+	return func(syncd.Event) {
+		if seen++; seen == n {
+			f()
+		}
+	}
+}
+
+// keyless is a source whose unreadable documents have neither keys nor ids.
+type keyless struct{ *syncdtest.MemorySource }
+
+func (k keyless) Scan(ctx context.Context, req syncd.ScanRequest) iter.Seq2[[]syncd.Record, error] {
+	return func(yield func([]syncd.Record, error) bool) {
+		for batch, err := range k.MemorySource.Scan(ctx, req) {
+			for i := range batch {
+				if batch[i].Err != nil {
+					batch[i].Key, batch[i].ID = "", ""
+				}
+			}
+			if !yield(batch, err) {
+				return
+			}
+		}
+	}
+}
+
+// TestResumeBehindKeylessDocuments: a scan can't go on behind them, so that they are met again, but they count once.
+func TestResumeBehindKeylessDocuments(t *testing.T) {
+	for _, size := range []int{1, 2, 5, 10} {
+		for _, dead := range []bool{false, true} {
+			t.Run(fmt.Sprintf("batch=%d dead=%t", size, dead), func(t *testing.T) {
+				f := newFixture(t, "page")
+				for i := range 60 {
+					d := syncdtest.MemoryDoc{ID: fmt.Sprintf("%05d", i)}
+					if i%10 >= 8 || i >= 55 {
+						d.Err = errors.New("no id")
+					}
+					f.source.Insert("page", d)
+				}
+				f.opts.Source, f.opts.BatchSize, f.opts.Workers, f.opts.Readers = keyless{f.source}, size, 1, 1
+				if dead {
+					f.opts.DeadLetters = syncdtest.NewMemorySink()
+				}
+				want, err := pipeline.Run(t.Context(), f.opts)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ids := slices.Collect(maps.Keys(f.sentIDs()))
+				*f.sink = syncdtest.MemorySink{}
+				path := filepath.Join(t.TempDir(), "run.db")
+				for n := 1; ; n++ { // the n-th write of each attempt fails
+					o := f.opts
+					o.Sink = syncdtest.FaultySink(f.sink, syncdtest.SinkFaults{Write: syncdtest.Nth(2, syncdtest.Fault{Err: errBoom})})
+					rep, err := attempt(t.Context(), t, path, o)
+					if errors.Is(err, errBoom) && n < 100 {
+						continue
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+					if diff := cmp.Diff(want.Total, rep.Total); diff != "" {
+						t.Errorf("total (-uninterrupted +resumed)\n%s", diff)
+					}
+					break
+				}
+				covers(t, ids, f.sentIDs())
+			})
+		}
+	}
+}
+
+// interrupted leaves a run of a hundred documents of page, all missing, that ended in its middle.
+func interrupted(t *testing.T, f *fixture) (path string) {
+	t.Helper()
+	f.insert("page", 100, nil)
+	f.opts.Workers, f.opts.Readers = 1, 1
+	o := f.opts
+	o.Sink = syncdtest.FaultySink(f.sink, syncdtest.SinkFaults{Write: syncdtest.Nth(5, syncdtest.Fault{Err: errBoom})})
+	path = filepath.Join(t.TempDir(), "run.db")
+	if _, err := attempt(t.Context(), t, path, o); !errors.Is(err, errBoom) {
+		t.Fatal(err)
+	}
+	if n := len(f.sink.Events()); n != 40 {
+		t.Fatalf("%d events", n)
+	}
+	return path
+}
+
+// TestACollectionMadeAnewIsReadFromItsStart: keys of the old one mean nothing in it.
+func TestACollectionMadeAnewIsReadFromItsStart(t *testing.T) {
+	f := newFixture(t, "page")
+	path := interrupted(t, f)
+	*f.sink = syncdtest.MemorySink{}
+	f.source.Drop("page")
+	f.insert("page", 70, nil)
+	rep, err := attempt(t.Context(), t, path, f.opts)
+	if err != nil || rep.Resumed != 0 || rep.Total.Acked != 70 || len(f.sentIDs()) != 70 {
+		t.Errorf("%v, resumed %d, %+v", err, rep.Resumed, rep.Total)
+	}
+}
+
+// TestACollectionThatIsGoneHoldsNothing, whatever was read of it.
+func TestACollectionThatIsGoneHoldsNothing(t *testing.T) {
+	f := newFixture(t, "page")
+	path := interrupted(t, f)
+	f.source.Drop("page")
+	rep, err := attempt(t.Context(), t, path, f.opts)
+	if err != nil || rep.Resumed != 0 || rep.Total.Scanned != 0 || rep.Collections[0].Found {
+		t.Errorf("%v, %+v", err, rep)
+	}
+}
+
+// TestIdentityThatCannotBeAsked ends the run: to begin anew would send everything again.
+func TestIdentityThatCannotBeAsked(t *testing.T) {
+	f := newFixture(t, "page")
+	path := interrupted(t, f)
+	o := f.opts
+	o.Source = nameless{f.source}
+	if _, err := attempt(t.Context(), t, path, o); !errors.Is(err, errBoom) {
+		t.Error(err)
+	}
+	rep, err := attempt(t.Context(), t, path, f.opts)
+	if err != nil || rep.Resumed != 40 || rep.Total.Acked != 100 || len(f.sink.Events()) != 100 {
+		t.Errorf("%v, resumed %d, %+v", err, rep.Resumed, rep.Total)
+	}
+}
+
+type nameless struct{ *syncdtest.MemorySource }
+
+func (nameless) Identity(context.Context, syncd.Collection) (string, error) { return "", errBoom }
+
+// recounted is a source that gives these counts, one after another.
+type recounted struct {
+	*syncdtest.MemorySource
+	mu     sync.Mutex
+	counts []int64
+	scans  map[string]int
+}
+
+func (r *recounted) Count(ctx context.Context, c syncd.Collection) (int64, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c.Name != "page" {
+		return r.MemorySource.Count(ctx, c)
+	}
+	n := r.counts[0]
+	r.counts = r.counts[1:]
+	return n, nil
+}
+
+func (r *recounted) Scan(ctx context.Context, req syncd.ScanRequest) iter.Seq2[[]syncd.Record, error] {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.scans[req.Split.Collection.Name]++
+	return r.MemorySource.Scan(ctx, req)
+}
+
+// TestWhatIsCompleteIsNotReadAgain, nor proved again: what the collection holds by now says nothing about a scan that ended
+// before.
+func TestWhatIsCompleteIsNotReadAgain(t *testing.T) {
+	f := newFixture(t, "page", "epic")
+	f.insert("page", 50, nil)
+	f.insert("epic", 50, nil)
+	f.opts.Workers, f.opts.Readers = 1, 1
+	// One of 51 documents was deleted before the scan came to it; much later there are more.
+	source := &recounted{MemorySource: f.source, counts: []int64{51, 50, 99}, scans: map[string]int{}}
+	f.opts.Source = source
+	o := f.opts
+	o.Sink = syncdtest.FaultySink(f.sink, syncdtest.SinkFaults{Write: syncdtest.Nth(8, syncdtest.Fault{Err: errBoom})})
+	path := filepath.Join(t.TempDir(), "run.db")
+	rep, err := attempt(t.Context(), t, path, o)
+	if !errors.Is(err, errBoom) || !rep.Collections[0].Complete {
+		t.Fatal(err, rep)
+	}
+	clear(source.scans)
+	f.seen.done = nil
+	rep, err = attempt(t.Context(), t, path, f.opts)
+	if err != nil || source.scans["page"] != 0 || source.scans["epic"] != 1 || rep.Total.Acked != 100 || rep.Resumed != 70 {
+		t.Errorf("%v, scans %v, resumed %d, %+v", err, source.scans, rep.Resumed, rep.Total)
+	}
+	if !slices.Equal(f.seen.done, []string{"page", "epic"}) {
+		t.Errorf("done: %v", f.seen.done)
+	}
+}
+
+// recalls is a journal that holds one state and keeps nothing.
+type recalls map[string]*pipeline.CollectionState
+
+func (r recalls) Recall(collection string) *pipeline.CollectionState      { return r[collection] }
+func (r recalls) Collection(string, pipeline.CollectionState, bool) error { return nil }
+func (r recalls) Split(string, pipeline.SplitState, bool) error           { return nil }
+
+func TestStatesThatDoNotFitAreRefused(t *testing.T) {
+	split := func(i int, lower, upper syncd.Key) pipeline.SplitState {
+		return pipeline.SplitState{Index: i, Lower: lower, Upper: upper}
+	}
+	done := split(0, "", "")
+	done.Done, done.Counts = true, pipeline.Counts{Scanned: 3, Present: 2}
+	for name, s := range map[string]pipeline.CollectionState{
+		"a gap":                      {Splits: []pipeline.SplitState{split(0, "", "t5"), split(1, "t6", "")}},
+		"an overlap":                 {Splits: []pipeline.SplitState{split(0, "", "t5"), split(1, "t4", "")}},
+		"from the start again":       {Splits: []pipeline.SplitState{split(0, "", ""), split(1, "", "")}},
+		"the first is not there":     {Splits: []pipeline.SplitState{split(1, "", "")}},
+		"one is not there":           {Splits: []pipeline.SplitState{split(0, "", "t5"), split(2, "t5", "")}},
+		"one is there twice":         {Splits: []pipeline.SplitState{split(0, "", "t5"), split(0, "t5", "")}},
+		"numbers that do not add up": {Splits: []pipeline.SplitState{done}},
+		"complete, but not done":     {Complete: true, Splits: []pipeline.SplitState{split(0, "", "")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, "page")
+			f.insert("page", 10, nil)
+			f.source.SetIdentity("page", "")
+			f.opts.Journal = recalls{"page": &s}
+			if _, err := pipeline.Run(t.Context(), f.opts); !errors.Is(err, pipeline.ErrNotResumable) || len(f.sink.Events()) != 0 {
+				t.Errorf("%v, %d events", err, len(f.sink.Events()))
+			}
+		})
+	}
+}
+
+// broken is a journal that fails from its n-th call on.
+type broken struct {
+	recalls
+	mu   sync.Mutex
+	left int
+}
+
+func (b *broken) call() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.left--; b.left < 0 {
+		return errBoom
+	}
+	return nil
+}
+
+func (b *broken) Collection(string, pipeline.CollectionState, bool) error { return b.call() }
+func (b *broken) Split(string, pipeline.SplitState, bool) error           { return b.call() }
+
+// TestAJournalThatFails ends the run, at whichever call, since what follows could not be gone on with.
+func TestAJournalThatFails(t *testing.T) {
+	f := newFixture(t, "page", "gone")
+	f.insert("page", 30, nil)
+	f.opts.Workers, f.opts.Readers = 1, 1
+	for n := 0; ; n++ {
+		f.opts.Journal = &broken{left: n}
+		_, err := pipeline.Run(t.Context(), f.opts)
+		if err == nil {
+			if n < 10 { // page: begun, a split, planned, three batches, done, complete; gone: begun, complete
+				t.Errorf("%d calls were enough", n)
+			}
+			return
+		}
+		if !errors.Is(err, errBoom) || n > 20 {
+			t.Fatalf("call %d: %v", n, err)
+		}
+	}
+}
+
+// TestOrphansAfterAResumedRun: a run that was interrupted looks for them at its end like any other, and may delete.
+func TestOrphansAfterAResumedRun(t *testing.T) {
+	f := newFixture(t, "page")
+	for i := range 5 {
+		id := fmt.Sprintf("gone%d", i)
+		f.checker.Put(pointID("page", id), map[string]any{"content_type": "page", "mongo_id": id, "chunk_index": 0})
+	}
+	f.opts.Orphans = pipeline.OrphansPrune
+	path := interrupted(t, f)
+	rep, err := attempt(t.Context(), t, path, f.opts)
+	if err != nil || rep.Resumed != 40 || len(rep.Orphans) != 1 || rep.Orphans[0].Deleted != 5 || rep.Total.Acked != 100 {
+		t.Errorf("%v, resumed %d, %+v, %+v", err, rep.Resumed, rep.Orphans, rep.Total)
+	}
+}
+
+// TestLimitsAreOfTheWholeRun: to be interrupted and gone on with is no way around them.
+func TestLimitsAreOfTheWholeRun(t *testing.T) {
+	var guard *pipeline.GuardError
+	f := newFixture(t, "page")
+	path := interrupted(t, f)
+	f.opts.Guards.MaxEvents = 99
+	_, err := attempt(t.Context(), t, path, f.opts)
+	if !errors.As(err, &guard) || len(f.sink.Events()) != 90 {
+		t.Errorf("%v, %d events", err, len(f.sink.Events()))
+	}
+	f.opts.Guards.MaxEvents = 100
+	if _, err := attempt(t.Context(), t, path, f.opts); err != nil || len(f.sink.Events()) != 100 {
+		t.Errorf("%v, %d events", err, len(f.sink.Events()))
+	}
+
+	f = newFixture(t, "page")
+	f.sink.Reject = func(e syncd.Event) error {
+		if e.ID[4] == '3' || e.ID[4] == '7' {
+			return errors.New("no")
+		}
+		return nil
+	}
+	f.opts.Workers, f.opts.Readers = 1, 1
+	f.insert("page", 100, nil)
+	path = filepath.Join(t.TempDir(), "run.db")
+	o := f.opts
+	o.Sink = syncdtest.FaultySink(f.sink, syncdtest.SinkFaults{Write: syncdtest.Nth(5, syncdtest.Fault{Err: errBoom})})
+	if _, err := attempt(t.Context(), t, path, o); !errors.Is(err, errBoom) {
+		t.Fatal(err)
+	}
+	for n, want := range map[int64]bool{19: true, 20: false} {
+		copyFile(t, path, path+"2")
+		f.opts.MaxFailures = n
+		if _, err := attempt(t.Context(), t, path+"2", f.opts); errors.As(err, &guard) != want {
+			t.Errorf("errors.max %d: %v", n, err)
+		}
+	}
+}
+
+// TestSplitStateJSON: keys are bytes, of which JSON text would lose some.
+func TestSplitStateJSON(t *testing.T) {
+	all := make([]byte, 256)
+	for i := range all {
+		all[i] = byte(i)
+	}
+	for _, s := range []pipeline.SplitState{
+		{},
+		{Index: 7, Lower: syncd.Key(all), Upper: "\xff\xfe", After: "\x00", Done: true},
+		{Counts: pipeline.Counts{Scanned: 3, FailedRead: 1, Unasked: 2, Emitted: 2, Acked: 2}, Failures: []pipeline.Failure{{ID: "a", Stage: "read", Reason: "é"}}},
+	} {
+		text, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back pipeline.SplitState
+		if err := json.Unmarshal(text, &back); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(s, back); diff != "" {
+			t.Errorf("%s\n%s", text, diff)
+		}
+	}
+	if err := json.Unmarshal([]byte(`{"index":"x"}`), &pipeline.SplitState{}); err == nil {
+		t.Error("a split that is none")
+	}
+}
+
+// scenario is a random run, for the properties that hold of all.
+type scenario struct {
+	*fixture
+	rnd  *rand.Rand
+	want []string // to be sent
+	docs int
+}
+
+func newScenario(t testing.TB, seed uint64) *scenario {
+	s := &scenario{rnd: rand.New(rand.NewPCG(seed, 1))}
+	f := newFixture(t, "page", "epic")
+	s.fixture = f
+	f.source.SetSplits(1 + s.rnd.IntN(6))
+	for _, c := range []string{"page", "epic"} {
+		f.source.Create(c)
+		missing := s.rnd.Float64() // of the documents
+		for i := range s.rnd.IntN(120) {
+			d := syncdtest.MemoryDoc{ID: fmt.Sprintf("%05d", i), Fields: map[string]any{"n": i}}
+			s.docs++
+			switch {
+			case s.rnd.IntN(20) == 0:
+				d.Err = errors.New("no id")
+			case s.rnd.Float64() < missing:
+				s.want = append(s.want, c+"/"+d.ID.(string))
+			default:
+				f.checker.Add(pointID(c, d.ID.(string)))
+			}
+			f.source.Insert(c, d)
+		}
+	}
+	f.opts.Source = f.source
+	if s.rnd.IntN(2) == 0 {
+		f.opts.Source = keyless{f.source}
+	}
+	f.opts.Readers, f.opts.Workers, f.opts.BatchSize = 1+s.rnd.IntN(3), 1+s.rnd.IntN(4), 1+s.rnd.IntN(20)
+	if s.rnd.IntN(3) == 0 {
+		f.opts.BatchBytes = 1 // an event a write
+	}
+	if s.rnd.IntN(3) == 0 {
+		f.opts.DeadLetters = syncdtest.NewMemorySink()
+	}
+	return s
+}
+
+// fault is one at some call, and what it does there.
+func (s *scenario) fault() syncdtest.Schedule {
+	if s.rnd.IntN(3) > 0 {
+		return nil
+	}
+	f := syncdtest.Fault{Err: errBoom, Done: s.rnd.IntN(2) == 0}
+	if s.rnd.IntN(4) == 0 {
+		f = syncdtest.Fault{Fail: map[int]error{s.rnd.IntN(3): syncd.ErrUnavailable}}
+	}
+	return syncdtest.Nth(1+s.rnd.IntN(20), f)
+}
+
+// withFaults is a run in which something fails, or nothing.
+func (s *scenario) withFaults() pipeline.Options {
+	o := s.opts
+	faults := syncdtest.SourceFaults{Batch: s.fault(), Fetch: s.fault(), Scan: s.fault()}
+	if s.rnd.IntN(6) == 0 {
+		faults.Plan = syncdtest.Nth(1+s.rnd.IntN(2), syncdtest.Fault{Err: errBoom, Done: s.rnd.IntN(2) == 0})
+	}
+	o.Source = syncdtest.FaultySource(o.Source, faults)
+	o.Checker = syncdtest.FaultyChecker(s.checker, syncdtest.CheckerFaults{Check: s.fault()})
+	o.Sink = syncdtest.FaultySink(s.sink, syncdtest.SinkFaults{Write: s.fault()})
+	return o
+}
+
+// complete checks a run that came to its end, after so many that did not.
+func (s *scenario) complete(t testing.TB, rep pipeline.Report, interruptions int) {
+	t.Helper()
+	repeats := covers(t, s.want, s.sentIDs())
+	if limit := interruptions * 2 * s.opts.Workers * s.opts.BatchSize; repeats > limit {
+		t.Errorf("%d documents were sent again, more than %d interruptions can explain", repeats, interruptions)
+	}
+	n := rep.Total
+	if n.Scanned != int64(s.docs) || n.Acked != int64(len(s.want)) || n.Emitted != n.Acked || n.Present+n.FailedRead+n.Missing != n.Scanned {
+		t.Errorf("of %d documents, %d to be sent: %+v", s.docs, len(s.want), n)
+	}
+	if s.opts.DeadLetters != nil && n.DeadLettered != n.FailedRead {
+		t.Errorf("dead letters: %+v", n)
+	}
+}
+
+// TestResumedRunsSendEverything interrupts random runs again and again: by errors, and by deaths, after which there is the file
+// of that moment and what was sent until then.
+func TestResumedRunsSendEverything(t *testing.T) {
+	seeds := uint64(200)
+	if testing.Short() {
+		seeds = 30
+	}
+	dir := t.TempDir()
+	for seed := range seeds {
+		s := newScenario(t, seed)
+		path := filepath.Join(dir, fmt.Sprintf("run-%d.db", seed))
+		interruptions := 0
+		for {
+			o := s.opts
+			var death *crash
+			ctx, cancel := context.WithCancel(t.Context())
+			if interruptions < 6 {
+				o = s.withFaults()
+				if s.rnd.IntN(2) == 0 {
+					death = &crash{}
+					s.sink.Written = atEvent(1+s.rnd.IntN(40), func() {
+						death.die(t, path)
+						cancel()
+					})
+				}
+			}
+			var rep pipeline.Report
+			var err error
+			if death != nil {
+				rep, err = attempt(ctx, t, path, o, death)
+			} else {
+				rep, err = attempt(ctx, t, path, o)
+			}
+			cancel()
+			s.sink.Written = nil
+			if death != nil && death.dead {
+				if rerr := os.Rename(death.copy, path); rerr != nil {
+					t.Fatal(rerr)
+				}
+				if err == nil {
+					err = errBoom // it died on its last step
+				}
+			}
+			if err != nil {
+				if interruptions++; interruptions > 6 || errors.Is(err, pipeline.ErrNotResumable) {
+					t.Errorf("attempt %d: %v", interruptions, err)
+					break
+				}
+				continue
+			}
+			s.complete(t, rep, interruptions)
+			break
+		}
+		if t.Failed() {
+			t.Fatalf("seed %d: %+v", seed, s.opts)
+		}
+	}
+}
+
+// forgetting is the worst journal that keeps its word: of what it is told, a death leaves only what must be durable, and what
+// came before it.
+type forgetting struct {
+	mu         sync.Mutex
+	told, kept map[string]pipeline.CollectionState
+	dead       bool
+}
+
+func newForgetting() *forgetting {
+	return &forgetting{told: map[string]pipeline.CollectionState{}, kept: map[string]pipeline.CollectionState{}}
+}
+
+func cloneStates(from map[string]pipeline.CollectionState) map[string]pipeline.CollectionState {
+	to := maps.Clone(from)
+	for name, s := range to {
+		s.Splits = slices.Clone(s.Splits)
+		to[name] = s
+	}
+	return to
+}
+
+// reborn is the journal that the next run finds.
+func (f *forgetting) reborn() *forgetting {
+	return &forgetting{told: cloneStates(f.kept), kept: cloneStates(f.kept)}
+}
+
+func (f *forgetting) die() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.dead = true
+}
+
+func (f *forgetting) Recall(collection string) *pipeline.CollectionState {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s, ok := f.told[collection]
+	if !ok {
+		return nil
+	}
+	s.Splits = slices.Clone(s.Splits)
+	return &s
+}
+
+func (f *forgetting) Collection(name string, s pipeline.CollectionState, begin bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.dead {
+		return errBoom
+	}
+	if !begin {
+		s.Splits = f.told[name].Splits
+	}
+	f.told[name] = s
+	return nil
+}
+
+func (f *forgetting) Split(collection string, p pipeline.SplitState, durable bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.dead {
+		return errBoom
+	}
+	s, ok := f.told[collection]
+	switch {
+	case !ok || p.Index > len(s.Splits):
+		return fmt.Errorf("a split before its collection, or before the one in front of it: %d of %d", p.Index, len(s.Splits))
+	case p.Index == len(s.Splits):
+		s.Splits = append(s.Splits, p)
+	case p.Counts.Scanned < s.Splits[p.Index].Counts.Scanned:
+		return fmt.Errorf("split %d goes back", p.Index)
+	default:
+		s.Splits[p.Index] = p
+	}
+	f.told[collection] = s
+	if durable {
+		f.kept = cloneStates(f.told)
+	}
+	return nil
+}
+
+// TestDeathRepeatsNoMoreThanIsUnderWay, whatever was not yet kept.
+func TestDeathRepeatsNoMoreThanIsUnderWay(t *testing.T) {
+	seeds := uint64(500)
+	if testing.Short() {
+		seeds = 100
+	}
+	for seed := range seeds {
+		s := newScenario(t, seed)
+		j := newForgetting()
+		deaths := 0
+		for {
+			o := s.opts
+			if deaths < 6 {
+				o = s.withFaults()
+				s.sink.Written = atEvent(1+s.rnd.IntN(40), j.die)
+			}
+			o.Journal = j
+			rep, err := pipeline.Run(t.Context(), o)
+			s.sink.Written = nil
+			if err != nil {
+				if deaths++; deaths > 6 || errors.Is(err, pipeline.ErrNotResumable) {
+					t.Errorf("death %d: %v", deaths, err)
+					break
+				}
+				j = j.reborn()
+				continue
+			}
+			s.complete(t, rep, deaths)
+			break
+		}
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+}

@@ -1,0 +1,59 @@
+package state
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/syncd-io/syncd"
+)
+
+// The lock of a file does not say who holds it: a second file beside it does.
+func ownerPath(path string) string { return path + ".owner" }
+
+func writeOwner(path string, owner Info) error {
+	text, err := json.Marshal(owner)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(ownerPath(path), append(text, '\n'), 0o600)
+}
+
+func readOwner(path string) (owner Info, ok bool) {
+	text, err := os.ReadFile(ownerPath(path))
+	if err != nil {
+		return owner, false
+	}
+	return owner, json.Unmarshal(text, &owner) == nil && owner.PID != 0
+}
+
+// BusyError says that another process works on the job.
+type BusyError struct {
+	Path  string
+	PID   int // 0 is not known
+	Host  string
+	Since time.Time
+}
+
+func (e *BusyError) Error() string {
+	if e.PID == 0 {
+		return "another run of this job is under way"
+	}
+	return fmt.Sprintf("another run of this job is under way: process %d on %s, since %s", e.PID, e.Host, e.Since.UTC().Format(time.RFC3339))
+}
+
+func busy(path string) error {
+	e := &BusyError{Path: path}
+	if owner, ok := readOwner(path); ok {
+		e.PID, e.Host, e.Since = owner.PID, owner.Host, owner.Started
+	}
+	return syncd.Hint(e, "wait for it to end, or stop it; two runs of one job would send everything twice")
+}
+
+func hostName() string {
+	if name, err := os.Hostname(); err == nil {
+		return name
+	}
+	return "this host"
+}
