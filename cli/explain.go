@@ -38,7 +38,7 @@ func (a *app) explainCommand() *cobra.Command {
 				return &codeError{exitUsage, err}
 			}
 			cfg.Mapping = selected
-			return a.connected(cmd.Context(), cfg, logger, false, func(ctx context.Context, _ <-chan struct{}, s session) error {
+			return a.connected(cmd.Context(), cfg, logger, plainEnv(logger), false, func(ctx context.Context, _ <-chan struct{}, s session) error {
 				e, err := pipeline.Explain(ctx, s.source, s.checker, selected.Rules[0], cfg.Event.Encoder(), args[1])
 				if err != nil {
 					return failed(err)

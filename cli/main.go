@@ -98,7 +98,7 @@ and sends a change event for the rest.`,
 		return usageError("%w (see %s --help)", err, c.CommandPath())
 	})
 	root.AddCommand(a.runCommand(), a.planCommand(), a.verifyCommand(), a.explainCommand(), a.validateCommand(), a.pluginsCommand(), a.schemaCommand(), a.referenceCommand(), a.idCommand(), a.versionCommand())
-	root.AddCommand(a.configCommand(), a.initCommand(), a.healthCommand(), a.stateCommand())
+	root.AddCommand(a.configCommand(), a.initCommand(), a.healthCommand(), a.stateCommand(), a.reportCommand())
 	return a.exit(root.ExecuteContext(ctx))
 }
 

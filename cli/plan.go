@@ -50,7 +50,7 @@ file, one JSON object a line, which syncd run --plan sends.`,
 			if cfg.Run.Mode == config.Full {
 				return usageError("a plan asks the index, which mode full does not")
 			}
-			return a.connected(cmd.Context(), cfg, logger, false, func(ctx context.Context, drain <-chan struct{}, s session) (err error) {
+			return a.connected(cmd.Context(), cfg, logger, plainEnv(logger), false, func(ctx context.Context, drain <-chan struct{}, s session) (err error) {
 				o := options(cfg, s, quiet{}, logger)
 				o.Drain, o.DryRun, o.Sample, o.Measure = drain, true, share, measurePerBatch
 				o.Orphans = lookForOrphans(s, share)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"slices"
@@ -45,7 +46,8 @@ const (
 type progress struct {
 	form    string
 	monitor *pipeline.Monitor
-	out     io.Writer // standard error
+	out     io.Writer    // standard error
+	log     *slog.Logger // takes the plain lines, so that a log of JSON stays one; nil: out does
 	now     func() time.Time
 
 	mu    sync.Mutex
@@ -60,14 +62,14 @@ type progress struct {
 }
 
 // showProgress begins to show a run and returns how to end it. SIGUSR1 prints how it stands, in any form.
-func (a *app) showProgress(form string, m *pipeline.Monitor) *progress {
+func (a *app) showProgress(form string, m *pipeline.Monitor, log *slog.Logger) *progress {
 	if form == progressAuto {
 		form = progressPlain
 		if isTerminal(a.stderr) {
 			form = progressBars
 		}
 	}
-	p := &progress{form: form, monitor: m, out: a.stderr, now: time.Now, asked: make(chan os.Signal, 1), stopped: make(chan struct{}), lines: map[string]*mpb.Bar{}}
+	p := &progress{form: form, monitor: m, out: a.stderr, log: log, now: time.Now, asked: make(chan os.Signal, 1), stopped: make(chan struct{}), lines: map[string]*mpb.Bar{}}
 	if form == progressBars {
 		p.bars = mpb.New(mpb.WithOutput(a.stderr), mpb.WithRefreshRate(barsEvery), mpb.WithAutoRefresh())
 		p.addTotal()
@@ -169,6 +171,10 @@ func (p *progress) look() (view, bool) {
 func (p *progress) print(v view) {
 	switch p.form {
 	case progressPlain:
+		if p.log != nil {
+			p.log.Info("progress", "state", v.line(), "documents", v.Total.Scanned, "sent", v.Total.Acked, "failed", v.Total.Failed())
+			return
+		}
 		fmt.Fprintf(p.out, "progress: %s\n", v.line())
 	case progressJSON:
 		_ = json.NewEncoder(p.out).Encode(v.object()) // there is nowhere to say that standard error is closed

@@ -143,7 +143,7 @@ func TestSignalPrintsProgress(t *testing.T) {
 	var out buffer
 	var m pipeline.Monitor
 	a := &app{program: program{stderr: &out}}
-	p := a.showProgress(progressAuto, &m)
+	p := a.showProgress(progressAuto, &m, nil)
 	if p.form != progressPlain || p.writer(&out) != &out {
 		t.Errorf("form %s", p.form)
 	}

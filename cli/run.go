@@ -18,7 +18,7 @@ func (a *app) runCommand() *cobra.Command {
 	var noIncremental bool
 	var planFile string
 	var fresh bool
-	var progress string
+	var progress, reportFile string
 	var when scheduleFlags
 	c := &cobra.Command{
 		Use:   "run [-c] FILE",
@@ -42,7 +42,10 @@ func (a *app) runCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			b := backfillOptions{fresh: fresh, progress: common.progressForm(progress), narrate: common.narrates(cmd)}
+			b := backfillOptions{fresh: fresh, progress: common.progressForm(progress), narrate: common.narrates(cmd), report: reportFile}
+			if common.logFormat == "json" {
+				b.log = logger
+			}
 			if planFile != "" {
 				if repeated {
 					return usageError("a plan is sent once: leave --every and --cron out")
@@ -53,6 +56,10 @@ func (a *app) runCommand() *cobra.Command {
 				}
 				b.plan = &plan
 			}
+			if b.observer, err = a.observe(cmd.Context(), cfg, logger); err != nil {
+				return failed(err)
+			}
+			defer b.observer.close()
 			if !repeated {
 				return a.backfill(cmd.Context(), cfg, logger, b)
 			}
@@ -60,6 +67,8 @@ func (a *app) runCommand() *cobra.Command {
 			return a.repeat(cmd.Context(), times, logger, func(ctx context.Context) error {
 				if !first { // the file may have changed
 					if cfg, logger, err = a.load(&common, args, overrides); err != nil {
+						b.observer.begin(ctx, &pipeline.Monitor{}, false)
+						b.observer.ended(ctx, pipeline.Report{}, err)
 						return err
 					}
 					b.fresh = false
@@ -73,6 +82,9 @@ func (a *app) runCommand() *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&planFile, "plan", "", "send exactly what this plan says, after asking the index again (see syncd plan)")
 	when.add(c)
+	f.String("http", "", "serve metrics and health at this address, such as 127.0.0.1:9090 (observe.http.listen)")
+	f.Bool("pprof", false, "serve profiles of the process, too (observe.http.pprof)")
+	f.StringVar(&reportFile, "report", "", "write a report to this file when the run ends, however it ends; in a folder each run has a file of its own (see syncd report)")
 	f.StringVar(&progress, "progress", progressAuto, "how to show progress on standard error: auto (bars on a terminal, else plain), bars, plain (a line every 30s), json (every second) or none; SIGUSR1 prints it at once")
 	_ = c.RegisterFlagCompletionFunc("progress", cobra.FixedCompletions([]string{progressAuto, progressBars, progressPlain, progressJSON, progressNone}, cobra.ShellCompDirectiveNoFileComp))
 	f.BoolVar(&fresh, "fresh", false, "begin anew, even if there is an interrupted run to go on with")
@@ -102,6 +114,11 @@ func runOverrides(cmd *cobra.Command, noIncremental bool) ([]config.Override, er
 			out = append(out, config.Override{Flag: "--" + flag, Path: []string{"run", field}, Value: f.Value.String()})
 		}
 	}
+	for flag, field := range map[string]string{"http": "listen", "pprof": "pprof"} {
+		if f := cmd.Flags().Lookup(flag); f.Changed {
+			out = append(out, config.Override{Flag: "--" + flag, Path: []string{"observe", "http", field}, Value: f.Value.String()})
+		}
+	}
 	if prune, _ := cmd.Flags().GetBool("prune"); prune {
 		out = append(out, config.Override{Flag: "--prune", Path: []string{"run", "orphans"}, Value: string(pipeline.OrphansPrune)})
 	}
@@ -122,17 +139,33 @@ type backfillOptions struct {
 	plan     *pipeline.Plan // send what it says; nil looks for itself
 	fresh    bool           // begin anew
 	progress string         // form
+	log      *slog.Logger   // takes lines of progress; nil: standard error does
 	narrate  bool           // tell the log of the start, each collection, and the end
+	report   string         // file to write a report to
+	observer *observer
 }
 
-// backfill runs the engine and prints the report.
-func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Logger, b backfillOptions) error {
-	return a.connected(ctx, cfg, logger, !cfg.Run.DryRun, func(ctx context.Context, drain <-chan struct{}, s session) (err error) {
+// backfill is one run, from opening the plugins to its report.
+func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Logger, b backfillOptions) (err error) {
+	written, err := newRunReport(b.report, cfg, b.plan != nil)
+	if err != nil {
+		return err
+	}
+	var report pipeline.Report
+	monitor := &pipeline.Monitor{}
+	inside := b.observer.begin(ctx, monitor, b.plan != nil)
+	defer func() {
+		err = written.finish(err)
+		b.observer.ended(ctx, report, err)
+	}()
+	env := func(p config.Plugin) syncd.Env {
+		return written.env(b.observer.env(syncd.Env{Logger: logger}, p), p)
+	}
+	return a.connected(inside, cfg, logger, env, !cfg.Run.DryRun, func(ctx context.Context, drain <-chan struct{}, s session) (err error) {
 		out := newPrinter(a.stdout, cfg)
 		o := options(cfg, s, out, logger)
-		o.Drain, o.Monitor = drain, &pipeline.Monitor{}
+		o.Drain, o.Monitor = drain, monitor
 		a.runID.Store(&o.RunID)
-		var report pipeline.Report
 		var engineErr error
 		switch {
 		case b.plan != nil:
@@ -153,12 +186,16 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 		if b.narrate {
 			o.Observer = &narrator{out, logger}
 		}
-		shown := a.showProgress(b.progress, o.Monitor)
+		b.observer.into(&o)
+		unwatch := written.watch(&o, jobOf(cfg, s).Fingerprint)
+		shown := a.showProgress(b.progress, o.Monitor, b.log)
 		out.w = shown.writer(a.stdout)
 		var late error
 		report, late, engineErr = a.engine(ctx, cfg, s, out, o)
 		shown.stop()
+		unwatch()
 		out.w = a.stdout
+		written.ran(report, out.arrivals)
 		out.summary(report, engineErr)
 		err = verdict(report, late, engineErr)
 		if b.narrate {

@@ -24,28 +24,36 @@ type session struct {
 	dead    syncd.Sink    // takes the documents that can't be sent; nil if there is no such place
 }
 
+// envOf gives each plugin what it is opened with.
+type envOf func(config.Plugin) syncd.Env
+
+// plainEnv is nothing but the log.
+func plainEnv(logger *slog.Logger) envOf {
+	return func(config.Plugin) syncd.Env { return syncd.Env{Logger: logger} }
+}
+
 // open opens the plugins that a command needs, the sink first, so that nothing is read that can't be sent. On error nothing
 // is left open.
-func (a *app) open(ctx context.Context, cfg *config.Config, env syncd.Env, withSink bool) (s session, err error) {
+func (a *app) open(ctx context.Context, cfg *config.Config, env envOf, withSink bool) (s session, err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
 		}
 	}()
 	if withSink {
-		if s.sink, err = cfg.Sink.OpenSink(ctx, cfg.Sink.Settings, env); err != nil {
+		if s.sink, err = cfg.Sink.OpenSink(ctx, cfg.Sink.Settings, env(cfg.Sink)); err != nil {
 			return session{}, err
 		}
 		if cfg.DeadLetter.Settings != nil {
-			if s.dead, err = cfg.DeadLetter.OpenSink(ctx, cfg.DeadLetter.Settings, env); err != nil {
+			if s.dead, err = cfg.DeadLetter.OpenSink(ctx, cfg.DeadLetter.Settings, env(cfg.DeadLetter)); err != nil {
 				return s, fmt.Errorf("opening errors.dead_letter: %w", err)
 			}
 		}
 	}
-	if s.source, err = cfg.Source.OpenSource(ctx, cfg.Source.Settings, env); err != nil {
+	if s.source, err = cfg.Source.OpenSource(ctx, cfg.Source.Settings, env(cfg.Source)); err != nil {
 		return s, err
 	}
-	s.checker, err = openChecker(ctx, cfg, env)
+	s.checker, err = openChecker(ctx, cfg, env(cfg.Checker))
 	return s, err
 }
 

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
 )
 
@@ -19,7 +18,7 @@ var errInterrupted = errors.New("interrupted")
 
 // connected opens the plugins, calls f with them, and closes them. The first signal closes drain, which asks f to finish what
 // is under way; the second ends f's context.
-func (a *app) connected(ctx context.Context, cfg *config.Config, logger *slog.Logger, withSink bool,
+func (a *app) connected(ctx context.Context, cfg *config.Config, logger *slog.Logger, env envOf, withSink bool,
 	f func(ctx context.Context, drain <-chan struct{}, s session) error,
 ) (err error) {
 	stop, opening, running := interrupts(ctx, logger)
@@ -31,7 +30,7 @@ func (a *app) connected(ctx context.Context, cfg *config.Config, logger *slog.Lo
 			err = &codeError{128 + int(sig), fmt.Errorf("interrupted by %s before everything was done: run it again to do the rest", signalName(sig))}
 		}
 	}()
-	s, err := a.open(opening, cfg, syncd.Env{Logger: logger}, withSink)
+	s, err := a.open(opening, cfg, env, withSink)
 	if err != nil {
 		if opening.Err() != nil {
 			err = errors.Join(errInterrupted, err)

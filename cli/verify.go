@@ -41,7 +41,7 @@ A difference younger than --min-age is looked at again before it counts, so that
 			if err != nil {
 				return err
 			}
-			return a.connected(cmd.Context(), cfg, logger, false, func(ctx context.Context, drain <-chan struct{}, s session) (err error) {
+			return a.connected(cmd.Context(), cfg, logger, plainEnv(logger), false, func(ctx context.Context, drain <-chan struct{}, s session) (err error) {
 				record, err := a.openAttempts(ctx, cfg, s, true)
 				if err != nil {
 					return failed(err)

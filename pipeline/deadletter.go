@@ -24,14 +24,13 @@ const (
 
 // failedDocument is a document on its way to the dead letters.
 type failedDocument struct {
-	id      string
-	point   uuid.UUID // Nil where none could be made
-	stage   string
-	reason  string
-	tooBig  bool
-	key     []byte
-	value   []byte // the event, or nil where there is none
-	reading string
+	id     string
+	point  uuid.UUID // Nil where none could be made
+	stage  string
+	reason string
+	tooBig bool
+	key    []byte
+	value  []byte // the event, or nil where there is none
 }
 
 // failureLimit counts failed documents against Options.MaxFailures.

@@ -232,8 +232,8 @@ func TestTheDocumentThatStopsTheRunIsADeadLetter(t *testing.T) {
 // TestMaxFailuresIsExact, however many workers meet failures at once.
 func TestMaxFailuresIsExact(t *testing.T) {
 	for _, fail := range []int{0, 1, 30} {
-		for max, stops := range map[int64]bool{0: false, 1: fail > 1, 29: fail > 29, 30: false, 31: false} {
-			t.Run(fmt.Sprintf("fail=%d max=%d", fail, max), func(t *testing.T) {
+		for limit, stops := range map[int64]bool{0: false, 1: fail > 1, 29: fail > 29, 30: false, 31: false} {
+			t.Run(fmt.Sprintf("fail=%d max=%d", fail, limit), func(t *testing.T) {
 				f := newFixture(t, "page")
 				f.insert("page", 60, nil)
 				for i := range fail { // of each kind
@@ -254,13 +254,13 @@ func TestMaxFailuresIsExact(t *testing.T) {
 					}
 					return nil
 				}
-				f.opts.BatchSize, f.opts.MaxFailures, f.opts.Workers = 3, max, 8
+				f.opts.BatchSize, f.opts.MaxFailures, f.opts.Workers = 3, limit, 8
 				rep, err := pipeline.Run(t.Context(), f.opts)
 				var guard *pipeline.GuardError
 				if errors.As(err, &guard) != stops || !stops && (err != nil || rep.Total.Failed() != int64(fail) || rep.Total.Acked != int64(60-fail)) {
 					t.Errorf("%v, %+v", err, rep.Total)
 				}
-				if stops && (rep.Total.Failed() <= max || guard.Advice == "") {
+				if stops && (rep.Total.Failed() <= limit || guard.Advice == "") {
 					t.Errorf("stopped after %d failures: %+v", rep.Total.Failed(), guard)
 				}
 			})

@@ -152,7 +152,7 @@ func (c *collection) progress() CollectionProgress {
 func (w *worker) stage(ctx context.Context, s Stage, documents int) (inside context.Context, leave func(error)) {
 	outer, outerNested := w.in, w.nested
 	if outer != StageIdle {
-		w.run.leave(outer)
+		w.leave(outer)
 	}
 	w.enter(s)
 	w.in, w.nested = s, 0
@@ -166,7 +166,7 @@ func (w *worker) stage(ctx context.Context, s Stage, documents int) (inside cont
 		own := all - w.nested
 		w.took[s] += own
 		w.times[s].Add(int64(own))
-		w.run.leave(s)
+		w.leave(s)
 		if outer != StageIdle {
 			w.enter(outer)
 		}

@@ -44,7 +44,7 @@ type worker struct {
 	events  []syncd.Event
 	picks   []pick           // of the events
 	docs    []syncd.Document // of the events
-	ends    []int  // where each event's value ends in values
+	ends    []int            // where each event's value ends in values
 	values  []byte
 	ids     []byte // the events' keys
 	idEnds  []int

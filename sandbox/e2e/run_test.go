@@ -31,7 +31,7 @@ func TestRunThreeTimes(t *testing.T) {
 	r := syncd(t, s.Environ(), "run", "-c", config)
 	r.wants(t, 0, `^Qdrant is empty: running a full backfill$`, `^Collection: workItem$`,
 		`^  Documents in MongoDB +600 *$`, `^  Missing, to be sent +600 *$`, `^  Processed +600 *$`, `^  Skipped +0 *$`, `^  Errors +0 *$`,
-		`^Total +1500 +0 +1500 +1500 +0 +0 *$`, `^Qdrant points: 0 -> 1500 \(\+1500\)$`, `^Complete: 1500 events sent, all confirmed$`,
+		`^Total +1500 +0 +1500 +1500 +1500 +100% `, `^Qdrant points: 0 -> 1500 \(\+1500\)$`, `^Complete: 1500 events sent, all confirmed$`,
 		`^Total time: .* for 1500 documents \(\d+ documents/s\)$`)
 	if n := len(records(t, s)); n != 1500 {
 		t.Fatalf("%d events", n)
@@ -39,14 +39,14 @@ func TestRunThreeTimes(t *testing.T) {
 	for range 2 {
 		r = syncd(t, s.Environ(), "run", config)
 		r.wants(t, 0, `^Qdrant currently has 1500 points$`, `^Running incremental backfill`,
-			`^Total +1500 +1500 +0 +0 +1500 +0 *$`, `^Qdrant points: 1500 -> 1500 \(\+0\)$`)
+			`^Total +1500 +1500 +0 +0 +0 +100% `, `^Qdrant points: 1500 -> 1500 \(\+0\)$`)
 	}
 	if err := s.Load(t.Context(), 1500, 100); err != nil {
 		t.Fatal(err)
 	}
 	r = syncd(t, s.Environ(), "run", "-c", config)
 	r.wants(t, 0, `^  Documents in MongoDB +640 *$`, `^  Existing points found +600 *$`, `^  Missing, to be sent +40 *$`,
-		`^  Processed +40 *$`, `^  Skipped +600 *$`, `^Total +1600 +1500 +100 +100 +1500 +0 *$`, `^Qdrant points: 1500 -> 1600 \(\+100\)$`)
+		`^  Processed +40 *$`, `^  Skipped +600 *$`, `^Total +1600 +1500 +100 +100 +100 +100% `, `^Qdrant points: 1500 -> 1600 \(\+100\)$`)
 	events := sent(t, s)
 	if len(events) != 1600 {
 		t.Errorf("%d different events", len(events))

@@ -1,0 +1,258 @@
+package metrics
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/syncd-io/syncd/pipeline"
+)
+
+// flow is a number of a run's account that only grows.
+type flow struct {
+	desc  *prometheus.Desc
+	label string // the value of the metric's own label; "" if it has none
+	of    func(pipeline.Counts) int64
+}
+
+var placeLabels = []string{"collection", "content_type"}
+
+func placeDesc(name, help string, label ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, append(placeLabels[:len(placeLabels):len(placeLabels)], label...), nil)
+}
+
+// The metrics of a run, and of the runs before it.
+var (
+	documents = placeDesc("syncd_documents_total", "Documents read, by verdict. "+
+		"present, missing, stale and partial are the index's answers; unasked were sent without asking it; young, unindexed and unsampled were left alone; failed have no id or seed.", "verdict")
+	unsent = placeDesc("syncd_documents_unsent_total", "Documents that had to be sent and were not: deleted meanwhile (gone), indexed meanwhile (overtaken), or only counted (dry_run).", "cause")
+	errs   = placeDesc("syncd_document_errors_total", "Documents that can't be handled, by where that was found: read, encode or write.", "stage")
+	dead   = placeDesc("syncd_dead_letters_total", "Documents that can't be handled and that the dead letters took.")
+	events = placeDesc("syncd_events_total", "Events handed to the sink.")
+	acks   = placeDesc("syncd_acks_total", "Events that the sink confirmed.")
+	bare   = placeDesc("syncd_events_without_document_total", "Of the events confirmed: those sent without their document, since they were too large with it.")
+
+	flows = [...]flow{
+		{documents, "present", func(c pipeline.Counts) int64 { return c.Present }},
+		{documents, "missing", func(c pipeline.Counts) int64 { return c.Missing }},
+		{documents, "stale", func(c pipeline.Counts) int64 { return c.Stale }},
+		{documents, "partial", func(c pipeline.Counts) int64 { return c.Partial }},
+		{documents, "unasked", func(c pipeline.Counts) int64 { return c.Unasked }},
+		{documents, "young", func(c pipeline.Counts) int64 { return c.Young }},
+		{documents, "unindexed", func(c pipeline.Counts) int64 { return c.Unindexed }},
+		{documents, "unsampled", func(c pipeline.Counts) int64 { return c.Unsampled }},
+		{documents, "failed", func(c pipeline.Counts) int64 { return c.FailedRead }},
+		{unsent, "gone", func(c pipeline.Counts) int64 { return c.Gone }},
+		{unsent, "overtaken", func(c pipeline.Counts) int64 { return c.Overtaken }},
+		{unsent, "dry_run", func(c pipeline.Counts) int64 { return c.WouldSend }},
+		{errs, "read", func(c pipeline.Counts) int64 { return c.FailedRead }},
+		{errs, "encode", func(c pipeline.Counts) int64 { return c.FailedEncode }},
+		{errs, "write", func(c pipeline.Counts) int64 { return c.FailedWrite }},
+		{dead, "", func(c pipeline.Counts) int64 { return c.DeadLettered }},
+		{events, "", func(c pipeline.Counts) int64 { return c.Emitted }},
+		{acks, "", func(c pipeline.Counts) int64 { return c.Acked }},
+		{bare, "", func(c pipeline.Counts) int64 { return c.Referenced }},
+	}
+
+	eventBytes = prometheus.NewDesc("syncd_event_bytes_total", "Bytes of the events given to the sink.", nil, nil)
+	deletes    = prometheus.NewDesc("syncd_deletes_total", "Delete events for points whose documents are gone, confirmed by the sink.", []string{"content_type"}, nil)
+	runsTotal  = prometheus.NewDesc("syncd_runs_total", "Runs that ended, by outcome: done, document_errors, guard, interrupted or failed.", []string{"outcome"}, nil)
+
+	runActive   = prometheus.NewDesc("syncd_run_active", "1 while a run is under way, from the opening of its plugins on, else 0.", nil, nil)
+	runStalled  = prometheus.NewDesc("syncd_run_stalled", "1 while nothing of the run under way has moved for longer than run.stall_after, else 0.", nil, nil)
+	runInfo     = prometheus.NewDesc("syncd_run_info", "The id of the run under way, else of the last one; always 1.", []string{"run_id"}, nil)
+	runStart    = prometheus.NewDesc("syncd_run_start_timestamp_seconds", "When the run under way began, else the last one.", nil, nil)
+	runMoved    = prometheus.NewDesc("syncd_run_last_move_timestamp_seconds", "When anything of the run under way was last handled.", nil, nil)
+	runPhase    = prometheus.NewDesc("syncd_run_phase", "1 for the phase of the run under way, 0 for all others: start, read, orphans or wait.", []string{"phase"}, nil)
+	progress    = placeDesc("syncd_run_progress_ratio", "Share of the collection's documents that the run under way, else the last one, has handled; only where the source can count.")
+	queue       = prometheus.NewDesc("syncd_queue_batches", "Batches that were read and are not yet handled with all before them.", nil, nil)
+	stageActive = prometheus.NewDesc("syncd_stage_active", "Readers and workers in a stage right now: scan, check, fetch or write.", []string{"stage"}, nil)
+	held        = placeDesc("syncd_collection_documents", "Documents that the source counted in the collection when the run began; only where it can count.")
+
+	coverage = prometheus.NewDesc("syncd_coverage_ratio", "Share of a content type's documents that the index has, or that were sent and confirmed. "+
+		"It is as of the last complete look at its collections; before the first one, of what was seen so far.", []string{"content_type"}, nil)
+	oldest = placeDesc("syncd_oldest_missing_timestamp_seconds", "When the longest unchanged of the documents that the index lacked was last changed, as of the last complete look; only where the rule knows dates, see mapping.version.")
+
+	exitCode    = prometheus.NewDesc("syncd_last_run_exit_code", "The exit code of the last run that ended.", nil, nil)
+	endTime     = prometheus.NewDesc("syncd_last_run_timestamp_seconds", "When the last run ended.", nil, nil)
+	duration    = prometheus.NewDesc("syncd_last_run_duration_seconds", "How long the last run took that ended.", nil, nil)
+	success     = prometheus.NewDesc("syncd_last_success_timestamp_seconds", "When the last run ended that looked at every document and sent all that can be sent; dry runs do not count.", nil, nil)
+	orphans     = prometheus.NewDesc("syncd_orphan_documents", "Documents that are gone and whose points are still in the index, as of the last run that looked for them.", []string{"content_type"}, nil)
+	indexPoints = prometheus.NewDesc("syncd_index_points", "Points that the index held when the last run ended, where it can be counted.", nil, nil)
+)
+
+// phases are the words for the phases of a run that is under way.
+var phases = [pipeline.PhaseEnd]string{"start", "read", "orphans", "wait"}
+
+// runs collects what is known of the runs at the moment of the scrape.
+type runs struct{ m *Metrics }
+
+// Describe implements prometheus.Collector.
+func (r runs) Describe(out chan<- *prometheus.Desc) {
+	for i, f := range flows {
+		if i == 0 || flows[i-1].desc != f.desc {
+			out <- f.desc
+		}
+	}
+	for _, d := range []*prometheus.Desc{
+		eventBytes, deletes, runsTotal, runActive, runStalled, runInfo, runStart, runMoved, runPhase, progress, queue, stageActive, held,
+		coverage, oldest, exitCode, endTime, duration, success, orphans, indexPoints,
+	} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (r runs) Collect(out chan<- prometheus.Metric) {
+	v := r.m.view()
+	v.counters(func(d *prometheus.Desc, n int64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+	})
+	gauge := func(d *prometheus.Desc, n float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, n, labels...)
+	}
+	v.run(gauge)
+	v.knowledge(gauge)
+	v.end(gauge)
+}
+
+// view is what a scrape shows. It shares nothing that changes.
+type view struct {
+	totals totals
+	active bool              // a run has begun, and not ended
+	shown  pipeline.Snapshot // of the run under way, else of the last one
+	moving bool              // shown is under way
+	looks  map[string]look
+	last   ended
+}
+
+func (m *Metrics) view() view {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v := view{active: m.monitor != nil, shown: m.last.snapshot, totals: m.before.clone(), last: m.last}
+	var seen *pipeline.Snapshot
+	if v.active {
+		if s, ok := m.monitor.Snapshot(); ok {
+			v.shown, v.moving = s, true
+			v.totals.add(s)
+			if !m.planned {
+				seen = &s
+			}
+		}
+	}
+	v.looks = lookedAt(m.looks, seen)
+	return v
+}
+
+func (v *view) counters(count func(d *prometheus.Desc, n int64, labels ...string)) {
+	for at, sums := range v.totals.flows {
+		for i, f := range flows {
+			if f.label == "" {
+				count(f.desc, sums[i], at.collection, at.contentType)
+			} else {
+				count(f.desc, sums[i], at.collection, at.contentType, f.label)
+			}
+		}
+	}
+	count(eventBytes, v.totals.bytes)
+	for contentType, n := range v.totals.deletes {
+		count(deletes, n, contentType)
+	}
+	for _, o := range outcomes {
+		count(runsTotal, v.totals.runs[o], string(o))
+	}
+}
+
+// run shows the run under way, and what stays of it until the next one.
+func (v *view) run(gauge func(d *prometheus.Desc, n float64, labels ...string)) {
+	gauge(runActive, number(v.active))
+	gauge(runStalled, number(v.moving && v.shown.Stalled))
+	phase := pipeline.PhaseEnd
+	switch {
+	case v.moving:
+		phase = v.shown.Phase
+	case v.active:
+		phase = pipeline.PhaseStart
+	}
+	for i, name := range phases {
+		gauge(runPhase, number(phase == pipeline.Phase(i)), name)
+	}
+	var working [pipeline.StageCount]int
+	waiting := 0
+	if v.moving {
+		working, waiting = v.shown.Working, v.shown.Waiting
+		gauge(runMoved, seconds(v.shown.LastMove))
+	}
+	for s := pipeline.StageScan; s < pipeline.StageCount; s++ {
+		gauge(stageActive, float64(working[s]), s.String())
+	}
+	gauge(queue, float64(waiting))
+	if v.shown.Started.IsZero() {
+		return
+	}
+	gauge(runInfo, 1, v.shown.RunID)
+	gauge(runStart, seconds(v.shown.Started))
+	for _, c := range v.shown.Collections {
+		if c.Before < 0 || !c.Started {
+			continue
+		}
+		gauge(held, float64(c.Before), c.Name, c.ContentType)
+		share := 1.0 // of nothing
+		if c.Before > 0 {
+			share = min(1, float64(c.Counts.Scanned)/float64(c.Before))
+		}
+		gauge(progress, share, c.Name, c.ContentType)
+	}
+}
+
+// knowledge shows what is known of collections.
+func (v *view) knowledge(gauge func(d *prometheus.Desc, n float64, labels ...string)) {
+	types := map[string]look{}
+	for name, l := range v.looks {
+		if !l.oldest.IsZero() {
+			gauge(oldest, seconds(l.oldest), name, l.contentType)
+		}
+		if l.found {
+			sum := types[l.contentType]
+			sum.covered += l.covered
+			sum.documents += l.documents
+			types[l.contentType] = sum
+		}
+	}
+	for contentType, l := range types {
+		share := 1.0 // nothing lacks
+		if l.documents > 0 {
+			share = min(1, float64(l.covered)/float64(l.documents))
+		}
+		gauge(coverage, share, contentType)
+	}
+}
+
+// end shows the last run that ended.
+func (v *view) end(gauge func(d *prometheus.Desc, n float64, labels ...string)) {
+	l := v.last
+	if !l.known {
+		return
+	}
+	gauge(exitCode, float64(l.exitCode))
+	gauge(endTime, seconds(l.at))
+	gauge(duration, l.duration.Seconds())
+	if !l.success.IsZero() {
+		gauge(success, seconds(l.success))
+	}
+	for contentType, n := range l.orphans {
+		gauge(orphans, float64(n), contentType)
+	}
+	if l.points >= 0 {
+		gauge(indexPoints, float64(l.points))
+	}
+}
+
+func number(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

@@ -1,0 +1,252 @@
+package metrics_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/prometheus/promql/parser"
+	"gopkg.in/yaml.v3"
+
+	"github.com/syncd-io/syncd/metrics"
+)
+
+// family is a metric as a scrape shows it after everything has happened.
+type family struct {
+	*dto.MetricFamily
+	labels []string
+}
+
+func families(t *testing.T) []family {
+	t.Helper()
+	m := metrics.New("v1.2.3")
+	everything(t, m)
+	gathered, err := m.Gatherer().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []family
+	for _, f := range gathered {
+		var labels []string
+		for _, l := range f.GetMetric()[0].GetLabel() {
+			labels = append(labels, l.GetName())
+		}
+		out = append(out, family{f, labels})
+	}
+	return out
+}
+
+// series are the names that can be asked for, and their labels.
+func series(t *testing.T) map[string][]string {
+	out := map[string][]string{}
+	for _, f := range families(t) {
+		labels := append([]string{"job", "instance"}, f.labels...)
+		if f.GetType() == dto.MetricType_HISTOGRAM {
+			out[f.GetName()+"_sum"], out[f.GetName()+"_count"] = labels, labels
+			out[f.GetName()+"_bucket"] = append(slices.Clone(labels), "le")
+			continue
+		}
+		out[f.GetName()] = labels
+	}
+	return out
+}
+
+// ask parses an expression, checks the names in it, and returns the labels that its series have.
+func ask(t *testing.T, where, expr string, known map[string][]string) (labels []string) {
+	t.Helper()
+	tree, err := parser.NewParser(parser.Options{}).ParseExpr(strings.ReplaceAll(expr, "$__rate_interval", "5m"))
+	if err != nil {
+		t.Errorf("%s: %v in %s", where, err, expr)
+		return nil
+	}
+	have := func(labels []string, name string) {
+		if !slices.Contains(labels, name) {
+			t.Errorf("%s: no label %s among %v in %s", where, name, labels, expr)
+		}
+	}
+	parser.Inspect(tree, func(n parser.Node, _ []parser.Node) error {
+		switch n := n.(type) {
+		case *parser.VectorSelector:
+			of, ok := known[n.Name]
+			if !ok {
+				t.Errorf("%s: there is no metric %s", where, n.Name)
+			}
+			for _, m := range n.LabelMatchers {
+				if m.Name != "__name__" {
+					have(of, m.Name)
+				}
+			}
+			labels = append(labels, of...)
+		}
+		return nil
+	})
+	parser.Inspect(tree, func(n parser.Node, _ []parser.Node) error {
+		switch n := n.(type) {
+		case *parser.AggregateExpr:
+			for _, name := range n.Grouping {
+				have(labels, name)
+			}
+			if !n.Without {
+				labels = n.Grouping
+			}
+		case *parser.BinaryExpr:
+			if n.VectorMatching != nil {
+				for _, name := range n.VectorMatching.MatchingLabels {
+					have(append([]string{"job", "instance"}, labels...), name)
+				}
+			}
+		}
+		return nil
+	})
+	return labels
+}
+
+func TestDashboard(t *testing.T) {
+	text, err := os.ReadFile("../deploy/grafana/syncd-dashboard.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var board struct {
+		Panels []struct {
+			ID      int
+			Title   string
+			Type    string
+			Targets []struct{ Expr, LegendFormat string }
+			GridPos struct{ X, Y, W, H int }
+		}
+		Annotations struct{ List []struct{ Expr string } }
+		Templating  struct{ List []struct{ Query any } }
+	}
+	if err := json.Unmarshal(text, &board); err != nil {
+		t.Fatal(err)
+	}
+	known := series(t)
+	legend := regexp.MustCompile(`\{\{(\w+)\}\}`)
+	asked := map[string]bool{}
+	var covered [][4]int
+	for i, p := range board.Panels {
+		if p.ID != i+1 || p.Title == "" || p.Type != "row" && len(p.Targets) == 0 || p.GridPos.X+p.GridPos.W > 24 {
+			t.Errorf("panel %d: %+v", i, p)
+		}
+		at := [4]int{p.GridPos.X, p.GridPos.Y, p.GridPos.X + p.GridPos.W, p.GridPos.Y + p.GridPos.H}
+		for _, o := range covered {
+			if at[0] < o[2] && o[0] < at[2] && at[1] < o[3] && o[1] < at[3] {
+				t.Errorf("panel %s lies over another", p.Title)
+			}
+		}
+		covered = append(covered, at)
+		for _, target := range p.Targets {
+			labels := ask(t, p.Title, target.Expr, known)
+			for _, l := range legend.FindAllStringSubmatch(target.LegendFormat, -1) {
+				if !slices.Contains(labels, l[1]) {
+					t.Errorf("panel %s: the legend's label %s is none of %v", p.Title, l[1], labels)
+				}
+			}
+			for name := range known {
+				if strings.Contains(target.Expr, name) {
+					asked[name] = true
+				}
+			}
+		}
+	}
+	for _, a := range board.Annotations.List {
+		ask(t, "annotation", a.Expr, known)
+	}
+	for _, v := range board.Templating.List {
+		if q, ok := v.Query.(map[string]any); ok {
+			arg := regexp.MustCompile(`^label_values\((.*), \w+\)$`).FindStringSubmatch(fmt.Sprint(q["query"]))
+			if arg == nil {
+				t.Errorf("variable: %v", q)
+				continue
+			}
+			ask(t, "variable", arg[1], known)
+		}
+	}
+	// What the dashboard leaves out is left out on purpose.
+	for _, name := range []string{"syncd_run_start_timestamp_seconds", "syncd_run_last_move_timestamp_seconds", "syncd_last_run_timestamp_seconds", "syncd_build_info"} {
+		asked[name] = true
+	}
+	for name := range known {
+		if strings.HasPrefix(name, "syncd_") && !asked[name] {
+			t.Errorf("no panel shows %s", name)
+		}
+	}
+}
+
+func TestAlerts(t *testing.T) {
+	text, err := os.ReadFile("../deploy/prometheus/alerts.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rules struct {
+		Groups []struct {
+			Name  string
+			Rules []struct {
+				Alert, Expr, For string
+				Labels           map[string]string
+				Annotations      map[string]string
+			}
+		}
+	}
+	d := yaml.NewDecoder(bytes.NewReader(text))
+	d.KnownFields(true)
+	if err := d.Decode(&rules); err != nil {
+		t.Fatal(err)
+	}
+	known := series(t)
+	seen := map[string]bool{}
+	runbook := regexp.MustCompile(`^docs/operations\.md#[a-z-]+$`)
+	for _, g := range rules.Groups {
+		for _, r := range g.Rules {
+			labels := ask(t, r.Alert, r.Expr, known)
+			for _, l := range regexp.MustCompile(`\$labels\.(\w+)`).FindAllStringSubmatch(fmt.Sprint(r.Annotations), -1) {
+				if !slices.Contains(labels, l[1]) {
+					t.Errorf("%s: its text's label %s is none of %v", r.Alert, l[1], labels)
+				}
+			}
+			if url := r.Annotations["runbook_url"]; seen[url] || seen[r.Alert] || !runbook.MatchString(url) ||
+				r.Annotations["summary"] == "" || r.Annotations["description"] == "" || r.Labels["severity"] == "" {
+				t.Errorf("%s: %+v", r.Alert, r)
+			}
+			seen[r.Alert], seen[r.Annotations["runbook_url"]] = true, true
+		}
+	}
+	if len(seen) < 14 {
+		t.Errorf("%d alerts", len(seen)/2)
+	}
+}
+
+// TestReference compares the table in the documentation with what a scrape shows: go test ./metrics -run TestReference -update
+func TestReference(t *testing.T) {
+	const file, begin, end = "../docs/monitoring.md", "<!-- metrics: generated -->\n", "<!-- end -->\n"
+	var table strings.Builder
+	table.WriteString("| metric | kind | labels | what it is |\n|---|---|---|---|\n")
+	for _, f := range families(t) {
+		if strings.HasPrefix(f.GetName(), "syncd_") {
+			fmt.Fprintf(&table, "| `%s` | %s | %s | %s |\n", f.GetName(), strings.ToLower(f.GetType().String()), strings.Join(f.labels, ", "), f.GetHelp())
+		}
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(text), begin)
+	got, after, ok2 := strings.Cut(rest, end)
+	switch {
+	case !ok || !ok2:
+		t.Fatalf("%s has no place for the table", file)
+	case got == table.String():
+	case *update:
+		if err := os.WriteFile(file, []byte(before+begin+table.String()+end+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	default:
+		t.Errorf("%s is behind: go test ./metrics -run TestReference -update", file)
+	}
+}

@@ -1,0 +1,217 @@
+// Package metrics shows a process's runs as Prometheus metrics, and says whether the process is healthy and ready.
+//
+// What a run has done is read from its [pipeline.Monitor] when someone asks, so it costs the run nothing. Only the time of
+// each stage is observed as batches pass, and retries as they happen.
+//
+// Invariants:
+//   - a Metrics outlives its runs: what its counters show never goes down, whatever becomes of a run;
+//   - what an earlier process did of a run that is gone on with is in no counter;
+//   - there is no global state: each Metrics has a registry of its own;
+//   - labels take few values: collections and content types of the mapping, fixed words, plugins, and at most [maxReasons]
+//     reasons of each plugin. The id of a run is a label of syncd_run_info alone.
+package metrics
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/syncd-io/syncd/pipeline"
+)
+
+// Outcome is how a run ended, as a label.
+type Outcome string
+
+// The outcomes.
+const (
+	Done           Outcome = "done"
+	DocumentErrors Outcome = "document_errors" // finished, but documents could not be handled
+	Guard          Outcome = "guard"           // stopped by a guard, or it found differences
+	Interrupted    Outcome = "interrupted"
+	Failed         Outcome = "failed"
+)
+
+var outcomes = []Outcome{Done, DocumentErrors, Guard, Interrupted, Failed}
+
+// End is how a run ended.
+type End struct {
+	Report   pipeline.Report // as far as the run came; the zero value of one that could not begin
+	Outcome  Outcome
+	ExitCode int
+}
+
+// finished reports whether every document was looked at and all that can be sent was.
+func (e End) finished() bool { return e.Outcome == Done || e.Outcome == DocumentErrors }
+
+// maxReasons bounds the reasons that one plugin's retries are counted by; all others count as otherReason.
+const (
+	maxReasons  = 30
+	otherReason = "other"
+)
+
+// stageBuckets are in seconds: from a check of a small batch beside the index to a write that waits for a slow broker.
+var stageBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
+
+// Metrics is the metrics of a process. All methods are safe for concurrent use. Runs follow one another: Begin, then End.
+type Metrics struct {
+	own     *prometheus.Registry // syncd's
+	all     *prometheus.Registry // these, and the process's
+	stages  [pipeline.StageCount]prometheus.Observer
+	retries *prometheus.CounterVec
+	now     func() time.Time
+
+	mu      sync.Mutex
+	monitor *pipeline.Monitor // of the run under way; nil between two
+	planned bool              // it sends what a plan says
+	before  totals            // of the runs that ended
+	last    ended
+	looks   map[string]look // the last complete look at each collection
+	reasons map[string]map[string]bool
+}
+
+// New returns the metrics of a process of that version of syncd.
+func New(version string) *Metrics {
+	m := &Metrics{
+		own: prometheus.NewRegistry(), all: prometheus.NewRegistry(), now: time.Now,
+		before: newTotals(), looks: map[string]look{}, reasons: map[string]map[string]bool{},
+	}
+	stages := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "syncd_stage_duration_seconds", Buckets: stageBuckets,
+		Help: "Time that a batch spent in a stage: scan, check, fetch or write.",
+	}, []string{"stage"})
+	for s := pipeline.StageScan; s < pipeline.StageCount; s++ {
+		m.stages[s] = stages.WithLabelValues(s.String())
+	}
+	m.retries = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "syncd_retries_total", Help: "Times that a plugin asked again after a failure, by plugin and reason.",
+	}, []string{"plugin", "reason"})
+	build := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "syncd_build_info", Help: "The version of syncd; always 1.", ConstLabels: prometheus.Labels{"version": version},
+	}, func() float64 { return 1 })
+	m.own.MustRegister(stages, m.retries, build, runs{m})
+	m.all.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Gatherer gives all metrics, with those of the process.
+func (m *Metrics) Gatherer() prometheus.Gatherer { return prometheus.Gatherers{m.own, m.all} }
+
+// Begin says that a run begins, which the monitor shows as soon as its plugins are open. A run that is planned sends what a
+// plan says and looks at nothing else, so that nothing becomes known of coverage.
+func (m *Metrics) Begin(monitor *pipeline.Monitor, planned bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.settle()
+	m.monitor, m.planned = monitor, planned
+}
+
+// BatchDone observes a batch; it is for pipeline.Options.
+func (m *Metrics) BatchDone(b pipeline.BatchReport) {
+	for s := pipeline.StageScan; s < pipeline.StageCount; s++ {
+		if t := b.Times[s]; t > 0 { // a batch does not pass all stages
+			m.stages[s].Observe(t.Seconds())
+		}
+	}
+}
+
+// Retried returns what counts a plugin's retries; it is for syncd.Env.
+func (m *Metrics) Retried(plugin string) func(reason string) {
+	return func(reason string) {
+		m.retries.WithLabelValues(plugin, m.reason(plugin, strings.ToValidUTF8(reason, "?"))).Inc()
+	}
+}
+
+// reason returns the label for a reason: a plugin that does not keep to a fixed set must not make ever more series.
+func (m *Metrics) reason(plugin, reason string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known := m.reasons[plugin]
+	if known == nil {
+		known = map[string]bool{}
+		m.reasons[plugin] = known
+	}
+	if !known[reason] {
+		if len(known) >= maxReasons {
+			return otherReason
+		}
+		known[reason] = true
+	}
+	return reason
+}
+
+// End says how the run ended that Begin began.
+func (m *Metrics) End(e End) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.settle()
+	m.before.end(e)
+	m.last.end(e, m.now())
+	if m.planned {
+		return
+	}
+	for i := range e.Report.Collections {
+		if c := &e.Report.Collections[i]; c.Complete {
+			m.looks[c.Rule.Collection.Name] = look{
+				contentType: c.Rule.ContentType, found: c.Found,
+				covered: coveredBy(c.Counts), documents: c.Scanned - c.Unsampled - c.Gone, oldest: m.last.oldest[c.Rule.Collection.Name],
+			}
+		}
+	}
+}
+
+// settle adds what the run under way has done to the totals. From then on it is not looked at any more.
+func (m *Metrics) settle() {
+	if m.monitor == nil {
+		return
+	}
+	if s, ok := m.monitor.Snapshot(); ok {
+		m.before.add(s)
+		m.last.settle(s)
+	}
+	m.monitor = nil
+}
+
+// Healthy returns why the process is not healthy: its run stands still. It is what the stall watchdog found, which needs
+// pipeline.Options.StallAfter.
+func (m *Metrics) Healthy() error {
+	s, ok, _ := m.running()
+	if !ok || !s.Stalled {
+		return nil
+	}
+	var waiting []string
+	for stage := pipeline.StageScan; stage < pipeline.StageCount; stage++ {
+		if n := s.Working[stage]; n > 0 {
+			waiting = append(waiting, fmt.Sprintf("%d in %s", n, stage))
+		}
+	}
+	text := fmt.Sprintf("the run has not moved for %s", m.now().Sub(s.LastMove).Round(time.Second))
+	if len(waiting) > 0 {
+		text += ": waiting " + strings.Join(waiting, ", ")
+	}
+	return errors.New(text)
+}
+
+// Ready returns why the process is not ready: a run has begun, and its plugins are not open yet. Between two runs it is.
+func (m *Metrics) Ready() error {
+	if _, ok, begun := m.running(); begun && !ok {
+		return errors.New("the source, the index and the sink are being connected to")
+	}
+	return nil
+}
+
+// running shows the run under way: whether one has begun, and whether its plugins are open.
+func (m *Metrics) running() (s pipeline.Snapshot, ok, begun bool) {
+	m.mu.Lock()
+	monitor := m.monitor
+	m.mu.Unlock()
+	if monitor == nil {
+		return s, false, false
+	}
+	s, ok = monitor.Snapshot()
+	return s, ok, true
+}

@@ -1,0 +1,317 @@
+package metrics_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"github.com/syncd-io/syncd/metrics"
+	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/syncdtest"
+)
+
+// check compares what a scrape shows with what it is to show; -1 is nothing.
+func check(t *testing.T, m *metrics.Metrics, want map[string]float64) {
+	t.Helper()
+	got := values(t, m)
+	for name, n := range want {
+		v, shown := got[name]
+		if shown != (n >= 0) || shown && v != n {
+			t.Errorf("%s is %v (shown: %v), want %v", name, v, shown, n)
+		}
+	}
+}
+
+func TestPromlint(t *testing.T) {
+	m := metrics.New("v1.2.3")
+	everything(t, m)
+	rec := httptest.NewRecorder()
+	m.Handler(slog.New(slog.DiscardHandler)).ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
+	problems, err := promlint.New(rec.Body).Lint()
+	if err != nil || rec.Code != 200 {
+		t.Fatal(rec.Code, err)
+	}
+	for _, p := range problems {
+		if strings.HasPrefix(p.Metric, "syncd_") {
+			t.Errorf("%s: %s", p.Metric, p.Text)
+		}
+	}
+}
+
+func TestCountersAddRuns(t *testing.T) {
+	m := metrics.New("v1.2.3")
+	w := newWorld(t)
+	w.insert("page", 30, func(i int) bool { return i >= 10 })
+	check(t, m, map[string]float64{
+		`syncd_build_info{version="v1.2.3"}`: 1, "syncd_run_active": 0, `syncd_runs_total{outcome="failed"}`: 0,
+		"syncd_last_success_timestamp_seconds": -1, "syncd_last_run_exit_code": -1, `syncd_run_info{run_id="run-1"}`: -1,
+	})
+	w.run(t, m)
+	page := func(name, more string) string {
+		return name + `{collection="page",content_type="page"` + more + "}"
+	}
+	check(t, m, map[string]float64{
+		page("syncd_documents_total", `,verdict="missing"`): 10, page("syncd_documents_total", `,verdict="present"`): 20,
+		page("syncd_acks_total", ""): 10, page("syncd_events_total", ""): 10, page("syncd_collection_documents", ""): 30,
+		page("syncd_run_progress_ratio", ""):                                                  1,
+		page("syncd_oldest_missing_timestamp_seconds", ""):                                    float64(day.Unix()),
+		`syncd_runs_total{outcome="done"}`:                                                    1,
+		`syncd_coverage_ratio{content_type="page"}`:                                           1,
+		`syncd_stage_duration_seconds{stage="scan"}`:                                          3,
+		`syncd_stage_duration_seconds{stage="write"}`:                                         1,
+		`syncd_run_info{run_id="run-1"}`:                                                      1,
+		"syncd_last_run_exit_code":                                                            0,
+		"syncd_index_points":                                                                  20,
+		`syncd_run_phase{phase="read"}`:                                                       0,
+		`syncd_documents_total{collection="task",content_type="work_item",verdict="missing"}`: 0,
+	})
+	// The second run, over an index that did not come on, adds to them, and there is still one run in syncd_run_info.
+	w.opts.RunID = "run-2"
+	w.run(t, m)
+	check(t, m, map[string]float64{
+		page("syncd_documents_total", `,verdict="missing"`): 20, page("syncd_documents_total", `,verdict="present"`): 40,
+		`syncd_runs_total{outcome="done"}`: 2, `syncd_run_info{run_id="run-1"}`: -1, `syncd_run_info{run_id="run-2"}`: 1,
+	})
+	// When the index has caught up, nothing is missing any more.
+	for i := range 10 {
+		w.index("page", fmt.Sprintf("%05d", i), day.Add(time.Duration(i)*time.Hour).Format(time.RFC3339))
+	}
+	w.run(t, m)
+	check(t, m, map[string]float64{page("syncd_oldest_missing_timestamp_seconds", ""): -1, `syncd_coverage_ratio{content_type="page"}`: 1})
+}
+
+// What an earlier process did of a run that is gone on with is not this one's, but part of what is covered.
+func TestResumedRun(t *testing.T) {
+	w := newWorld(t)
+	w.insert("page", 40, nil)
+	w.opts.Journal = newJournal()
+	w.opts.Sink = syncdtest.FaultySink(w.sink, syncdtest.SinkFaults{Write: syncdtest.Nth(2, syncdtest.Fault{Err: errors.New("the broker is gone")})})
+	w.opts.Readers, w.opts.Workers = 1, 1
+	first := metrics.New("")
+	if end := w.run(t, first); end.Outcome != metrics.Failed {
+		t.Fatalf("the first run ended as %s", end.Outcome)
+	}
+	acks := values(t, first)[`syncd_acks_total{collection="page",content_type="page"}`]
+	if acks == 0 || acks == 40 {
+		t.Fatalf("the first run sent %v", acks)
+	}
+	check(t, first, map[string]float64{
+		`syncd_runs_total{outcome="failed"}`: 1, "syncd_last_success_timestamp_seconds": -1, "syncd_last_run_exit_code": 1,
+		`syncd_coverage_ratio{content_type="page"}`: -1, // nothing is known
+	})
+	w.opts.Sink = w.sink
+	second := metrics.New("")
+	if end := w.run(t, second); end.Outcome != metrics.Done || end.Report.Resumed == 0 {
+		t.Fatalf("the second run ended as %s: %+v", end.Outcome, end.Report)
+	}
+	check(t, second, map[string]float64{
+		`syncd_acks_total{collection="page",content_type="page"}`: 40 - acks,
+		`syncd_coverage_ratio{content_type="page"}`:               1,
+	})
+}
+
+// Coverage is as of the last complete look: neither a run under way nor one that fails changes it.
+func TestCoverage(t *testing.T) {
+	m := metrics.New("")
+	w := newWorld(t)
+	w.insert("workItem", 20, func(i int) bool { return i < 10 })
+	w.insert("task", 20, func(i int) bool { return i < 15 })
+	w.opts.DryRun = true
+	w.run(t, m)
+	const name = `syncd_coverage_ratio{content_type="work_item"}`
+	check(t, m, map[string]float64{name: 25. / 40, "syncd_last_success_timestamp_seconds": -1}) // a dry run sends nothing
+	w.opts.DryRun = false
+	w.opts.Checker = syncdtest.FaultyChecker(w.checker, syncdtest.CheckerFaults{Read: syncdtest.Always(syncdtest.Fault{Err: errors.New("no")})})
+	w.run(t, m)
+	check(t, m, map[string]float64{name: 25. / 40, `syncd_runs_total{outcome="failed"}`: 1})
+
+	gate := syncdtest.NewGate()
+	w.opts.Checker = syncdtest.FaultyChecker(w.checker, syncdtest.CheckerFaults{Read: syncdtest.Nth(2, syncdtest.Fault{Gate: gate})})
+	w.opts.Workers = 1
+	var run sync.WaitGroup
+	run.Go(func() { w.run(t, m) })
+	<-gate.Arrived()
+	check(t, m, map[string]float64{name: 25. / 40, "syncd_run_active": 1, `syncd_run_phase{phase="read"}`: 1, `syncd_stage_active{stage="check"}`: 1})
+	gate.Open()
+	run.Wait()
+	check(t, m, map[string]float64{name: 1, "syncd_run_active": 0, `syncd_stage_active{stage="check"}`: 0})
+}
+
+// A run that follows a plan looks at what it names, which says nothing of all others.
+func TestPlannedRun(t *testing.T) {
+	m := metrics.New("")
+	w := newWorld(t)
+	w.insert("page", 20, func(i int) bool { return i < 10 })
+	monitor := new(pipeline.Monitor)
+	m.Begin(monitor, true)
+	w.opts.Monitor = monitor
+	report, err := pipeline.Run(t.Context(), w.opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.End(metrics.End{Report: report, Outcome: metrics.Done})
+	check(t, m, map[string]float64{
+		`syncd_coverage_ratio{content_type="page"}`: -1, `syncd_acks_total{collection="page",content_type="page"}`: 10,
+	})
+}
+
+// While runs come and go, no scrape shows less than the one before it.
+func TestMonotone(t *testing.T) {
+	m := metrics.New("")
+	w := newWorld(t)
+	w.insert("page", 200, func(i int) bool { return i%2 == 0 })
+	ctx, stop := context.WithCancel(t.Context())
+	var scrapes sync.WaitGroup
+	scrapes.Go(func() {
+		last := map[string]float64{}
+		for ctx.Err() == nil {
+			now := values(t, m)
+			for name, before := range last {
+				if v, shown := now[name]; strings.Contains(name, "_total") && strings.HasPrefix(name, "syncd_") && (!shown || v < before) {
+					t.Errorf("%s went from %v to %v (shown: %v)", name, before, v, shown)
+				}
+			}
+			last = now
+		}
+	})
+	for range 30 {
+		w.run(t, m)
+	}
+	stop()
+	scrapes.Wait()
+	check(t, m, map[string]float64{`syncd_acks_total{collection="page",content_type="page"}`: 3000, `syncd_runs_total{outcome="done"}`: 30})
+}
+
+func TestRetries(t *testing.T) {
+	m := metrics.New("")
+	retried := m.Retried("qdrant")
+	var all sync.WaitGroup
+	for i := range 100 {
+		all.Go(func() { retried(fmt.Sprint("reason ", i)) })
+	}
+	all.Wait()
+	m.Retried("kafka")("not \xff UTF-8")
+	series, total := 0, 0.
+	for name, n := range values(t, m) {
+		if strings.HasPrefix(name, `syncd_retries_total{plugin="qdrant"`) {
+			series++
+			total += n
+		}
+	}
+	if series != 31 || total != 100 {
+		t.Errorf("%d series count %v retries", series, total)
+	}
+	check(t, m, map[string]float64{`syncd_retries_total{plugin="kafka",reason="not ? UTF-8"}`: 1})
+}
+
+func TestHealthAndReadiness(t *testing.T) {
+	m := metrics.New("")
+	w := newWorld(t)
+	w.insert("page", 20, nil)
+	if err := errors.Join(m.Healthy(), m.Ready()); err != nil {
+		t.Error("before the first run:", err)
+	}
+	monitor := new(pipeline.Monitor)
+	m.Begin(monitor, false)
+	if m.Ready() == nil || m.Healthy() != nil {
+		t.Error("while plugins are opened:", m.Ready(), m.Healthy())
+	}
+	check(t, m, map[string]float64{"syncd_run_active": 1, `syncd_run_phase{phase="start"}`: 1})
+
+	stalled := make(chan struct{})
+	gate := syncdtest.NewGate()
+	w.opts.Checker = syncdtest.FaultyChecker(w.checker, syncdtest.CheckerFaults{Read: syncdtest.Nth(1, syncdtest.Fault{Gate: gate})})
+	w.opts.Monitor, w.opts.StallAfter, w.opts.Logger = monitor, time.Millisecond, slog.New(warns{seen: stalled, once: new(sync.Once)})
+	var run sync.WaitGroup
+	var report pipeline.Report
+	run.Go(func() { report, _ = pipeline.Run(t.Context(), w.opts) })
+	<-gate.Arrived()
+	<-stalled
+	if err := m.Healthy(); err == nil || !strings.Contains(err.Error(), "in check") || !strings.HasPrefix(err.Error(), "the run has not moved for ") {
+		t.Error("stalled:", err)
+	}
+	check(t, m, map[string]float64{"syncd_run_stalled": 1})
+	if err := m.Ready(); err != nil {
+		t.Error("running:", err)
+	}
+	gate.Open()
+	run.Wait()
+	m.End(metrics.End{Report: report, Outcome: metrics.Done})
+	if err := errors.Join(m.Healthy(), m.Ready()); err != nil {
+		t.Error("after the run:", err)
+	}
+	check(t, m, map[string]float64{"syncd_run_stalled": 0, "syncd_run_active": 0})
+}
+
+// A run whose plugins can't be opened has nothing to show but how it ended.
+func TestRunThatCouldNotBegin(t *testing.T) {
+	m := metrics.New("")
+	m.Begin(new(pipeline.Monitor), false)
+	m.End(metrics.End{Outcome: metrics.Failed, ExitCode: 1})
+	check(t, m, map[string]float64{`syncd_runs_total{outcome="failed"}`: 1, "syncd_last_run_exit_code": 1, "syncd_index_points": -1, "syncd_run_active": 0})
+}
+
+// warns tells of the first warning.
+type warns struct {
+	slog.Handler
+	seen chan struct{}
+	once *sync.Once
+}
+
+func (w warns) Enabled(context.Context, slog.Level) bool { return true }
+
+func (w warns) Handle(_ context.Context, r slog.Record) error {
+	if r.Level == slog.LevelWarn {
+		w.once.Do(func() { close(w.seen) })
+	}
+	return nil
+}
+
+// journal keeps the state of collections in memory.
+type journal struct {
+	mu     sync.Mutex
+	kept   map[string]pipeline.CollectionState
+	splits map[string]map[int]pipeline.SplitState
+}
+
+func newJournal() *journal {
+	return &journal{kept: map[string]pipeline.CollectionState{}, splits: map[string]map[int]pipeline.SplitState{}}
+}
+
+func (j *journal) Recall(collection string) *pipeline.CollectionState {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	s, ok := j.kept[collection]
+	if !ok {
+		return nil
+	}
+	s.Splits = slices.Collect(maps.Values(j.splits[collection]))
+	return &s
+}
+
+func (j *journal) Collection(name string, s pipeline.CollectionState, begin bool) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.kept[name] = s
+	if begin {
+		j.splits[name] = map[int]pipeline.SplitState{}
+	}
+	return nil
+}
+
+func (j *journal) Split(collection string, s pipeline.SplitState, _ bool) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.splits[collection][s.Index] = s
+	return nil
+}

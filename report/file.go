@@ -1,0 +1,119 @@
+package report
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/syncd-io/syncd"
+)
+
+// Write writes the report to a file, which others see only whole. A new file is its owner's alone, since ids of documents
+// are in it; one that was there keeps its permissions.
+func (r *Report) Write(path string) error {
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	if err := WriteFile(path, append(b, '\n')); err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	return nil
+}
+
+// WriteFile replaces a file at once, or writes to what is none, such as a pipe.
+func WriteFile(path string, content []byte) (err error) {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target // the link stays
+	}
+	mode := fs.FileMode(0o600)
+	if info, err := os.Stat(path); err == nil {
+		if !info.Mode().IsRegular() {
+			return writeInto(path, content)
+		}
+		mode = info.Mode().Perm()
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.part")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	_, err = f.Write(content)
+	err = errors.Join(err, f.Chmod(mode), f.Sync())
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+func writeInto(path string, content []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	return errors.Join(err, f.Close())
+}
+
+// Writable says early whether Write will find a place for its file.
+func Writable(path string) error {
+	if info, err := os.Stat(path); err == nil {
+		if info.IsDir() {
+			return fmt.Errorf("writing the report: %s is a folder", path)
+		}
+		if !info.Mode().IsRegular() {
+			return nil
+		}
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.part")
+	if err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// Read reads reports, and returns them by the time at which their runs began.
+func Read(paths ...string) ([]*Report, error) {
+	out := make([]*Report, len(paths))
+	for i, path := range paths {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("reading the report: %w", err)
+		}
+		if out[i], err = parse(b); err != nil {
+			return nil, fmt.Errorf("reading %s: %w", path, err)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b *Report) int { return a.Started.Compare(b.Started) })
+	return out, nil
+}
+
+func parse(b []byte) (*Report, error) {
+	var head struct {
+		Format *int `json:"syncd_report"`
+	}
+	if err := json.Unmarshal(b, &head); err != nil || head.Format == nil {
+		return nil, syncd.Hint(errors.New("it is not the report of a run"), "a report is what syncd run --report FILE writes")
+	}
+	if *head.Format < 1 || *head.Format > Format {
+		return nil, syncd.Hint(fmt.Errorf("the report has format %d, and this program reads formats up to %d", *head.Format, Format),
+			"read it with a version of syncd as new as the one that wrote it")
+	}
+	r := &Report{}
+	if err := json.Unmarshal(b, r); err != nil {
+		var wrong *json.UnmarshalTypeError
+		if errors.As(err, &wrong) {
+			err = fmt.Errorf("%s can't be a %s", wrong.Field, wrong.Value) // the decoder names types of the program
+		}
+		return nil, syncd.Hint(fmt.Errorf("the report is damaged: %w", err), "make it anew, or leave it out")
+	}
+	return r, nil
+}

@@ -1,0 +1,88 @@
+package report
+
+import (
+	"cmp"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/spec"
+)
+
+const (
+	maxReasons  = 100 // different ones; all that come later are one
+	maxExamples = 3   // of each
+	maxText     = 500 // bytes of a reason
+	minID       = 4   // a shorter id may be part of any word
+)
+
+// otherReasons stands for those that there was no room for, and earlierReasons for those of a run that was gone on from.
+const (
+	otherReasons   = "other reasons"
+	earlierReasons = "failed before the interruption; the summary of that run names them"
+)
+
+// particular matches what differs between two errors with one reason: quoted text, ids, numbers.
+var particular = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}\b|\b[0-9a-fA-F]{24,}\b|\b[0-9]+(?:[.,:][0-9]+)*[a-zA-Z]{0,2}\b`)
+
+// reasonOf is what errors have in common that differ only in the documents they are about.
+func reasonOf(f pipeline.Failure) string {
+	text := f.Reason
+	if len(f.ID) >= minID {
+		text = strings.ReplaceAll(text, f.ID, "…")
+	}
+	return clipped(particular.ReplaceAllString(text, "…"))
+}
+
+// clipped is a text on one line, without secrets in addresses, and of bounded length.
+func clipped(text string) string {
+	text = printable(spec.ScrubURLs(text))
+	if len(text) <= maxText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxText], "") + "…"
+}
+
+// reasons counts failures by stage and reason.
+type reasons struct{ groups []Error }
+
+func (r *reasons) add(collection string, f pipeline.Failure) {
+	reason := reasonOf(f)
+	g := r.group(f.Stage, reason)
+	if g == nil && len(r.groups) >= maxReasons {
+		reason = otherReasons
+		g = r.group(f.Stage, reason)
+	}
+	if g == nil {
+		r.groups = append(r.groups, Error{Stage: f.Stage, Reason: reason})
+		g = &r.groups[len(r.groups)-1]
+	}
+	g.Count++
+	if len(g.Examples) < maxExamples {
+		g.Examples = append(g.Examples, Example{Collection: collection, ID: f.ID, Reason: clipped(f.Reason)})
+	}
+}
+
+func (r *reasons) group(stage, reason string) *Error {
+	for i := range r.groups {
+		if g := &r.groups[i]; g.Stage == stage && g.Reason == reason {
+			return g
+		}
+	}
+	return nil
+}
+
+// list gives the groups, the largest first. failed is how many there are in all: those that were not seen were an earlier
+// run's.
+func (r *reasons) list(failed int64) []Error {
+	out := slices.Clone(r.groups)
+	for _, g := range out {
+		failed -= g.Count
+	}
+	slices.SortStableFunc(out, func(a, b Error) int { return cmp.Compare(b.Count, a.Count) })
+	if failed > 0 {
+		out = append(out, Error{Reason: earlierReasons, Count: failed})
+	}
+	return out
+}

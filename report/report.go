@@ -1,0 +1,346 @@
+// Package report keeps what a run did: as a file that other programs can read, as text, as a comparison of two runs, and as a
+// page with plots. It knows neither configurations nor the command line; what they know is filled in by the caller.
+package report
+
+import (
+	"slices"
+	"time"
+
+	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/spec"
+)
+
+// Format is the version of the file. It changes when a field changes its meaning or goes; a new field leaves it as it is.
+const Format = 1
+
+// Outcome is how a run ended.
+type Outcome string
+
+// The outcomes.
+const (
+	Complete    Outcome = "complete"    // every document was handled
+	Failures    Outcome = "failures"    // every document was looked at, but some could not be sent
+	NotArrived  Outcome = "not_arrived" // everything was sent, but the index did not show all of it in time
+	Stopped     Outcome = "stopped"     // a guard ended it
+	Interrupted Outcome = "interrupted" // it was asked to end early
+	Failed      Outcome = "failed"
+)
+
+// Report is one run. The doc tags of its fields are their documentation; numbers of seconds are rounded to milliseconds.
+type Report struct {
+	Format  int       `json:"syncd_report" doc:"Version of this format."`
+	RunID   string    `json:"run_id" doc:"The run's id, which is in the header syncd-run-id of its events."`
+	Outcome Outcome   `json:"outcome" doc:"complete, failures (some documents could not be sent), not_arrived (the index did not show everything in time), stopped (by a guard), interrupted or failed."`
+	Verdict string    `json:"verdict" doc:"The outcome in a sentence."`
+	Exit    int       `json:"exit_code" doc:"The program's exit code."`
+	Error   string    `json:"error,omitempty" doc:"Why the run did not end well."`
+	Hint    string    `json:"hint,omitempty" doc:"What to do about it."`
+	Started time.Time `json:"started" doc:"When the run began."`
+	Ended   time.Time `json:"ended" doc:"When it ended."`
+
+	Seconds  float64 `json:"seconds" doc:"How long the run took, with waiting for the index."`
+	Scanning float64 `json:"scanning_seconds" doc:"Until the last batch was accounted for; rates refer to it."`
+	Mode     string  `json:"mode" doc:"incremental or full, as configured."`
+	DryRun   bool    `json:"dry_run" doc:"Nothing was sent."`
+	Asked    bool    `json:"asked" doc:"The index was asked which documents it holds."`
+	Plan     bool    `json:"plan" doc:"The run sent what a plan said."`
+	Resumed  int64   `json:"resumed_documents" doc:"Documents of these totals that an interrupted run had handled, which this one went on from."`
+
+	Config  Config   `json:"config" doc:"The configuration."`
+	Version string   `json:"version" doc:"Version of syncd."`
+	Go      string   `json:"go_version" doc:"Version of Go that it was built with."`
+	Plugins []Plugin `json:"plugins" doc:"The plugins."`
+
+	Totals      Counts       `json:"totals" doc:"Counts of all collections together."`
+	Splits      int          `json:"splits" doc:"Parts of collections that were read to their end and proved."`
+	Bytes       int64        `json:"bytes" doc:"Bytes of events that were given to the sink."`
+	Collections []Collection `json:"collections" doc:"The collections, in the order of the configuration."`
+	Orphans     []Orphans    `json:"orphans,omitempty" doc:"Points whose documents are gone, by content type, if they were looked for."`
+	Index       *Index       `json:"index,omitempty" doc:"What the index held, if it can tell."`
+	Arrivals    *Arrivals    `json:"arrivals,omitempty" doc:"How much of what was sent the index showed, if the run waited for it."`
+
+	Stages  []Stage `json:"stages" doc:"Where the time went."`
+	Retries []Retry `json:"retries,omitempty" doc:"What plugins had to ask again."`
+	Errors  []Error `json:"errors,omitempty" doc:"Why documents could not be sent, the most frequent reason first."`
+	Series  Series  `json:"series" doc:"How the run went on."`
+}
+
+// Config says what the run was configured with.
+type Config struct {
+	File        string `json:"file" doc:"The file."`
+	Fingerprint string `json:"fingerprint,omitempty" doc:"The same for two runs that do the same work in the same places; empty if the run ended before it was known."`
+	Mapping     string `json:"mapping_fingerprint" doc:"The same for two runs that make the same point ids."`
+}
+
+// Plugin is a plugin that took part.
+type Plugin struct {
+	Kind     string `json:"kind" doc:"source, checker, sink or dead_letter."`
+	Name     string `json:"name" doc:"Its name in the configuration."`
+	Label    string `json:"label" doc:"The name of its product."`
+	Location string `json:"location,omitempty" doc:"Where it works, without secrets."`
+}
+
+// Counts accounts for documents and events.
+type Counts struct {
+	Documents    int64    `json:"documents" doc:"Documents read."`
+	Present      int64    `json:"present" doc:"Documents that the index has as it should."`
+	Missing      int64    `json:"missing" doc:"Documents that the index lacked."`
+	Stale        int64    `json:"stale" doc:"Documents of which the index had another version."`
+	Partial      int64    `json:"partial" doc:"Documents of which the index had only a part."`
+	Unasked      int64    `json:"unasked" doc:"Documents that were to be sent without asking the index."`
+	Young        int64    `json:"young" doc:"Documents left alone because they changed just now."`
+	Unindexed    int64    `json:"unindexed" doc:"Documents left alone because they were sent often enough and never appeared."`
+	Unsampled    int64    `json:"unsampled" doc:"Documents not looked at because only a sample was asked for."`
+	WouldSend    int64    `json:"would_send" doc:"Documents that a dry run did not send."`
+	Gone         int64    `json:"gone" doc:"Documents deleted before they could be sent."`
+	Overtaken    int64    `json:"overtaken" doc:"Documents that the index had when it was asked again right before sending."`
+	Sent         int64    `json:"sent" doc:"Events given to the sink."`
+	Acked        int64    `json:"acked" doc:"Events that the sink confirmed."`
+	Unconfirmed  int64    `json:"unconfirmed" doc:"Events whose fate is not known, since the run ended early."`
+	Referenced   int64    `json:"referenced" doc:"Events sent without their document, which was too large."`
+	DeadLettered int64    `json:"dead_lettered" doc:"Documents that could not be sent and are in the dead letters."`
+	Failed       int64    `json:"failed" doc:"Documents that could not be sent: the sum of the next three."`
+	FailedRead   int64    `json:"failed_read" doc:"Documents without a usable id or seed."`
+	FailedEncode int64    `json:"failed_encode" doc:"Documents that can't be written as an event."`
+	FailedWrite  int64    `json:"failed_write" doc:"Documents that the sink refused."`
+	Covered      int64    `json:"covered" doc:"Documents that the index had, or that were sent and confirmed."`
+	Expected     int64    `json:"expected" doc:"Documents that there are; -1 if that is not known, since the run ended early."`
+	Coverage     *float64 `json:"coverage" doc:"covered / expected; null if there is nothing to cover or expected is not known."`
+	Seconds      float64  `json:"seconds" doc:"Time from the first document to the last."`
+	PerSecond    float64  `json:"documents_per_second" doc:"Documents read per second by this run."`
+}
+
+// Collection is one collection of a run.
+type Collection struct {
+	Name        string `json:"name" doc:"Its name in the source."`
+	ContentType string `json:"content_type" doc:"What the index calls its documents."`
+	Found       bool   `json:"found" doc:"The source has it."`
+	Complete    bool   `json:"complete" doc:"It was read to its end, and the counts prove that nothing was passed over."`
+	Before      *int64 `json:"documents_before" doc:"Documents that it held before it was read; null if the source can't count."`
+	Splits      int    `json:"splits" doc:"Parts that were read to their end and proved."`
+	Resumed     int64  `json:"resumed_documents" doc:"Documents that an interrupted run had handled."`
+	Counts
+}
+
+// Orphans are the points of one content type whose documents are gone.
+type Orphans struct {
+	ContentType string   `json:"content_type" doc:"The content type."`
+	Points      int64    `json:"points" doc:"Points that the index holds of it."`
+	Documents   int64    `json:"documents" doc:"Points that stand for a document."`
+	Orphans     int64    `json:"orphans" doc:"Documents that are gone."`
+	Foreign     int64    `json:"foreign" doc:"Points that are nobody's to delete."`
+	Deleted     int64    `json:"deleted" doc:"Delete events that the sink confirmed."`
+	Examples    []string `json:"examples,omitempty" doc:"Ids of the first that are gone."`
+}
+
+// Index is what the index held.
+type Index struct {
+	Before   int64   `json:"points_before" doc:"Points before the run."`
+	After    int64   `json:"points_after" doc:"Points after it."`
+	CaughtUp bool    `json:"caught_up" doc:"What was sent last was seen in the index."`
+	Waited   float64 `json:"waited_seconds" doc:"How long that was waited for."`
+}
+
+// Arrivals is how much of what was sent arrived in the index.
+type Arrivals struct {
+	Sent    int64   `json:"sent" doc:"Events sent."`
+	Arrived int64   `json:"arrived" doc:"Events that the index showed."`
+	Known   bool    `json:"known" doc:"The index answered; if not, nothing is known of the others."`
+	Waited  float64 `json:"waited_seconds" doc:"How long they were waited for after the last was sent."`
+}
+
+// Stage is the time that batches spent in one stage.
+type Stage struct {
+	Name    string  `json:"stage" doc:"scan (reading ids or documents), check (asking the index), fetch (reading whole documents) or write (waiting for the sink)."`
+	Seconds float64 `json:"seconds" doc:"Time spent in it by all readers and workers together."`
+}
+
+// Retry is a reason for which a plugin asked again.
+type Retry struct {
+	Plugin string `json:"plugin" doc:"The plugin's kind and name."`
+	Reason string `json:"reason" doc:"The reason."`
+	Count  int64  `json:"count" doc:"How often."`
+}
+
+// Error is a reason for which documents could not be sent.
+type Error struct {
+	Stage    string    `json:"stage" doc:"read, encode or write; empty for what an earlier run met that this one went on from."`
+	Reason   string    `json:"reason" doc:"The reason, without what differs between documents."`
+	Count    int64     `json:"count" doc:"How many documents."`
+	Examples []Example `json:"examples,omitempty" doc:"The first of them."`
+}
+
+// Example is a document that could not be sent.
+type Example struct {
+	Collection string `json:"collection" doc:"Its collection."`
+	ID         string `json:"id" doc:"Its id, empty if it has none."`
+	Reason     string `json:"reason" doc:"The whole reason."`
+}
+
+// Series is how a run went on. Its length is bounded: the longer the run, the further apart the samples.
+type Series struct {
+	Every   float64  `json:"every_seconds" doc:"Time between two samples."`
+	Samples []Sample `json:"samples" doc:"The samples."`
+}
+
+// Sample is a run at a moment. Its numbers count from the run's start.
+type Sample struct {
+	At        float64 `json:"at_seconds" doc:"Time since the run began."`
+	Phase     string  `json:"phase" doc:"What the run was about: starting, reading, looking for orphans, waiting for the index or done."`
+	Documents int64   `json:"documents" doc:"Documents read."`
+	Sent      int64   `json:"sent" doc:"Events given to the sink."`
+	Acked     int64   `json:"acked" doc:"Events that the sink confirmed."`
+	Failed    int64   `json:"failed" doc:"Documents that could not be sent."`
+	Bytes     int64   `json:"bytes" doc:"Bytes of events."`
+}
+
+// New makes a report of what the engine tells. What the caller knows is left for it to fill in, and End completes it.
+func New(p pipeline.Report) *Report {
+	r := &Report{
+		Format: Format, RunID: p.RunID, Started: p.Started, Ended: p.Started.Add(p.Duration), Seconds: seconds(p.Duration), Scanning: seconds(p.Scanning),
+		DryRun: p.DryRun, Asked: !p.Full, Resumed: p.Resumed, Bytes: p.Bytes, Collections: []Collection{}, Stages: []Stage{},
+		Series: Series{Samples: []Sample{}}, Plugins: []Plugin{},
+	}
+	r.Totals = countsOf(p.Total, p.Scanning, p.Resumed)
+	expected := int64(0)
+	for i := range p.Collections {
+		c := collectionOf(&p.Collections[i])
+		r.Collections = append(r.Collections, c)
+		r.Splits += c.Splits
+		if expected >= 0 && c.Expected >= 0 {
+			expected += c.Expected
+		} else {
+			expected = -1
+		}
+	}
+	r.Totals.cover(expected)
+	for s := pipeline.StageScan; s < pipeline.StageCount; s++ {
+		r.Stages = append(r.Stages, Stage{Name: s.String(), Seconds: seconds(p.Times[s])})
+	}
+	for _, o := range p.Orphans {
+		found := Orphans{
+			ContentType: o.ContentType, Points: o.Points, Documents: o.Documents, Orphans: o.Orphans, Foreign: o.Foreign, Deleted: o.Deleted,
+		}
+		for _, e := range o.Examples {
+			found.Examples = append(found.Examples, e.ID)
+		}
+		r.Orphans = append(r.Orphans, found)
+	}
+	if p.Index.Known {
+		r.Index = &Index{
+			Before: p.Index.Before.Points, After: p.Index.After.Points, CaughtUp: p.Index.CaughtUp, Waited: seconds(p.Index.Waited),
+		}
+	}
+	return r
+}
+
+// AddArrivals adds what a run that waited for the index saw.
+func (r *Report) AddArrivals(a pipeline.Arrivals) {
+	r.Arrivals = &Arrivals{Sent: a.Sent, Arrived: a.Arrived, Known: a.Known, Waited: seconds(a.Waited)}
+}
+
+// End says how the run ended: with which exit code, and why.
+func (r *Report) End(exit int, problem, hint string) {
+	r.Exit, r.Error, r.Hint = exit, spec.ScrubURLs(problem), spec.ScrubURLs(hint)
+	switch {
+	case exit == 0:
+		r.Outcome = Complete
+	case exit == 5:
+		r.Outcome = Failures
+	case exit > 128:
+		r.Outcome = Interrupted
+	case exit == 4 && r.Arrivals != nil && r.Arrivals.Arrived < r.Arrivals.Sent:
+		r.Outcome = NotArrived
+	case exit == 4:
+		r.Outcome = Stopped
+	default:
+		r.Outcome = Failed
+	}
+	r.Verdict = r.verdict()
+}
+
+func collectionOf(p *pipeline.CollectionReport) Collection {
+	c := Collection{
+		Name: p.Rule.Collection.Name, ContentType: p.Rule.ContentType, Found: p.Found, Complete: p.Complete, Splits: p.Splits,
+		Resumed: p.Resumed.Scanned, Counts: countsOf(p.Counts, p.Duration, p.Resumed.Scanned),
+	}
+	if p.Before >= 0 {
+		before := p.Before
+		c.Before = &before
+	}
+	expected := p.Scanned
+	if !p.Complete {
+		if expected = -1; p.Before >= 0 {
+			expected = max(p.Before, p.Scanned)
+		}
+	}
+	if expected >= 0 {
+		expected -= p.Gone
+	}
+	c.cover(expected)
+	return c
+}
+
+func countsOf(c pipeline.Counts, took time.Duration, resumed int64) Counts {
+	out := Counts{
+		Documents: c.Scanned, Present: c.Present, Missing: c.Missing, Stale: c.Stale, Partial: c.Partial, Unasked: c.Unasked,
+		Young: c.Young, Unindexed: c.Unindexed, Unsampled: c.Unsampled, WouldSend: c.WouldSend, Gone: c.Gone, Overtaken: c.Overtaken,
+		Sent: c.Emitted, Acked: c.Acked, Unconfirmed: c.Unconfirmed(), Referenced: c.Referenced, DeadLettered: c.DeadLettered,
+		Failed: c.Failed(), FailedRead: c.FailedRead, FailedEncode: c.FailedEncode, FailedWrite: c.FailedWrite,
+		Covered: c.Present + c.Overtaken + c.Acked, Seconds: seconds(took),
+	}
+	if took > 0 {
+		out.PerSecond = float64(int64(float64(c.Scanned-resumed)/took.Seconds()*10+0.5)) / 10
+	}
+	return out
+}
+
+// cover sets how many documents there are, and which share of them is covered.
+func (c *Counts) cover(expected int64) {
+	c.Expected, c.Coverage = expected, nil
+	if expected > 0 {
+		share := min(1, float64(c.Covered)/float64(expected))
+		c.Coverage = &share
+	}
+}
+
+// coverageBefore is the share that was covered before anything was sent.
+func (c *Counts) coverageBefore() float64 {
+	return min(1, float64(c.Covered-c.Acked)/float64(max(1, c.Expected)))
+}
+
+// ContentType is what the collections of one content type have in common.
+type ContentType struct {
+	Name string
+	Counts
+}
+
+// ContentTypes adds up the collections of each content type, in their order.
+func (r *Report) ContentTypes() []ContentType {
+	var out []ContentType
+	for i := range r.Collections {
+		c := &r.Collections[i]
+		k := slices.IndexFunc(out, func(t ContentType) bool { return t.Name == c.ContentType })
+		if k < 0 {
+			out = append(out, ContentType{Name: c.ContentType, Counts: c.Counts})
+			continue
+		}
+		t := &out[k]
+		t.Documents += c.Documents
+		t.Present += c.Present
+		t.Acked += c.Acked
+		t.Missing += c.Missing
+		t.Covered += c.Covered
+		if t.Expected >= 0 && c.Expected >= 0 {
+			t.cover(t.Expected + c.Expected)
+		} else {
+			t.cover(-1)
+		}
+	}
+	return out
+}
+
+// seconds are a time span's, in whole milliseconds.
+func seconds(d time.Duration) float64 {
+	return float64(d.Round(time.Millisecond).Milliseconds()) / 1000
+}

@@ -1,0 +1,174 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// column is one of the table's, given the counts of a row. Orphans belong to content types, so their cells are found by name.
+type column struct {
+	title  string
+	always bool // shown even if all its numbers are zero
+	number func(*Counts) int64
+	text   func(*Counts) string // instead of number, where it is not empty
+}
+
+// unasked reports whether the index was not asked about any of the documents, so that nobody knows what it has.
+func unasked(c *Counts) bool { return c.Unasked > 0 && c.Present+c.Missing+c.Stale+c.Partial == 0 }
+
+// columns are those of the table that have something to say about the run.
+func (r *Report) columns() []column {
+	dash := func(c *Counts) string {
+		if unasked(c) {
+			return "-"
+		}
+		return ""
+	}
+	count := func(title string, number func(*Counts) int64) column { return column{title: title, number: number} }
+	all := []column{
+		{title: "Documents", always: true, number: func(c *Counts) int64 { return c.Documents }},
+		{title: "Present", always: true, text: dash, number: func(c *Counts) int64 { return c.Present }},
+		{title: "Missing", always: true, text: dash, number: func(c *Counts) int64 { return c.Missing }},
+		count("Stale", func(c *Counts) int64 { return c.Stale }),
+		count("Partial", func(c *Counts) int64 { return c.Partial }),
+		count("Too new", func(c *Counts) int64 { return c.Young }),
+		count("Unindexed", func(c *Counts) int64 { return c.Unindexed }),
+		count("Not sampled", func(c *Counts) int64 { return c.Unsampled }),
+		{title: "Would send", always: r.DryRun, number: func(c *Counts) int64 { return c.WouldSend }},
+		{title: "Sent", always: !r.DryRun, number: func(c *Counts) int64 { return c.Sent }},
+		{title: "Acked", always: !r.DryRun, number: func(c *Counts) int64 { return c.Acked }},
+		count("Without document", func(c *Counts) int64 { return c.Referenced }),
+		count("Deleted", func(c *Counts) int64 { return c.Gone }),
+		count("Indexed since", func(c *Counts) int64 { return c.Overtaken }),
+		count("Failed", func(c *Counts) int64 { return c.Failed }),
+		count("Dead-lettered", func(c *Counts) int64 { return c.DeadLettered }),
+		{title: "Coverage", always: true, text: func(c *Counts) string { return percentOf(c.Coverage) }},
+		{title: "Time", always: true, text: func(c *Counts) string { return Span(c.Seconds) }},
+		{title: "Documents/s", always: true, number: func(c *Counts) int64 { return int64(math.Round(c.PerSecond)) }, text: slow},
+	}
+	var out []column
+	for _, c := range all {
+		if c.always || c.number(&r.Totals) != 0 {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+func (c column) cell(n *Counts, number func(int64) string) string {
+	if c.text != nil {
+		if text := c.text(n); text != "" || c.number == nil {
+			return text
+		}
+	}
+	return number(c.number(n))
+}
+
+// slow is a rate that has to be told with a decimal.
+func slow(c *Counts) string {
+	if c.PerSecond > 0 && c.PerSecond < 10 {
+		return rate(c.PerSecond)
+	}
+	return ""
+}
+
+// orphanColumn is the place of the orphans among the columns: after what the index holds otherwise.
+func orphanColumn(columns []column) int {
+	at := 0
+	for i, c := range columns {
+		switch c.title {
+		case "Missing", "Stale", "Partial":
+			at = i + 1
+		}
+	}
+	return at
+}
+
+// orphans gives the cell of each collection and their sum; nil where none were found. A content type of several collections
+// has one number, and nobody knows whose they are.
+func (r *Report) orphans(number func(int64) string) []string {
+	total := int64(0)
+	byType := map[string]int64{}
+	for _, o := range r.Orphans {
+		byType[o.ContentType] += o.Orphans
+		total += o.Orphans
+	}
+	if total == 0 {
+		return nil
+	}
+	shared := map[string]int{}
+	for _, c := range r.Collections {
+		shared[c.ContentType]++
+	}
+	var cells []string
+	for _, c := range r.Collections {
+		cell := "-"
+		if shared[c.ContentType] == 1 {
+			cell = number(byType[c.ContentType])
+		}
+		cells = append(cells, cell)
+	}
+	return append(cells, number(total))
+}
+
+// rows are the table's: titles, one row a collection, totals. number writes its numbers.
+func (r *Report) rows(number func(int64) string) [][]string {
+	columns, orphans := r.columns(), r.orphans(number)
+	at := orphanColumn(columns)
+	row := func(name string, cell func(column) string, orphan string) []string {
+		cells := []string{name}
+		for i, c := range columns {
+			if i == at && orphans != nil {
+				cells = append(cells, orphan)
+			}
+			cells = append(cells, cell(c))
+		}
+		return cells
+	}
+	orphan := func(i int) string {
+		if orphans == nil {
+			return ""
+		}
+		return orphans[i]
+	}
+	rows := [][]string{row("Collection", func(c column) string { return c.title }, "Orphan")}
+	for i := range r.Collections {
+		n := &r.Collections[i]
+		rows = append(rows, row(n.Name, func(c column) string { return c.cell(&n.Counts, number) }, orphan(i)))
+	}
+	return append(rows, row("Total", func(c column) string { return c.cell(&r.Totals, number) }, orphan(len(r.Collections))))
+}
+
+// Table writes the collections' table: what every run has, and the columns that are not zero everywhere.
+func (r *Report) Table(w io.Writer) { printTable(w, r.rows(plain)) }
+
+// plain writes a number as programs read it.
+func plain(n int64) string { return strconv.FormatInt(n, 10) }
+
+// printTable aligns the first column to the left and all others to the right.
+func printTable(w io.Writer, rows [][]string) {
+	var width []int
+	for _, row := range rows {
+		for i, cell := range row {
+			if i == len(width) {
+				width = append(width, 0)
+			}
+			width[i] = max(width[i], utf8.RuneCountInString(cell))
+		}
+	}
+	for _, row := range rows {
+		var b strings.Builder
+		for i, cell := range row {
+			if i == 0 {
+				fmt.Fprintf(&b, "%-*s", width[i], cell)
+			} else {
+				fmt.Fprintf(&b, "  %*s", width[i], cell)
+			}
+		}
+		fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
+	}
+}

@@ -1,0 +1,134 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Text writes the report for a terminal.
+func (r *Report) Text(w io.Writer) {
+	fmt.Fprintf(w, "%s\n", r.Verdict)
+	if problem := r.Problem(); problem != "" {
+		fmt.Fprintf(w, "  error: %s\n", problem)
+	}
+	if r.Hint != "" {
+		fmt.Fprintf(w, "  hint: %s\n", r.Hint)
+	}
+	fmt.Fprintln(w)
+	for _, f := range r.facts() {
+		fmt.Fprintf(w, "%-14s %s\n", f.Name, f.Text)
+	}
+	if len(r.Collections) > 0 {
+		fmt.Fprintln(w)
+		r.Table(w)
+	}
+	r.stagesText(w)
+	r.errorsText(w)
+	if len(r.Retries) > 0 {
+		fmt.Fprintf(w, "\nAsked again\n")
+		for _, e := range r.Retries {
+			fmt.Fprintf(w, "  %s: %s, %s\n", e.Plugin, e.Reason, plural(e.Count, "time", "times"))
+		}
+	}
+}
+
+// Problem is why the run did not end well, where the verdict does not say it.
+func (r *Report) Problem() string {
+	if r.Outcome == Failures || r.Outcome == Interrupted {
+		return ""
+	}
+	return r.Error
+}
+
+// fact is a line about the run as a whole.
+type fact struct{ Name, Text string }
+
+// facts say which run it was.
+func (r *Report) facts() []fact {
+	out := []fact{{"Run", strings.TrimSpace(r.RunID + " (" + r.mode() + ")")}}
+	config := r.Config.File
+	if r.Config.Fingerprint != "" {
+		config += ", fingerprint " + r.Config.Fingerprint
+	}
+	out = append(out, fact{"Configuration", config}, fact{"Started", moment(r.Started) + ", took " + Span(r.Seconds)})
+	if r.Resumed > 0 {
+		out = append(out, fact{"Resumed", documents(r.Resumed) + " were handled before the interruption"})
+	}
+	for _, p := range r.Plugins {
+		text := p.Label
+		if p.Location != "" {
+			text += " at " + p.Location
+		}
+		name := strings.ReplaceAll(p.Kind, "_", " ")
+		out = append(out, fact{strings.ToUpper(name[:min(1, len(name))]) + name[min(1, len(name)):], text})
+	}
+	if r.Splits > 0 {
+		out = append(out, fact{"Proof", fmt.Sprintf("%s read = %s checked + %s failed, in %s", Number(r.Totals.Documents),
+			Number(r.Totals.Documents-r.Totals.FailedRead), Number(r.Totals.FailedRead), plural(int64(r.Splits), "split", "splits"))})
+	}
+	if i := r.Index; i != nil && !r.DryRun {
+		text := fmt.Sprintf("%s -> %s points", Number(i.Before), Number(i.After))
+		if !i.CaughtUp {
+			text += "; the indexer has not caught up yet"
+		}
+		out = append(out, fact{"Index", text})
+	}
+	if a := r.Arrivals; a != nil && a.Sent > 0 {
+		out = append(out, fact{"Arrived", fmt.Sprintf("%s of %s, %s after the last was sent", Number(a.Arrived), events(a.Sent), Span(a.Waited))})
+	}
+	if r.Bytes > 0 {
+		out = append(out, fact{"Events", size(r.Bytes)})
+	}
+	for _, o := range r.Orphans {
+		if o.Orphans == 0 {
+			continue
+		}
+		text := fmt.Sprintf("%s of %s indexed documents of %s are gone", Number(o.Orphans), Number(o.Documents), o.ContentType)
+		if o.Deleted > 0 {
+			text += "; " + plural(o.Deleted, "delete", "deletes") + " sent"
+		}
+		out = append(out, fact{"Orphans", text})
+	}
+	return append(out, fact{"Version", "syncd " + r.Version + ", " + r.Go})
+}
+
+// stageSum is the time of all stages.
+func (r *Report) stageSum() (sum float64) {
+	for _, s := range r.Stages {
+		sum += s.Seconds
+	}
+	return sum
+}
+
+func (r *Report) stagesText(w io.Writer) {
+	sum := r.stageSum()
+	if sum == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\nTime of all readers and workers together: %s\n", Span(sum))
+	for _, s := range r.Stages {
+		fmt.Fprintf(w, "  %-6s %8s %6s\n", s.Name, Span(s.Seconds), Percent(s.Seconds/sum))
+	}
+}
+
+func (r *Report) errorsText(w io.Writer) {
+	if len(r.Errors) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\nDocuments that could not be sent\n")
+	for _, e := range r.Errors {
+		fmt.Fprintf(w, "  %d  %s\n", e.Count, e.title())
+		for _, x := range e.Examples {
+			fmt.Fprintf(w, "     for example %s %s: %s\n", x.Collection, orNone(x.ID), x.Reason)
+		}
+	}
+}
+
+// title is the stage and the reason.
+func (e Error) title() string {
+	if e.Stage == "" {
+		return e.Reason
+	}
+	return e.Stage + ": " + e.Reason
+}

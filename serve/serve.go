@@ -1,0 +1,147 @@
+// Package serve is the HTTP server that shows a process to those who watch it: metrics, health, readiness and profiles.
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/syncd-io/syncd"
+)
+
+const (
+	headerTimeout = 5 * time.Second
+	answerTimeout = 30 * time.Second
+	pprofTimeout  = 10 * time.Minute // a profile takes as long as it was asked for
+	idleTimeout   = 2 * time.Minute
+	closeTimeout  = 3 * time.Second
+	maxHeader     = 16 << 10
+)
+
+// Options are what is served.
+type Options struct {
+	Listen  string // address and port
+	Metrics http.Handler
+	Healthy func() error // why the process is not healthy, nil if it is; called concurrently
+	Ready   func() error // why the process is not ready, nil if it is; called concurrently
+	Pprof   bool
+	Logger  *slog.Logger
+}
+
+// Server is a server that runs.
+type Server struct {
+	address string
+	http    *http.Server
+	cancel  context.CancelFunc // of the requests under way
+	done    sync.WaitGroup
+	log     *slog.Logger
+}
+
+// Start listens, and serves until Close. An error means that nothing listens.
+func Start(ctx context.Context, o Options) (*Server, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.Listen)
+	if err != nil {
+		if op, ok := errors.AsType[*net.OpError](err); ok {
+			err = op.Err
+		}
+		return nil, syncd.Hint(fmt.Errorf("can't listen on %s for metrics and health: %w", o.Listen, err),
+			"another program may listen there, or another syncd; choose another port with --http or observe.http.listen")
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // Close ends it, not a signal: the end of a run is to be seen
+	s := &Server{address: listener.Addr().String(), cancel: cancel, log: o.Logger}
+	s.http = &http.Server{
+		Handler: o.handler(), ReadHeaderTimeout: headerTimeout, ReadTimeout: answerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		BaseContext: func(net.Listener) context.Context { return ctx },
+		ErrorLog:    slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
+	}
+	s.done.Go(func() {
+		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			s.log.Warn("the server of metrics and health ended", "address", s.address, "error", err.Error())
+		}
+	})
+	return s, nil
+}
+
+// Address is where the server listens.
+func (s *Server) Address() string { return s.address }
+
+// Close stops listening, ends what is under way within a few seconds, and leaves no goroutine behind.
+func (s *Server) Close() {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	stop := context.AfterFunc(ctx, s.cancel) // long profiles end with the request's context
+	defer stop()
+	if err := s.http.Shutdown(ctx); err != nil {
+		_ = s.http.Close() // what is left did not end in time, which nobody can do anything about
+	}
+	s.cancel()
+	s.done.Wait()
+}
+
+// page is what the index lists.
+type page struct{ path, about string }
+
+func (o Options) handler() http.Handler {
+	mux := http.NewServeMux()
+	pages := []page{
+		{"/metrics", "metrics, for Prometheus"},
+		{"/healthz", "200 if syncd is healthy, 503 and the reason if its run stands still"},
+		{"/readyz", "200 if the run's plugins are open, or no run is under way"},
+	}
+	mux.Handle("GET /metrics", within(answerTimeout, o.Metrics))
+	mux.Handle("GET /healthz", within(answerTimeout, status(o.Healthy)))
+	mux.Handle("GET /readyz", within(answerTimeout, status(o.Ready)))
+	if o.Pprof {
+		pages = append(pages, page{"/debug/pprof/", "profiles of the process"})
+		for path, f := range map[string]http.HandlerFunc{
+			"": pprof.Index, "cmdline": pprof.Cmdline, "profile": pprof.Profile, "symbol": pprof.Symbol, "trace": pprof.Trace,
+		} {
+			mux.Handle("GET /debug/pprof/"+path, within(pprofTimeout, f))
+		}
+	}
+	mux.Handle("GET /{$}", within(answerTimeout, index(pages)))
+	return mux
+}
+
+// within bounds how long an answer may take to be written.
+func within(d time.Duration, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(d)) // a connection that can't is as good as gone
+		h.ServeHTTP(w, r)
+	})
+}
+
+// status answers ok, or 503 and why not.
+func status(check func() error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("Cache-Control", "no-store")
+		text := "ok"
+		if err := check(); err != nil {
+			text = err.Error()
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		_, _ = io.WriteString(w, text+"\n") // whoever asked may be gone
+	})
+}
+
+func index(pages []page) http.Handler {
+	var text strings.Builder
+	text.WriteString("<!doctype html><title>syncd</title><h1>syncd</h1><ul>\n")
+	for _, p := range pages {
+		fmt.Fprintf(&text, "<li><a href=\"%s\">%s</a>: %s\n", p.path, p.path, p.about)
+	}
+	text.WriteString("</ul>\n")
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = io.WriteString(w, text.String())
+	})
+}
