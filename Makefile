@@ -6,7 +6,7 @@ LDFLAGS  = -X github.com/syncd-io/syncd/cli.version=$(VERSION)
 # The sandbox's MongoDB server is compiled only with this tag.
 TAGS     = ferretdb_sqlite
 GOFLAGS_TEST ?= -race -shuffle=on
-MODULES  = . sandbox bench examples/custom-binary
+MODULES  = . sandbox bench integration examples/custom-binary deploy
 # The suites also run against a MongoDB-protocol server in Java, which needs Java and Maven.
 JAVA     = $(shell command -v java >/dev/null && command -v mvn >/dev/null && echo yes)
 
@@ -30,8 +30,16 @@ endif
 	@# The end-to-end tests run the built program; the race detector would only slow down their servers.
 	cd sandbox && go test -shuffle=on -tags $(TAGS) ./e2e
 	cd examples/custom-binary && go test $(GOFLAGS_TEST) ./...
+	cd deploy && go test ./...
 
-check: lint test bench-once ## exactly what CI runs
+check: lint test integration bench-once ## exactly what CI runs
+
+.PHONY: integration
+EVENTS ?= 100000
+integration: ## tests against servers that nobody here wrote; EVENTS=1000000 for the long ones
+	@for tool in java mvn python3; do command -v $$tool >/dev/null || \
+		{ echo "make integration: $$tool is not installed; it takes java 17 or newer, mvn, and python3 3.11 or newer with pip" >&2; exit 1; }; done
+	cd integration && SYNCD_TEST_EVENTS=$(EVENTS) go test -count=1 -timeout 30m ./...
 
 lint: bin/tools/golangci-lint ## vet, formatting, linters and the direction of imports
 	@for m in $(MODULES); do \
@@ -81,7 +89,21 @@ fuzz: ## run each fuzz target for FUZZTIME
 			echo "fuzz $$pkg $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
 		done; done
 
+.PHONY: release release-check
+release: ## archives for linux amd64 and arm64, checksums and SBOMs in dist/; VERSION=v1.2.3 unless a tag says so
+ifneq ($(findstring -dirty,$(VERSION)),)
+	$(error the checkout has changes that no commit has; commit them, or say what this is with VERSION=…)
+endif
+	deploy/release.sh '$(VERSION)' dist
+
+# The second build starts from a copy elsewhere and an empty cache, so nothing is the same by being kept.
+release-check: # that the release can be built again, byte for byte; after make release
+	rm -rf bin/again && mkdir -p bin/again && tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
+	git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$$tmp" && \
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) GOCACHE="$$tmp/cache" "$$tmp/deploy/release.sh" '$(VERSION)' "$(CURDIR)/bin/again" && \
+	diff -u dist/SHA256SUMS bin/again/SHA256SUMS && echo 'both builds are the same'
+
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin dist
 
 FORCE:

@@ -77,8 +77,8 @@ func (a *app) stateDir(cfg *config.Config) (string, error) {
 	if home := variables["HOME"]; filepath.IsAbs(home) {
 		return filepath.Join(home, ".local", "state", "syncd"), nil
 	}
-	return "", syncd.Hint(errors.New("there is no folder for the record of attempts: neither XDG_STATE_HOME nor HOME is set"),
-		"set run.state_dir to a folder that outlives the run, or run.attempts.file")
+	return "", syncd.Hint(errors.New("there is no folder for local records: neither XDG_STATE_HOME nor HOME is set"),
+		"set run.state_dir to a folder that outlives the run")
 }
 
 // fileName keeps what any file system takes.

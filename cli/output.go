@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/pipeline"
 	runreport "github.com/syncd-io/syncd/report"
+	"github.com/syncd-io/syncd/state"
 )
 
 // printer writes what a run does to standard output, as plain aligned text. It is the engine's observer, so its methods are
@@ -154,10 +156,17 @@ func (p *printer) summary(r pipeline.Report, err error) {
 		p.printf("Dry run: nothing was sent; a run would send %s\n", events(t.WouldSend))
 	case err != nil || r.Interrupted:
 		p.printf("NOT complete: %s confirmed", events(t.Acked))
+		var guard *pipeline.GuardError
+		var drift *pipeline.DriftError
+		stopped := errors.As(err, &guard) || errors.As(err, &drift)
 		if n := t.Unconfirmed(); n > 0 {
 			p.printf(", %d more sent and perhaps arrived", n)
 		}
-		p.printf("; run it again to %s\n", p.again())
+		if stopped { // the hint says what to do first
+			p.printf("\n")
+			return
+		}
+		p.printf("; run it again to %s\n", p.again(r, err))
 	case t.Emitted == 0 && deleted(r) > 0:
 		p.printf("Complete: no document had to be sent; %s sent, all confirmed\n", plural(deleted(r), "delete", "deletes"))
 	case t.Emitted == 0:
@@ -170,8 +179,8 @@ func (p *printer) summary(r pipeline.Report, err error) {
 }
 
 // again says what running it again does.
-func (p *printer) again() string {
-	if p.resumable {
+func (p *printer) again(r pipeline.Report, err error) string {
+	if p.resumable && endOf(r, err) == state.Interrupted {
 		return "go on from there"
 	}
 	return "send the rest"

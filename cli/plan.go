@@ -227,11 +227,15 @@ func follow(plan pipeline.Plan, cfg *config.Config, o *pipeline.Options) error {
 
 // plan prints a plan's table.
 func (p *printer) plan(r pipeline.Report, share float64, asked bool) {
-	scale := func(n int64) int64 {
-		if share == 0 {
-			return n
+	// Of what was looked at, to all that there is.
+	scaled := func(c pipeline.CollectionReport) func(int64) int64 {
+		looked := c.Scanned - c.Unsampled
+		return func(n int64) int64 {
+			if share == 0 || looked == 0 {
+				return n
+			}
+			return int64(math.Round(float64(n) * float64(c.Scanned) / float64(looked)))
 		}
-		return int64(math.Round(float64(n) / share))
 	}
 	orphans := map[string]int64{}
 	for _, o := range r.Orphans {
@@ -244,6 +248,7 @@ func (p *printer) plan(r pipeline.Report, share float64, asked bool) {
 	row("Collection", "Documents", "= Present", "+ Missing", "~ Stale", "% Partial", "- Orphan", "Events", "Bytes")
 	var total [8]int64
 	for _, c := range r.Collections {
+		scale := scaled(c)
 		bytes := int64(0)
 		if c.Measured > 0 {
 			bytes = scale(c.WouldSend) * (c.MeasuredBytes / c.Measured)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -166,6 +167,10 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 		o := options(cfg, s, out, logger)
 		o.Drain, o.Monitor = drain, monitor
 		a.runID.Store(&o.RunID)
+		job, err := jobOf(ctx, cfg, s)
+		if err != nil {
+			return failed(err)
+		}
 		var engineErr error
 		switch {
 		case b.plan != nil:
@@ -174,7 +179,7 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 			}
 			out.source = "the plan" // what is read, and counted
 		case !cfg.Run.DryRun:
-			st, err := a.openState(cfg, s, b.fresh, &o, logger)
+			st, err := a.openState(cfg, s, job, b.fresh, &o, logger)
 			if err != nil {
 				return failed(err)
 			}
@@ -187,7 +192,7 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 			o.Observer = &narrator{out, logger}
 		}
 		b.observer.into(&o)
-		unwatch := written.watch(&o, jobOf(cfg, s).Fingerprint)
+		unwatch := written.watch(&o, job.Fingerprint)
 		shown := a.showProgress(b.progress, o.Monitor, b.log)
 		out.w = shown.writer(a.stdout)
 		var late error
@@ -197,7 +202,7 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 		out.w = a.stdout
 		written.ran(report, out.arrivals)
 		out.summary(report, engineErr)
-		err = verdict(report, late, engineErr)
+		err = verdict(report, len(cfg.Run.Collections) == 0, late, engineErr)
 		if b.narrate {
 			narrateEnd(logger, report, err)
 		}
@@ -205,13 +210,16 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 	})
 }
 
-// verdict turns what became of a run into an error with an exit code.
-func verdict(report pipeline.Report, late, engineErr error) error {
+// verdict turns what became of a run into an error with an exit code. whole says that every collection of the mapping was read.
+func verdict(report pipeline.Report, whole bool, late, engineErr error) error {
 	switch {
 	case engineErr != nil:
 		return runError(engineErr)
 	case report.Interrupted:
 		return errInterrupted
+	case whole && nothingFound(report):
+		return &codeError{exitGuard, syncd.Hint(errors.New("the source has none of the collections"),
+			"check the database's name and the collections' spelling; upper and lower case count")}
 	case late != nil:
 		return late
 	case report.Total.Failed() > 0:
@@ -219,6 +227,11 @@ func verdict(report pipeline.Report, late, engineErr error) error {
 			plural(report.Total.Failed(), "document", "documents"), buried(report))}
 	}
 	return nil
+}
+
+// nothingFound reports whether none of the collections exists, which is hardly what was meant.
+func nothingFound(r pipeline.Report) bool {
+	return len(r.Collections) > 0 && !slices.ContainsFunc(r.Collections, func(c pipeline.CollectionReport) bool { return c.Found })
 }
 
 // buried says how many of the failed documents are among the dead letters.
@@ -238,6 +251,9 @@ func runError(err error) error {
 		return lag
 	}
 	var usage *codeError
+	if errors.Is(err, pipeline.ErrNotResumable) {
+		return failed(syncd.Hint(err, "run it again: it begins anew; and report this"))
+	}
 	switch {
 	case errors.As(err, &usage):
 		return usage

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -25,7 +26,7 @@ import (
 
 // openState opens the state of the job that the configuration describes and makes it the run's: the one that was interrupted,
 // or a new one. It is nil where none is kept.
-func (a *app) openState(cfg *config.Config, s session, fresh bool, o *pipeline.Options, logger *slog.Logger) (*state.Run, error) {
+func (a *app) openState(cfg *config.Config, s session, job state.Info, fresh bool, o *pipeline.Options, logger *slog.Logger) (*state.Run, error) {
 	_, commits := s.sink.(syncd.Committer)
 	continues, can := cfg.Sink.Settings.(syncd.Continuer)
 	needed := func(why string) (*state.Run, error) {
@@ -48,7 +49,6 @@ func (a *app) openState(cfg *config.Config, s session, fresh bool, o *pipeline.O
 		logger.Warn("no state is kept: this run can't be resumed", "reason", err.Error(), "hint", "set run.state_dir")
 		return nil, nil //nolint:nilnil // none is kept
 	}
-	job := jobOf(cfg, s)
 	path := filepath.Join(dir, state.FileName(fileName(job.Job), job.Fingerprint))
 	if fresh {
 		if err := state.Clear(path); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -94,7 +94,7 @@ func (a *app) adopt(st *state.Run, job state.Info, cfg *config.Config, o *pipeli
 
 // jobOf says what a run works on. The fingerprint changes with whatever would make the positions of one run mean something
 // else in another; how fast a run works is not part of it.
-func jobOf(cfg *config.Config, s session) state.Info {
+func jobOf(ctx context.Context, cfg *config.Config, s session) (state.Info, error) {
 	h := sha256.New()
 	place := func(p config.Plugin) string {
 		l, _ := p.Settings.(syncd.Locator)
@@ -105,7 +105,11 @@ func jobOf(cfg *config.Config, s session) state.Info {
 	}
 	fmt.Fprintf(h, "source %q\nsink %q\nmapping %s\nmode %s\nasked %t\n", place(cfg.Source), place(cfg.Sink), cfg.Mapping.Fingerprint(), cfg.Run.Mode, s.checker != nil)
 	if s.checker != nil {
-		fmt.Fprintf(h, "checker %q\n", place(cfg.Checker))
+		index, _, err := indexOf(ctx, cfg, s.checker)
+		if err != nil {
+			return state.Info{}, err
+		}
+		fmt.Fprintf(h, "index %q\n", index)
 	}
 	router, _ := cfg.Sink.Settings.(syncd.Router)
 	for _, r := range cfg.Mapping.Rules {
@@ -127,7 +131,7 @@ func jobOf(cfg *config.Config, s session) state.Info {
 	if name == "" {
 		name = cfg.Source.Name()
 	}
-	return state.Info{Job: name, Fingerprint: hex.EncodeToString(h.Sum(nil)[:6]), Config: file}
+	return state.Info{Job: name, Fingerprint: hex.EncodeToString(h.Sum(nil)[:6]), Config: file}, nil
 }
 
 // endOf is how a run's state is left.
@@ -315,7 +319,11 @@ func (a *app) stateEntry(flags *stateFlags, args []string) (state.Entry, error) 
 
 func printState(w io.Writer, e state.Entry) {
 	i := e.Info
-	fmt.Fprintf(w, "Run %s: %s\n", orNone(i.RunID), statusText(i))
+	if i.RunID == "" { // another process has the file
+		fmt.Fprintf(w, "%s: %s\n", e.Name, statusText(i))
+		return
+	}
+	fmt.Fprintf(w, "Run %s: %s\n", i.RunID, statusText(i))
 	if e.Problem != nil {
 		fmt.Fprintf(w, "  %v\n", e.Problem)
 		return

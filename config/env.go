@@ -35,6 +35,9 @@ func (l *loader) environment(soFar *spec.Node) *spec.Node {
 			if f.Env == envMode {
 				value = modeOf(value)
 			}
+			if _, ok := f.Default.(bool); ok {
+				value = switchOf(value)
+			}
 			put(f.Env, value, append(slices.Clone(path), f.Name)...)
 		}
 	}
@@ -78,6 +81,17 @@ func modeOf(value string) string {
 		return string(Full)
 	}
 	return value // an error at its place, when decoded
+}
+
+// switchOf translates what people write for on and off where no YAML tells them what is right.
+func switchOf(value string) string {
+	switch modeOf(value) {
+	case string(Incremental):
+		return "true"
+	case string(Full):
+		return "false"
+	}
+	return value
 }
 
 // pluginSections are the top-level fields that name a plugin.

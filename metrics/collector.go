@@ -62,7 +62,7 @@ var (
 	runStalled  = prometheus.NewDesc("syncd_run_stalled", "1 while nothing of the run under way has moved for longer than run.stall_after, else 0.", nil, nil)
 	runInfo     = prometheus.NewDesc("syncd_run_info", "The id of the run under way, else of the last one; always 1.", []string{"run_id"}, nil)
 	runStart    = prometheus.NewDesc("syncd_run_start_timestamp_seconds", "When the run under way began, else the last one.", nil, nil)
-	runMoved    = prometheus.NewDesc("syncd_run_last_move_timestamp_seconds", "When anything of the run under way was last handled.", nil, nil)
+	runMoved    = prometheus.NewDesc("syncd_run_last_move_timestamp_seconds", "When anything of the run under way was last handled, else of the last one.", nil, nil)
 	runPhase    = prometheus.NewDesc("syncd_run_phase", "1 for the phase of the run under way, 0 for all others: start, read, orphans or wait.", []string{"phase"}, nil)
 	progress    = placeDesc("syncd_run_progress_ratio", "Share of the collection's documents that the run under way, else the last one, has handled; only where the source can count.")
 	queue       = prometheus.NewDesc("syncd_queue_batches", "Batches that were read and are not yet handled with all before them.", nil, nil)
@@ -181,7 +181,6 @@ func (v *view) run(gauge func(d *prometheus.Desc, n float64, labels ...string)) 
 	waiting := 0
 	if v.moving {
 		working, waiting = v.shown.Working, v.shown.Waiting
-		gauge(runMoved, seconds(v.shown.LastMove))
 	}
 	for s := pipeline.StageScan; s < pipeline.StageCount; s++ {
 		gauge(stageActive, float64(working[s]), s.String())
@@ -192,6 +191,7 @@ func (v *view) run(gauge func(d *prometheus.Desc, n float64, labels ...string)) 
 	}
 	gauge(runInfo, 1, v.shown.RunID)
 	gauge(runStart, seconds(v.shown.Started))
+	gauge(runMoved, seconds(v.shown.LastMove))
 	for _, c := range v.shown.Collections {
 		if c.Before < 0 || !c.Started {
 			continue

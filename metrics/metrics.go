@@ -154,6 +154,9 @@ func (m *Metrics) End(e End) {
 	if m.planned {
 		return
 	}
+	if e.finished() { // a collection that it did not read is not in the mapping any more
+		m.looks = map[string]look{}
+	}
 	for i := range e.Report.Collections {
 		if c := &e.Report.Collections[i]; c.Complete {
 			m.looks[c.Rule.Collection.Name] = look{

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -36,7 +37,7 @@ func TestPromlint(t *testing.T) {
 	m := metrics.New("v1.2.3")
 	everything(t, m)
 	rec := httptest.NewRecorder()
-	m.Handler(slog.New(slog.DiscardHandler)).ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
+	m.Handler(slog.New(slog.DiscardHandler)).ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	problems, err := promlint.New(rec.Body).Lint()
 	if err != nil || rec.Code != 200 {
 		t.Fatal(rec.Code, err)
@@ -145,6 +146,11 @@ func TestCoverage(t *testing.T) {
 	gate.Open()
 	run.Wait()
 	check(t, m, map[string]float64{name: 1, "syncd_run_active": 0, `syncd_stage_active{stage="check"}`: 0})
+
+	// What is taken out of the mapping is no longer known of.
+	w.opts.Rules = w.opts.Rules[:1]
+	w.run(t, m)
+	check(t, m, map[string]float64{name: -1, `syncd_coverage_ratio{content_type="page"}`: 1})
 }
 
 // A run that follows a plan looks at what it names, which says nothing of all others.

@@ -140,20 +140,20 @@ func (r *run) findOrphans(ctx context.Context, rep *Report) error {
 
 // mayPrune refuses where an absence might not be one: nothing may be deleted because a scan was cut short.
 func (r *run) mayPrune(rep *Report) error {
-	refuse := func(format string, args ...any) error {
-		return &GuardError{Problem: "orphans are not deleted: " + fmt.Sprintf(format, args...), Advice: "mend that and run it again"}
+	refuse := func(advice, format string, args ...any) error {
+		return &GuardError{Problem: "orphans are not deleted: " + fmt.Sprintf(format, args...), Advice: advice}
 	}
 	for _, c := range rep.Collections {
 		name := c.Rule.Collection.Name
 		switch {
 		case !c.Found:
-			return refuse("the source has no collection %s, so all its points would look like orphans", name)
+			return refuse("check the database's name and the collection's spelling; to delete what it left, empty it rather than drop it", "the source has no collection %s, so all its points would look like orphans", name)
 		case !c.Complete:
-			return refuse("collection %s was not read to its end", name)
+			return refuse("run it again", "collection %s was not read to its end", name)
 		case c.Rule.Collection.Filter != "":
-			return refuse("collection %s is read with a filter", name)
+			return refuse("leave the filter out for a run that prunes", "collection %s is read with a filter", name)
 		case c.Failed() > 0:
-			return refuse("%d documents of collection %s could not be handled", c.Failed(), name)
+			return refuse("look at the documents named above first", "%d documents of collection %s could not be handled", c.Failed(), name)
 		}
 	}
 	return nil

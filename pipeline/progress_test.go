@@ -581,7 +581,9 @@ func TestWaitForIndexEnds(t *testing.T) {
 				synctest.Wait()
 			})
 			rep, err := attempt(t.Context(), t, path, f.opts)
-			if err != nil || rep.Total.Acked != 167 || rep.Total.Present != 333 || len(f.sentIDs()) != 167 || len(f.sink.Events()) != 167 {
+			// Behind the batch that waited, others may have been sent already.
+			repeats := len(f.sink.Events()) - 167
+			if err != nil || rep.Total.Acked != 167 || rep.Total.Present != 333 || len(f.sentIDs()) != 167 || repeats > 2*f.opts.Workers*f.opts.BatchSize {
 				t.Errorf("on the next attempt: %v, %+v, %d events", err, rep.Total, len(f.sink.Events()))
 			}
 		})

@@ -154,7 +154,8 @@ func (w *worker) fail(b *batch, counter *int64, d failedDocument, err error) {
 	w.failure = w.failures.add()
 	switch {
 	case w.StopOnFailure:
-		w.failure = fmt.Errorf("%w: document %s of collection %s: %w", ErrStopped, d.id, b.col.rule.Collection.Name, err)
+		w.failure = syncd.Hint(fmt.Errorf("%w: document %s of collection %s: %w", ErrStopped, d.id, b.col.rule.Collection.Name, err),
+			"mend the document; errors.tolerance: all passes over such documents")
 	case d.tooBig && w.Oversize == OversizeFail:
 		w.failure = syncd.Hint(fmt.Errorf("%w: document %s of collection %s: %w", ErrStopped, d.id, b.col.rule.Collection.Name, err),
 			"raise the sink's limit, or set errors.oversize to dlq or reference_only")

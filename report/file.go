@@ -74,8 +74,11 @@ func Writable(path string) error {
 		}
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.part")
+	if errors.Is(err, fs.ErrNotExist) {
+		return syncd.Hint(fmt.Errorf("writing the report %s: there is no such folder", path), "make the folder first")
+	}
 	if err != nil {
-		return fmt.Errorf("writing the report: %w", err)
+		return fmt.Errorf("writing the report %s: %w", path, errors.Unwrap(err))
 	}
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -115,18 +117,28 @@ const placeHint = "set run.state_dir to a folder that can be written to and outl
 // openFile is replaced by tests.
 var openFile = os.OpenFile
 
-// lock opens the file and takes its lock. Whoever held it may have removed the file meanwhile (Clear): then the lock is that
+// openDB opens the file and takes its lock. Both are let go even if a damaged file makes bbolt panic.
+func openDB(path string, readOnly bool) (db *bbolt.DB, file *os.File, err error) {
+	defer func() {
+		if db == nil && file != nil {
+			unlock(file)
+		}
+	}()
+	db, err = bbolt.Open(path, 0o600, &bbolt.Options{
+		ReadOnly: readOnly, Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType,
+		OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
+			file, err = openFile(name, flag, mode)
+			return file, err
+		},
+	})
+	return db, file, err
+}
+
+// lock opens the file to work on it. Whoever held its lock may have removed the file meanwhile (Clear): then the lock is that
 // of a file that nobody else will find, and a new one is made.
 func lock(path string) (*bbolt.DB, error) {
 	for {
-		var file *os.File
-		db, err := bbolt.Open(path, 0o600, &bbolt.Options{
-			Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType,
-			OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
-				file, err = openFile(name, flag, mode)
-				return file, err
-			},
-		})
+		db, file, err := openDB(path, false)
 		if err != nil {
 			return nil, err
 		}
@@ -471,9 +483,16 @@ func explain(path string, err error) error {
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.EROFS):
 		return syncd.Hint(fmt.Errorf("opening the run's state: %w", err), placeHint)
 	case boltfile.IsDamaged(err):
-		return syncd.Hint(fmt.Errorf("the run's state %s is damaged: %w", path, err), "--fresh begins anew: what the index has by then is not sent again")
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
+		return syncd.Hint(fmt.Errorf("the run's state %s is damaged: %w", path, err), "--fresh begins anew; an incremental run does not send again what the index has by then")
+	case isFull(err):
 		return syncd.Hint(fmt.Errorf("the run's state %s: %w", path, err), "free some space there and run it again: it goes on where it stopped")
 	}
 	return syncd.Hint(fmt.Errorf("the run's state %s: %w", path, err), "if the disk is sound, the file is damaged: --fresh begins anew")
+}
+
+// isFull reports whether err means that the file can't grow. Of some of its errors bbolt gives only the text.
+func isFull(err error) bool {
+	return slices.ContainsFunc([]error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG}, func(e error) bool {
+		return errors.Is(err, e) || strings.Contains(err.Error(), e.Error())
+	})
 }

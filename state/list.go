@@ -64,7 +64,7 @@ func escape(dir string) string {
 func Read(path string) (Entry, error) {
 	e := Entry{Name: strings.TrimSuffix(filepath.Base(path), suffix), Path: path}
 	err := boltfile.Guarded(func() error {
-		db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: lockTimeout})
+		db, _, err := openDB(path, true)
 		if err != nil {
 			return err
 		}
@@ -121,7 +121,7 @@ func Clear(path string) error {
 		return fmt.Errorf("clearing the state: %w", err)
 	}
 	err := boltfile.Guarded(func() error {
-		db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout})
+		db, _, err := openDB(path, false)
 		if err != nil {
 			return err
 		}

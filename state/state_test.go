@@ -26,17 +26,15 @@ import (
 	"github.com/syncd-io/syncd/pipeline"
 )
 
-// What a child process does, and with which file: this binary is its own child.
-const (
-	childEnv = "SYNCD_STATE_TEST_CHILD"
-	pathEnv  = "SYNCD_STATE_TEST_PATH"
-)
+// childEnv says what a child process does, with the file in its folder: this binary is its own child.
+const childEnv = "SYNCD_STATE_TEST_CHILD"
 
+// children are kept by name; its values are the functions that they run.
 var children = map[string]func(path string) error{"hold": hold, "write": writeForEver}
 
 func TestMain(m *testing.M) {
 	if child := children[os.Getenv(childEnv)]; child != nil {
-		if err := child(os.Getenv(pathEnv)); err != nil {
+		if err := child(FileName("db", "f1")); err != nil {
 			fmt.Printf("%v\n%s\n", err, syncd.HintOf(err))
 			os.Exit(1)
 		}
@@ -49,7 +47,9 @@ func TestMain(m *testing.M) {
 func start(t *testing.T, child, path string) (cmd *exec.Cmd, out *bufio.Scanner, stop func()) {
 	t.Helper()
 	cmd = exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"="+child, pathEnv+"="+path)
+	cmd.Env = append(os.Environ(), childEnv+"="+child)
+	cmd.Dir = filepath.Dir(path)
+	must(t, os.MkdirAll(cmd.Dir, 0o700))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -513,7 +513,7 @@ func TestDamaged(t *testing.T) {
 	}
 	change("no meta pages", func(b []byte) { clear(b[:2*page]) })
 	change("one meta page", func(b []byte) { clear(b[:page]) })
-	for at := 2 * page; at < len(sound); at += page {
+	for at := 2 * page; at < len(sound); at += 4 * page {
 		change(fmt.Sprintf("page %d empty", at/page), func(b []byte) { clear(b[at : at+page]) })
 		change(fmt.Sprintf("page %d full", at/page), func(b []byte) {
 			for i := range page {
@@ -522,7 +522,7 @@ func TestDamaged(t *testing.T) {
 		})
 	}
 	rnd := rand.New(rand.NewPCG(3, 4))
-	for i := range 100 {
+	for i := range 40 {
 		change(fmt.Sprintf("flipped %d", i), func(b []byte) {
 			for range 1 + rnd.IntN(50) {
 				b[rnd.IntN(len(b))] ^= byte(1 << rnd.IntN(8))
@@ -560,7 +560,7 @@ func TestDamaged(t *testing.T) {
 			closeRun(t, begun(t, path), Complete)
 		})
 	}
-	if broken < 20 {
+	if broken < 10 {
 		t.Errorf("only %d of %d ways broke it", broken, len(cases))
 	}
 }
@@ -580,6 +580,80 @@ func TestAnotherFormat(t *testing.T) {
 	if e, err := Read(path); err == nil {
 		t.Errorf("read: %+v", e)
 	}
+}
+
+// TestContentThatIsNotAState, in a file that is one: the same clear error, whatever it is.
+func TestContentThatIsNotAState(t *testing.T) {
+	page := func(tx *bbolt.Tx) *bbolt.Bucket { return tx.Bucket(bucketCollections).Bucket([]byte("page")) }
+	for name, change := range map[string]func(tx *bbolt.Tx) error{
+		"info":            func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyInfo, []byte("x")) },
+		"collection":      func(tx *bbolt.Tx) error { return page(tx).Put(keyState, []byte("x")) },
+		"no collection":   func(tx *bbolt.Tx) error { return page(tx).Delete(keyState) },
+		"split":           func(tx *bbolt.Tx) error { return page(tx).Bucket(bucketSplits).Put([]byte("0"), []byte("x")) },
+		"no splits":       func(tx *bbolt.Tx) error { return page(tx).DeleteBucket(bucketSplits) },
+		"a key, no split": func(tx *bbolt.Tx) error { return tx.Bucket(bucketCollections).Put([]byte("x"), []byte("y")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filePath(t)
+			r := begun(t, path)
+			must(t, r.Collection("page", pipeline.CollectionState{}, true))
+			must(t, r.Split("page", split(0, "a", 1), true))
+			closeRun(t, r, Interrupted)
+			db, err := bbolt.Open(path, 0o600, nil)
+			must(t, err)
+			must(t, db.Update(change))
+			must(t, db.Close())
+			r, err = Open(path, job)
+			if name == "a key, no split" { // nothing reads it
+				must(t, err)
+				closeRun(t, r, Interrupted)
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), path+" is damaged") || !strings.Contains(syncd.HintOf(err), "--fresh") {
+				t.Errorf("%v (hint %q)", err, syncd.HintOf(err))
+			}
+			if _, err := Read(path); err == nil || !strings.Contains(err.Error(), path+" is damaged") {
+				t.Errorf("read: %v", err)
+			}
+		})
+	}
+}
+
+// TestTidy removes what is old, and nothing that is in use or can't be read.
+func TestTidy(t *testing.T) {
+	dir := t.TempDir()
+	long := time.Now().Add(-2 * keepFor)
+	file := func(name string, updated time.Time, done bool) *Run {
+		r := openRun(t, filepath.Join(dir, FileName(name, "f1")))
+		r.now = func() time.Time { return updated }
+		must(t, r.Begin(job))
+		if done {
+			closeRun(t, r, Interrupted)
+		}
+		must(t, os.Chtimes(r.Path(), updated, updated))
+		return r
+	}
+	file("old", long, true)
+	file("new", time.Now(), true)
+	touched := file("touched", long, true)
+	must(t, os.Chtimes(touched.Path(), time.Now(), time.Now()))
+	copied := file("copied", time.Now(), true) // by something that sets its own times
+	must(t, os.Chtimes(copied.Path(), long, long))
+	used := file("used", long, false)
+	damaged := filepath.Join(dir, FileName("damaged", "f1"))
+	must(t, os.WriteFile(damaged, []byte("x"), 0o600))
+	must(t, os.Chtimes(damaged, long, long))
+	must(t, Tidy(dir, time.Now()))
+	left, err := filepath.Glob(filepath.Join(dir, "*.db"))
+	must(t, err)
+	for i := range left {
+		left[i] = strings.TrimSuffix(filepath.Base(left[i]), "-f1.db")
+	}
+	if diff := cmp.Diff([]string{"run-copied", "run-damaged", "run-new", "run-touched", "run-used"}, left); diff != "" {
+		t.Error(diff)
+	}
+	closeRun(t, used, Complete)
+	must(t, Tidy(filepath.Join(dir, "none"), time.Now()))
 }
 
 // TestNoPlace: a folder that can't be made is an error that says which setting to change.

@@ -112,18 +112,13 @@ var brokenCommitters = []struct {
 		}
 		return c.Commit(ctx, e, nil)
 	})},
-	{"keeps the caller's marks", "commit_events_and_marks", breakCommit(keptMarks)},
-}
-
-// keptMarks commits the marks with the caller's own bytes.
-func keptMarks(c *MemoryCommitter, ctx context.Context, events []syncd.Event, marks []syncd.Mark) error {
-	if err := c.Commit(ctx, events, marks); err != nil {
+	{"keeps the caller's marks", "commit_events_and_marks", breakCommit(func(c *MemoryCommitter, ctx context.Context, e []syncd.Event, m []syncd.Mark) error {
+		err := c.Commit(ctx, e, m)
+		c.ledger.mu.Lock()
+		defer c.ledger.mu.Unlock()
+		for _, m := range m {
+			c.ledger.marks[m.Name] = m.Value
+		}
 		return err
-	}
-	c.ledger.mu.Lock()
-	defer c.ledger.mu.Unlock()
-	for _, m := range marks {
-		c.ledger.marks[m.Name] = m.Value
-	}
-	return nil
+	})},
 }

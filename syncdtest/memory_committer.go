@@ -144,7 +144,7 @@ func (c *MemoryCommitter) Commit(ctx context.Context, events []syncd.Event, mark
 	if epoch == 0 {
 		return fmt.Errorf("committing %d events: the marks were not asked for before", len(events))
 	}
-	return c.apply(ctx, epoch, events, marks)
+	return c.apply(ctx, epoch, events, marks, true)
 }
 
 // Write implements syncd.Sink: a transaction without marks, which is no less shut out.
@@ -159,16 +159,17 @@ func (c *MemoryCommitter) Write(ctx context.Context, events []syncd.Event) error
 	}
 	epoch := c.epoch
 	c.mu.Unlock()
-	return c.apply(ctx, epoch, events, nil)
+	return c.apply(ctx, epoch, events, nil, false)
 }
 
-func (c *MemoryCommitter) apply(ctx context.Context, epoch int, events []syncd.Event, marks []syncd.Mark) error {
+// apply is a transaction, which commits all or nothing if whole, else what is not refused.
+func (c *MemoryCommitter) apply(ctx context.Context, epoch int, events []syncd.Event, marks []syncd.Mark, whole bool) error {
 	if c.Before != nil {
 		if err := c.Before(ctx, events, marks); err != nil {
 			return err
 		}
 	}
-	err := c.commit(ctx, epoch, events, marks)
+	err := c.commit(ctx, epoch, events, marks, whole)
 	if _, partial := errors.AsType[*syncd.BatchError](err); err == nil || partial {
 		if c.After != nil {
 			if err := c.After(ctx, events, marks); err != nil {
@@ -179,7 +180,7 @@ func (c *MemoryCommitter) apply(ctx context.Context, epoch int, events []syncd.E
 	return err
 }
 
-func (c *MemoryCommitter) commit(ctx context.Context, epoch int, events []syncd.Event, marks []syncd.Mark) error {
+func (c *MemoryCommitter) commit(ctx context.Context, epoch int, events []syncd.Event, marks []syncd.Mark, whole bool) error {
 	l := c.ledger
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -194,8 +195,15 @@ func (c *MemoryCommitter) commit(ctx context.Context, epoch int, events []syncd.
 		if c.Reject != nil {
 			if err := c.Reject(e); err != nil {
 				failed.Fail(i, err)
-				continue
 			}
+		}
+	}
+	if err := failed.OrNil(); whole && err != nil {
+		return err
+	}
+	for i, e := range events {
+		if failed.Of(i) != nil {
+			continue
 		}
 		e = cloneEvent(e)
 		l.events = append(l.events, e)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -135,14 +136,14 @@ func (h SinkHarness) commitEventsAndMarks(t *testing.T) {
 	u := h.commit(t)
 	want := map[string]string{}
 	for i, n := range []int{1, 100, 0, 1000} {
-		m := u.mark("progress", fmt.Sprint(i))
+		m := u.mark("progress", strconv.Itoa(i))
 		events := u.events(10_000*i, 10_000*i+n)
 		u.committed(t, events, m)
 		u.verify(t) // what is committed is there when Commit returns
 		for k := range m.Value {
 			m.Value[k] = '#' // the bytes are the caller's again
 		}
-		want["progress"] = fmt.Sprint(i)
+		want["progress"] = strconv.Itoa(i)
 	}
 	next := u.again(t)
 	next.wantMarks(t, want)
@@ -177,13 +178,18 @@ func (h SinkHarness) commitOverlapping(t *testing.T) {
 	const writers, batches, size = 8, 10, 20
 	want := map[string]string{}
 	for w := range writers {
-		want[fmt.Sprintf("writer-%d", w)] = fmt.Sprint(batches - 1)
+		want[fmt.Sprintf("writer-%d", w)] = strconv.Itoa(batches - 1)
+		for b := range batches {
+			want[fmt.Sprintf("writer-%d/batch-%d", w, b)] = "done"
+		}
 	}
 	ctx := t.Context()
 	together(t, writers, func(w int) error {
 		for b := range batches {
 			from := (w*batches + b) * size
-			err := u.Commit(ctx, u.events(from, from+size), []syncd.Mark{u.mark(fmt.Sprintf("writer-%d", w), fmt.Sprint(b))})
+			err := u.Commit(ctx, u.events(from, from+size), []syncd.Mark{
+				u.mark(fmt.Sprintf("writer-%d", w), strconv.Itoa(b)), u.mark(fmt.Sprintf("writer-%d/batch-%d", w, b), "done"),
+			})
 			if err != nil {
 				return fmt.Errorf("Commit: %w", err)
 			}
@@ -195,7 +201,8 @@ func (h SinkHarness) commitOverlapping(t *testing.T) {
 	u.again(t).wantMarks(t, want)
 }
 
-// commitTooLarge has overlapping calls, each with one event that is refused: each must hear of its own alone.
+// commitTooLarge has overlapping calls, each with one event that is refused: each must hear of its own alone, nothing of it is
+// committed, and the others can be committed again.
 func (h SinkHarness) commitTooLarge(t *testing.T) {
 	if h.TooLarge == 0 {
 		t.Skip("the harness has no TooLarge")
@@ -217,10 +224,14 @@ func (h SinkHarness) commitTooLarge(t *testing.T) {
 		if own := failed.Of(i); !errors.Is(own, syncd.ErrTooLarge) || errors.Is(own, syncd.ErrUnavailable) {
 			return fmt.Errorf("event %d is too large, which is its own fault: %w", i, own)
 		}
+		rest := slices.Delete(events, i, i+1)
+		if err := u.Commit(ctx, rest, []syncd.Mark{u.mark(name, "done")}); err != nil {
+			return fmt.Errorf("committing what was not refused: %w", err)
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		want[name] = "done"
-		u.sent = append(u.sent, slices.Delete(events, i, i+1)...)
+		u.sent = append(u.sent, rest...)
 		return nil
 	})
 	u.committed(t, u.events(1000, 1001))
@@ -279,10 +290,10 @@ func (h SinkHarness) commitContextEnds(t *testing.T) {
 
 // fragileContext ends when it was looked at so many times, which needs no clock.
 type fragileContext struct {
-	context.Context
-	cancel context.CancelFunc
-	mu     sync.Mutex
-	looks  int
+	context.Context //nolint:containedctx // it is one
+	cancel          context.CancelFunc
+	mu              sync.Mutex
+	looks           int
 }
 
 func newFragileContext(t *testing.T, looks int) *fragileContext {

@@ -30,6 +30,7 @@ import (
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
 
 	"github.com/syncd-io/syncd/pipeline"
 )
@@ -158,8 +159,10 @@ const (
 
 // Run begins a run's trace. What is done with the context inside belongs to it. End must be called.
 func (t *Tracing) Run(ctx context.Context) (inside context.Context, r *Run) {
-	ctx, span := t.tracer.Start(ctx, "run", trace.WithNewRoot())
-	return ctx, &Run{Tracing: t, span: span, link: trace.Link{SpanContext: span.SpanContext()}, id: keyRun.String("")}
+	ctx, span := t.tracer.Start(ctx, "run", trace.WithNewRoot()) //nolint:spancheck // End ends it
+	return ctx, &Run{                                            //nolint:spancheck // as above
+		Tracing: t, span: span, link: trace.Link{SpanContext: span.SpanContext()}, id: keyRun.String(""),
+	}
 }
 
 // Named tells the run's id, as soon as it has one.
@@ -216,8 +219,8 @@ func (r *Run) Stage(ctx context.Context, s pipeline.Stage, documents int) (insid
 	if way != nil && way.span == nil {
 		return ctx, nothing
 	}
-	ctx, span := r.tracer.Start(ctx, s.String(), trace.WithAttributes(keyDocuments.Int(documents)))
-	return ctx, func(err error) {
+	ctx, span := r.tracer.Start(ctx, s.String(), trace.WithAttributes(keyDocuments.Int(documents))) //nolint:spancheck // what is returned ends it
+	return ctx, func(err error) {                                                                   //nolint:spancheck // as above
 		if way != nil && s == pipeline.StageWrite && err == nil {
 			way.events += documents
 		}
@@ -262,11 +265,25 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) er
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.lost == 0 {
-		e.log.Warn("traces can't be sent: "+err.Error(),
+		e.log.Warn("traces can't be sent: "+reason(err),
 			"hint", "see that observe.traces.endpoint and protocol are the collector's; the run goes on without")
 	}
 	e.lost += len(spans)
 	return nil
+}
+
+// reason is what went wrong, without the words of gRPC about it and without the exporter's giving up.
+func reason(err error) string {
+	if s, ok := errors.AsType[interface {
+		error
+		GRPCStatus() *status.Status
+	}](err); ok {
+		return s.GRPCStatus().Message()
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return "the collector did not answer in time"
+	}
+	return err.Error()
 }
 
 // Shutdown implements trace.SpanExporter.

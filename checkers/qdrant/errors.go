@@ -59,6 +59,8 @@ func (c *checker) explain(doing string, err error) error {
 			return c.fail("run again when that time has passed", text, syncd.ErrUnavailable, err)
 		}
 		return c.fail("raise the limit in the collection's strict mode, or lower concurrency", text, err)
+	case codes.Internal, codes.Unknown, codes.Aborted: // doubtful, see classify
+		return c.fail("look at Qdrant's log, and at the log of what stands in front of it", text, err)
 	}
 	return c.fail("", text, err)
 }

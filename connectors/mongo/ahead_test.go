@@ -308,8 +308,12 @@ func TestMaxKeyIsAskedForWhereItMayBe(t *testing.T) {
 		"resumed to another":   {syncd.ScanRequest{After: one, Split: syncd.Split{Upper: behind + key(value(t, "b"))}}, 1, 0},
 		"behind it":            {syncd.ScanRequest{After: last}, 0, 0},
 		"from it":              {syncd.ScanRequest{Split: syncd.Split{Lower: last}}, 1, 1},
-		"documents":            {syncd.ScanRequest{After: one, Documents: true}, 2, 1},
-		"with a filter":        {syncd.ScanRequest{After: one, Split: syncd.Split{Collection: syncd.Collection{Filter: `{"_id": "a"}`}}}, 1, 1},
+		// A run that ended between keeping its last split and keeping that it was the last goes on behind its end.
+		"behind a last split": {syncd.ScanRequest{Split: syncd.Split{Lower: behind + one}}, 2, 1},
+		"resumed in such":     {syncd.ScanRequest{After: key(value(t, "b")), Split: syncd.Split{Lower: behind + one}}, 1, 1},
+		"behind the very end": {syncd.ScanRequest{Split: syncd.Split{Lower: behind + last}}, 0, 0},
+		"documents":           {syncd.ScanRequest{After: one, Documents: true}, 2, 1},
+		"with a filter":       {syncd.ScanRequest{After: one, Split: syncd.Split{Collection: syncd.Collection{Filter: `{"_id": "a"}`}}}, 1, 1},
 	} {
 		before := len(server.sent("find"))
 		keys, err := scanKeys(t.Context(), src, c.req)
@@ -377,7 +381,7 @@ func TestLostPlaceInACollation(t *testing.T) {
 
 func TestDamagedSplits(t *testing.T) {
 	src := openAndClose(t, newStub(t))
-	for _, split := range []syncd.Split{{Lower: "\x07x"}, {Upper: "\x07x"}, {Upper: behind}, {Upper: behind + behind + "\x07x"}, {Lower: behind + key(value(t, 1))}} {
+	for _, split := range []syncd.Split{{Lower: "\x07x"}, {Upper: "\x07x"}, {Upper: behind}, {Upper: behind + behind + "\x07x"}, {Lower: behind}, {Lower: behind + behind + "\x07x"}} {
 		if _, err := scanKeys(t.Context(), src, syncd.ScanRequest{Split: split}); err == nil || !strings.Contains(err.Error(), "reading a split") {
 			t.Errorf("%+v: %v", split, err)
 		}

@@ -171,7 +171,8 @@ func (s *source) explain(ctx context.Context, err error) error {
 		return syncd.Hint(fmt.Errorf("%w: no usable server at %s: %w", syncd.ErrUnavailable, s.target.hosts, s.reason(err, clean)),
 			"check that MongoDB runs there and can be reached from here")
 	case isTransient(err):
-		return fmt.Errorf("%w: %w", syncd.ErrUnavailable, clean)
+		return syncd.Hint(fmt.Errorf("%w: %w", syncd.ErrUnavailable, clean),
+			"look at MongoDB's log; %d attempts in a row have failed, so run again when the server is well", maxAttempts)
 	}
 	return clean
 }

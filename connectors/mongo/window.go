@@ -25,6 +25,16 @@ func upperBound(k syncd.Key) (v bson.RawValue, inclusive bool, err error) {
 	return v, inclusive, err
 }
 
+// lowerBound reads a split's lower bound, which is where another one ends. Where that is behind a key, the split begins as one
+// that was read up to there.
+func lowerBound(split syncd.Split, after syncd.Key) (v bson.RawValue, from syncd.Key, err error) {
+	v, inclusive, err := upperBound(split.Lower)
+	if inclusive && after == "" {
+		after = split.Lower[len(behind):]
+	}
+	return v, after, err
+}
+
 func bound(k syncd.Key) (bson.RawValue, error) {
 	if k == "" {
 		return bson.RawValue{}, nil
@@ -53,11 +63,11 @@ type window struct {
 }
 
 func newWindow(split syncd.Split, after syncd.Key) (*window, error) {
-	w := &window{afterKey: string(after), begun: after == ""}
-	var err error
-	if w.lower, err = bound(split.Lower); err != nil {
+	lower, after, err := lowerBound(split, after)
+	if err != nil {
 		return nil, err
 	}
+	w := &window{lower: lower, afterKey: string(after), begun: after == ""}
 	if w.upper, w.inclusive, err = upperBound(split.Upper); err != nil {
 		return nil, err
 	}

@@ -645,8 +645,9 @@ func TestKafkaRefusedInTransaction(t *testing.T) {
 // endTransactions has the broker answer the requests to end a transaction by an error, as often as told.
 func endTransactions(b *kafkaserver.Server, times int, code int16) {
 	b.Cluster().ControlKey(int16(kmsg.EndTxn), func(req kmsg.Request) (kmsg.Response, error, bool) {
-		if times--; times > 0 {
-			b.Cluster().KeepControl()
+		b.Cluster().KeepControl()
+		if times--; times < 0 {
+			return nil, nil, false
 		}
 		resp := req.ResponseKind().(*kmsg.EndTxnResponse)
 		resp.ErrorCode = code
@@ -682,6 +683,37 @@ func TestKafkaCoordinatorTrouble(t *testing.T) {
 	}
 }
 
+// TestKafkaTransactionTriedAnew has a coordinator refuse the topics once, after which a transaction can only be aborted.
+func TestKafkaTransactionTriedAnew(t *testing.T) {
+	b := kafkaBroker(t, kafkaserver.Config{})
+	var retried counter
+	s, _ := ledger(t, b.Addr(), retried.add, nil)
+	b.Cluster().ControlKey(int16(kmsg.AddPartitionsToTxn), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		resp := req.ResponseKind().(*kmsg.AddPartitionsToTxnResponse)
+		for _, topic := range req.(*kmsg.AddPartitionsToTxnRequest).Topics {
+			answer := kmsg.NewAddPartitionsToTxnResponseTopic()
+			answer.Topic = topic.Topic
+			for _, p := range topic.Partitions {
+				one := kmsg.NewAddPartitionsToTxnResponseTopicPartition()
+				one.Partition, one.ErrorCode = p, kerr.TopicAuthorizationFailed.Code
+				answer.Partitions = append(answer.Partitions, one)
+			}
+			resp.Topics = append(resp.Topics, answer)
+		}
+		return resp, nil, true
+	})
+	if err := s.Commit(t.Context(), pages(10, 10), mark("progress", "1")); err != nil {
+		t.Error(err)
+	}
+	if retried.of("transaction aborted") != 1 {
+		t.Errorf("told to have tried again: %v", retried.n)
+	}
+	_, marks := ledger(t, b.Addr(), nil, nil)
+	if got := keys(t, b.Addr()); len(got) != 10 || string(marks["progress"]) != "1" {
+		t.Errorf("%d events, marks %q", len(got), marks)
+	}
+}
+
 // TestKafkaCommitHangs has a coordinator that does not answer: a caller whose context ends returns, and what it left is
 // settled for those that are still there.
 func TestKafkaCommitHangs(t *testing.T) {
@@ -689,6 +721,7 @@ func TestKafkaCommitHangs(t *testing.T) {
 	s, _ := ledger(t, b.Addr(), nil, nil)
 	asked, answer := make(chan struct{}), make(chan struct{})
 	b.Cluster().ControlKey(int16(kmsg.EndTxn), func(kmsg.Request) (kmsg.Response, error, bool) {
+		b.Cluster().DropControl()
 		close(asked)
 		b.Cluster().SleepControl(func() { <-answer })
 		return nil, nil, false
@@ -744,7 +777,7 @@ func TestKafkaStateTopic(t *testing.T) {
 			t.Errorf("error %v, hint %q", err, syncd.HintOf(err))
 		}
 	})
-	t.Run("can't be created", func(t *testing.T) {
+	t.Run("refused", func(t *testing.T) {
 		b := kafkaBroker(t, kafkaserver.Config{})
 		s := unclaimed(t, b.Addr(), nil, nil)
 		b.Cluster().ControlKey(int16(kmsg.CreateTopics), func(req kmsg.Request) (kmsg.Response, error, bool) {
@@ -800,7 +833,7 @@ func TestKafkaTellsRetries(t *testing.T) {
 	}
 	select {
 	case reason := <-told:
-		if reason != "broker request" {
+		if reason != "produce request" {
 			t.Errorf("reason %q", reason)
 		}
 	case <-time.After(20 * time.Second):

@@ -48,6 +48,7 @@ type ConsumeConfig struct {
 	Addr           string   // host:port of any Kafka broker, not only of an embedded one
 	User, Password string   // SASL/PLAIN login, if set
 	Topics         []string // names; none means all topics that aren't internal
+	Committed      bool     // leave out what belongs to aborted transactions, and wait for the end of open ones
 	From           Offsets  // what Consume returned last; a partition that isn't named is read from its start
 }
 
@@ -64,6 +65,9 @@ func Consume(ctx context.Context, cfg ConsumeConfig) ([]Record, Offsets, error) 
 	}
 	if cfg.User != "" {
 		opts = append(opts, kgo.SASL(plain.Auth{User: cfg.User, Pass: cfg.Password}.AsMechanism()))
+	}
+	if cfg.Committed {
+		opts = append(opts, kgo.FetchIsolationLevel(kgo.ReadCommitted()))
 	}
 	client, err := kgo.NewClient(opts...)
 	if err != nil {

@@ -4,7 +4,7 @@
 // Invariants:
 //
 //   - Start returns a broker that accepts connections. After Close the port is free,
-//     every client is cut off, and the records are gone: they are kept in memory.
+//     every client is cut off, and the records are gone unless Config.Dir keeps them.
 //   - The broker listens on a loopback address and nowhere else.
 //   - One broker leads every partition, so a replication factor above 1 is refused,
 //     as by a real cluster that is too small.
@@ -12,6 +12,7 @@ package kafkaserver
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -28,6 +29,14 @@ type Config struct {
 	// or "localhost". Empty means 127.0.0.1:0, a free port.
 	Addr string
 
+	// Advertise, if set, is the host:port that clients are told to connect to, such as
+	// that of a proxy; Addr stays the one that the broker listens on.
+	Advertise string
+
+	// Dir, if set, is a folder that keeps the topics and their records: a broker that is
+	// started with it later has what the one before it had.
+	Dir string
+
 	// Partitions is the number of partitions of a topic whose creator names none.
 	// Zero means 3.
 	Partitions int
@@ -39,6 +48,15 @@ type Config struct {
 	// User and Password, if set, are the one login, by any of SASL/PLAIN,
 	// SCRAM-SHA-256 and SCRAM-SHA-512; then the broker refuses everyone else.
 	User, Password string
+
+	// TLS, if set, makes the broker speak TLS and nothing else. With ClientAuth and
+	// ClientCAs it asks clients for certificates.
+	TLS *tls.Config
+
+	// Token, if set, makes SASL/OAUTHBEARER the login, with a token that Token accepts,
+	// and answers others as Apache Kafka does. It excludes User. The broker does not
+	// remember who has logged in: a client that sends no token is served too.
+	Token func(token string) bool
 
 	// MaxMessageBytes is the largest record batch the broker takes, as
 	// message.max.bytes. Zero means Kafka's default, 1048588.
@@ -65,6 +83,9 @@ func Start(cfg Config) (*Server, error) {
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return nil, fmt.Errorf("starting an embedded Kafka broker: %s is not a loopback address", addr)
 	}
+	if cfg.User != "" && cfg.Token != nil {
+		return nil, errors.New("starting an embedded Kafka broker: passwords and tokens exclude one another")
+	}
 	if cfg.Partitions == 0 {
 		cfg.Partitions = 3
 	}
@@ -72,7 +93,10 @@ func Start(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting an embedded Kafka broker: %w", err)
 	}
-	l := &listener{Listener: inner, conns: map[*conn]struct{}{}}
+	l := &listener{Listener: inner, conns: map[*conn]struct{}{}, advertised: inner.Addr()}
+	if cfg.Advertise != "" {
+		l.advertised = advertised(cfg.Advertise)
+	}
 
 	opts := []kfake.Opt{
 		kfake.NumBrokers(1),
@@ -81,6 +105,9 @@ func Start(cfg Config) (*Server, error) {
 	}
 	if cfg.AutoCreateTopics {
 		opts = append(opts, kfake.AllowAutoTopicCreation())
+	}
+	if cfg.Dir != "" {
+		opts = append(opts, kfake.DataDir(cfg.Dir))
 	}
 	if cfg.User != "" {
 		opts = append(opts, kfake.EnableSASL())
@@ -91,15 +118,21 @@ func Start(cfg Config) (*Server, error) {
 	if cfg.MaxMessageBytes > 0 {
 		opts = append(opts, kfake.BrokerConfigs(map[string]string{"message.max.bytes": strconv.Itoa(cfg.MaxMessageBytes)}))
 	}
+	if cfg.TLS != nil {
+		opts = append(opts, kfake.TLS(cfg.TLS))
+	}
 	cluster, err := kfake.NewCluster(opts...)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("starting an embedded Kafka broker: %w", err), l.Close())
 	}
+	if cfg.Token != nil {
+		acceptTokens(cluster, cfg.Token)
+	}
 	return &Server{cluster: cluster, listener: l, user: cfg.User, password: cfg.Password}, nil
 }
 
-// Addr returns the host:port to bootstrap from.
-func (s *Server) Addr() string { return s.listener.Addr().String() }
+// Addr returns the host:port to bootstrap from, which is where the broker listens.
+func (s *Server) Addr() string { return s.listener.Listener.Addr().String() }
 
 // Cluster returns kfake's view of the broker, by which tests script faults (Fault,
 // Control, ControlKey), look at consumer groups and delete topics.
@@ -140,10 +173,20 @@ func (s *Server) Close() error {
 // next wants to write to them, so a client would believe in a broker that is gone.
 type listener struct {
 	net.Listener
-	mu     sync.Mutex
-	closed bool
-	conns  map[*conn]struct{}
+	advertised net.Addr
+	mu         sync.Mutex
+	closed     bool
+	conns      map[*conn]struct{}
 }
+
+// Addr is what kfake tells clients.
+func (l *listener) Addr() net.Addr { return l.advertised }
+
+// advertised is a host:port as an address.
+type advertised string
+
+func (advertised) Network() string  { return "tcp" }
+func (a advertised) String() string { return string(a) }
 
 func (l *listener) Accept() (net.Conn, error) {
 	inner, err := l.Listener.Accept()

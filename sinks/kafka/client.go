@@ -2,11 +2,13 @@ package kafka
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"maps"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -24,6 +26,10 @@ type client struct {
 	sink  *Sink
 	read  sync.WaitGroup
 
+	produced atomic.Int64 // events that were, or soon will be, handed to librdkafka
+	retries  int64        // requests sent again that were told of; readEvents' alone
+	resent   int64        // events, likewise
+
 	mu       sync.Mutex
 	starting bool                    // errors are collected, not logged
 	causes   map[ck.ErrorCode]string // the last error of each kind while starting; ErrFail is one that was only logged
@@ -35,7 +41,11 @@ type client struct {
 func (s *Sink) newClient(conf ck.ConfigMap) (*client, error) {
 	p, err := ck.NewProducer(&conf)
 	if err != nil {
-		return nil, syncd.Hint(fmt.Errorf("configuring the Kafka client: %s", s.scrub(err)),
+		err := fmt.Errorf("configuring the Kafka client: %s", s.scrub(err))
+		if strings.Contains(err.Error(), "ssl.") {
+			return nil, syncd.Hint(err, "sink.kafka.security.tls: ca_file, cert_file and key_file must be PEM files that can be read, and key_password that of key_file")
+		}
+		return nil, syncd.Hint(err,
 			"sink.kafka.properties must be properties of librdkafka %s; see its CONFIGURATION.md", version())
 	}
 	c := &client{Producer: p, sink: s, starting: true, causes: map[ck.ErrorCode]string{}}
@@ -61,13 +71,14 @@ func (c *client) onHopeless(stop context.CancelFunc) {
 	c.judge()
 }
 
-// judge stops the start when every broker is down and one of them has refused the credentials or the certificates; a
-// broker that merely can't be reached may be starting itself. The caller holds mu.
+// judge stops the start when the credentials were refused, or when every broker is down and one of them was so because of
+// certificates; a broker that merely can't be reached may be starting itself. The caller holds mu.
 func (c *client) judge() {
 	_, down := c.causes[ck.ErrAllBrokersDown]
 	_, auth := c.causes[ck.ErrAuthentication]
+	_, hangsUp := c.causes[ck.ErrSaslAuthenticationFailed]
 	_, tls := c.causes[ck.ErrSsl]
-	if down && (auth || tls) && c.hopeless != nil {
+	if (auth || down && (tls || hangsUp)) && c.hopeless != nil {
 		c.hopeless()
 	}
 }
@@ -83,9 +94,37 @@ func (c *client) started() map[ck.ErrorCode]string {
 // readEvents ends when Close closes the channel. Delivery reports have channels of their own.
 func (c *client) readEvents() {
 	for e := range c.Events() {
-		if err, ok := e.(ck.Error); ok {
-			c.meet(err)
+		switch e := e.(type) {
+		case ck.Error:
+			c.meet(e)
+		case *ck.Stats:
+			c.count(e)
 		}
+	}
+}
+
+// count tells of what librdkafka has sent again since it was last asked; it has no event for that. Requests to produce are not
+// among those that it counts as retried, but the events in them are counted each time that they are sent.
+func (c *client) count(s *ck.Stats) {
+	var stats struct {
+		Brokers map[string]struct {
+			Retries int64 `json:"txretries"`
+		} `json:"brokers"`
+		Sent int64 `json:"txmsgs"`
+	}
+	if json.Unmarshal([]byte(s.String()), &stats) != nil {
+		return // a later library's form; the counter is for information
+	}
+	var n int64
+	for _, b := range stats.Brokers {
+		n += b.Retries
+	}
+	for ; c.retries < n; c.retries++ {
+		c.sink.env.Retried("broker request")
+	}
+	if again := stats.Sent - c.produced.Load(); again > c.resent {
+		c.sink.env.Retried("produce request")
+		c.resent = again
 	}
 }
 
@@ -94,11 +133,7 @@ func (c *client) meet(err ck.Error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.starting {
-		code := err.Code()
-		if code == ck.ErrTransport && strings.Contains(text, "SASL authentication error") {
-			code = ck.ErrSaslAuthenticationFailed // a broker that hangs up instead of answering
-		}
-		c.causes[code] = text
+		c.causes[cause(err.Code(), text)] = text
 		c.judge()
 		return
 	}
@@ -110,13 +145,29 @@ func (c *client) meet(err ck.Error) {
 	c.warned, c.held = time.Now(), 0
 }
 
+// cause is what a failure is about, where librdkafka knows no more than that a connection broke.
+func cause(code ck.ErrorCode, text string) ck.ErrorCode {
+	if code != ck.ErrTransport && code != ck.ErrFail {
+		return code
+	}
+	switch {
+	case strings.Contains(text, "SASL authentication error"): // by a broker that hangs up instead of answering
+		return ck.ErrSaslAuthenticationFailed
+	case strings.Contains(text, "SSL routines::"): // the other side's alert
+		return ck.ErrSsl
+	}
+	return code
+}
+
 // readLogs ends when Close closes the channel.
 func (c *client) readLogs() {
 	for l := range c.Logs() {
 		if l.Tag == "FAIL" { // a broker that hangs up is not among the error events
 			c.mu.Lock()
 			if c.starting {
-				c.causes[ck.ErrFail] = c.sink.clean(l.Message)
+				text := c.sink.clean(l.Message)
+				c.causes[cause(ck.ErrFail, text)] = text
+				c.judge()
 			}
 			c.mu.Unlock()
 		}

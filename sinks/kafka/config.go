@@ -27,6 +27,8 @@ type Config struct {
 	MaxMessageBytes  int                    `yaml:"max_message_bytes" rule:"min=1000,max=1000000000" doc:"Largest event in bytes; a larger one is a document error. The topics' max.message.bytes must allow it."`
 	Queue            Queue                  `yaml:"queue" doc:"Bounds of the queue of events that wait for their acknowledgement; a full queue slows the run down."`
 	DeliveryTimeout  time.Duration          `yaml:"delivery_timeout" rule:"min=1s,max=24h" doc:"How long an event is retried before the run stops with it unsent."`
+	Delivery         string                 `yaml:"delivery" rule:"oneof=at_least_once exactly_once" doc:"at_least_once, where an event may come twice after a failure; or exactly_once, in transactions, where consumers with isolation.level=read_committed see each event once and others may see what was aborted."`
+	Transactions     Transactions           `yaml:"transactions" doc:"The transactions of delivery: exactly_once."`
 	ConnectTimeout   time.Duration          `yaml:"connect_timeout" rule:"min=100ms,max=10m" doc:"How long to wait for the brokers at start, and for each answer about topics."`
 	Security         Security               `yaml:"security" doc:"Encryption and authentication."`
 	Properties       map[string]spec.Secret `yaml:"properties" doc:"Further librdkafka properties, passed on as they are; their values are treated as secrets."`
@@ -45,6 +47,13 @@ type CreateTopics struct {
 	Config            map[string]spec.Secret `yaml:"config" doc:"Settings of a created topic, such as cleanup.policy or max.message.bytes."`
 }
 
+// Transactions says in whose name transactions are made, and where a run's progress is kept with its events.
+type Transactions struct {
+	ID         string        `yaml:"id" doc:"The transactional.id: the same in every run of this job, and no other job's. A run that begins shuts out an older one of the same id."`
+	StateTopic string        `yaml:"state_topic" rule:"min=1" doc:"Topic of the progress that is committed together with events; topic_prefix goes before it. It is compacted, and created where it does not exist."`
+	Timeout    time.Duration `yaml:"timeout" rule:"min=1s,max=24h" doc:"How long a transaction may stay open before the brokers abort it, at most their transaction.max.timeout.ms. A run that takes over from one that was killed waits as long."`
+}
+
 func defaults() Config {
 	return Config{
 		BootstrapServers: "localhost:9092",
@@ -56,6 +65,8 @@ func defaults() Config {
 		MaxMessageBytes:  1_000_000, // librdkafka's message.max.bytes; brokers accept 1,048,588 by default
 		Queue:            Queue{MaxBytes: 64 << 20, MaxMessages: 100_000},
 		DeliveryTimeout:  2 * time.Minute,
+		Delivery:         atLeastOnce,
+		Transactions:     Transactions{StateTopic: "syncd-state", Timeout: time.Minute}, // librdkafka's transaction.timeout.ms
 		ConnectTimeout:   10 * time.Second,
 	}
 }
@@ -79,6 +90,7 @@ func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
 	if c.DeliveryTimeout <= c.Linger {
 		bad(d, n, "", []string{"delivery_timeout"}, "is %s, not more than linger, %s", c.DeliveryTimeout, c.Linger)
 	}
+	c.checkTransactions(d, n)
 	c.checkProperties(d, n)
 	c.Security.check(d, n, c.Properties)
 }
@@ -123,6 +135,36 @@ func (c *Config) checkTopic(d *spec.Decoder, n *spec.Node) {
 	}
 }
 
+// The kinds of delivery.
+const (
+	atLeastOnce = "at_least_once"
+	exactlyOnce = "exactly_once"
+)
+
+func (c *Config) exactlyOnce() bool { return c.Delivery == exactlyOnce }
+
+func (c *Config) checkTransactions(d *spec.Decoder, n *spec.Node) {
+	if !c.exactlyOnce() {
+		if c.Transactions.ID != "" {
+			report(d, spec.Warning, n, "set delivery: exactly_once", []string{"transactions", "id"}, "is set, but delivery is %s", c.Delivery)
+		}
+		return
+	}
+	if c.Transactions.ID == "" {
+		bad(d, n, "set it to a name that every run of this job has and no other job", []string{"transactions", "id"}, "is missing, which delivery: exactly_once needs")
+	}
+	if err := checkTopicName(c.stateTopic()); err != nil {
+		bad(d, n, topicRule, []string{"transactions", "state_topic"}, "can't name a topic")
+	}
+	if c.Transactions.Timeout > c.DeliveryTimeout {
+		bad(d, n, "lower it, or raise delivery_timeout", []string{"transactions", "timeout"},
+			"is %s, more than delivery_timeout, %s: a transaction would outlast the run's patience", c.Transactions.Timeout, c.DeliveryTimeout)
+	}
+	if c.Transactions.Timeout <= c.Linger {
+		bad(d, n, "", []string{"transactions", "timeout"}, "is %s, not more than linger, %s", c.Transactions.Timeout, c.Linger)
+	}
+}
+
 // managed maps librdkafka properties to the setting that rules them here. Two sources of one value would contradict each
 // other silently, since librdkafka takes the last it is given.
 var managed = map[string]string{
@@ -140,6 +182,8 @@ var managed = map[string]string{
 	"message.timeout.ms":                    "delivery_timeout",
 	"delivery.timeout.ms":                   "delivery_timeout",
 	"allow.auto.create.topics":              "create_topics",
+	"transactional.id":                      "transactions.id and delivery",
+	"transaction.timeout.ms":                "transactions.timeout",
 	"security.protocol":                     "security.tls.enabled and security.sasl.mechanism",
 	"ssl.ca.location":                       "security.tls.ca_file",
 	"ssl.certificate.location":              "security.tls.cert_file",
@@ -158,7 +202,6 @@ var fixed = map[string]string{
 	"enable.idempotence":         "is always true here, so that retries can't duplicate or reorder events",
 	"acks":                       "is always all here: an event counts as sent when every in-sync replica has it",
 	"request.required.acks":      "is always all here: an event counts as sent when every in-sync replica has it",
-	"transactional.id":           "can't be used: events are sent without transactions",
 	"delivery.report.only.error": "can't be used: every event's acknowledgement is awaited",
 	"log.queue":                  "can't be used: librdkafka's log goes to the run's own",
 }

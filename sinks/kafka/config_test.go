@@ -80,8 +80,24 @@ func TestConfig(t *testing.T) {
 		{"no password", "security:\n  sasl: {mechanism: SCRAM-SHA-512, username: u}", `f:2:9: error: sink.kafka.security.sasl has mechanism SCRAM-SHA-512, which needs credentials`},
 		{"no mechanism", "security:\n  sasl: {username: u, password: p}", `has credentials, but no mechanism`},
 		{"unknown mechanism", "security:\n  sasl: {mechanism: GSSAPI}", `must be one of: PLAIN,`},
-		{"no token source", "security:\n  sasl: {mechanism: OAUTHBEARER}", `needs to know where tokens come from`},
-		{"oidc", "security:\n  sasl: {mechanism: OAUTHBEARER}\nproperties:\n  sasl.oauthbearer.method: oidc", ``},
+		{"no token source", "security:\n  tls: {enabled: true}\n  sasl: {mechanism: OAUTHBEARER}", `needs to know where tokens come from`},
+		{"oidc by properties", "security:\n  tls: {enabled: true}\n  sasl: {mechanism: OAUTHBEARER}\nproperties:\n  sasl.oauthbearer.method: oidc", ``},
+		{"tokens in the clear", "security:\n  sasl: {mechanism: OAUTHBEARER, oauth: {token_url: 'https://a/t', client_id: a, client_secret: 12345}}", `warning: sink.kafka.security.sasl.mechanism is OAUTHBEARER without TLS: the token`},
+		{"oauth", "security:\n  tls: {enabled: true}\n  sasl: {mechanism: OAUTHBEARER, oauth: {token_url: 'https://a/t', client_id: a, client_secret: 12345, scope: s, extensions: {logicalCluster: lkc-1}}}", ``},
+		{"oauth of another mechanism", "security:\n  sasl: {oauth: {scope: x}}", `sink.kafka.security.sasl.oauth is set, but the mechanism is not OAUTHBEARER`},
+		{"no client secret", "security:\n  tls: {enabled: true}\n  sasl: {mechanism: OAUTHBEARER, oauth: {token_url: 'https://a/t', client_id: a}}", `sasl.oauth.client_secret is missing`},
+		{"no URL", "security:\n  tls: {enabled: true}\n  sasl: {mechanism: OAUTHBEARER, oauth: {token_url: a/t, client_id: a, client_secret: x}}", `f:3:53: error: sink.kafka.security.sasl.oauth.token_url is not a URL`},
+		{"credentials in the URL", "security:\n  tls: {enabled: true}\n  sasl: {mechanism: OAUTHBEARER, oauth: {token_url: 'https://a:p@b/t', client_id: a, client_secret: x}}", `token_url must not hold credentials`},
+		{"token URL in the clear", "security:\n  tls: {enabled: true}\n  sasl: {mechanism: OAUTHBEARER, oauth: {token_url: 'http://a/t', client_id: a, client_secret: x}}", `warning: sink.kafka.security.sasl.oauth.token_url is http`},
+		{"extension", "security:\n  tls: {enabled: true}\n  sasl: {mechanism: OAUTHBEARER, oauth: {token_url: 'https://a/t', client_id: a, client_secret: x, extensions: {auth: x}}}", `sasl.oauth.extensions.auth can't be a SASL extension`},
+		{"oauth twice", "security:\n  tls: {enabled: true}\n  sasl: {mechanism: OAUTHBEARER, oauth: {token_url: 'https://a/t', client_id: a, client_secret: x}}\nproperties: {sasl.oauthbearer.scope: y}", `properties.sasl.oauthbearer.scope is ruled by another setting; set sink.kafka.security.sasl.oauth.scope instead`},
+		{"exactly once", "delivery: exactly_once\ntransactions: {id: syncd-pms}", ``},
+		{"exactly once, no id", "delivery: exactly_once", `sink.kafka.transactions.id is missing, which delivery: exactly_once needs`},
+		{"id, but at least once", "transactions: {id: syncd-pms}", `f:1:20: warning: sink.kafka.transactions.id is set, but delivery is at_least_once`},
+		{"state topic", "delivery: exactly_once\ntransactions: {id: x, state_topic: 'a b'}", `f:2:36: error: sink.kafka.transactions.state_topic can't name a topic`},
+		{"transactions too long", "delivery: exactly_once\ntransactions: {id: x}\ndelivery_timeout: 30s", `sink.kafka.transactions.timeout is 1m0s, more than delivery_timeout, 30s`},
+		{"transactions shorter than linger", "delivery: exactly_once\ntransactions: {id: x, timeout: 2s}\nlinger: 3s", `sink.kafka.transactions.timeout is 2s, not more than linger, 3s`},
+		{"transactional id as a property", "properties:\n  transactional.id: x", `set sink.kafka.transactions.id and delivery instead`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			config, diags := decode(t, c.text)
@@ -104,6 +120,12 @@ func TestLibrdkafkaAcceptsDefaults(t *testing.T) {
 			c.Queue.MaxBytes, c.Queue.MaxMessages, c.MaxMessageBytes = 2199023254528, 2147483647, 1_000_000_000
 		},
 		func(c *Config) { c.Security.TLS = TLS{Enabled: true, InsecureSkipVerify: true} },
+		func(c *Config) { c.Delivery, c.Transactions.ID = exactlyOnce, "x" },
+		func(c *Config) {
+			c.Security.SASL = SASL{Mechanism: "OAUTHBEARER", OAuth: OAuth{
+				TokenURL: "https://localhost:1/t", ClientID: "a", ClientSecret: "b", Scope: "s", Extensions: map[string]string{"a": "b", "c": "d"},
+			}}
+		},
 		func(c *Config) { c.Security.SASL = SASL{Mechanism: "SCRAM-SHA-512", Username: "u", Password: "p"} },
 	} {
 		c := defaults()

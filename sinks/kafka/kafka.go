@@ -3,6 +3,8 @@
 // Invariants:
 //   - the producer is idempotent and waits for all in-sync replicas; no setting can weaken that;
 //   - Write returns nil only after the broker's delivery report of every event;
+//   - with delivery: exactly_once the sink is a syncd.Committer, else it is none: events and marks are committed together or
+//     not at all, and no transaction stays open between calls;
 //   - only what is known to be a document's own fault (its size, its content) is blamed on the document: every other
 //     failed delivery wraps syncd.ErrUnavailable, and a producer that can't go on is an error of the whole Write;
 //   - asking whether a topic exists never creates it;

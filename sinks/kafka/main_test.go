@@ -48,7 +48,7 @@ func config(bootstrap string, change func(*Config)) Config {
 
 func start(t testing.TB, bootstrap string, change func(*Config)) *Sink {
 	t.Helper()
-	s, err := open(t.Context(), config(bootstrap, change), syncd.Env{Logger: slog.New(slog.DiscardHandler)})
+	s, err := open(t.Context(), config(bootstrap, change), syncd.Env{Logger: slog.New(slog.DiscardHandler), Retried: func(string) {}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,10 +19,15 @@ import (
 // closeTimeout bounds the wait for events of interrupted writes; those writes have returned their error already.
 const closeTimeout = 5 * time.Second
 
+// statisticsInterval is how often librdkafka tells how many requests it has sent again, among much else: making and reading
+// that costs a fraction of a millisecond.
+const statisticsInterval = 2 * time.Second
+
 // Sink produces events. Plugin opens one.
 type Sink struct {
 	config   Config
 	logger   *slog.Logger
+	env      syncd.Env
 	replacer *strings.Replacer
 	router   *router
 	main     *client
@@ -38,13 +43,19 @@ func open(ctx context.Context, c Config, env syncd.Env) (syncd.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sink{config: c, logger: env.Logger, replacer: c.scrubber(), router: r, limits: min(c.ConnectTimeout, limitsTimeout)}
+	s := &Sink{config: c, logger: env.Logger, env: env, replacer: c.scrubber(), router: r, limits: min(c.ConnectTimeout, limitsTimeout)}
+	if err := c.Security.checkFiles(); err != nil {
+		return nil, err
+	}
 	if s.main, err = s.newClient(c.librdkafka()); err != nil {
 		return nil, err
 	}
 	if err := s.preflight(ctx); err != nil {
 		s.main.close(0)
 		return nil, err
+	}
+	if c.exactlyOnce() {
+		return &transactional{Sink: s, turn: make(chan struct{}, 1)}, nil
 	}
 	return s, nil
 }
@@ -82,6 +93,7 @@ func (c *Config) librdkafka() ck.ConfigMap {
 	for key, value := range c.Properties {
 		m[key] = value.Reveal()
 	}
+	_, timeout := c.messageTimeout()
 	maps.Copy(m, ck.ConfigMap{
 		"bootstrap.servers":            c.BootstrapServers,
 		"client.id":                    c.ClientID,
@@ -93,15 +105,31 @@ func (c *Config) librdkafka() ck.ConfigMap {
 		"message.max.bytes":            c.MaxMessageBytes,
 		"queue.buffering.max.kbytes":   (c.Queue.MaxBytes + 1023) / 1024,
 		"queue.buffering.max.messages": c.Queue.MaxMessages,
-		"message.timeout.ms":           int(c.DeliveryTimeout / time.Millisecond),
+		"message.timeout.ms":           int(timeout / time.Millisecond),
 		"allow.auto.create.topics":     false,  // a producer's default is true: asking for a topic would create it
 		"go.delivery.report.fields":    "none", // keys and values would be copied back for nothing
 		"go.logs.channel.enable":       true,   // else librdkafka writes to stderr
 		"go.events.channel.size":       1000,   // drained all the time; the default of 1,000,000 costs 16 MB
 		"go.produce.channel.size":      0,      // of a channel that is not used here; its default costs 8 MB
 	})
+	if _, own := m["statistics.interval.ms"]; !own {
+		m["statistics.interval.ms"] = int(statisticsInterval / time.Millisecond)
+	}
+	if c.exactlyOnce() {
+		m["transactional.id"] = c.Transactions.ID
+		m["transaction.timeout.ms"] = int(c.Transactions.Timeout / time.Millisecond)
+	}
 	c.Security.set(m)
 	return m
+}
+
+// messageTimeout is how long an event may wait for its acknowledgement, and the setting that says so. In a transaction it is
+// the transaction's time: what remains of the delivery timeout is for another attempt.
+func (c *Config) messageTimeout() (setting string, limit time.Duration) {
+	if c.exactlyOnce() {
+		return "transactions.timeout", c.Transactions.Timeout
+	}
+	return "delivery_timeout", c.DeliveryTimeout
 }
 
 // preflight proves that the brokers can be reached and accept the credentials, or says which of the two it is.
@@ -121,7 +149,7 @@ func (s *Sink) preflight(ctx context.Context) error {
 	case errors.Is(ctx.Err(), context.Canceled): // where time ran out, what was met until then says more
 		return fmt.Errorf("connecting to Kafka at %s: %w", s.config.BootstrapServers, ctx.Err())
 	}
-	return s.explain(err, causes, patience.Round(100*time.Millisecond))
+	return s.explain(ctx, err, causes, patience.Round(100*time.Millisecond))
 }
 
 // metadata asks a broker for its view of the cluster and of one topic, until ctx ends. The library's call can't be
@@ -149,18 +177,23 @@ func unreachable(err error) bool {
 }
 
 // explain tells apart why the brokers could not be asked, from the errors that librdkafka met while trying.
-func (s *Sink) explain(err error, causes map[ck.ErrorCode]string, patience time.Duration) error {
+func (s *Sink) explain(ctx context.Context, err error, causes map[ck.ErrorCode]string, patience time.Duration) error {
 	c := &s.config
+	sasl := &c.Security.SASL
 	for _, code := range []ck.ErrorCode{ck.ErrAuthentication, ck.ErrSaslAuthenticationFailed, ck.ErrUnsupportedSaslMechanism} {
-		if text, ok := causes[code]; ok {
-			return syncd.Hint(
-				fmt.Errorf("authenticating at Kafka at %s by %s as %q: %s", c.BootstrapServers, c.Security.SASL.Mechanism, c.Security.SASL.Username, text),
+		text, ok := causes[code]
+		switch {
+		case !ok:
+		case sasl.Mechanism == oauthBearer:
+			return syncd.Hint(fmt.Errorf("authenticating at Kafka at %s by %s%s: %s", c.BootstrapServers, sasl.Mechanism, quoted(" as ", sasl.OAuth.ClientID), text),
+				"sink.kafka.security.sasl.oauth: token_url must answer to client_id and client_secret with a token that the brokers accept")
+		default:
+			return syncd.Hint(fmt.Errorf("authenticating at Kafka at %s by %s as %q: %s", c.BootstrapServers, sasl.Mechanism, sasl.Username, text),
 				"sink.kafka.security.sasl: mechanism, username and password must be those that the brokers expect")
 		}
 	}
 	if text, ok := causes[ck.ErrSsl]; ok {
-		return syncd.Hint(fmt.Errorf("connecting to Kafka at %s with TLS: %s", c.BootstrapServers, text),
-			"sink.kafka.security.tls: ca_file must hold the authority of the brokers' certificates, which must name the hosts in bootstrap_servers")
+		return s.explainTLS(ctx, text)
 	}
 	if k, ok := errors.AsType[ck.Error](err); ok && (k.Code() == ck.ErrClusterAuthorizationFailed || k.Code() == ck.ErrSecurityDisabled) {
 		return fmt.Errorf("connecting to Kafka at %s: %s", c.BootstrapServers, s.scrub(err))
@@ -172,10 +205,20 @@ func (s *Sink) explain(err error, causes map[ck.ErrorCode]string, patience time.
 			text = t
 		}
 	}
-	if text != "no answer" && !strings.Contains(text, "Connect to ") && !strings.Contains(text, "Failed to resolve") {
+	switch {
+	case c.Security.TLS.Enabled && (text == "no answer" || strings.Contains(text, "SSL_HANDSHAKE")):
+		hint += ", and that they speak TLS there: sink.kafka.security.tls.enabled"
+	case text != "no answer" && !strings.Contains(text, "Connect to ") && !strings.Contains(text, "Failed to resolve"):
 		hint = "something listens there but hangs up: check sink.kafka.security, and that it is a Kafka broker"
 	}
 	return syncd.Hint(fmt.Errorf("connecting to Kafka at %s: %w for %s: %s", c.BootstrapServers, syncd.ErrUnavailable, patience, text), "%s", hint)
+}
+
+func quoted(before, text string) string {
+	if text == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s%q", before, text)
 }
 
 // ask bounds a question to the brokers and makes its error one that tells unavailability apart.

@@ -24,7 +24,7 @@ import (
 func refuse(ctx context.Context, t *testing.T, c Config) (string, error) {
 	t.Helper()
 	var log bytes.Buffer
-	s, err := open(ctx, c, syncd.Env{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	s, err := open(ctx, c, syncd.Env{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})), Retried: func(string) {}})
 	if err == nil {
 		t.Fatal(errors.Join(errors.New("the sink opened"), s.Close()))
 	}

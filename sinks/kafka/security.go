@@ -1,7 +1,10 @@
 package kafka
 
 import (
+	"maps"
+	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -27,9 +30,25 @@ type TLS struct {
 
 // SASL declares authentication. No mechanism means none.
 type SASL struct {
-	Mechanism string      `yaml:"mechanism" rule:"omitempty,oneof=PLAIN SCRAM-SHA-256 SCRAM-SHA-512 OAUTHBEARER" doc:"How to authenticate; empty means not at all. OAUTHBEARER takes its sasl.oauthbearer.* settings from properties."`
+	Mechanism string      `yaml:"mechanism" rule:"omitempty,oneof=PLAIN SCRAM-SHA-256 SCRAM-SHA-512 OAUTHBEARER" doc:"How to authenticate; empty means not at all."`
 	Username  string      `yaml:"username" doc:"User name, for PLAIN and SCRAM."`
 	Password  spec.Secret `yaml:"password" doc:"Password, for PLAIN and SCRAM."`
+	OAuth     OAuth       `yaml:"oauth" doc:"Where tokens come from, for OAUTHBEARER; other ways than OpenID Connect are set by sasl.oauthbearer.* in properties."`
+}
+
+// OAuth declares OpenID Connect: a token is got with the client's credentials (RFC 6749, section 4.4), and again before it
+// expires.
+type OAuth struct {
+	TokenURL     string            `yaml:"token_url" doc:"The token endpoint of the identity provider."`
+	ClientID     string            `yaml:"client_id" doc:"The client's id there."`
+	ClientSecret spec.Secret       `yaml:"client_secret" doc:"The client's secret there."`
+	Scope        string            `yaml:"scope" doc:"What the token is asked for; several are separated by spaces."`
+	Extensions   map[string]string `yaml:"extensions" doc:"SASL extensions that the brokers want beside the token, such as logicalCluster and identityPoolId."`
+	CAFile       string            `yaml:"ca_file" doc:"Certificates of the authorities to trust for token_url; without it the system's."`
+}
+
+func (o *OAuth) set() bool {
+	return o.TokenURL != "" || o.ClientID != "" || o.ClientSecret != "" || o.Scope != "" || len(o.Extensions) > 0 || o.CAFile != ""
 }
 
 const oauthBearer = "OAUTHBEARER"
@@ -58,24 +77,96 @@ func (s *Security) check(d *spec.Decoder, n *spec.Node, properties map[string]sp
 	case tls.KeyPassword != "" && tls.KeyFile == "":
 		bad(d, n, "set key_file", at("tls", "key_password"), "is set, but there is no key")
 	}
+	if sasl.OAuth.set() && sasl.Mechanism != oauthBearer {
+		bad(d, n, "set mechanism: OAUTHBEARER", at("sasl", "oauth"), "is set, but the mechanism is not OAUTHBEARER")
+	}
 	switch sasl.Mechanism {
 	case "":
 		if sasl.Username != "" || sasl.Password != "" {
 			bad(d, n, "set mechanism to what the brokers expect: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512", at("sasl"), "has credentials, but no mechanism")
 		}
 	case oauthBearer:
+		if sasl.OAuth.set() {
+			sasl.OAuth.check(d, n, properties)
+			break
+		}
 		// Without these librdkafka asks the application for tokens, and there is no setting to answer it with.
 		if properties["sasl.oauthbearer.method"].Reveal() != "oidc" && properties["enable.sasl.oauthbearer.unsecure.jwt"].Reveal() != "true" {
-			bad(d, n, "set sasl.oauthbearer.method: oidc and its other sasl.oauthbearer.* settings in properties",
+			bad(d, n, "set oauth beside it: token_url, client_id and client_secret",
 				at("sasl", "mechanism"), "is OAUTHBEARER, which needs to know where tokens come from")
 		}
 	default:
 		if sasl.Username == "" || sasl.Password == "" {
 			bad(d, n, "set username and password", at("sasl"), "has mechanism %s, which needs credentials", sasl.Mechanism)
 		}
-		if sasl.Mechanism == "PLAIN" && !tls.Enabled {
-			report(d, spec.Warning, n, "set security.tls.enabled: true", at("sasl", "mechanism"), "is PLAIN without TLS: the password is sent in the clear")
+	}
+	if what := map[string]string{"PLAIN": "password", oauthBearer: "token"}[sasl.Mechanism]; what != "" && !tls.Enabled {
+		report(d, spec.Warning, n, "set security.tls.enabled: true", at("sasl", "mechanism"), "is %s without TLS: the %s is sent in the clear", sasl.Mechanism, what)
+	}
+}
+
+// oauthProperties maps librdkafka's properties of OpenID Connect to the settings of OAuth.
+var oauthProperties = map[string]string{
+	"sasl.oauthbearer.method":             "token_url",
+	"sasl.oauthbearer.token.endpoint.url": "token_url",
+	"sasl.oauthbearer.client.id":          "client_id",
+	"sasl.oauthbearer.client.secret":      "client_secret",
+	"sasl.oauthbearer.scope":              "scope",
+	"sasl.oauthbearer.extensions":         "extensions",
+	"https.ca.location":                   "ca_file",
+}
+
+func (o *OAuth) check(d *spec.Decoder, n *spec.Node, properties map[string]spec.Secret) {
+	at := func(name string) []string { return []string{"security", "sasl", "oauth", name} }
+	u, err := url.Parse(o.TokenURL)
+	switch {
+	case o.TokenURL == "":
+		bad(d, n, "set the token endpoint of the identity provider", at("token_url"), "is missing")
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+		bad(d, n, "set it to a URL such as https://login.example.com/oauth2/token", at("token_url"), "is not a URL of https or http")
+	case u.User != nil:
+		bad(d, n, "set client_id and client_secret instead", at("token_url"), "must not hold credentials")
+	case u.Scheme == "http":
+		report(d, spec.Warning, n, "use https", at("token_url"), "is http: the client's secret is sent in the clear")
+	}
+	if o.ClientID == "" {
+		bad(d, n, "set the client's id at the identity provider", at("client_id"), "is missing")
+	}
+	if o.ClientSecret == "" {
+		bad(d, n, "set the client's secret at the identity provider", at("client_secret"), "is missing")
+	}
+	for name, value := range o.Extensions {
+		// RFC 7628, section 3.1; the comma is librdkafka's separator.
+		if name == "" || name == "auth" || strings.IndexFunc(name, notLetter) >= 0 || strings.ContainsAny(value, ",\x01") {
+			bad(d, n, "names are letters, other than auth; values have no comma", append(at("extensions"), name), "can't be a SASL extension")
 		}
+	}
+	for name, setting := range oauthProperties {
+		if _, ok := properties[name]; ok {
+			bad(d, n, "set sink.kafka.security.sasl.oauth."+setting+" instead", []string{"properties", name}, "is ruled by another setting")
+		}
+	}
+}
+
+func notLetter(r rune) bool { return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') }
+
+// properties gives the settings in librdkafka's names.
+func (o *OAuth) properties() map[string]string {
+	if o.TokenURL == "" {
+		return nil
+	}
+	var extensions []string
+	for _, name := range slices.Sorted(maps.Keys(o.Extensions)) {
+		extensions = append(extensions, name+"="+o.Extensions[name])
+	}
+	return map[string]string{
+		"sasl.oauthbearer.method":             "oidc",
+		"sasl.oauthbearer.token.endpoint.url": o.TokenURL,
+		"sasl.oauthbearer.client.id":          o.ClientID,
+		"sasl.oauthbearer.client.secret":      o.ClientSecret.Reveal(),
+		"sasl.oauthbearer.scope":              o.Scope,
+		"sasl.oauthbearer.extensions":         strings.Join(extensions, ","),
+		"https.ca.location":                   o.CAFile,
 	}
 }
 
@@ -95,7 +186,7 @@ func (s *Security) protocol() string {
 // set adds the settings of security to librdkafka's configuration.
 func (s *Security) set(m ck.ConfigMap) {
 	m["security.protocol"] = s.protocol()
-	for key, value := range map[string]string{
+	properties := map[string]string{
 		"ssl.ca.location":          s.TLS.CAFile,
 		"ssl.certificate.location": s.TLS.CertFile,
 		"ssl.key.location":         s.TLS.KeyFile,
@@ -103,7 +194,9 @@ func (s *Security) set(m ck.ConfigMap) {
 		"sasl.mechanisms":          s.SASL.Mechanism,
 		"sasl.username":            s.SASL.Username,
 		"sasl.password":            s.SASL.Password.Reveal(),
-	} {
+	}
+	maps.Copy(properties, s.SASL.OAuth.properties())
+	for key, value := range properties {
 		if value != "" {
 			m[key] = value
 		}
@@ -127,6 +220,7 @@ func (c *Config) scrubber() *strings.Replacer {
 		}
 	}
 	hide(c.Security.SASL.Password)
+	hide(c.Security.SASL.OAuth.ClientSecret)
 	hide(c.Security.TLS.KeyPassword)
 	for key, value := range c.Properties {
 		if sensitive.MatchString(key) {

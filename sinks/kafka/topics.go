@@ -213,7 +213,7 @@ func (s *Sink) Prepare(ctx context.Context, targets []syncd.Target) error {
 		}
 		hint = "create missing topics, or set sink.kafka.create_topics (with partitions and replication_factor) to have them created"
 	case len(problems) == 0: // nothing is created for a run that can't start
-		failed, err := s.create(ctx, missing)
+		failed, err := s.create(ctx, s.config.CreateTopics, missing)
 		if err != nil {
 			return fmt.Errorf("creating Kafka topics: %w", err)
 		}
@@ -252,8 +252,7 @@ func (s *Sink) look(ctx context.Context, names []string) (missing, refused []str
 }
 
 // create makes topics and logs each, since they outlive the run.
-func (s *Sink) create(ctx context.Context, names []string) (failed []string, err error) {
-	how := s.config.CreateTopics
+func (s *Sink) create(ctx context.Context, how *CreateTopics, names []string) (failed []string, err error) {
 	topics := how.specify(names)
 	var results []ck.TopicResult
 	err = s.ask(ctx, s.config.ConnectTimeout, func(ctx context.Context) (err error) {

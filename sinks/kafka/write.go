@@ -12,6 +12,9 @@ import (
 	"github.com/syncd-io/syncd"
 )
 
+// brokersHint goes with what the brokers did not do.
+const brokersHint = "look at the brokers' logs, and run it again when they are well"
+
 // queueFullPause is the longest wait for room in the queue before producing is tried again; a delivery report ends it
 // early. It is needed where other writers fill the queue and this one has nothing in it to hear of.
 const queueFullPause = 5 * time.Millisecond
@@ -50,17 +53,37 @@ func (s *Sink) Write(ctx context.Context, events []syncd.Event) error {
 }
 
 func (s *Sink) write(ctx context.Context, p producer, events []syncd.Event) error {
+	w := s.newWrite(events)
+	defer s.recycle(w)
+	s.main.produced.Add(int64(len(events)))
+	return w.run(ctx, p)
+}
+
+func (s *Sink) newWrite(events []syncd.Event) *write {
 	w, _ := s.writes.Get().(*write)
 	if w == nil || cap(w.reports) < len(events) {
 		w = &write{sink: s, slots: make([]slot, len(events)), reports: make(chan ck.Event, len(events)), text: make([]byte, 0, 128)}
 	}
-	w.events, w.failed, w.refused, w.alone = events, nil, w.refused[:0], false
-	err := w.run(ctx, p)
+	w.events = events
+	w.begin()
+	return w
+}
+
+// begin makes a write ready for its events, again or for the first time. Reports of an earlier attempt that are still to come
+// go where nobody looks.
+func (w *write) begin() {
+	if w.pending > 0 {
+		w.slots, w.reports, w.pending = slices.Clone(w.slots), make(chan ck.Event, cap(w.reports)), 0
+	}
+	w.failed, w.refused, w.alone = nil, w.refused[:0], false
+}
+
+// recycle keeps a write for another one's events.
+func (s *Sink) recycle(w *write) {
 	if w.pending == 0 {
 		w.events = nil
 		s.writes.Put(w)
 	}
-	return err
 }
 
 func (w *write) run(ctx context.Context, p producer) error {
@@ -197,20 +220,32 @@ func (w *write) refuse(p producer, i int, err error, byBroker bool) error {
 	case ck.ErrMsgSizeTooLarge, ck.ErrRecordListTooLarge, ck.ErrInvalidMsgSize:
 		size := len(w.events[i].Key) + len(w.events[i].Value)
 		if !byBroker {
-			w.fail(i, fmt.Errorf("an event of %d bytes is larger than max_message_bytes, %d", size, w.sink.config.MaxMessageBytes))
+			w.fail(i, fmt.Errorf("an event of %d bytes is larger than max_message_bytes, %d: %w", size, w.sink.config.MaxMessageBytes, syncd.ErrTooLarge))
 			return nil
 		}
-		w.fail(i, fmt.Errorf("an event of %d bytes is larger than topic %q accepts", size, topic))
+		w.fail(i, fmt.Errorf("an event of %d bytes is larger than topic %q accepts: %w", size, topic, syncd.ErrTooLarge))
 	case ck.ErrInvalidMsg, ck.ErrInvalidRecord, ck.ErrBadMsg, ck.ErrInvalidTimestamp:
 		w.fail(i, fmt.Errorf("topic %q refuses the event: %s", topic, w.sink.scrub(err)))
 	case ck.ErrUnknownTopic, ck.ErrUnknownTopicOrPart, ck.ErrUnknownPartition:
-		w.fail(i, fmt.Errorf("topic %q is gone: %w", topic, syncd.ErrUnavailable))
+		w.fail(i, syncd.Hint(fmt.Errorf("topic %q is gone: %w", topic, syncd.ErrUnavailable),
+			"see who deleted it; with it are gone the events that were not consumed, so begin anew with --fresh once it is there again"))
 	case ck.ErrMsgTimedOut:
-		w.fail(i, fmt.Errorf("topic %q did not acknowledge the event within delivery_timeout, %s: %w", topic, w.sink.config.DeliveryTimeout, syncd.ErrUnavailable))
+		setting, limit := w.sink.config.messageTimeout()
+		w.fail(i, syncd.Hint(fmt.Errorf("topic %q did not acknowledge the event within %s, %s: %w", topic, setting, limit, syncd.ErrUnavailable), brokersHint))
+	case ck.ErrPurgeQueue, ck.ErrPurgeInflight:
+		w.fail(i, errPurged)
 	default:
-		w.fail(i, fmt.Errorf("sending to topic %q: %s: %w", topic, w.sink.scrub(err), syncd.ErrUnavailable))
+		w.fail(i, syncd.Hint(fmt.Errorf("sending to topic %q: %s: %w", topic, w.sink.scrub(err), syncd.ErrUnavailable), brokersHint))
 	}
 	return nil
+}
+
+// of is what event i has failed with, or nil.
+func (w *write) of(i int) error {
+	if w.failed == nil {
+		return nil
+	}
+	return w.failed.Of(i)
 }
 
 func (w *write) fail(i int, err error) {
@@ -239,7 +274,10 @@ func (w *write) resend(ctx context.Context) error {
 		return err
 	}
 	w.alone = true
-	for _, i := range w.again() {
+	w.sink.env.Retried("refused batch")
+	again := w.again()
+	p.produced.Add(int64(len(again)))
+	for _, i := range again {
 		if err := w.produce(ctx, p, i); err != nil {
 			return err
 		}
@@ -260,7 +298,7 @@ func (w *write) again() []int {
 		case len(refused) > 0 && refused[0] == i:
 			refused = refused[1:]
 			moved[d] = w.events[i].Key != nil // without a key there is no order
-		case !moved[d] || w.failed != nil && w.failed.Of(i) != nil:
+		case !moved[d] || w.of(i) != nil:
 			continue
 		}
 		out = append(out, i)

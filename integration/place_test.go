@@ -1,0 +1,346 @@
+package integration
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	qdrantclient "github.com/qdrant/go-client/qdrant"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/syncd-io/syncd/integration/kafka"
+	"github.com/syncd-io/syncd/integration/secantus"
+	"github.com/syncd-io/syncd/sandbox/indexer"
+	"github.com/syncd-io/syncd/sandbox/mongotest/javaserver"
+	"github.com/syncd-io/syncd/sandbox/qdrantserver"
+)
+
+// The variables that point the suite at a deployment; see the package's comment.
+const (
+	mongoEnv     = "SYNCD_TEST_MONGO_URI"
+	qdrantEnv    = "SYNCD_TEST_QDRANT_URL"
+	qdrantKeyEnv = "SYNCD_TEST_QDRANT_API_KEY"
+	kafkaEnv     = "SYNCD_TEST_KAFKA"
+	eventsEnv    = "SYNCD_TEST_EVENTS"
+)
+
+const javaName = "mongo-java-server"
+
+// mongoServers are ways to come by a MongoDB server: the one of the environment, or each that can be fetched.
+func mongoServers() map[string]func(t *testing.T) string {
+	if uri := os.Getenv(mongoEnv); uri != "" {
+		return map[string]func(*testing.T) string{"deployed": func(*testing.T) string { return uri }}
+	}
+	return map[string]func(*testing.T) string{"SecantusDB": startSecantus, javaName: startJava}
+}
+
+func startJava(t *testing.T) string {
+	t.Helper()
+	s, err := javaserver.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeAfter(t, s.Close)
+	return s.URI()
+}
+
+func startSecantus(t *testing.T) string {
+	t.Helper()
+	s, err := secantus.Start(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeAfter(t, s.Close)
+	logOnFailure(t, "SecantusDB", s.Log)
+	return s.URI()
+}
+
+// kafkaAddr is the broker of the environment, or the one that tests share.
+func kafkaAddr(t *testing.T) string {
+	t.Helper()
+	if addr := os.Getenv(kafkaEnv); addr != "" {
+		return addr
+	}
+	return broker(t).Addr(kafka.Plain)
+}
+
+// place is where a test works: servers, and a name of its own on each of them.
+type place struct {
+	name string // of the database, of the index and of the consumer group; topics begin with it and a dot
+
+	mongoURI  string
+	qdrantURL string
+	qdrantKey string
+	kafka     string
+	state     string // folder
+	admin     *kadm.Client
+}
+
+// newPlace makes names that are new, and removes after the test what is called by them.
+func newPlace(t *testing.T, mongoURI, kafkaAddr string) *place {
+	t.Helper()
+	p := &place{
+		name: "syncd_it_" + uuid.NewString()[:8], mongoURI: mongoURI, kafka: kafkaAddr, state: t.TempDir(),
+		qdrantURL: os.Getenv(qdrantEnv), qdrantKey: os.Getenv(qdrantKeyEnv),
+	}
+	if p.qdrantURL == "" {
+		s, err := qdrantserver.Start(qdrantserver.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		closeAfter(t, s.Close)
+		p.qdrantURL = "http://" + s.Addr()
+	}
+	client, err := kgo.NewClient(
+		kgo.SeedBrokers(strings.Split(p.kafka, ",")...),
+		kgo.MetadataMinAge(10*time.Millisecond), // what is asked for is to be known as it is, not as it was
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.admin = kadm.NewClient(client)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		defer client.Close()
+		if topics := p.topics(t); len(topics) > 0 {
+			if _, err := p.admin.DeleteTopics(ctx, topics...); err != nil {
+				t.Errorf("deleting the test's topics: %v", err)
+			}
+		}
+		_, _ = p.admin.DeleteGroups(ctx, p.name) // it need not exist
+		c := p.qdrantClient(t)
+		defer c.Close()
+		there, err := c.CollectionExists(ctx, p.name)
+		if err == nil && there {
+			err = c.DeleteCollection(ctx, p.name)
+		}
+		if err != nil {
+			t.Errorf("deleting the test's Qdrant collection: %v", err)
+		}
+	})
+	return p
+}
+
+// database connects a client of the test's own, and drops the database after the test.
+func (p *place) database(t *testing.T) *mongo.Database {
+	t.Helper()
+	client, err := mongo.Connect(options.Client().ApplyURI(p.mongoURI))
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := client.Database(p.name)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := db.Drop(ctx); err != nil {
+			t.Errorf("dropping the test's database: %v", err)
+		}
+		_ = client.Disconnect(ctx)
+	})
+	return db
+}
+
+// qdrantAddr is the address of Qdrant's gRPC: the URL may name the port of its REST.
+func (p *place) qdrantAddr(t *testing.T) (host string, port int, secure *tls.Config) {
+	t.Helper()
+	u, err := url.Parse(p.qdrantURL)
+	if err != nil || u.Hostname() == "" {
+		t.Fatalf("%s must be a URL such as http://localhost:6334: %v", qdrantEnv, err)
+	}
+	port = 6334
+	if n, err := strconv.Atoi(u.Port()); err == nil && n != 6333 {
+		port = n
+	}
+	if u.Scheme == "https" {
+		secure = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	return u.Hostname(), port, secure
+}
+
+func (p *place) qdrantClient(t *testing.T) *qdrantclient.Client {
+	t.Helper()
+	host, port, secure := p.qdrantAddr(t)
+	c, err := qdrantclient.NewClient(&qdrantclient.Config{
+		Host: host, Port: port, APIKey: p.qdrantKey, UseTLS: secure != nil, TLSConfig: secure, SkipCompatibilityCheck: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// index starts an indexing consumer.
+func (p *place) index(t *testing.T, contentTypes map[string]string) *indexer.Indexer {
+	t.Helper()
+	host, port, secure := p.qdrantAddr(t)
+	x, err := indexer.Start(t.Context(), indexer.Config{
+		Brokers: strings.Split(p.kafka, ","), Topics: "^" + regexp.QuoteMeta(p.name+"."), Group: p.name,
+		QdrantHost: host, QdrantPort: port, APIKey: p.qdrantKey, TLS: secure, Collection: p.name,
+		ContentTypes: contentTypes, ChunkSize: 1_000_000, // one point a document, so that points can be counted
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeAfter(t, x.Close)
+	return x
+}
+
+// config writes a configuration. more is lines of sink.kafka, indented by four.
+func (p *place) config(t *testing.T, collections map[string]string, more ...string) string {
+	t.Helper()
+	var b strings.Builder
+	fmt.Fprintf(&b, "source:\n  mongo:\n    uri: %q\n    database: %q\n", p.mongoURI, p.name)
+	fmt.Fprintf(&b, "checker:\n  qdrant:\n    url: %q\n    collection: %q\n    api_key: %q\n", p.qdrantURL, p.name, p.qdrantKey)
+	fmt.Fprintf(&b, "sink:\n  kafka:\n    bootstrap_servers: %q\n", p.kafka)
+	for _, line := range more {
+		fmt.Fprintf(&b, "    %s\n", line)
+	}
+	fmt.Fprintf(&b, "mapping:\n  collections:\n")
+	for _, name := range slices.Sorted(maps.Keys(collections)) {
+		fmt.Fprintf(&b, "    %s: %s\n", name, collections[name])
+	}
+	fmt.Fprintf(&b, "run:\n  state_dir: %q\n  wait_timeout: 0\n", p.state)
+	file := filepath.Join(t.TempDir(), "syncd.yaml")
+	if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// at is the same place, for syncd to reach Kafka at another address.
+func (p *place) at(kafka string) *place {
+	q := *p
+	q.kafka = kafka
+	return &q
+}
+
+// createTopics is for config: topics of six partitions.
+const createTopics = "create_topics: {partitions: 6}"
+
+// topics are those of this place.
+func (p *place) topics(t *testing.T) []string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	all, err := p.admin.ListTopics(ctx) // a request that names a topic may create it
+	if err != nil {
+		t.Fatalf("listing topics: %v", err)
+	}
+	return slices.DeleteFunc(all.Names(), func(name string) bool { return !strings.HasPrefix(name, p.name+".") })
+}
+
+// read calls f for each event that the topics hold when no transaction is open (any more), as a consumer with
+// isolation.level=read_committed sees them: without those of transactions that were aborted.
+func (p *place) read(t *testing.T, f func(*kgo.Record)) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience+time.Minute)
+	defer cancel()
+	topics := p.topics(t)
+	if len(topics) == 0 {
+		return
+	}
+	var ends kadm.ListedOffsets
+	until(t, "no transaction is open", func() bool {
+		stable, err := p.admin.ListCommittedOffsets(ctx, topics...)
+		if err == nil {
+			ends, err = p.admin.ListEndOffsets(ctx, topics...)
+		}
+		if err = errors.Join(err, stable.Error(), ends.Error()); err != nil {
+			t.Fatalf("listing offsets: %v", err)
+		}
+		all := true
+		ends.Each(func(end kadm.ListedOffset) {
+			o, ok := stable.Lookup(end.Topic, end.Partition)
+			all = all && ok && o.Offset == end.Offset
+		})
+		return all
+	})
+	type partition struct {
+		topic string
+		n     int32
+	}
+	pending, from := map[partition]int64{}, map[string]map[int32]kgo.Offset{}
+	ends.Each(func(end kadm.ListedOffset) {
+		if end.Offset == 0 {
+			return
+		}
+		pending[partition{end.Topic, end.Partition}] = end.Offset
+		if from[end.Topic] == nil {
+			from[end.Topic] = map[int32]kgo.Offset{}
+		}
+		from[end.Topic][end.Partition] = kgo.NewOffset().AtStart()
+	})
+	client, err := kgo.NewClient(
+		kgo.SeedBrokers(strings.Split(p.kafka, ",")...), kgo.ConsumePartitions(from), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.KeepControlRecords(), // the end of a transaction takes an offset too
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	for len(pending) > 0 {
+		fetches := client.PollFetches(ctx)
+		if ctx.Err() != nil {
+			t.Fatalf("reading the topics: these partitions were not read to their ends: %v", pending)
+		}
+		fetches.EachError(func(topic string, n int32, err error) { t.Logf("reading %s, partition %d: %v", topic, n, err) })
+		fetches.EachRecord(func(r *kgo.Record) {
+			at := partition{r.Topic, r.Partition}
+			end, ok := pending[at]
+			if !ok || r.Offset >= end {
+				return
+			}
+			if r.Offset+1 == end {
+				delete(pending, at)
+			}
+			if !r.Attrs.IsControl() {
+				f(r)
+			}
+		})
+	}
+}
+
+// records are the events that the topics hold now.
+func (p *place) records(t *testing.T) []*kgo.Record {
+	t.Helper()
+	var out []*kgo.Record
+	p.read(t, func(r *kgo.Record) { out = append(out, r) })
+	return out
+}
+
+func header(r *kgo.Record, name string) string {
+	for _, h := range r.Headers {
+		if h.Key == name {
+			return string(h.Value)
+		}
+	}
+	return ""
+}
+
+// closedPort is an address where nothing listens.
+func closedPort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}

@@ -1,0 +1,205 @@
+package integration
+
+import (
+	"encoding/hex"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/syncd-io/syncd/integration/kafka"
+	"github.com/syncd-io/syncd/sandbox/fastmongo"
+)
+
+// events is how many the tests send that end a broker or a run in the middle.
+func events(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv(eventsEnv)
+	if text == "" {
+		return 100_000
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1000 {
+		t.Fatalf("%s must be a number, at least 1000: %q", eventsEnv, text)
+	}
+	return n
+}
+
+// manyPages is a place whose collection page holds n documents of 300 bytes, and what they are made by.
+func manyPages(t *testing.T, kafkaAddr string, n int) (*place, fastmongo.Generated) {
+	t.Helper()
+	s := generated(t)
+	p := newPlace(t, s.URI(), kafkaAddr)
+	docs := fastmongo.Documents(n, 300)
+	if err := s.Generate(p.name+".page", docs); err != nil {
+		t.Fatal(err)
+	}
+	return p, docs
+}
+
+// wantsAll fails the test unless the topics hold an event of every document, and of nothing else. It returns how many events
+// repeat another.
+func (p *place) wantsAll(t *testing.T, docs fastmongo.Generated) (repeats int) {
+	t.Helper()
+	ordinal := make(map[[12]byte]int, docs.N)
+	for i := range docs.N {
+		_, id := docs.ID(i, nil)
+		ordinal[[12]byte(id)] = i
+	}
+	seen := make([]bool, docs.N)
+	distinct := 0
+	p.read(t, func(r *kgo.Record) {
+		if r.Topic != p.name+".page" {
+			return
+		}
+		var id [12]byte
+		if n, err := hex.Decode(id[:], r.Key); err != nil || n != len(id) {
+			t.Fatalf("an event's key is %q", r.Key)
+		}
+		i, ok := ordinal[id]
+		switch {
+		case !ok:
+			t.Fatalf("an event of no document: %q", r.Key)
+		case seen[i]:
+			repeats++
+		default:
+			seen[i] = true
+			distinct++
+		}
+	})
+	if distinct != docs.N {
+		t.Errorf("the topics hold %d of %d documents; the first that is lost has number %d", distinct, docs.N, slices.Index(seen, false))
+	}
+	return repeats
+}
+
+// written is how many offsets the topic of the collection page has given away: about the number of its events.
+func (p *place) written(t *testing.T) int64 {
+	t.Helper()
+	topic := p.name + ".page"
+	if !slices.Contains(p.topics(t), topic) {
+		return 0
+	}
+	ends, err := p.admin.ListEndOffsets(t.Context(), topic)
+	if err != nil {
+		t.Fatalf("listing offsets: %v", err)
+	}
+	var n int64
+	ends.Each(func(o kadm.ListedOffset) { n += o.Offset })
+	return n
+}
+
+// await waits until a run has brought the topic to so many offsets, and fails the test if it ends before.
+func (p *place) await(t *testing.T, i *invocation, offsets int64) {
+	t.Helper()
+	until(t, fmt.Sprintf("%d events are written", offsets), func() bool {
+		if !i.running() {
+			t.Fatalf("the run ended early:\n%s", i.wait(t).output)
+		}
+		return p.written(t) >= offsets
+	})
+}
+
+// exactlyOnce is for config.
+func (p *place) exactlyOnce() []string {
+	return []string{createTopics, "delivery: exactly_once", fmt.Sprintf("transactions: {id: %s, state_topic: %s.state, timeout: 30s}", p.name, p.name)}
+}
+
+// TestBrokerRestart kills the broker in the middle of a run and starts it again: the run goes on as if nothing had been, and
+// every document's event is there.
+func TestBrokerRestart(t *testing.T) {
+	t.Run("at least once", func(t *testing.T) {
+		testBrokerRestart(t, func(*place) []string { return []string{createTopics} })
+	})
+	t.Run("exactly once", func(t *testing.T) {
+		if repeats := testBrokerRestart(t, (*place).exactlyOnce); repeats != 0 {
+			t.Errorf("%d events are there twice", repeats)
+		}
+	})
+}
+
+func testBrokerRestart(t *testing.T, settings func(*place) []string) (repeats int) {
+	n := events(t)
+	b := ownBroker(t)
+	p, docs := manyPages(t, b.Addr(kafka.Plain), n)
+	i := start(t, "run", "-c", p.config(t, page, settings(p)...))
+	p.await(t, i, int64(n/3))
+	before := p.written(t)
+	if err := b.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if !i.running() {
+		t.Fatal("the run was over before the broker was killed")
+	}
+	down := time.Now()
+	if err := b.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	outage := time.Since(down)
+	r := i.wait(t)
+	r.wants(t, 0, fmt.Sprintf(`^Complete: %d events sent, all confirmed$`, n))
+	began := time.Now()
+	repeats = p.wantsAll(t, docs)
+	t.Logf("%d events in %s; the broker was killed after %d and away for %s; %d events are there twice; read back in %s",
+		n, r.took.Round(time.Millisecond), before, outage.Round(time.Millisecond), repeats, time.Since(began).Round(time.Millisecond))
+	return repeats
+}
+
+// TestBrokerStaysAway has a broker that is gone for longer than a run waits: the run must fail and say so, and the next one
+// must leave nothing out.
+func TestBrokerStaysAway(t *testing.T) {
+	n := events(t)
+	b := ownBroker(t)
+	p, docs := manyPages(t, b.Addr(kafka.Plain), n)
+	config := p.config(t, page, createTopics, "delivery_timeout: 3s")
+	i := start(t, "run", "-c", config)
+	p.await(t, i, 1)
+	if err := b.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	i.wait(t).wants(t, 1, `^error: .*delivery_timeout`, `^NOT complete: `)
+	if err := b.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	invoke(t, "run", "-c", config).wants(t, 0, `^Complete: \d+ events sent, all confirmed$`)
+	p.wantsAll(t, docs)
+}
+
+// TestKilledRun kills syncd in the middle of a run, twice: the next run must leave nothing out.
+func TestKilledRun(t *testing.T) {
+	t.Run("at least once", func(t *testing.T) {
+		testKilledRun(t, func(*place) []string { return []string{createTopics} })
+	})
+	t.Run("exactly once", func(t *testing.T) {
+		if repeats := testKilledRun(t, (*place).exactlyOnce); repeats != 0 {
+			t.Errorf("%d events are there twice", repeats)
+		}
+	})
+}
+
+func testKilledRun(t *testing.T, settings func(*place) []string) (repeats int) {
+	n := events(t)
+	p, docs := manyPages(t, kafkaAddr(t), n)
+	config := p.config(t, page, settings(p)...)
+	for range 2 {
+		i := start(t, "run", "-c", config)
+		p.await(t, i, p.written(t)+int64(n/10))
+		i.kill(t)
+		if i.cmd.ProcessState.Exited() {
+			t.Fatalf("the run was over before it was killed:\n%s", i.wait(t).output)
+		}
+	}
+	r := invoke(t, "run", "-c", config)
+	r.wants(t, 0, `^Complete: \d+ events sent, all confirmed$`)
+	repeats = p.wantsAll(t, docs)
+	if t.Failed() {
+		t.Logf("the last run said:\n%s", r.output)
+	}
+	t.Logf("the last run took %s; %d events are there twice, and %d offsets were used", r.took.Round(time.Millisecond), repeats, p.written(t))
+	return repeats
+}

@@ -1,0 +1,184 @@
+package faults
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// quiet is for clients of the tests' own.
+var quiet = slog.New(slog.DiscardHandler)
+
+const (
+	killSignal = syscall.SIGKILL
+	termSignal = syscall.SIGTERM
+	intSignal  = syscall.SIGINT
+	stopSignal = syscall.SIGSTOP
+	contSignal = syscall.SIGCONT
+)
+
+// patience is when a run counts as one that hangs. No wait that its configuration allows is nearly as long.
+const patience = time.Minute
+
+// run is one process.
+type run struct {
+	args []string
+	cmd  *exec.Cmd
+	over chan struct{} // closed when it has ended
+
+	mu       sync.Mutex
+	happened []fault
+
+	stdout, stderr string
+	code           int // -1 where a signal ended it
+	hung           bool
+}
+
+func (r *run) String() string {
+	return fmt.Sprintf("syncd %s: exit code %d, after %v\n--- stdout\n%s\n--- stderr\n%s", strings.Join(r.args, " "), r.code, r.happened, r.stdout, r.stderr)
+}
+
+func (r *run) signal(s syscall.Signal) { _ = r.cmd.Process.Signal(s) }
+
+func (r *run) note(f fault) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.happened = append(r.happened, f)
+}
+
+// met says whether any of the kinds happened.
+func (r *run) met(kinds ...kind) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(r.happened, func(f fault) bool { return slices.Contains(kinds, f.kind) })
+}
+
+// done says whether the run came to its end.
+func (r *run) done() bool { return r.code == 0 || r.code == 5 }
+
+// start starts the program under faults.
+func (w *world) start(faults []fault, args ...string) *run {
+	r := &run{args: args, over: make(chan struct{}), cmd: exec.Command(program, args...)}
+	r.cmd.Dir = w.dir
+	r.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + w.dir, "TMPDIR=" + w.dir}
+	for _, f := range faults {
+		if f.after == 0 {
+			w.cause(r, f)
+		}
+	}
+	w.mu.Lock()
+	w.counts, w.pending = [process]int{}, nil
+	for _, f := range faults {
+		if f.after > 0 {
+			w.pending = append(w.pending, &pendingFault{f, func() { w.cause(r, f) }})
+		}
+	}
+	w.mu.Unlock()
+	return r
+}
+
+// run runs the program to whatever end it comes to, and ends all faults with it.
+func (w *world) run(faults []fault, args ...string) *run {
+	r := w.start(faults, args...)
+	var stdout, stderr bytes.Buffer
+	r.cmd.Stdout, r.cmd.Stderr = &stdout, &stderr
+	w.must(r.cmd.Start())
+	stuck := time.AfterFunc(patience, func() {
+		r.hung = true
+		r.signal(contSignal)
+		r.signal(syscall.SIGQUIT) // shows where it hangs
+	})
+	err := r.cmd.Wait()
+	stuck.Stop()
+	w.mu.Lock()
+	w.pending = nil
+	close(r.over)
+	w.mu.Unlock()
+	w.faulted.Wait()
+	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
+		w.t.Fatal(exit, err)
+	}
+	r.stdout, r.stderr, r.code = stdout.String(), stderr.String(), r.cmd.ProcessState.ExitCode()
+	w.judge(r)
+	return r
+}
+
+// logged is a line of the program's log, and not of its last words.
+var logged = regexp.MustCompile(`^time=\S+ level=`)
+
+// judge checks what holds for every run, however it ended.
+func (w *world) judge(r *run) {
+	w.t.Helper()
+	complain := func(format string, args ...any) {
+		w.t.Helper()
+		w.t.Errorf("%s: %s", fmt.Sprintf(format, args...), r)
+	}
+	for _, secret := range []string{mongoPassword, qdrantKey, kafkaPassword} {
+		if strings.Contains(r.stdout+r.stderr, secret) {
+			complain("the secret %q shows", secret)
+		}
+	}
+	if r.hung {
+		complain("it hangs")
+		return
+	}
+	if strings.Contains(r.stderr, "panic:") || strings.Contains(r.stderr, "fatal error:") || strings.Contains(r.stderr, "goroutine ") {
+		complain("it crashed")
+	}
+	var last []string
+	for line := range strings.Lines(r.stderr) {
+		if !logged.MatchString(line) {
+			last = append(last, line)
+		}
+	}
+	words := func(prefixes ...string) bool {
+		return len(last) == len(prefixes) && !slices.ContainsFunc(prefixes, func(p string) bool { return !strings.HasPrefix(last[slices.Index(prefixes, p)], p) })
+	}
+	switch r.code {
+	case -1:
+		if !r.met(kill) {
+			complain("a signal ended it")
+		}
+	case 0:
+		if !words() {
+			complain("a run that is complete has last words")
+		}
+	case 5:
+		if !words("error: ") {
+			complain("its last words are not one error")
+		}
+	case 1:
+		if !words("error: ", "hint: ") {
+			complain("its last words are not one error with a hint")
+		}
+	case 130, 143:
+		if !r.met(interrupt, terminate, hardStop) {
+			complain("nobody interrupted it")
+		}
+		if !words("error: interrupted by SIG") {
+			complain("its last words are not that it was interrupted")
+		}
+	case 4:
+		if len(r.args) > 0 && r.args[0] == "verify" {
+			break
+		}
+		fallthrough
+	default:
+		complain("no fault leads to this exit code")
+	}
+	if r.code != -1 {
+		if left, _ := filepath.Glob(w.path("state/*.owner")); len(left) > 0 {
+			complain("it left %v", left)
+		}
+	}
+}

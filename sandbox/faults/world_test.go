@@ -1,0 +1,362 @@
+package faults
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	qdrantclient "github.com/qdrant/go-client/qdrant"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/syncd-io/syncd/sandbox/fastmongo"
+	"github.com/syncd-io/syncd/sandbox/kafkaserver"
+	"github.com/syncd-io/syncd/sandbox/qdrantserver"
+)
+
+// What must not be seen in anything that the program prints.
+const (
+	mongoPassword = "mongo-p4ssw0rd"
+	qdrantKey     = "qdrant-k3y-s3cret"
+	kafkaPassword = "kafka-p4ssw0rd"
+)
+
+const (
+	database   = "shop"
+	collection = "points" // of Qdrant
+	letters    = "letters"
+)
+
+// world is the servers, a proxy in front of each, and the folder of a job's files.
+type world struct {
+	t       testing.TB
+	dir     string
+	mongo   *fastmongo.Server
+	qdrant  *qdrantserver.Server
+	kafka   *kafkaserver.Server
+	proxies map[place]*proxy
+	index   *qdrantclient.Client // past the proxy
+	journal *tally
+
+	mu       sync.Mutex
+	counts   [process]int // requests to each server since the run began
+	pending  []*pendingFault
+	refusals []error         // that Qdrant answers with next
+	faulted  *sync.WaitGroup // faults that are there
+}
+
+// pendingFault is a fault whose moment has not come.
+type pendingFault struct {
+	fault
+	happen func()
+}
+
+// options are how a world differs from the usual one.
+type options struct {
+	kafkaDir string // keeps the broker's records over a restart
+}
+
+func newWorld(t testing.TB, o options) *world {
+	t.Helper()
+	w := &world{t: t, dir: t.TempDir(), proxies: map[place]*proxy{}, faulted: &sync.WaitGroup{}}
+	w.journal = &tally{world: w, events: map[key]int{}, letters: map[key]int{}, read: map[position]bool{}}
+	host := ownHost()
+	var err error
+	for _, p := range []place{mongo, qdrant, kafka} {
+		w.proxies[p], err = newProxy(host)
+		w.must(err)
+		t.Cleanup(w.proxies[p].stop)
+	}
+	w.mongo, err = fastmongo.Start(t.Context(), fastmongo.Config{User: "reader", Password: mongoPassword})
+	w.must(err)
+	t.Cleanup(func() { _ = w.mongo.Close() })
+	w.mongo.OnCommand(func(name string, _ bson.Raw) {
+		if name == "find" || name == "getMore" || name == "aggregate" {
+			w.count(mongo)
+		}
+	})
+	w.startQdrant("")
+	w.startKafka("", o)
+	w.proxies[mongo].setUpstream(w.mongoAddr())
+	w.createIndex()
+	return w
+}
+
+var hosts atomic.Uint32
+
+// ownHost is a loopback address that nobody else uses, where the system has many: while a proxy is down, its port could
+// otherwise become another's.
+func ownHost() string {
+	if runtime.GOOS != "linux" {
+		return "127.0.0.1"
+	}
+	n := hosts.Add(1)
+	return fmt.Sprintf("127.%d.%d.%d", 1+n>>16&63, n>>8&255, n&255)
+}
+
+func (w *world) startQdrant(addr string) {
+	var err error
+	w.qdrant, err = qdrantserver.Start(qdrantserver.Config{Addr: addr, APIKey: qdrantKey, Intercept: func(_ context.Context, method string) error {
+		if method == qdrantclient.Points_Get_FullMethodName {
+			w.count(qdrant)
+		}
+		return w.refusal()
+	}})
+	w.must(err)
+	server := w.qdrant
+	w.t.Cleanup(func() { _ = server.Close() })
+	w.proxies[qdrant].setUpstream(w.qdrant.Addr())
+}
+
+func (w *world) startKafka(addr string, o options) {
+	var err error
+	w.kafka, err = kafkaserver.Start(kafkaserver.Config{
+		Addr: addr, Advertise: w.proxies[kafka].addr, Dir: o.kafkaDir, User: "writer", Password: kafkaPassword,
+	})
+	w.must(err)
+	server := w.kafka
+	w.t.Cleanup(func() { _ = server.Close() })
+	w.kafka.Cluster().ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		w.count(kafka)
+		return nil, nil, false
+	})
+	w.proxies[kafka].setUpstream(w.kafka.Addr())
+}
+
+func (w *world) must(err error) {
+	if err != nil {
+		w.t.Helper()
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) mongoAddr() string {
+	return strings.Split(strings.Split(w.mongo.URI(), "@")[1], "/")[0]
+}
+
+// count counts a request, and has the faults happen whose moment it is. The server goes on when they are there: the request
+// is not answered before.
+func (w *world) count(p place) {
+	w.mu.Lock()
+	w.counts[p]++
+	var due []*pendingFault
+	rest := w.pending[:0]
+	for _, f := range w.pending {
+		if f.clock == p && w.counts[p] >= f.after {
+			due = append(due, f)
+		} else {
+			rest = append(rest, f)
+		}
+	}
+	w.pending = rest
+	w.mu.Unlock()
+	for _, f := range due {
+		there := make(chan struct{})
+		go func() { defer close(there); f.happen() }()
+		select {
+		case <-there:
+		case <-time.After(time.Second): // a proxy may want to get rid of data that the server does not take now
+		}
+	}
+}
+
+// cause has a fault happen, now, and end when it is over or the run is.
+func (w *world) cause(r *run, f fault) {
+	w.mu.Lock()
+	select {
+	case <-r.over: // the run's last request
+		w.mu.Unlock()
+		return
+	default:
+		w.faulted.Add(1)
+	}
+	w.mu.Unlock()
+	r.note(f)
+	heal := w.inject(r, f)
+	go func() {
+		defer w.faulted.Done()
+		var end <-chan time.Time
+		if f.lasts > 0 {
+			timer := time.NewTimer(f.lasts)
+			defer timer.Stop()
+			end = timer.C
+		}
+		select {
+		case <-end:
+		case <-r.over:
+		}
+		heal()
+	}()
+}
+
+// inject makes a fault and returns how to end it.
+func (w *world) inject(r *run, f fault) (heal func()) {
+	switch f.kind {
+	case latency, bandwidth, slicer, reset, cutAfter, timeout, halfOpen, slowClose:
+		return w.proxies[f.on].add(f)
+	case down:
+		w.proxies[f.on].stop()
+		return func() {
+			if err := w.proxies[f.on].start(); err != nil {
+				w.t.Errorf("%s: %v", f, err)
+			}
+		}
+
+	case notPrimary:
+		return w.mongo.Inject(fastmongo.NotPrimary(f.amount))
+	case lostCursor:
+		return w.mongo.Inject(fastmongo.Fault{Commands: []string{"getMore"}, Times: f.amount, Code: 237, Message: "cursor was killed"})
+	case shuttingDown:
+		return w.mongo.Inject(fastmongo.Fault{Times: f.amount, Code: 91, Message: "the server is in quiesce mode and will shut down"})
+	case unavailable:
+		return w.refuseAsk(f, status.Error(codes.Unavailable, "shard is not ready"))
+	case internal:
+		return w.refuseAsk(f, status.Error(codes.Internal, "Service internal error: no replica is alive"))
+	case rateLimited:
+		return w.refuseAsk(f, qdrantserver.RateLimitError(1))
+	case notLeader, fewReplicas, fewAfter, timedOut:
+		return w.refuseProduce(f)
+
+	case kill:
+		r.signal(killSignal)
+	case terminate:
+		r.signal(termSignal)
+	case interrupt:
+		r.signal(intSignal)
+	case hardStop:
+		r.signal(termSignal)
+		r.signal(termSignal)
+	case freeze:
+		r.signal(stopSignal)
+		return func() { r.signal(contSignal) }
+	default:
+		w.t.Errorf("nobody knows how to make %q", f.kind)
+	}
+	return func() {}
+}
+
+// refuseAsk has Qdrant answer with errors.
+func (w *world) refuseAsk(f fault, err error) (heal func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.refusals = slices.Repeat([]error{err}, f.amount)
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.refusals = nil
+	}
+}
+
+// refusal is the error that Qdrant is to answer with, or nil.
+func (w *world) refusal() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.refusals) == 0 {
+		return nil
+	}
+	err := w.refusals[0]
+	w.refusals = w.refusals[1:]
+	return err
+}
+
+// createIndex makes the collection of points.
+func (w *world) createIndex() {
+	host, port, err := net.SplitHostPort(w.qdrant.Addr())
+	w.must(err)
+	var number int
+	_, err = fmt.Sscan(port, &number)
+	w.must(err)
+	w.index, err = qdrantclient.NewClient(&qdrantclient.Config{Host: host, Port: number, APIKey: qdrantKey, PoolSize: 1, SkipCompatibilityCheck: true, Logger: quiet})
+	w.must(err)
+	index := w.index
+	w.t.Cleanup(func() { _ = index.Close() })
+	w.must(w.index.CreateCollection(w.t.Context(), &qdrantclient.CreateCollection{
+		CollectionName: collection,
+		VectorsConfig:  qdrantclient.NewVectorsConfig(&qdrantclient.VectorParams{Size: 1, Distance: qdrantclient.Distance_Dot}),
+	}))
+	for _, field := range []string{"content_type", "mongo_id"} {
+		_, err := w.index.CreateFieldIndex(w.t.Context(), &qdrantclient.CreateFieldIndexCollection{
+			CollectionName: collection, FieldName: field, FieldType: qdrantclient.FieldType_FieldTypeKeyword.Enum(), Wait: qdrantclient.PtrOf(true),
+		})
+		w.must(err)
+	}
+}
+
+// path is a file of the world.
+func (w *world) path(name string) string { return filepath.Join(w.dir, name) }
+
+func (w *world) write(name, text string) string {
+	w.must(os.WriteFile(w.path(name), []byte(text), 0o644))
+	return w.path(name)
+}
+
+// configure writes the job's configuration. What more says is merged over it.
+func (w *world) configure(s schedule, more string) string {
+	delivery, dead := "at_least_once", fmt.Sprintf("file: {path: %s, format: envelope}", w.path("letters.ndjson"))
+	if s.exactlyOnce {
+		delivery = "exactly_once\n    transactions: {id: faults, timeout: 1s}"
+	}
+	if s.letters == "kafka" {
+		dead = "kafka: {topic: " + letters + "}"
+	}
+	mode, rules := "incremental, on_check_unavailable: "+s.outage, ""
+	if s.full {
+		mode = "full"
+	} else if s.ruled {
+		rules = "version: {field: updatedAt, payload: updatedAt}\n  chunks: {payload: chunk_count}"
+	}
+	names := ""
+	for _, name := range collections[:s.collections] {
+		names += fmt.Sprintf("%s: %s_type, ", name, name)
+	}
+	w.write("base.yaml", fmt.Sprintf(`
+source: {mongo: {uri: "mongodb://reader:%s@%s/?heartbeatFrequencyMS=500", database: %s, connect_timeout: 1s, batch_size: 20, splits: %d}}
+checker:
+  qdrant:
+    url: http://%s
+    api_key: %s
+    collection: %s
+    timeout: 500ms
+    connect_timeout: 1s
+    retry: {max_elapsed: 1s, initial: 20ms, max: 200ms}
+sink:
+  kafka:
+    bootstrap_servers: %s
+    create_topics: {partitions: 3, replication_factor: 1}
+    max_message_bytes: 5000
+    delivery_timeout: 1500ms
+    connect_timeout: 1500ms
+    delivery: %s
+    security: {sasl: {mechanism: SCRAM-SHA-256, username: writer, password: %s}}
+    properties: {reconnect.backoff.max.ms: 200, retry.backoff.ms: 50, retry.backoff.max.ms: 200}
+errors: {dead_letter: {%s}}
+mapping:
+  %s
+  collections: {%s}
+run: {mode: %s, batch_size: %d, workers: %d, readers: %d, wait_timeout: 0, state_dir: %s}
+`, mongoPassword, w.proxies[mongo].addr, database, s.splits, w.proxies[qdrant].addr, qdrantKey, collection, w.proxies[kafka].addr,
+		delivery, kafkaPassword, dead, rules, strings.TrimSuffix(names, ", "), mode, s.batch, s.workers, s.readers, w.path("state")))
+	return w.write("job.yaml", "extends: base.yaml\n"+more)
+}
+
+// refuseProduce has the broker answer with errors. Two of them come after it has done what was asked.
+func (w *world) refuseProduce(f fault) (heal func()) {
+	handle := w.kafka.Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Count: f.amount, Err: map[kind]*kerr.Error{
+		notLeader: kerr.NotLeaderForPartition, fewReplicas: kerr.NotEnoughReplicas,
+		fewAfter: kerr.NotEnoughReplicasAfterAppend, timedOut: kerr.RequestTimedOut,
+	}[f.kind]})
+	return handle.Remove
+}

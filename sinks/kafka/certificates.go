@@ -1,0 +1,101 @@
+package kafka
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/syncd-io/syncd"
+)
+
+// lookTimeout bounds the second look at a broker's certificate, see TLS.judge.
+const lookTimeout = 3 * time.Second
+
+// checkFiles finds files that can't be read or hold nothing usable: librdkafka's error would name neither file nor reason.
+func (s *Security) checkFiles() error {
+	for _, f := range []struct{ setting, path string }{
+		{"tls.ca_file", s.TLS.CAFile}, {"tls.cert_file", s.TLS.CertFile}, {"tls.key_file", s.TLS.KeyFile},
+		{"sasl.oauth.ca_file", s.SASL.OAuth.CAFile},
+	} {
+		if f.path == "" {
+			continue
+		}
+		if info, err := os.Stat(f.path); err == nil && info.IsDir() {
+			continue // of authorities, which OpenSSL takes too
+		}
+		text, err := os.ReadFile(f.path)
+		if err != nil {
+			return syncd.Hint(fmt.Errorf("reading sink.kafka.security.%s: %w", f.setting, err), "sink.kafka.security.%s must name a PEM file that can be read", f.setting)
+		}
+		if block, _ := pem.Decode(text); block == nil {
+			return syncd.Hint(fmt.Errorf("reading sink.kafka.security.%s: %s holds nothing in PEM form", f.setting, f.path),
+				"convert it: openssl x509 -inform der -in FILE for certificates, openssl pkey for keys")
+		}
+	}
+	return nil
+}
+
+// refusedBroker finds the broker in librdkafka's message about a connection.
+var refusedBroker = regexp.MustCompile(`ssl://(\S+:\d+)/`)
+
+// explainTLS tells why a TLS connection failed. Of a certificate that it does not accept librdkafka says no more than that,
+// so it is looked at again, with the same authorities.
+func (s *Sink) explainTLS(ctx context.Context, text string) error {
+	c := &s.config
+	fail := func(text, hint string) error {
+		return syncd.Hint(fmt.Errorf("connecting to Kafka at %s with TLS: %s", c.BootstrapServers, text), "sink.kafka.%s", hint)
+	}
+	if strings.Contains(text, " alert ") { // which is what the other side has to say
+		return fail("the broker refuses: "+text, "security.tls: cert_file and key_file must be a client certificate that the brokers accept, where they ask for one")
+	}
+	why := c.Security.TLS.judge(ctx, refusedBroker.FindStringSubmatch(text))
+	hint := "security.tls: ca_file must hold the authority of the brokers' certificates, which must name the hosts in bootstrap_servers"
+	if why == nil {
+		return fail(text, hint)
+	}
+	text = "the broker's certificate is refused: " + strings.TrimPrefix(why.Error(), "tls: failed to verify certificate: ")
+	if invalid, ok := errors.AsType[x509.CertificateInvalidError](why); ok && invalid.Reason == x509.Expired {
+		return fail(text, "security.tls: renew the broker's certificate, or set the clock here")
+	}
+	if _, ok := errors.AsType[x509.HostnameError](why); ok {
+		return fail(text, "bootstrap_servers, and the brokers' advertised listeners, must use a name that the certificate holds")
+	}
+	return fail(text, hint)
+}
+
+// judge returns what is wrong with the certificate of a broker, or nil where that is not known. broker is a match of
+// refusedBroker.
+func (t *TLS) judge(ctx context.Context, broker []string) error {
+	if broker == nil || t.InsecureSkipVerify {
+		return nil
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if t.CAFile != "" {
+		text, err := os.ReadFile(t.CAFile)
+		if err != nil {
+			return nil // of authorities: a directory
+		}
+		config.RootCAs = x509.NewCertPool()
+		config.RootCAs.AppendCertsFromPEM(text)
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	dialer := tls.Dialer{NetDialer: &net.Dialer{}, Config: config}
+	conn, err := dialer.DialContext(ctx, "tcp", broker[1])
+	if err == nil {
+		_ = conn.Close() // nothing was said
+		return nil
+	}
+	if refused, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return refused
+	}
+	return nil
+}

@@ -1,0 +1,241 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/spec"
+)
+
+// compacted is the cleanup.policy of the state topic: the last value of each mark is kept, whatever its age.
+const compacted = "compact"
+
+// stateTopic is the topic of the marks.
+func (c *Config) stateTopic() string {
+	if c.TopicPrefix == "" {
+		return c.Transactions.StateTopic
+	}
+	return c.TopicPrefix + "." + c.Transactions.StateTopic
+}
+
+// marksWrite is the write of marks: a mark is an event of the state topic, whose key is the name.
+func (t *transactional) marksWrite(marks []syncd.Mark) *write {
+	events := make([]syncd.Event, len(marks))
+	for i, m := range marks {
+		events[i].Key, events[i].Value = []byte(m.Name), m.Value
+	}
+	w := t.newWrite(events)
+	topic := t.config.stateTopic()
+	for i := range events {
+		w.slots[i] = slot{index: i, topic: &topic}
+	}
+	return w
+}
+
+// Marks implements syncd.Committer. A call that overlaps a Commit waits for it.
+func (t *transactional) Marks(ctx context.Context, prefix string) (map[string][]byte, error) {
+	select {
+	case t.turn <- struct{}{}:
+		defer func() { <-t.turn }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("reading marks from Kafka: %w", ctx.Err())
+	}
+	bounded, cancel := context.WithTimeout(ctx, t.config.DeliveryTimeout)
+	defer cancel()
+	marks, err := t.takeOver(bounded, prefix)
+	if err != nil && ctx.Err() == nil && bounded.Err() != nil {
+		return nil, syncd.Hint(fmt.Errorf("reading marks from Kafka: not done within delivery_timeout, %s: %w: %w", t.config.DeliveryTimeout, syncd.ErrUnavailable, err),
+			"another job's transaction may hold the state topic %q up: give jobs state topics of their own, by sink.kafka.transactions.state_topic", t.config.stateTopic())
+	}
+	return marks, err
+}
+
+func (t *transactional) takeOver(ctx context.Context, prefix string) (map[string][]byte, error) {
+	if t.broken != nil {
+		return nil, t.broken
+	}
+	if !t.ready {
+		if err := t.initialize(ctx); err != nil {
+			if fatal := t.main.GetFatalError(); fatal != nil {
+				t.broken = t.lost(fatal)
+			}
+			return nil, err
+		}
+	}
+	if err := t.ensureState(ctx); err != nil {
+		return nil, err
+	}
+	marks := map[string][]byte{}
+	if err := t.readState(ctx, func(name string, value []byte) {
+		switch {
+		case !strings.HasPrefix(name, prefix):
+		case value == nil:
+			delete(marks, name)
+		default:
+			marks[name] = value
+		}
+	}); err != nil {
+		return nil, fmt.Errorf("reading marks from the Kafka topic %q: %w", t.config.stateTopic(), err)
+	}
+	return marks, nil
+}
+
+// ensureState creates the state topic if it does not exist, whatever create_topics says, since it is this sink's own and no
+// consumer's. One that exists must be compacted: otherwise the marks would go with age.
+func (t *transactional) ensureState(ctx context.Context) error {
+	name := t.config.stateTopic()
+	missing, refused, err := t.look(ctx, []string{name})
+	if err != nil {
+		return fmt.Errorf("looking for the Kafka topic %q of marks: %w", name, err)
+	}
+	if len(refused) > 0 {
+		return syncd.Hint(fmt.Errorf("looking for the marks' Kafka topic: %s", refused[0]),
+			"grant this login READ, WRITE and DESCRIBE on sink.kafka.transactions.state_topic")
+	}
+	if len(missing) == 0 {
+		return t.checkState(ctx, name)
+	}
+	how := CreateTopics{Partitions: 1, Config: map[string]spec.Secret{"cleanup.policy": compacted}}
+	if t.config.CreateTopics != nil {
+		how.ReplicationFactor = t.config.CreateTopics.ReplicationFactor
+	}
+	failed, err := t.create(ctx, &how, missing)
+	if err != nil {
+		return fmt.Errorf("creating the Kafka topic %q of marks: %w", name, err)
+	}
+	if len(failed) > 0 {
+		return syncd.Hint(fmt.Errorf("creating the marks' Kafka topic: %s", failed[0]),
+			"create it with one partition and cleanup.policy=compact, or grant this login the operation CREATE")
+	}
+	return nil
+}
+
+// checkState finds a state topic that loses marks. Not being allowed to ask is no reason to stop.
+func (t *transactional) checkState(ctx context.Context, name string) error {
+	var answers []ck.ConfigResourceResult
+	err := t.ask(ctx, t.limits, func(ctx context.Context) (err error) {
+		answers, err = t.main.admin.DescribeConfigs(ctx, []ck.ConfigResource{{Type: ck.ResourceTopic, Name: name}},
+			ck.SetAdminRequestTimeout(t.config.ConnectTimeout))
+		return err
+	})
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		t.logger.Debug("could not ask for the state topic's cleanup.policy", "error", err)
+		return nil
+	}
+	for _, a := range answers {
+		if policy := a.Config["cleanup.policy"].Value; policy != "" && policy != compacted {
+			return syncd.Hint(fmt.Errorf("the Kafka topic %q of marks has cleanup.policy=%s, by which marks would be lost", name, policy),
+				"set its cleanup.policy=compact: kafka-configs.sh --alter --topic %s --add-config cleanup.policy=compact", name)
+		}
+	}
+	return nil
+}
+
+// readState calls each with every committed record of the state topic, in the order of each key.
+func (t *transactional) readState(ctx context.Context, each func(name string, value []byte)) error {
+	left, err := t.stateEnds(ctx)
+	if err != nil || len(left) == 0 {
+		return err
+	}
+	conf := t.config.librdkafka()
+	maps.DeleteFunc(conf, func(key string, _ ck.ConfigValue) bool {
+		return strings.HasPrefix(key, "go.") || producerOnly[key]
+	})
+	maps.Copy(conf, ck.ConfigMap{
+		"group.id":             t.config.ClientID, // which nothing is committed of, and nobody joins
+		"enable.auto.commit":   false,
+		"auto.offset.reset":    "earliest",
+		"isolation.level":      "read_committed",
+		"enable.partition.eof": true,
+		"fetch.wait.max.ms":    50,
+		"log_level":            0, // it would go to stderr; errors come as events
+	})
+	c, err := ck.NewConsumer(&conf)
+	if err != nil {
+		return fmt.Errorf("configuring the Kafka client: %s", t.scrub(err))
+	}
+	defer func() { _ = c.Close() }() // it has joined no group, so there is nothing to tell
+	topic := t.config.stateTopic()
+	assigned := make([]ck.TopicPartition, 0, len(left))
+	for p := range left {
+		assigned = append(assigned, ck.TopicPartition{Topic: &topic, Partition: p, Offset: ck.OffsetBeginning})
+	}
+	if err := c.Assign(assigned); err != nil {
+		return errors.New(t.scrub(err))
+	}
+	for len(left) > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		switch e := c.Poll(int(transactionSlice / time.Millisecond)).(type) {
+		case *ck.Message:
+			if e.TopicPartition.Error != nil {
+				return errors.New(t.scrub(e.TopicPartition.Error))
+			}
+			each(string(e.Key), e.Value)
+		case ck.PartitionEOF:
+			// This is the end of what is decided, control records and aborted ones counted. Where another job's transaction
+			// is open, there may be marks of this one behind its beginning: they come when it has ended.
+			if int64(e.Offset) >= left[e.Partition] {
+				delete(left, e.Partition)
+			}
+		case ck.Error:
+			if e.IsFatal() || !unreachable(e) {
+				return errors.New(t.scrub(e))
+			}
+		}
+	}
+	return nil
+}
+
+// producerOnly lists the settings of librdkafka that a consumer warns of.
+var producerOnly = map[string]bool{
+	"transactional.id": true, "transaction.timeout.ms": true, "enable.idempotence": true, "acks": true, "compression.type": true,
+	"partitioner": true, "linger.ms": true, "queue.buffering.max.kbytes": true, "queue.buffering.max.messages": true,
+	"message.timeout.ms": true, "statistics.interval.ms": true,
+}
+
+// stateEnds returns the ends of the state topic's partitions that hold anything. They are the high watermarks: a transaction
+// of another job does not hide what is behind its beginning.
+func (t *transactional) stateEnds(ctx context.Context) (map[int32]int64, error) {
+	name := t.config.stateTopic()
+	var md *ck.Metadata
+	if err := t.ask(ctx, t.config.ConnectTimeout, func(ctx context.Context) (err error) {
+		md, err = t.metadata(ctx, &name)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	var partitions []place
+	for _, p := range md.Topics[name].Partitions {
+		partitions = append(partitions, place{name, p.ID})
+	}
+	if len(partitions) == 0 {
+		return nil, fmt.Errorf("it has no partitions yet: %w", syncd.ErrUnavailable)
+	}
+	starts, err := t.offsets(ctx, partitions, ck.EarliestOffsetSpec)
+	if err != nil {
+		return nil, err
+	}
+	ends, err := t.offsets(ctx, partitions, ck.LatestOffsetSpec)
+	if err != nil {
+		return nil, err
+	}
+	out := map[int32]int64{}
+	for p, end := range ends {
+		if end > starts[p] {
+			out[p.partition] = end
+		}
+	}
+	return out, nil
+}

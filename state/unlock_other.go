@@ -1,0 +1,8 @@
+//go:build !unix
+
+package state
+
+import "os"
+
+// unlock lets go of a file that bbolt holds and has lost.
+func unlock(f *os.File) { _ = f.Close() }
