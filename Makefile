@@ -22,17 +22,31 @@ bin/sandbox: FORCE
 	cd sandbox && go build -tags $(TAGS) -o ../bin/sandbox ./cmd/sandbox
 
 test: build ## run every test
-	go test $(GOFLAGS_TEST) ./...
+	go test $(GOFLAGS_TEST) -coverpkg=$(COVERPKG) -coverprofile=bin/cover.root.out ./...
 ifneq ($(JAVA),yes)
 	@echo "java or mvn is not installed: the tests against mongo-java-server are left out"
 endif
-	cd sandbox && $(if $(JAVA),,SYNCD_SKIP_JAVA=1) go test $(GOFLAGS_TEST) -tags $(TAGS) $$(go list -tags $(TAGS) ./... | grep -v /e2e)
+	cd sandbox && $(if $(JAVA),,SYNCD_SKIP_JAVA=1) go test $(GOFLAGS_TEST) -coverpkg=$(COVERPKG) -coverprofile=../bin/cover.sandbox.out -tags $(TAGS) $$(go list -tags $(TAGS) ./... | grep -v /e2e)
 	@# The end-to-end tests run the built program; the race detector would only slow down their servers.
 	cd sandbox && go test -shuffle=on -tags $(TAGS) ./e2e
 	cd examples/custom-binary && go test $(GOFLAGS_TEST) ./...
 	cd deploy && go test ./...
 
-check: lint test integration bench-once ## exactly what CI runs
+check: lint test cover integration bench-once fuzz-ci ## exactly what CI runs
+
+# What the promises rest on, and how much of it the tests must reach, in percent.
+COVERED     = pipeline mapping config connectors/file connectors/mongo checkers/qdrant sinks/file sinks/kafka state event
+LEAST_COVER = 85
+empty      :=
+comma      := ,
+COVERPKG    = $(subst $(empty) $(empty),$(comma),$(addprefix github.com/syncd-io/syncd/,$(COVERED)))
+.PHONY: cover
+cover: # what the last make test has reached
+	@for pkg in $(COVERED); do \
+		(echo 'mode: atomic'; grep -h "^github.com/syncd-io/syncd/$$pkg/[^/]*:" bin/cover.*.out) > bin/cover.one; \
+		go tool cover -func bin/cover.one | awk -v pkg=$$pkg -v least=$(LEAST_COVER) \
+			'/^total:/ { print pkg ": " $$3 " of statements"; exit $$3 + 0 < least }' || exit 1; \
+	done
 
 .PHONY: integration
 EVENTS ?= 100000
@@ -86,8 +100,15 @@ FUZZTIME ?= 30s
 fuzz: ## run each fuzz target for FUZZTIME
 	@grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r pkg; do \
 		for target in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' $$pkg/*_test.go | sed 's/func //'); do \
-			echo "fuzz $$pkg $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+			echo "fuzz $$pkg $$target"; (cd $$(dirname $$(cd $$pkg && go env GOMOD)) && go test -tags $(TAGS) -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $(CURDIR)/$$pkg) || exit 1; \
 		done; done
+
+# The parsers of what others wrote, and what ids and events are made of.
+.PHONY: fuzz-ci
+fuzz-ci: # a part of make fuzz that CI has the time for
+	@for target in config:FuzzLoad mapping:FuzzSeed internal/bsondoc:FuzzIDText internal/bsondoc:FuzzAppendJSON connectors/file:FuzzBSON; do \
+		echo "fuzz $$target"; go test -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime $(FUZZTIME) ./$${target%:*} || exit 1; \
+	done
 
 .PHONY: release release-check
 release: ## archives for linux amd64 and arm64, checksums and SBOMs in dist/; VERSION=v1.2.3 unless a tag says so

@@ -97,11 +97,11 @@ var brokenCommitters = []struct {
 			return c.Commit(ctx, e, pending)
 		})
 	}()},
-	{"leaves the marks out with a refused event", "commit_too_large", breakCommit(func(c *MemoryCommitter, ctx context.Context, e []syncd.Event, m []syncd.Mark) error {
-		if slices.ContainsFunc(e, func(e syncd.Event) bool { return c.Reject(e) != nil }) {
-			m = nil
-		}
-		return c.Commit(ctx, e, m)
+	{"commits what is left without a refused event", "commit_too_large", breakCommit(func(c *MemoryCommitter, ctx context.Context, e []syncd.Event, m []syncd.Mark) error {
+		c.mu.Lock()
+		epoch := c.epoch
+		c.mu.Unlock()
+		return c.apply(ctx, epoch, e, m, false)
 	})},
 	{"ignores a context that has ended", "commit_whose_context_has_ended", breakCommit(func(c *MemoryCommitter, ctx context.Context, e []syncd.Event, m []syncd.Mark) error {
 		return c.Commit(context.WithoutCancel(ctx), e, m)

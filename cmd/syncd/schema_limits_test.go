@@ -12,6 +12,8 @@ const (
 
 // beyondSchema names the configurations with a mistake that the schema accepts, each with the reason.
 var beyondSchema = map[string]string{
+	"event-bson":               "a setting without effect is a warning",
+	"event-plain":              "settings without effect are warnings",
 	"bad-variable-name":        ownGrammar,
 	"batch-bytes":              legal,
 	"collection-not-mapped":    compares,

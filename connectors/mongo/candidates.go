@@ -127,12 +127,12 @@ func (c *candidates) addBinary(text string, subtype byte, data []byte) {
 		c.value = binary.LittleEndian.AppendUint32(c.value[:0], uint32(n))
 		c.value = append(c.value, subtype)
 	}
-	if subtype == bson.TypeBinaryBinaryOld { // has its length once more; a few old ones lack it
+	if subtype == bson.TypeBinaryBinaryOld && string(data) != "\x00\x00\x00\x00" { // has its length once more
 		put(len(data) + 4)
 		c.value = binary.LittleEndian.AppendUint32(c.value, uint32(len(data)))
-		c.add(text, bson.TypeBinary, append(c.value, data...))
+	} else { // and of an empty one the text is that of this length, see bsondoc
+		put(len(data))
 	}
-	put(len(data))
 	c.value = append(c.value, data...)
 	c.add(text, bson.TypeBinary, c.value)
 }

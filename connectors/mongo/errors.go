@@ -234,7 +234,10 @@ func (s *source) asUser() string {
 // it knows.
 func (s *source) reason(err, otherwise error) error {
 	failed := failedServers(err)
-	if len(failed) == 0 {
+	switch {
+	case len(failed) == 0 && is[topology.ServerSelectionError](err):
+		return fmt.Errorf("no answer within %s", s.cfg.ConnectTimeout)
+	case len(failed) == 0:
 		return otherwise
 	}
 	cause := failed[0].err

@@ -3,6 +3,7 @@ package bsondoc
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"strconv"
 	"unicode/utf8"
 
@@ -69,6 +70,11 @@ func appendIDText(dst []byte, t bson.Type, val []byte, depth int) ([]byte, error
 			return dst, errStringUTF8
 		}
 		return append(dst, s...), nil
+	case bson.TypeBinary:
+		// What lacks the second length is no BSON: servers refuse to be asked for it, so it could never be found again.
+		if n := len(val) - lengthSize - 1; val[lengthSize] == subtypeOldBinary && n <= lengthSize && (n < lengthSize || int32At(val[lengthSize+1:]) != 0) {
+			return dst, fmt.Errorf("%w: a binary of subtype 2 lacks its second length", ErrMalformed)
+		}
 	}
 	if out, ok := appendSafeText(dst, t, val); ok {
 		return out, nil

@@ -315,3 +315,18 @@ func FuzzIDText(f *testing.F) {
 		}
 	})
 }
+
+// TestOldBinaryWithoutItsLength has ids that are no BSON, and one that looks like them: an empty binary.
+func TestOldBinaryWithoutItsLength(t *testing.T) {
+	binary := func(content ...byte) bson.RawValue {
+		return bson.RawValue{Type: bson.TypeBinary, Value: append([]byte{byte(len(content)), 0, 0, 0, 2}, content...)}
+	}
+	for _, v := range []bson.RawValue{binary(), binary('a', 'b', 'c'), binary('a', 'b', 'c', 'd')} {
+		if got, err := AppendIDText(nil, v); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%v: %s, %v", v.Value, got, err)
+		}
+	}
+	if got, err := AppendIDText(nil, binary(0, 0, 0, 0)); err != nil || string(got) != "AAAAAA==" {
+		t.Errorf("empty: %s, %v", got, err)
+	}
+}

@@ -223,7 +223,7 @@ func (y *tally) index() {
 
 // readLetters takes in the dead letters of the file.
 func (y *tally) readLetters() {
-	text, err := os.ReadFile(y.world.path("letters.ndjson"))
+	text, err := os.ReadFile(y.world.lettersFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}

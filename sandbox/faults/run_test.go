@@ -68,8 +68,8 @@ func (r *run) done() bool { return r.code == 0 || r.code == 5 }
 
 // start starts the program under faults.
 func (w *world) start(faults []fault, args ...string) *run {
-	r := &run{args: args, over: make(chan struct{}), cmd: exec.Command(program, args...)}
-	r.cmd.Dir = w.dir
+	r := &run{args: args, over: make(chan struct{}), cmd: exec.Command(w.program[0], append(w.program[1:len(w.program):len(w.program)], args...)...)}
+	r.cmd.Dir, r.cmd.SysProcAttr = w.dir, w.identity
 	r.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + w.dir, "TMPDIR=" + w.dir}
 	for _, f := range faults {
 		if f.after == 0 {
@@ -83,6 +83,12 @@ func (w *world) start(faults []fault, args ...string) *run {
 			w.pending = append(w.pending, &pendingFault{f, func() { w.cause(r, f) }})
 		}
 	}
+	for _, m := range w.moments {
+		w.pending = append(w.pending, &pendingFault{fault{clock: m.clock, after: m.after}, func() {
+			w.faulted.Go(func() { m.do(r) })
+		}})
+	}
+	w.moments = nil
 	w.mu.Unlock()
 	return r
 }
@@ -176,9 +182,11 @@ func (w *world) judge(r *run) {
 	default:
 		complain("no fault leads to this exit code")
 	}
-	if r.code != -1 {
-		if left, _ := filepath.Glob(w.path("state/*.owner")); len(left) > 0 {
-			complain("it left %v", left)
+	left, _ := filepath.Glob(filepath.Join(w.stateDir, "*.owner"))
+	for _, file := range left {
+		text, err := os.ReadFile(file)
+		if err == nil && r.code != -1 && strings.Contains(string(text), fmt.Sprintf(`"pid":%d`, r.cmd.Process.Pid)) {
+			complain("it left %s", file)
 		}
 	}
 }

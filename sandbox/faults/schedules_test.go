@@ -172,7 +172,7 @@ func (h *history) after(r *run) {
 // state is what is kept of the job.
 func (h *history) state() (state.Entry, bool) {
 	h.t.Helper()
-	entries, err := state.List(h.path("state"))
+	entries, err := state.List(h.stateDir)
 	h.must(err)
 	switch {
 	case len(entries) == 0:

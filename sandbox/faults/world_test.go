@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -42,18 +43,22 @@ const (
 
 // world is the servers, a proxy in front of each, and the folder of a job's files.
 type world struct {
-	t       testing.TB
-	dir     string
-	mongo   *fastmongo.Server
-	qdrant  *qdrantserver.Server
-	kafka   *kafkaserver.Server
-	proxies map[place]*proxy
-	index   *qdrantclient.Client // past the proxy
-	journal *tally
+	t                     testing.TB
+	program               []string             // and what goes before its arguments
+	identity              *syscall.SysProcAttr // of the processes
+	stateDir, lettersFile string
+	dir                   string
+	mongo                 *fastmongo.Server
+	qdrant                *qdrantserver.Server
+	kafka                 *kafkaserver.Server
+	proxies               map[place]*proxy
+	index                 *qdrantclient.Client // past the proxy
+	journal               *tally
 
 	mu       sync.Mutex
 	counts   [process]int // requests to each server since the run began
 	pending  []*pendingFault
+	moments  []moment        // of the next run
 	refusals []error         // that Qdrant answers with next
 	faulted  *sync.WaitGroup // faults that are there
 }
@@ -71,7 +76,8 @@ type options struct {
 
 func newWorld(t testing.TB, o options) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), proxies: map[place]*proxy{}, faulted: &sync.WaitGroup{}}
+	w := &world{t: t, program: []string{program}, dir: t.TempDir(), proxies: map[place]*proxy{}, faulted: &sync.WaitGroup{}}
+	w.stateDir, w.lettersFile = w.path("state"), w.path("letters.ndjson")
 	w.journal = &tally{world: w, events: map[key]int{}, letters: map[key]int{}, read: map[position]bool{}}
 	host := ownHost()
 	var err error
@@ -171,6 +177,18 @@ func (w *world) count(p place) {
 		case <-time.After(time.Second): // a proxy may want to get rid of data that the server does not take now
 		}
 	}
+}
+
+// at has something happen in the next run, when a server has had so many requests. The server does not wait for it.
+func (w *world) at(clock place, after int, do func(r *run)) {
+	w.moments = append(w.moments, moment{clock, after, do})
+}
+
+// moment is one of at.
+type moment struct {
+	clock place
+	after int
+	do    func(r *run)
 }
 
 // cause has a fault happen, now, and end when it is over or the run is.
@@ -305,7 +323,7 @@ func (w *world) write(name, text string) string {
 
 // configure writes the job's configuration. What more says is merged over it.
 func (w *world) configure(s schedule, more string) string {
-	delivery, dead := "at_least_once", fmt.Sprintf("file: {path: %s, format: envelope}", w.path("letters.ndjson"))
+	delivery, dead := "at_least_once", fmt.Sprintf("file: {path: %s, format: envelope}", w.lettersFile)
 	if s.exactlyOnce {
 		delivery = "exactly_once\n    transactions: {id: faults, timeout: 1s}"
 	}
