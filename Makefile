@@ -26,9 +26,9 @@ test: build ## run every test
 ifneq ($(JAVA),yes)
 	@echo "java or mvn is not installed: the tests against mongo-java-server are left out"
 endif
-	cd sandbox && $(if $(JAVA),,SYNCD_SKIP_JAVA=1) go test $(GOFLAGS_TEST) -coverpkg=$(COVERPKG) -coverprofile=../bin/cover.sandbox.out -tags $(TAGS) $$(go list -tags $(TAGS) ./... | grep -v /e2e)
+	cd sandbox && $(if $(JAVA),,SYNCD_SKIP_JAVA=1) go test $(GOFLAGS_TEST) -coverpkg=$(COVERPKG) -coverprofile=../bin/cover.sandbox.out -tags $(TAGS) $$(go list -tags $(TAGS) ./... | grep -v -e /e2e -e /faults)
 	@# The end-to-end tests run the built program; the race detector would only slow down their servers.
-	cd sandbox && go test -shuffle=on -tags $(TAGS) ./e2e
+	cd sandbox && go test -shuffle=on -tags $(TAGS) ./e2e ./faults
 	cd examples/custom-binary && go test $(GOFLAGS_TEST) ./...
 	cd deploy && go test ./...
 
@@ -88,6 +88,11 @@ bench: build ## syncd beside the loops that one would write by hand: one table, 
 	bin/bench -syncd bin/syncd -sizes $(SIZES)
 	go test -run '^$$' -bench . -benchmem ./mapping ./internal/bsondoc ./checkers/qdrant ./sinks/kafka
 	cd sandbox && go test -run '^$$' -bench . -benchmem -tags $(TAGS) ./...
+
+.PHONY: soak
+SOAK ?= 10m
+soak: ## runs under faults of random seeds, for SOAK or for SEEDS of them; a failing seed is printed and can be run again
+	cd sandbox && SOAK=$(SOAK) SEEDS=$(SEEDS) go test -count=1 -timeout 0 -tags $(TAGS) ./faults -run '^TestSoak$$' -v
 
 SIZES ?= 10000,100000,1000000
 

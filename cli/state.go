@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"text/tabwriter"
 	"time"
 
@@ -212,7 +213,7 @@ func (a *app) stateListCommand() *cobra.Command {
 					fmt.Fprintf(w, "%s\tdamaged\t\t\t%v\n", e.Name, e.Problem)
 					continue
 				}
-				documents := fmt.Sprint(e.Handled)
+				documents := strconv.FormatInt(e.Handled, 10)
 				if e.Info.Status == state.Running {
 					documents = "?"
 				}
@@ -319,15 +320,15 @@ func (a *app) stateEntry(flags *stateFlags, args []string) (state.Entry, error) 
 
 func printState(w io.Writer, e state.Entry) {
 	i := e.Info
+	if e.Problem != nil {
+		fmt.Fprintf(w, "%s: %v\n", e.Name, e.Problem)
+		return
+	}
 	if i.RunID == "" { // another process has the file
 		fmt.Fprintf(w, "%s: %s\n", e.Name, statusText(i))
 		return
 	}
 	fmt.Fprintf(w, "Run %s: %s\n", i.RunID, statusText(i))
-	if e.Problem != nil {
-		fmt.Fprintf(w, "  %v\n", e.Problem)
-		return
-	}
 	if i.Status == state.Running {
 		return
 	}
@@ -350,7 +351,7 @@ func printState(w io.Writer, e state.Entry) {
 		}
 		before := "?"
 		if c.Before >= 0 {
-			before = fmt.Sprint(c.Before)
+			before = strconv.FormatInt(c.Before, 10)
 		}
 		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%s\t\n", name, before, n.Scanned, n.Acked, n.Failed(), splits)
 	}

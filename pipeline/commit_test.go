@@ -25,25 +25,6 @@ func commitsOf(c *syncdtest.MemoryCommitter) map[string]int {
 	return out
 }
 
-// refusing is a committer that refuses events: then nothing is committed.
-type refusing struct {
-	*syncdtest.MemoryCommitter
-	reject func(e syncd.Event) error
-}
-
-func (r refusing) Commit(ctx context.Context, events []syncd.Event, marks []syncd.Mark) error {
-	var failed syncd.BatchError
-	for i, e := range events {
-		if err := r.reject(e); err != nil {
-			failed.Fail(i, err)
-		}
-	}
-	if err := failed.OrNil(); err != nil {
-		return err
-	}
-	return r.MemoryCommitter.Commit(ctx, events, marks)
-}
-
 // committing prepares a run that commits to c and keeps its state in j.
 func (f *fixture) committing(c *syncdtest.MemoryCommitter, j pipeline.Journal) pipeline.Options {
 	o := f.opts
@@ -155,7 +136,8 @@ func TestExactlyOnce(t *testing.T) {
 					user.After = one
 				}
 			}
-			o.Sink, o.Journal, o.Commit = refusing{user, reject}, j, true
+			user.Reject = reject
+			o.Sink, o.Journal, o.Commit = user, j, true
 			rep, err := pipeline.Run(t.Context(), o)
 			if err != nil {
 				if deaths++; deaths > 6 || errors.Is(err, pipeline.ErrNotResumable) {
@@ -402,12 +384,14 @@ func TestCommitStopsBeforeTheDocumentThatEndsTheRun(t *testing.T) {
 	}
 	f.source.Insert("page", syncdtest.MemoryDoc{ID: "00025"})
 	o := f.committing(c, j)
-	o.Sink = refusing{c.Reopen(), func(e syncd.Event) error {
+	user := c.Reopen()
+	user.Reject = func(e syncd.Event) error {
 		if e.ID == "00035" {
 			return errors.New("no")
 		}
 		return nil
-	}}
+	}
+	o.Sink = user
 	if _, err := pipeline.Run(t.Context(), o); !errors.Is(err, pipeline.ErrStopped) {
 		t.Fatal(err)
 	}
@@ -424,12 +408,14 @@ func TestCommitOutage(t *testing.T) {
 	f.opts.Workers, f.opts.Readers = 1, 1
 	c, j := syncdtest.NewMemoryCommitter(), newForgetting()
 	o := f.committing(c, j)
-	o.Sink = refusing{c.Reopen(), func(e syncd.Event) error {
+	user := c.Reopen()
+	user.Reject = func(e syncd.Event) error {
 		if e.ID == "00035" {
 			return fmt.Errorf("%w: no leader", syncd.ErrUnavailable)
 		}
 		return nil
-	}}
+	}
+	o.Sink = user
 	rep, err := pipeline.Run(t.Context(), o)
 	if !errors.Is(err, syncd.ErrUnavailable) || rep.Total.Acked != 30 || rep.Total.Failed() != 0 || rep.Total.Unconfirmed() != 10 || len(c.Committed()) != 30 {
 		t.Errorf("%v, %+v, %d events", err, rep.Total, len(c.Committed()))

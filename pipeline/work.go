@@ -79,7 +79,7 @@ func (w *worker) process(ctx context.Context, b *batch) (err error) {
 	err = w.handle(ctx, b)
 	b.split.account(w.counts)
 	b.col.age(w.oldest)
-	w.run.bytes.Add(w.sized)
+	w.bytes.Add(w.sized)
 	if err != nil {
 		return err
 	}

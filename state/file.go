@@ -99,9 +99,14 @@ func Open(path string, job Info) (*Run, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, syncd.Hint(fmt.Errorf("making the folder of the run's state: %w", err), placeHint)
 	}
+	_, before := os.Stat(path)
 	if err := r.guarded(func() error { return r.open(job) }); err != nil {
 		if r.db != nil {
 			_ = r.db.Close()
+		}
+		// On a full disk half a file is left of a new one, which would be a damaged one ever after.
+		if _, busy := errors.AsType[*BusyError](err); errors.Is(before, fs.ErrNotExist) && !busy {
+			_ = os.Remove(path)
 		}
 		return nil, err
 	}

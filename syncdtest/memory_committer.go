@@ -17,7 +17,8 @@ import (
 // that Reopen returns is another user of the same ledger, as a later run is, and Marks shuts out all the others. Every method is
 // safe for concurrent use; the fields must be set before the first Commit.
 type MemoryCommitter struct {
-	// Reject says why an event is refused, or nil. The refused events make the BatchError.
+	// Reject says why an event is refused, or nil. The refused events make the BatchError: of a Write, which keeps the others,
+	// or of a Commit, of which nothing is kept.
 	Reject func(e syncd.Event) error
 	// Before is called at the beginning of a Commit or a Write: its error ends the call, and nothing has happened. It is a
 	// place for a crash, or to wait.
@@ -170,7 +171,7 @@ func (c *MemoryCommitter) apply(ctx context.Context, epoch int, events []syncd.E
 		}
 	}
 	err := c.commit(ctx, epoch, events, marks, whole)
-	if _, partial := errors.AsType[*syncd.BatchError](err); err == nil || partial {
+	if _, partial := errors.AsType[*syncd.BatchError](err); err == nil || partial && !whole {
 		if c.After != nil {
 			if err := c.After(ctx, events, marks); err != nil {
 				return err

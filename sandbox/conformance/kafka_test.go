@@ -352,7 +352,7 @@ func refuseProduce(b *kafkaserver.Server, code int16, bad func(batch []byte) boo
 			answer.Topic, answer.TopicID = t.Topic, t.TopicID
 			for _, p := range t.Partitions {
 				one := kmsg.NewProduceResponseTopicPartition()
-				one.Partition, one.ErrorCode = p.Partition, code
+				one.Partition, one.ErrorCode, one.BaseOffset = p.Partition, code, -1
 				answer.Partitions = append(answer.Partitions, one)
 			}
 			resp.Topics = append(resp.Topics, answer)
@@ -582,7 +582,8 @@ func TestKafkaMarksBehindAnotherJob(t *testing.T) {
 	}
 }
 
-// TestKafkaRefusedInTransaction has brokers refuse one event, by its size or otherwise: the others are committed.
+// TestKafkaRefusedInTransaction has brokers refuse one event, by its size or otherwise: nothing of its Commit is committed, and
+// the others can be committed again; a Commit beside it is none the wiser, and a Write commits the others by itself.
 func TestKafkaRefusedInTransaction(t *testing.T) {
 	for name, c := range map[string]struct {
 		limit    string
@@ -624,21 +625,64 @@ func TestKafkaRefusedInTransaction(t *testing.T) {
 			if retried.of("transaction aborted") == 0 {
 				t.Errorf("told to have tried again: %v", retried.n)
 			}
-			want := append(keysOf(slices.Delete(slices.Clone(events), 7, 8)), "neighbour")
+			if diff := cmp.Diff([]string{"neighbour"}, keys(t, b.Addr())); diff != "" {
+				t.Errorf("committed (-want +got):\n%s", diff)
+			}
+			sound := slices.Delete(slices.Clone(events), 7, 8)
+			if err := s.Commit(t.Context(), sound, mark("progress", "1")); err != nil {
+				t.Fatal(err)
+			}
+			for i, e := range sound {
+				if !e.Position.Known {
+					t.Errorf("event %d: position %+v", i, e.Position)
+				}
+			}
+			want := append(keysOf(sound), "neighbour")
 			slices.Sort(want)
 			if diff := cmp.Diff(want, keys(t, b.Addr())); diff != "" {
 				t.Errorf("committed (-want +got):\n%s", diff)
 			}
-			_, marks := ledger(t, b.Addr(), nil, nil)
-			if string(marks["progress"]) != "1" || string(marks["neighbour"]) != "1" {
-				t.Errorf("marks %q", marks)
+			err = s.(syncd.Sink).Write(t.Context(), events)
+			if failed, ok := errors.AsType[*syncd.BatchError](err); !ok || !slices.Equal(failed.Failed(), []int{7}) {
+				t.Errorf("error %v", err)
+			}
+			want = append(want, keysOf(sound)...)
+			slices.Sort(want)
+			if diff := cmp.Diff(want, keys(t, b.Addr())); diff != "" {
+				t.Errorf("written beside (-want +got):\n%s", diff)
 			}
 			for i, e := range events {
 				if e.Position.Known == (i == 7) {
 					t.Errorf("event %d: position %+v", i, e.Position)
 				}
 			}
+			_, marks := ledger(t, b.Addr(), nil, nil)
+			if string(marks["progress"]) != "1" || string(marks["neighbour"]) != "1" {
+				t.Errorf("marks %q", marks)
+			}
 		})
+	}
+}
+
+// TestKafkaClaimInTransaction has a broker call a batch that it does not have a duplicate: it must arrive all the same.
+func TestKafkaClaimInTransaction(t *testing.T) {
+	b := kafkaBroker(t, kafkaserver.Config{})
+	var retried counter
+	s, _ := ledger(t, b.Addr(), retried.add, nil)
+	claimed := false
+	refuseProduce(b, kerr.DuplicateSequenceNumber.Code, func([]byte) bool {
+		defer func() { claimed = true }()
+		return !claimed
+	})
+	events := pages(5, 10)
+	if err := s.Commit(t.Context(), events, mark("progress", "1")); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(keysOf(events), keys(t, b.Addr())); diff != "" {
+		t.Errorf("committed (-want +got):\n%s", diff)
+	}
+	if retried.of("transaction aborted") != 1 {
+		t.Errorf("told to have tried again: %v", retried.n)
 	}
 }
 

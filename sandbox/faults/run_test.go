@@ -66,8 +66,8 @@ func (r *run) met(kinds ...kind) bool {
 // done says whether the run came to its end.
 func (r *run) done() bool { return r.code == 0 || r.code == 5 }
 
-// start starts the program under faults.
-func (w *world) start(faults []fault, args ...string) *run {
+// prepare makes a run, and the faults that are to meet it.
+func (w *world) prepare(faults []fault, args ...string) *run {
 	r := &run{args: args, over: make(chan struct{}), cmd: exec.Command(w.program[0], append(w.program[1:len(w.program):len(w.program)], args...)...)}
 	r.cmd.Dir, r.cmd.SysProcAttr = w.dir, w.identity
 	r.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + w.dir, "TMPDIR=" + w.dir}
@@ -85,7 +85,9 @@ func (w *world) start(faults []fault, args ...string) *run {
 	}
 	for _, m := range w.moments {
 		w.pending = append(w.pending, &pendingFault{fault{clock: m.clock, after: m.after}, func() {
-			w.faulted.Go(func() { m.do(r) })
+			if w.enter(r) {
+				go func() { defer w.faulted.Done(); m.do(r) }()
+			}
 		}})
 	}
 	w.moments = nil
@@ -95,7 +97,7 @@ func (w *world) start(faults []fault, args ...string) *run {
 
 // run runs the program to whatever end it comes to, and ends all faults with it.
 func (w *world) run(faults []fault, args ...string) *run {
-	r := w.start(faults, args...)
+	r := w.prepare(faults, args...)
 	var stdout, stderr bytes.Buffer
 	r.cmd.Stdout, r.cmd.Stderr = &stdout, &stderr
 	w.must(r.cmd.Start())
@@ -111,8 +113,8 @@ func (w *world) run(faults []fault, args ...string) *run {
 	close(r.over)
 	w.mu.Unlock()
 	w.faulted.Wait()
-	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
-		w.t.Fatal(exit, err)
+	if _, ended := errors.AsType[*exec.ExitError](err); err != nil && !ended {
+		w.t.Fatal(err)
 	}
 	r.stdout, r.stderr, r.code = stdout.String(), stderr.String(), r.cmd.ProcessState.ExitCode()
 	w.judge(r)
@@ -147,9 +149,7 @@ func (w *world) judge(r *run) {
 			last = append(last, line)
 		}
 	}
-	words := func(prefixes ...string) bool {
-		return len(last) == len(prefixes) && !slices.ContainsFunc(prefixes, func(p string) bool { return !strings.HasPrefix(last[slices.Index(prefixes, p)], p) })
-	}
+	words := func(prefixes ...string) bool { return slices.EqualFunc(last, prefixes, strings.HasPrefix) }
 	switch r.code {
 	case -1:
 		if !r.met(kill) {

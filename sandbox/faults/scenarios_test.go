@@ -97,6 +97,7 @@ func (h *history) restartBroker(r *run, away time.Duration, o options) {
 	}
 	h.startKafka("", o)
 	h.must(h.proxies[kafka].start())
+	h.interrupted++ // this broker does not remember which batches it had, so what is sent again may come twice
 }
 
 // A broker that restarts with its records is outlasted if it is quick, and else gone on with later.
@@ -227,12 +228,12 @@ func TestFullDisk(t *testing.T) {
 	}{
 		{"state", "run: {state_dir: %s}\n", 4},
 		{"state later", "run: {state_dir: %s}\nsource: {mongo: {splits: 300, batch_size: 2}}\n", 60},
-		{"letters", "errors: {dead_letter: {file: {path: %s/letters.ndjson}}}\n", 4},
+		{"letters", "errors: {dead_letter: {file: {path: %s/letters.ndjson}}}\n", 8},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := ordinary(400)
-			for i := range 30 {
-				s.documents[10*i+9].condition = oversize
+			for i := range 15 {
+				s.documents[20*i+9].condition = oversize
 			}
 			dir := filepath.Join(t.TempDir(), "disk")
 			h, file := begin(t, s, options{}, fmt.Sprintf(c.more, dir))
@@ -243,7 +244,7 @@ func TestFullDisk(t *testing.T) {
 				h.lettersFile = filepath.Join(dir, "letters.ndjson")
 			}
 			r := h.run(nil, "run", "-c", file)
-			h.wants(r, 1, "^error: ", "^hint: .*(room|space)")
+			h.wants(r, 1, "^error: ", "^hint: ", "no space left|file too large")
 			grow()
 			h.interrupted++
 			h.finish(file)

@@ -43,17 +43,18 @@ const (
 
 // world is the servers, a proxy in front of each, and the folder of a job's files.
 type world struct {
-	t                     testing.TB
-	program               []string             // and what goes before its arguments
-	identity              *syscall.SysProcAttr // of the processes
-	stateDir, lettersFile string
-	dir                   string
-	mongo                 *fastmongo.Server
-	qdrant                *qdrantserver.Server
-	kafka                 *kafkaserver.Server
-	proxies               map[place]*proxy
-	index                 *qdrantclient.Client // past the proxy
-	journal               *tally
+	t        testing.TB
+	program  []string             // and what goes before its arguments
+	identity *syscall.SysProcAttr // of the processes
+
+	dir, stateDir, lettersFile string
+
+	mongo   *fastmongo.Server
+	qdrant  *qdrantserver.Server
+	kafka   *kafkaserver.Server
+	proxies map[place]*proxy
+	index   *qdrantclient.Client // past the proxy
+	journal *tally
 
 	mu       sync.Mutex
 	counts   [process]int // requests to each server since the run began
@@ -170,12 +171,7 @@ func (w *world) count(p place) {
 	w.pending = rest
 	w.mu.Unlock()
 	for _, f := range due {
-		there := make(chan struct{})
-		go func() { defer close(there); f.happen() }()
-		select {
-		case <-there:
-		case <-time.After(time.Second): // a proxy may want to get rid of data that the server does not take now
-		}
+		f.happen()
 	}
 }
 
@@ -191,17 +187,24 @@ type moment struct {
 	do    func(r *run)
 }
 
-// cause has a fault happen, now, and end when it is over or the run is.
-func (w *world) cause(r *run, f fault) {
+// enter keeps the end of a run waiting for a fault to be over; false if the run has ended, which a server may see late.
+func (w *world) enter(r *run) bool {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	select {
-	case <-r.over: // the run's last request
-		w.mu.Unlock()
-		return
+	case <-r.over:
+		return false
 	default:
 		w.faulted.Add(1)
+		return true
 	}
-	w.mu.Unlock()
+}
+
+// cause has a fault happen, now, and end when it is over or the run is.
+func (w *world) cause(r *run, f fault) {
+	if !w.enter(r) {
+		return
+	}
 	r.note(f)
 	heal := w.inject(r, f)
 	go func() {

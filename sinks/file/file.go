@@ -221,7 +221,7 @@ func (s *Sink) append(lines []byte) error {
 	n, err := s.out.Write(lines) // its error names the path
 	if err != nil {
 		err = fmt.Errorf("writing events: %w", err)
-		if errors.Is(err, syscall.ENOSPC) {
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG) {
 			err = syncd.Hint(err, "make room, or let sink.file.path name a place that has more, and run it again")
 		}
 		if undo := s.undo(n); undo != nil {

@@ -260,7 +260,8 @@ func TestCanceled(t *testing.T) {
 // disk is a file on a disk that can be full or failing.
 type disk struct {
 	output
-	room     int // bytes that fit; -1 means any number
+	room     int   // bytes that fit; -1 means any number
+	full     error // of a write that does not; nil is ENOSPC
 	syncErr  error
 	truncErr error
 	syncs    int
@@ -271,7 +272,11 @@ func (d *disk) Write(b []byte) (int, error) {
 		return d.output.Write(b)
 	}
 	n, err := d.output.Write(b[:d.room])
-	return n, errors.Join(err, &fs.PathError{Op: "write", Path: "the/path", Err: syscall.ENOSPC})
+	full := d.full
+	if full == nil {
+		full = syscall.ENOSPC
+	}
+	return n, errors.Join(err, &fs.PathError{Op: "write", Path: "the/path", Err: full})
 }
 
 func (d *disk) Sync() error {
@@ -296,6 +301,20 @@ func onDisk(t *testing.T, change func(*Config)) (*Sink, *disk, string) {
 	d := &disk{output: s.out, room: -1}
 	s.out = d
 	return s, d, path
+}
+
+// However a disk is full, or a file at its limit, the error says what to do.
+func TestFullDiskHint(t *testing.T) {
+	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
+		s, d, _ := onDisk(t, nil)
+		d.room, d.full = 0, full
+		if err := s.Write(t.Context(), values("second")); !errors.Is(err, full) || !strings.Contains(syncd.HintOf(err), "make room") {
+			t.Errorf("%v, hint %q", err, syncd.HintOf(err))
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 func TestFullDiskLeavesNoHalfLine(t *testing.T) {

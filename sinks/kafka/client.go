@@ -141,7 +141,7 @@ func (c *client) meet(err ck.Error) {
 		c.held++
 		return
 	}
-	c.sink.logger.Warn("trouble with a Kafka broker; events wait and are retried", "error", text, "held_back", c.held)
+	c.sink.logger.Warn("trouble with a Kafka broker; what waits is retried", "error", text, "held_back", c.held)
 	c.warned, c.held = time.Now(), 0
 }
 

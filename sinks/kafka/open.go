@@ -23,6 +23,11 @@ const closeTimeout = 5 * time.Second
 // that costs a fraction of a millisecond.
 const statisticsInterval = 2 * time.Second
 
+// reconnectPause is the longest wait before a broker that is down is tried again, as it is in Kafka's own client. librdkafka
+// waits up to ten seconds, and only looks for events whose time is over when it wakes: delivery_timeout would be exceeded by
+// as much.
+const reconnectPause = time.Second
+
 // Sink produces events. Plugin opens one.
 type Sink struct {
 	config   Config
@@ -112,15 +117,24 @@ func (c *Config) librdkafka() ck.ConfigMap {
 		"go.events.channel.size":       1000,   // drained all the time; the default of 1,000,000 costs 16 MB
 		"go.produce.channel.size":      0,      // of a channel that is not used here; its default costs 8 MB
 	})
-	if _, own := m["statistics.interval.ms"]; !own {
+	if !set(m, "statistics.interval.ms") {
 		m["statistics.interval.ms"] = int(statisticsInterval / time.Millisecond)
+	}
+	if !set(m, "reconnect.backoff.max.ms") && !set(m, "reconnect.backoff.ms") {
+		m["reconnect.backoff.max.ms"] = int(reconnectPause / time.Millisecond)
 	}
 	if c.exactlyOnce() {
 		m["transactional.id"] = c.Transactions.ID
 		m["transaction.timeout.ms"] = int(c.Transactions.Timeout / time.Millisecond)
+		m["linger.ms"] = 0 // the reports of all events are awaited before the commit: each transaction would last so much longer
 	}
 	c.Security.set(m)
 	return m
+}
+
+func set(m ck.ConfigMap, property string) bool {
+	_, ok := m[property]
+	return ok
 }
 
 // messageTimeout is how long an event may wait for its acknowledgement, and the setting that says so. In a transaction it is

@@ -17,6 +17,9 @@ import (
 // needs longer goes on in the background, and the next call resumes it.
 const transactionSlice = 250 * time.Millisecond
 
+// probePause is how long reports are awaited before it is asked whether the transaction has failed.
+const probePause = 20 * time.Millisecond
+
 // retryPause is the wait before an aborted transaction is tried anew; it doubles up to retryPauseMax.
 const (
 	retryPause    = 50 * time.Millisecond
@@ -289,7 +292,7 @@ func (c *call) learn(err error) error {
 	}
 	if len(w.refused) > 0 {
 		// A key's later events must not overtake it.
-		w.refused = append(w.refused, c.alone...)
+		w.refused, w.claimed = append(w.refused, c.alone...), w.claimed[:0]
 		c.alone = w.again()
 	}
 	for i := range c.marks.events {
@@ -317,6 +320,13 @@ func (t *transactional) transact(ctx context.Context) error {
 		// What the client refuses is known by now, and what a broker refuses makes the attempt fail.
 		if slices.ContainsFunc(t.group, func(c *call) bool { return c.marked && c.events.failed != nil }) {
 			return errRefused
+		}
+		for _, c := range t.group {
+			for _, w := range []*write{c.events, c.marks} {
+				if err := t.prove(ctx, w); err != nil {
+					return err
+				}
+			}
 		}
 		t.deciding = true
 	}
@@ -429,6 +439,28 @@ func (c *call) produce(ctx context.Context, p producer) error {
 		}
 	}
 	return nil
+}
+
+// prove awaits the reports of what is in the transaction. Committing would await them as well, but then it would be too late
+// for an event of which there is only a claim that it arrived: see write.take.
+func (t *transactional) prove(ctx context.Context, w *write) error {
+	for {
+		moment, cancel := context.WithTimeout(ctx, probePause)
+		err := w.await(moment, t.main)
+		timeout := moment.Err() != nil
+		cancel()
+		switch {
+		case err == nil && len(w.claimed) > 0:
+			return fmt.Errorf("events are acknowledged without saying where they are: %w: %w", syncd.ErrUnavailable, errAgain)
+		case err == nil || !timeout || ctx.Err() != nil:
+			return err
+		}
+		// What waits in a transaction that has failed is not sent any more, and reported only when it is aborted. To begin
+		// another one is refused, and the refusal tells what has become of this one.
+		if k, ok := errors.AsType[ck.Error](t.main.BeginTransaction()); ok && (k.TxnRequiresAbort() || k.IsFatal()) {
+			return fmt.Errorf("%s: %w", t.scrub(k), errAgain)
+		}
+	}
 }
 
 // send puts one event into the transaction. What the client itself refuses never gets there; for a topic that is gone or a

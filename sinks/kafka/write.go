@@ -19,6 +19,10 @@ const brokersHint = "look at the brokers' logs, and run it again when they are w
 // early. It is needed where other writers fill the queue and this one has nothing in it to hear of.
 const queueFullPause = 5 * time.Millisecond
 
+// maxClaims is how often in one Write events are sent anew for want of proof that they arrived: see take. Each time takes an
+// accident of its own, so one is nearly always enough; a broker that never says where events are must not keep a Write for ever.
+const maxClaims = 5
+
 // producer is the part of *ck.Producer that writing needs.
 type producer interface {
 	Produce(m *ck.Message, reports chan ck.Event) error
@@ -37,6 +41,7 @@ type write struct {
 	reports chan ck.Event // has room for all, so that a report never blocks librdkafka, even when nobody waits any more
 	pending int
 	refused []int // by a broker, perhaps for their company in a batch
+	claimed []int // said to have arrived, without proof: see take
 	alone   bool  // every event is a batch of its own now
 	failed  *syncd.BatchError
 }
@@ -75,7 +80,7 @@ func (w *write) begin() {
 	if w.pending > 0 {
 		w.slots, w.reports, w.pending = slices.Clone(w.slots), make(chan ck.Event, cap(w.reports)), 0
 	}
-	w.failed, w.refused, w.alone = nil, w.refused[:0], false
+	w.failed, w.refused, w.claimed, w.alone = nil, w.refused[:0], w.claimed[:0], false
 }
 
 // recycle keeps a write for another one's events.
@@ -101,10 +106,8 @@ func (w *write) run(ctx context.Context, p producer) error {
 	if err := w.await(ctx, p); err != nil {
 		return err
 	}
-	if len(w.refused) > 0 {
-		if err := w.resend(ctx); err != nil {
-			return err
-		}
+	if err := w.resend(ctx, p); err != nil {
+		return err
 	}
 	if w.failed == nil {
 		return nil
@@ -194,14 +197,20 @@ func (w *write) take(p producer, r ck.Event) error {
 		return fmt.Errorf("writing to Kafka: unexpected delivery report %s", w.sink.replacer.Replace(r.String()))
 	}
 	w.pending--
-	if m.TopicPartition.Error == nil {
-		// A broker that had the event already, from an attempt whose answer was lost, does not say where.
-		if at := m.TopicPartition; at.Offset >= 0 {
-			w.events[m.Opaque.(*slot).index].Position = syncd.Position{Partition: at.Partition, Offset: int64(at.Offset), Known: true}
-		}
-		return nil
+	switch i, at := m.Opaque.(*slot).index, m.TopicPartition; {
+	case at.Error != nil:
+		return w.refuse(p, i, at.Error, true)
+	case at.Offset < 0:
+		// Success without an offset is what librdkafka concludes, in two cases: the broker took a later batch of the partition,
+		// which it does only in the order of sequence numbers, or it called the batch's sequence number a duplicate. Neither
+		// proves that the event arrived. A broker that holds no state of a producer (the producer is new to the partition, or
+		// was forgotten) takes whatever sequence number comes first (KIP-360). So a producer's first batch can be refused, by a
+		// leader that is not ready, while the second, sent right behind it, is taken: then the first is never sent again.
+		w.claimed = append(w.claimed, i)
+	default:
+		w.events[i].Position = syncd.Position{Partition: at.Partition, Offset: int64(at.Offset), Known: true}
 	}
-	return w.refuse(p, m.Opaque.(*slot).index, m.TopicPartition.Error, true)
+	return nil
 }
 
 // refuse notes why event i is not durable, or returns the error that ends the Write.
@@ -220,10 +229,10 @@ func (w *write) refuse(p producer, i int, err error, byBroker bool) error {
 	case ck.ErrMsgSizeTooLarge, ck.ErrRecordListTooLarge, ck.ErrInvalidMsgSize:
 		size := len(w.events[i].Key) + len(w.events[i].Value)
 		if !byBroker {
-			w.fail(i, fmt.Errorf("an event of %d bytes is larger than max_message_bytes, %d: %w", size, w.sink.config.MaxMessageBytes, syncd.ErrTooLarge))
+			w.fail(i, fmt.Errorf("the event, %d bytes of key and value beside its headers, does not fit into max_message_bytes, %d: %w", size, w.sink.config.MaxMessageBytes, syncd.ErrTooLarge))
 			return nil
 		}
-		w.fail(i, fmt.Errorf("an event of %d bytes is larger than topic %q accepts: %w", size, topic, syncd.ErrTooLarge))
+		w.fail(i, fmt.Errorf("the event, %d bytes of key and value beside its headers, is larger than topic %q accepts: %w", size, topic, syncd.ErrTooLarge))
 	case ck.ErrInvalidMsg, ck.ErrInvalidRecord, ck.ErrBadMsg, ck.ErrInvalidTimestamp:
 		w.fail(i, fmt.Errorf("topic %q refuses the event: %s", topic, w.sink.scrub(err)))
 	case ck.ErrUnknownTopic, ck.ErrUnknownTopicOrPart, ck.ErrUnknownPartition:
@@ -266,37 +275,68 @@ func judgesBatches(c ck.ErrorCode) bool {
 	return false
 }
 
-// resend sends again, each alone, the events that a broker refused with their batches. For size that happens to small
-// events where the topic's max.message.bytes is less than max_message_bytes.
-func (w *write) resend(ctx context.Context) error {
-	p, err := w.sink.sendAlone()
-	if err != nil {
-		return err
-	}
-	w.alone = true
-	w.sink.env.Retried("refused batch")
-	again := w.again()
-	p.produced.Add(int64(len(again)))
-	for _, i := range again {
-		if err := w.produce(ctx, p, i); err != nil {
+// resend sends again, until all are durable or have failed: each alone, the events that a broker refused with their batches
+// (for size that happens to small events where the topic's max.message.bytes is less than max_message_bytes), and as new
+// messages those that are only said to have arrived: they may come twice, but are not lost.
+func (w *write) resend(ctx context.Context, p producer) error {
+	counted := w.sink.main
+	for claims := 0; ; {
+		if len(w.refused) > 0 { // once: from now on, what is refused has failed
+			alone, err := w.sink.sendAlone()
+			if err != nil {
+				return err
+			}
+			p, counted, w.alone = alone, alone, true
+			w.sink.env.Retried("refused batch")
+		}
+		if len(w.claimed) > 0 {
+			if claims++; claims > maxClaims {
+				w.disbelieve()
+			} else {
+				w.sink.env.Retried("unproven acknowledgement")
+			}
+		}
+		again := w.again()
+		if len(again) == 0 {
+			return nil
+		}
+		w.refused, w.claimed = w.refused[:0], w.claimed[:0]
+		counted.produced.Add(int64(len(again)))
+		for _, i := range again {
+			if err := w.produce(ctx, p, i); err != nil {
+				return err
+			}
+		}
+		if err := w.await(ctx, p); err != nil {
 			return err
 		}
 	}
-	return w.await(ctx, p)
 }
 
-// again lists the refused events in their order. With them go those of the same key that follow and have arrived: the last
-// of a key's events must be the last to arrive, and one that comes twice does no harm.
+// disbelieve gives up events that are said to have arrived, again and again without proof.
+func (w *write) disbelieve() {
+	for _, i := range w.claimed {
+		w.fail(i, syncd.Hint(fmt.Errorf("topic %q acknowledged the event %d times, but never said where it is: %w", *w.slots[i].topic, maxClaims+1, syncd.ErrUnavailable), brokersHint))
+	}
+	w.claimed = w.claimed[:0]
+}
+
+// again lists the events to send again in their order. With them go those of the same key that follow and have arrived: the
+// last of a key's events must be the last to arrive, and one that comes twice does no harm.
 func (w *write) again() []int {
-	slices.Sort(w.refused)
+	anew := slices.Concat(w.refused, w.claimed)
+	if len(anew) == 0 {
+		return nil
+	}
+	slices.Sort(anew)
 	type document struct{ topic, key string }
-	moved := make(map[document]bool, len(w.refused))
+	moved := make(map[document]bool, len(anew))
 	var out []int
-	for i, refused := w.refused[0], w.refused; i < len(w.events); i++ {
+	for i := anew[0]; i < len(w.events); i++ {
 		d := document{*w.slots[i].topic, string(w.events[i].Key)}
 		switch {
-		case len(refused) > 0 && refused[0] == i:
-			refused = refused[1:]
+		case len(anew) > 0 && anew[0] == i:
+			anew = anew[1:]
 			moved[d] = w.events[i].Key != nil // without a key there is no order
 		case !moved[d] || w.of(i) != nil:
 			continue

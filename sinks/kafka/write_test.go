@@ -122,7 +122,7 @@ func TestTooLargeIsTheDocumentsFault(t *testing.T) {
 	if !errors.As(err, &batch) || !slices.Equal(batch.Failed(), []int{1}) {
 		t.Fatalf("error %v", err)
 	}
-	if one := batch.Of(1); !errors.Is(one, syncd.ErrTooLarge) || errors.Is(one, syncd.ErrUnavailable) || !strings.Contains(one.Error(), "3005 bytes") {
+	if one := batch.Of(1); !errors.Is(one, syncd.ErrTooLarge) || errors.Is(one, syncd.ErrUnavailable) || !strings.Contains(one.Error(), "3005 bytes of key and value beside its headers") {
 		t.Errorf("event's error: %v", one)
 	}
 	if got := read(t, bootstrap); len(got) != 2 {
@@ -291,6 +291,63 @@ func TestBlame(t *testing.T) {
 		if got := !errors.Is(batch.Of(i), syncd.ErrUnavailable); got != document {
 			t.Errorf("event %d: the document's fault: %v, want %v (%v)", i, got, document, batch.Of(i))
 		}
+	}
+}
+
+// claiming reports, for the first times of each key, that the event was delivered, but not where.
+type claiming struct {
+	scripted
+	times map[string]int // by key
+	sent  []string
+}
+
+func (p *claiming) Produce(m *ck.Message, reports chan ck.Event) error {
+	p.sent = append(p.sent, string(m.Key)+string(m.Value))
+	if key := string(m.Key); p.times[key] > 0 {
+		p.times[key]--
+		claim := &ck.Message{TopicPartition: m.TopicPartition, Opaque: m.Opaque}
+		claim.TopicPartition.Offset = ck.OffsetInvalid
+		reports <- claim
+		return nil
+	}
+	return p.scripted.Produce(m, reports)
+}
+
+// TestClaimIsNoProof: what was acknowledged without an offset may never have arrived. It is sent anew, with what must not be
+// overtaken by it.
+func TestClaimIsNoProof(t *testing.T) {
+	s := startClosing(t, cluster(t, "db.page").BootstrapServers(), nil)
+	var retried []string
+	s.env.Retried = func(reason string) { retried = append(retried, reason) }
+	p := &claiming{times: map[string]int{"a": 2}}
+	in := []syncd.Event{event("page", "a", []byte("1")), event("page", "b", []byte("2")), event("page", "a", []byte("3"))}
+	if err := s.write(t.Context(), p, in); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"a1", "b2", "a3", "a1", "a3"}, p.sent); diff != "" {
+		t.Errorf("sent (-want +got):\n%s", diff)
+	}
+	for i, e := range in {
+		if !e.Position.Known {
+			t.Errorf("event %d: where it is was told, but not passed on", i)
+		}
+	}
+	if len(retried) != 1 {
+		t.Errorf("told to have tried again: %q", retried)
+	}
+}
+
+// TestClaimsEnd: brokers that never say where are not asked for ever.
+func TestClaimsEnd(t *testing.T) {
+	s := startClosing(t, cluster(t, "db.page").BootstrapServers(), nil)
+	p := &claiming{times: map[string]int{"key-1": 1000}}
+	err := s.write(t.Context(), p, events("page", 3))
+	failed, ok := errors.AsType[*syncd.BatchError](err)
+	if !ok || !slices.Equal(failed.Failed(), []int{1}) || !errors.Is(failed.Of(1), syncd.ErrUnavailable) || syncd.HintOf(failed.Of(1)) == "" {
+		t.Fatalf("error %v", err)
+	}
+	if want := 3 + maxClaims; len(p.sent) != want {
+		t.Errorf("%d events were sent, want %d: %q", len(p.sent), want, p.sent)
 	}
 }
 
