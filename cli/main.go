@@ -115,9 +115,10 @@ func (a *app) exit(err error) int {
 			return code
 		}
 	}
-	fmt.Fprintf(a.stderr, "error: %v\n", err)
+	paint := a.painter(a.stderr)
+	fmt.Fprintf(a.stderr, "%s %v\n", paint(red, "error:"), err)
 	if hint := syncd.HintOf(err); hint != "" {
-		fmt.Fprintf(a.stderr, "hint: %s\n", hint)
+		fmt.Fprintf(a.stderr, "%s %s\n", paint(yellow, "hint:"), hint)
 	}
 	return code
 }

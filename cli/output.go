@@ -21,7 +21,8 @@ type printer struct {
 	source, index string // the products' names
 	dryRun        bool
 	fullByConfig  bool
-	resumable     bool // what was done is kept, and the next run goes on from it
+	paint         func(color, string) string // nil paints nothing
+	resumable     bool                       // what was done is kept, and the next run goes on from it
 
 	left     []attempts.Left    // documents that were left alone
 	arrivals *pipeline.Arrivals // of a run that waited
@@ -155,7 +156,7 @@ func (p *printer) summary(r pipeline.Report, err error) {
 	case r.DryRun:
 		p.printf("Dry run: nothing was sent; a run would send %s\n", events(t.WouldSend))
 	case err != nil || r.Interrupted:
-		p.printf("NOT complete: %s confirmed", events(t.Acked))
+		p.printf("%s %s confirmed", p.painted(red, "NOT complete:"), events(t.Acked))
 		var guard *pipeline.GuardError
 		var drift *pipeline.DriftError
 		stopped := errors.As(err, &guard) || errors.As(err, &drift)
@@ -168,14 +169,22 @@ func (p *printer) summary(r pipeline.Report, err error) {
 		}
 		p.printf("; run it again to %s\n", p.again(r, err))
 	case t.Emitted == 0 && deleted(r) > 0:
-		p.printf("Complete: no document had to be sent; %s sent, all confirmed\n", plural(deleted(r), "delete", "deletes"))
+		p.printf(p.painted(green, "Complete:")+" no document had to be sent; %s sent, all confirmed\n", plural(deleted(r), "delete", "deletes"))
 	case t.Emitted == 0:
-		p.printf("Complete: nothing had to be sent\n")
+		p.printf("%s nothing had to be sent\n", p.painted(green, "Complete:"))
 	case t.Emitted == t.Acked:
-		p.printf("Complete: %s sent, all confirmed\n", events(t.Acked))
+		p.printf(p.painted(green, "Complete:")+" %s sent, all confirmed\n", events(t.Acked))
 	default:
-		p.printf("Complete: %s sent, %d confirmed, %d refused\n", events(t.Emitted), t.Acked, t.FailedWrite)
+		p.printf(p.painted(yellow, "Complete:")+" %s sent, %d confirmed, %d refused\n", events(t.Emitted), t.Acked, t.FailedWrite)
 	}
+}
+
+// painted is a word that stands out, where colours are shown.
+func (p *printer) painted(c color, text string) string {
+	if p.paint == nil {
+		return text
+	}
+	return p.paint(c, text)
 }
 
 // again says what running it again does.

@@ -193,3 +193,16 @@ func TestProgressForms(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestNoColors checks that nothing but a terminal is painted on: what the scripts see stays as it is.
+func TestNoColors(t *testing.T) {
+	f, err := os.Create(t.TempDir() + "/out")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close() //nolint:errcheck // a test's
+	a := &app{}
+	if got := a.painter(f)(red, "x"); got != "x" {
+		t.Errorf("a file is painted on: %q", got)
+	}
+}

@@ -164,6 +164,7 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 	}
 	return a.connected(inside, cfg, logger, env, !cfg.Run.DryRun, func(ctx context.Context, drain <-chan struct{}, s session) (err error) {
 		out := newPrinter(a.stdout, cfg)
+		out.paint = a.painter(a.stdout)
 		o := options(cfg, s, out, logger)
 		o.Drain, o.Monitor = drain, monitor
 		a.runID.Store(&o.RunID)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -664,6 +665,72 @@ func TestKafkaRefusedInTransaction(t *testing.T) {
 	}
 }
 
+// TestKafkaSkippedBatch has a broker refuse a producer's first batch, as a leader does that is not ready, and take those behind
+// it, as Apache Kafka does where it knows nothing of the producer. librdkafka takes the first for delivered then.
+func TestKafkaSkippedBatch(t *testing.T) {
+	b := kafkaBroker(t, kafkaserver.Config{})
+	var retried counter
+	p := kafka.Plugin()
+	c := p.Config().(*kafka.Config)
+	createTopics(c)
+	c.CreateTopics.Partitions, c.BootstrapServers, c.Compression, c.Linger = 1, b.Addr(), "none", 0
+	c.Properties = map[string]spec.Secret{"batch.num.messages": "1"}
+	s, err := p.OpenSink(t.Context(), c, syncd.Env{Retried: retried.add})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	events := pages(5, 10)
+	if err := s.(syncd.Preparer).Prepare(t.Context(), []syncd.Target{events[0].Target}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range events {
+		events[i].Value = fmt.Appendf(nil, "this is event %d", i)
+	}
+	var mu sync.Mutex
+	var batches [][]byte // that were taken
+	refused := false
+	b.Cluster().ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		b.Cluster().KeepControl()
+		mu.Lock()
+		defer mu.Unlock()
+		resp := req.ResponseKind().(*kmsg.ProduceResponse)
+		for _, topic := range req.(*kmsg.ProduceRequest).Topics {
+			answer := kmsg.NewProduceResponseTopic()
+			answer.Topic, answer.TopicID = topic.Topic, topic.TopicID
+			one := kmsg.NewProduceResponseTopicPartition()
+			if refused {
+				one.BaseOffset = int64(len(batches))
+				batches = append(batches, topic.Partitions[0].Records)
+			} else {
+				one.BaseOffset, one.ErrorCode = -1, kerr.NotLeaderForPartition.Code
+				time.Sleep(50 * time.Millisecond) // the others are on their way meanwhile
+			}
+			refused = true
+			answer.Partitions = append(answer.Partitions, one)
+			resp.Topics = append(resp.Topics, answer)
+		}
+		return resp, nil, true
+	})
+	if err := s.Write(t.Context(), events); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for i, e := range events {
+		if !slices.ContainsFunc(batches, func(batch []byte) bool { return bytes.Contains(batch, e.Value) }) {
+			t.Errorf("event %d is lost", i)
+		}
+	}
+	if retried.of("unproven acknowledgement") != 1 {
+		t.Errorf("told to have tried again: %v", retried.n)
+	}
+}
+
 // TestKafkaClaimInTransaction has a broker call a batch that it does not have a duplicate: it must arrive all the same.
 func TestKafkaClaimInTransaction(t *testing.T) {
 	b := kafkaBroker(t, kafkaserver.Config{})
@@ -847,6 +914,79 @@ func TestKafkaStateTopic(t *testing.T) {
 		}
 		ledger(t, b.Addr(), nil, func(c *kafka.Config) { c.CreateTopics = nil })
 	})
+}
+
+// TestKafkaStateTopicNotReady has brokers that do not serve the state topic yet when it has just been created.
+func TestKafkaStateTopicNotReady(t *testing.T) {
+	answers := map[string]struct {
+		key    kmsg.Key
+		answer func(t *testing.T, b *kafkaserver.Server, req kmsg.Request) kmsg.Response
+	}{
+		"no leader": {kmsg.ListOffsets, func(_ *testing.T, _ *kafkaserver.Server, req kmsg.Request) kmsg.Response {
+			resp := req.ResponseKind().(*kmsg.ListOffsetsResponse)
+			for _, topic := range req.(*kmsg.ListOffsetsRequest).Topics {
+				answer := kmsg.NewListOffsetsResponseTopic()
+				answer.Topic = topic.Topic
+				for _, p := range topic.Partitions {
+					one := kmsg.NewListOffsetsResponseTopicPartition()
+					one.Partition, one.ErrorCode = p.Partition, kerr.NotLeaderForPartition.Code
+					answer.Partitions = append(answer.Partitions, one)
+				}
+				resp.Topics = append(resp.Topics, answer)
+			}
+			return resp
+		}},
+		"no partitions": {kmsg.Metadata, func(t *testing.T, b *kafkaserver.Server, req kmsg.Request) kmsg.Response {
+			topics := req.(*kmsg.MetadataRequest).Topics
+			if len(topics) != 1 || topics[0].Topic == nil || *topics[0].Topic != stateTopic(t) || len(b.Cluster().PartitionInfos(stateTopic(t))) == 0 {
+				return nil
+			}
+			resp := req.ResponseKind().(*kmsg.MetadataResponse)
+			host, port, err := net.SplitHostPort(b.Addr())
+			if err != nil {
+				t.Error(err)
+			}
+			broker := kmsg.NewMetadataResponseBroker()
+			broker.Host = host
+			if _, err := fmt.Sscan(port, &broker.Port); err != nil {
+				t.Error(err)
+			}
+			resp.Brokers = append(resp.Brokers, broker)
+			topic := kmsg.NewMetadataResponseTopic()
+			topic.Topic, topic.ErrorCode = topics[0].Topic, kerr.LeaderNotAvailable.Code
+			resp.Topics = append(resp.Topics, topic)
+			return resp
+		}},
+	}
+	for name, c := range answers {
+		t.Run(name, func(t *testing.T) {
+			b := kafkaBroker(t, kafkaserver.Config{})
+			var retried counter
+			s := unclaimed(t, b.Addr(), retried.add, nil)
+			times := 3
+			b.Cluster().ControlKey(int16(c.key), func(req kmsg.Request) (kmsg.Response, error, bool) {
+				b.Cluster().KeepControl()
+				if times == 0 {
+					return nil, nil, false
+				}
+				resp := c.answer(t, b, req)
+				if resp == nil {
+					return nil, nil, false
+				}
+				times--
+				return resp, nil, true
+			})
+			if marks, err := s.Marks(t.Context(), ""); err != nil || len(marks) > 0 {
+				t.Fatalf("%v (%s), marks %q", err, syncd.HintOf(err), marks)
+			}
+			if retried.of("state topic not ready") == 0 {
+				t.Errorf("told to have tried again: %v", retried.n)
+			}
+			if err := s.Commit(t.Context(), pages(3, 10), mark("progress", "1")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }
 
 // TestKafkaTellsRetries has a broker that is not the leader for a moment.

@@ -19,6 +19,9 @@ import (
 // lookTimeout bounds the second look at a broker's certificate, see TLS.judge.
 const lookTimeout = 3 * time.Second
 
+// clientCertificateHint goes with what a broker has against this client's certificate.
+const clientCertificateHint = "security.tls: cert_file and key_file must be a client certificate that the brokers accept, where they ask for one"
+
 // checkFiles finds files that can't be read or hold nothing usable: librdkafka's error would name neither file nor reason.
 func (s *Security) checkFiles() error {
 	for _, f := range []struct{ setting, path string }{
@@ -54,7 +57,7 @@ func (s *Sink) explainTLS(ctx context.Context, text string) error {
 		return syncd.Hint(fmt.Errorf("connecting to Kafka at %s with TLS: %s", c.BootstrapServers, text), "sink.kafka.%s", hint)
 	}
 	if strings.Contains(text, " alert ") { // which is what the other side has to say
-		return fail("the broker refuses: "+text, "security.tls: cert_file and key_file must be a client certificate that the brokers accept, where they ask for one")
+		return fail("the broker refuses: "+text, clientCertificateHint)
 	}
 	why := c.Security.TLS.judge(ctx, refusedBroker.FindStringSubmatch(text))
 	hint := "security.tls: ca_file must hold the authority of the brokers' certificates, which must name the hosts in bootstrap_servers"
@@ -86,16 +89,38 @@ func (t *TLS) judge(ctx context.Context, broker []string) error {
 		config.RootCAs = x509.NewCertPool()
 		config.RootCAs.AppendCertsFromPEM(text)
 	}
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
-	defer cancel()
-	dialer := tls.Dialer{NetDialer: &net.Dialer{}, Config: config}
-	conn, err := dialer.DialContext(ctx, "tcp", broker[1])
-	if err == nil {
-		_ = conn.Close() // nothing was said
-		return nil
-	}
-	if refused, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+	if refused, ok := errors.AsType[*tls.CertificateVerificationError](shakeHands(ctx, broker[1], config)); ok {
 		return refused
 	}
 	return nil
+}
+
+// missed says whether a broker that hangs up asks for a client's certificate, and there is none. It says so itself, but where
+// it hangs up in the middle of what the client sends, the system may drop what it has said.
+func (t *TLS) missed(ctx context.Context, broker []string) bool {
+	if broker == nil || !t.Enabled || t.CertFile != "" {
+		return false
+	}
+	asked := false
+	_ = shakeHands(ctx, broker[1], &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		InsecureSkipVerify: true, //nolint:gosec // nothing is sent or believed
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			asked = true
+			return &tls.Certificate{}, nil
+		},
+	})
+	return asked
+}
+
+// shakeHands begins a conversation in which nothing is said.
+func shakeHands(ctx context.Context, address string, config *tls.Config) error {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	dialer := tls.Dialer{NetDialer: &net.Dialer{}, Config: config}
+	conn, err := dialer.DialContext(ctx, "tcp", address)
+	if err == nil {
+		_ = conn.Close()
+	}
+	return err
 }

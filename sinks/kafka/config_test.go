@@ -14,16 +14,20 @@ import (
 // decode reads YAML as the program does, as far as these tests need.
 func decode(t *testing.T, text string) (Config, spec.Diagnostics) {
 	t.Helper()
+	c := defaults()
+	return c, spec.Decode(parse(t, text), &c, "sink", "kafka")
+}
+
+func parse(t *testing.T, text string) *spec.Node {
+	t.Helper()
 	var doc yaml.Node
 	if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
 		t.Fatal(err)
 	}
-	c := defaults()
-	var n *spec.Node
-	if len(doc.Content) > 0 {
-		n = node(doc.Content[0])
+	if len(doc.Content) == 0 {
+		return nil
 	}
-	return c, spec.Decode(n, &c, "sink", "kafka")
+	return node(doc.Content[0])
 }
 
 func node(y *yaml.Node) *spec.Node {

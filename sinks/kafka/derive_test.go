@@ -1,16 +1,41 @@
 package kafka
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/syncd-io/syncd/spec"
+)
 
 // The sink of dead letters starts from the settings of the one beside it. With its transactional.id it would shut that one out.
 func TestDeriveSharesNoTransactions(t *testing.T) {
-	c := defaults()
-	c.Delivery, c.Transactions.ID, c.Topic = exactlyOnce, "job", "events"
-	d := c.Derive().(*Config)
-	if d.exactlyOnce() || d.Transactions.ID != "" || d.Topic != "" {
-		t.Errorf("delivery %s, transactions.id %q, topic %q", d.Delivery, d.Transactions.ID, d.Topic)
+	c, diags := decode(t, "topic: events\nclient_id: job\ndelivery: exactly_once\ndelivery_timeout: 3m\ntransactions: {id: job, state_topic: own, timeout: 2m}")
+	if len(diags) > 0 {
+		t.Fatal(diags)
 	}
-	if !c.exactlyOnce() || c.Transactions.ID == "" {
+	letters := func(text string) *Config {
+		d := c.Derive().(*Config)
+		if diags := spec.Decode(parse(t, text), d, "errors", "dead_letter", "kafka"); len(diags) > 0 {
+			t.Errorf("%s: %v", text, diags)
+		}
+		return d
+	}
+	// A shorter delivery_timeout would not do with the transactions of the other, but there are none.
+	d := letters("topic: letters\ndelivery_timeout: 10s")
+	if d.exactlyOnce() || d.Transactions != defaults().Transactions || d.ClientID != "job" {
+		t.Errorf("delivery %s, transactions %+v, client_id %s", d.Delivery, d.Transactions, d.ClientID)
+	}
+	for _, property := range []string{"transactional.id", "transaction.timeout.ms"} {
+		if v, ok := d.librdkafka()[property]; ok {
+			t.Errorf("%s is %v", property, v)
+		}
+	}
+	if d := letters("topic: letters\ndelivery: exactly_once\ntransactions: {id: letters}"); d.Transactions.ID != "letters" || d.stateTopic() == "own" {
+		t.Errorf("transactions %+v", d.Transactions)
+	}
+	if c.Topic != "events" || c.Transactions.ID != "job" {
 		t.Error("the sink beside it is another one now")
+	}
+	if d := c.Derive().(*Config); d.Topic != "" {
+		t.Errorf("topic %q", d.Topic)
 	}
 }

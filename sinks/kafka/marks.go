@@ -17,6 +17,13 @@ import (
 // compacted is the cleanup.policy of the state topic: the last value of each mark is kept, whatever its age.
 const compacted = "compact"
 
+// statePause is the wait before the brokers are asked again about a state topic that they are not ready to serve, and
+// stateNotReady is how that is told.
+const (
+	statePause    = 100 * time.Millisecond
+	stateNotReady = "state topic not ready"
+)
+
 // stateTopic is the topic of the marks.
 func (c *Config) stateTopic() string {
 	if c.TopicPrefix == "" {
@@ -165,6 +172,17 @@ func (t *transactional) readState(ctx context.Context, each func(name string, va
 		return fmt.Errorf("configuring the Kafka client: %s", t.scrub(err))
 	}
 	defer func() { _ = c.Close() }() // it has joined no group, so there is nothing to tell
+	patience := time.Now().Add(t.config.ConnectTimeout)
+	trouble := func(err error) error { // or nil, where the consumer goes on by itself
+		if unreachable(err) {
+			return nil
+		}
+		if passing(err) && time.Now().Before(patience) {
+			t.env.Retried(stateNotReady)
+			return nil
+		}
+		return errors.New(t.scrub(err))
+	}
 	topic := t.config.stateTopic()
 	assigned := make([]ck.TopicPartition, 0, len(left))
 	for p := range left {
@@ -179,10 +197,11 @@ func (t *transactional) readState(ctx context.Context, each func(name string, va
 		}
 		switch e := c.Poll(int(transactionSlice / time.Millisecond)).(type) {
 		case *ck.Message:
-			if e.TopicPartition.Error != nil {
-				return errors.New(t.scrub(e.TopicPartition.Error))
+			if e.TopicPartition.Error == nil {
+				each(string(e.Key), e.Value)
+			} else if err := trouble(e.TopicPartition.Error); err != nil {
+				return err
 			}
-			each(string(e.Key), e.Value)
 		case ck.PartitionEOF:
 			// This is the end of what is decided, control records and aborted ones counted. Where another job's transaction
 			// is open, there may be marks of this one behind its beginning: they come when it has ended.
@@ -190,8 +209,11 @@ func (t *transactional) readState(ctx context.Context, each func(name string, va
 				delete(left, e.Partition)
 			}
 		case ck.Error:
-			if e.IsFatal() || !unreachable(e) {
+			if e.IsFatal() {
 				return errors.New(t.scrub(e))
+			}
+			if err := trouble(e); err != nil {
+				return err
 			}
 		}
 	}
@@ -205,9 +227,25 @@ var producerOnly = map[string]bool{
 	"message.timeout.ms": true, "statistics.interval.ms": true,
 }
 
-// stateEnds returns the ends of the state topic's partitions that hold anything. They are the high watermarks: a transaction
-// of another job does not hide what is behind its beginning.
+// stateEnds returns the ends of the state topic's partitions that hold anything. Right after the topic was created, the brokers
+// may not be ready to say.
 func (t *transactional) stateEnds(ctx context.Context) (map[int32]int64, error) {
+	for deadline := time.Now().Add(t.config.ConnectTimeout); ; {
+		out, err := t.askStateEnds(ctx)
+		if err == nil || !errors.Is(err, syncd.ErrUnavailable) || !time.Now().Before(deadline) {
+			return out, err
+		}
+		t.env.Retried(stateNotReady)
+		select {
+		case <-time.After(statePause):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", ctx.Err(), err)
+		}
+	}
+}
+
+// askStateEnds asks once. Ends are the high watermarks: a transaction of another job does not hide what is behind its beginning.
+func (t *transactional) askStateEnds(ctx context.Context) (map[int32]int64, error) {
 	name := t.config.stateTopic()
 	var md *ck.Metadata
 	if err := t.ask(ctx, t.config.ConnectTimeout, func(ctx context.Context) (err error) {

@@ -219,6 +219,10 @@ func (s *Sink) explain(ctx context.Context, err error, causes map[ck.ErrorCode]s
 			text = t
 		}
 	}
+	if c.Security.TLS.missed(ctx, refusedBroker.FindStringSubmatch(text)) {
+		return syncd.Hint(fmt.Errorf("connecting to Kafka at %s with TLS: the broker asks for a client certificate, and there is none: %s", c.BootstrapServers, text),
+			"sink.kafka.%s", clientCertificateHint)
+	}
 	switch {
 	case c.Security.TLS.Enabled && (text == "no answer" || strings.Contains(text, "SSL_HANDSHAKE")):
 		hint += ", and that they speak TLS there: sink.kafka.security.tls.enabled"
@@ -247,8 +251,21 @@ func (s *Sink) ask(ctx context.Context, patience time.Duration, question func(co
 		return ctx.Err()
 	case bounded.Err() != nil || unreachable(err):
 		return fmt.Errorf("%s did not answer within %s: %w", s.config.BootstrapServers, patience, syncd.ErrUnavailable)
+	case passing(err):
+		return fmt.Errorf("%s: %w", s.scrub(err), syncd.ErrUnavailable)
 	}
 	return errors.New(s.scrub(err))
+}
+
+// passing tells answers about a topic that soon become others: it was created a moment ago, and this broker does not know of it
+// yet, or its leader does not serve it yet; or another leader is being elected.
+func passing(err error) bool {
+	switch code(err) {
+	case ck.ErrNotLeaderForPartition, ck.ErrLeaderNotAvailable, ck.ErrReplicaNotAvailable, ck.ErrUnknownTopicOrPart, ck.ErrUnknownTopic,
+		ck.ErrUnknownPartition, ck.ErrFencedLeaderEpoch, ck.ErrUnknownLeaderEpoch, ck.ErrOffsetNotAvailable, ck.ErrKafkaStorageError:
+		return true
+	}
+	return false
 }
 
 // scrub gives an error's text without the configuration's secrets.

@@ -145,6 +145,37 @@ func TestUntrustedCertificate(t *testing.T) {
 	})
 }
 
+// hushed says nothing after its first flight.
+type hushed struct {
+	net.Conn
+	said bool
+}
+
+func (h *hushed) Write(b []byte) (int, error) {
+	if h.said {
+		return len(b), nil
+	}
+	h.said = true
+	return h.Conn.Write(b)
+}
+
+// TestMissingClientCertificate has a broker whose answer, that it wants a client's certificate, is lost when it hangs up.
+func TestMissingClientCertificate(t *testing.T) {
+	cert := selfSigned(t)
+	address := listen(t, func(c net.Conn) {
+		server := tls.Server(&hushed{Conn: c}, &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAnyClientCert, MinVersion: tls.VersionTLS13})
+		_ = server.HandshakeContext(t.Context()) // the client has none
+		_ = c.Close()
+	})
+	_, err := refuse(t.Context(), t, config(address, func(c *Config) {
+		c.ConnectTimeout = time.Second
+		c.Security.TLS = TLS{Enabled: true, InsecureSkipVerify: true}
+	}))
+	if !strings.Contains(err.Error(), "asks for a client certificate") || !strings.Contains(syncd.HintOf(err), "cert_file and key_file") || errors.Is(err, syncd.ErrUnavailable) {
+		t.Errorf("error %v", err)
+	}
+}
+
 func selfSigned(t *testing.T) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
