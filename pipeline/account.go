@@ -321,25 +321,6 @@ func (s *split) handled(b *batch, h handled) (moved int) {
 	return moved
 }
 
-// keep has the state kept if it moved on since: durably if anything was sent on the way, and it must be.
-func (s *split) keep(must bool, keep func(state SplitState, durable bool) error) error {
-	s.keeping.Lock()
-	defer s.keeping.Unlock()
-	s.mu.Lock()
-	state, low, durable := s.state, s.low, must && s.sent > s.durable
-	s.mu.Unlock()
-	if low == s.kept && !durable {
-		return nil // whoever came between has kept it
-	}
-	if err := keep(state, durable); err != nil {
-		return err
-	}
-	if s.kept = low; durable {
-		s.durable = low
-	}
-	return nil
-}
-
 // release ends one hold and reports whether it was the last, with the state of the split that is done. It must have handled
 // what was read.
 func (s *split) release() (done bool, state SplitState, err error) {

@@ -97,6 +97,7 @@ type run struct {
 	// window holds a token for each batch that was read and whose split has not yet moved on past it: so many may be repeated
 	// after a crash.
 	window chan struct{}
+	moves  chan movement // splits whose state is to be kept
 
 	phase   atomic.Int32
 	bytes   atomic.Int64
@@ -130,6 +131,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		r.Workers = max(8, 4*runtime.GOMAXPROCS(0)) // they mostly wait for servers
 	}
 	r.window = make(chan struct{}, 2*r.Workers)
+	r.moves = make(chan movement, cap(r.window))
 	for _, rule := range o.Rules {
 		r.collections = append(r.collections, &collection{rule: rule, before: -1})
 	}
@@ -277,8 +279,11 @@ func (r *run) flow(ctx context.Context) error {
 		}
 		return readers.Wait()
 	})
+	var working sync.WaitGroup
 	for range r.Workers {
+		working.Add(1)
 		g.Go(func() error {
+			defer working.Done()
 			w := newWorker(r)
 			for b := range r.batches {
 				if err := w.process(ctx, b); err != nil {
@@ -292,6 +297,12 @@ func (r *run) flow(ctx context.Context) error {
 			return nil
 		})
 	}
+	g.Go(func() error {
+		working.Wait()
+		close(r.moves)
+		return nil
+	})
+	g.Go(r.keepPositions)
 	return g.Wait()
 }
 
@@ -321,7 +332,7 @@ func (r *run) release(ctx context.Context, s *split) error {
 	}
 	if r.Journal != nil {
 		// At the end the marks are forgotten: by then the file must say that there is nothing left to do.
-		if err := r.Journal.Split(s.Collection.Name, state, r.committer != nil); err != nil {
+		if err := s.keepDone(r.Journal, state, r.committer != nil); err != nil {
 			return keeping(err)
 		}
 	}

@@ -87,7 +87,8 @@ func (w *worker) process(ctx context.Context, b *batch) (err error) {
 		w.took[StageScan] = b.took
 		w.BatchDone(BatchReport{Collection: b.col.rule.Collection.Name, Counts: w.counts, Bytes: w.sized, Times: w.took})
 	}
-	return w.handled(b)
+	w.handled(b)
+	return nil
 }
 
 // handle takes a batch through the stages.
@@ -117,20 +118,16 @@ func (w *worker) handle(ctx context.Context, b *batch) error {
 	return w.failure
 }
 
-// handled moves the batch's split on, and has that kept. Where events were sent it is kept before the worker goes on, so that
-// a crash repeats no more than what is under way.
-func (w *worker) handled(b *batch) error {
+// handled moves the batch's split on, and has that kept: see keepPositions.
+func (w *worker) handled(b *batch) {
 	moved := b.split.handled(b, b.handledAs(w.counts, w.fails))
+	if w.Journal != nil && moved > 0 {
+		w.moves <- movement{b.split, moved} // it has room for the whole window
+		return
+	}
 	for range moved {
 		<-w.window
 	}
-	if w.Journal == nil || moved == 0 {
-		return nil
-	}
-	// What was committed with the events need not be kept here as well, but for the sake of the counts.
-	return keeping(b.split.keep(w.committer == nil, func(s SplitState, durable bool) error {
-		return w.Journal.Split(b.col.rule.Collection.Name, s, durable)
-	}))
 }
 
 // fail counts a document that can't be handled.

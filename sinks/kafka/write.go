@@ -206,6 +206,8 @@ func (w *write) take(p producer, r ck.Event) error {
 		// proves that the event arrived. A broker that holds no state of a producer (the producer is new to the partition, or
 		// was forgotten) takes whatever sequence number comes first (KIP-360). So a producer's first batch can be refused, by a
 		// leader that is not ready, while the second, sent right behind it, is taken: then the first is never sent again.
+		// (Of a "duplicate" batch only the first event is seen here: librdkafka counts its offsets from -1. Apache Kafka does not
+		// answer so any more.)
 		w.claimed = append(w.claimed, i)
 	default:
 		w.events[i].Position = syncd.Position{Partition: at.Partition, Offset: int64(at.Offset), Known: true}

@@ -216,6 +216,24 @@ func TestUnacknowledgedIsUnavailable(t *testing.T) {
 	}
 }
 
+// TestDeliveryTimeoutIsKept by a producer whose broker dies with events under way.
+func TestDeliveryTimeoutIsKept(t *testing.T) {
+	c := cluster(t, "db.page")
+	const limit = 3 * time.Second
+	s := startClosing(t, c.BootstrapServers(), func(c *Config) { c.DeliveryTimeout = limit })
+	if err := s.Write(t.Context(), events("page", 50)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetBrokerDown(-1); err != nil {
+		t.Fatal(err)
+	}
+	within(t, limit+2*reconnectPause, func() {
+		if err := s.Write(t.Context(), events("page", 50)); !errors.Is(err, syncd.ErrUnavailable) {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
 func TestFatalErrorEndsTheWrite(t *testing.T) {
 	s := startClosing(t, cluster(t, "db.page").BootstrapServers(), nil)
 	s.main.TestFatalError(ck.ErrOutOfOrderSequenceNumber, "made up")
