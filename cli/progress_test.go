@@ -200,7 +200,7 @@ func TestNoColors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close() //nolint:errcheck // a test's
+	defer f.Close()
 	a := &app{}
 	if got := a.painter(f)(red, "x"); got != "x" {
 		t.Errorf("a file is painted on: %q", got)
