@@ -65,16 +65,11 @@ func (a *app) stateDir(cfg *config.Config) (string, error) {
 	if dir := cfg.Run.StateDir; dir != "" {
 		return dir, nil
 	}
-	variables := map[string]string{}
-	for _, pair := range a.environ {
-		name, value, _ := strings.Cut(pair, "=")
-		variables[name] = value
-	}
 	// As the XDG Base Directory Specification has it, which ignores relative paths.
-	if dir := variables["XDG_STATE_HOME"]; filepath.IsAbs(dir) {
+	if dir := a.env("XDG_STATE_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "syncd"), nil
 	}
-	if home := variables["HOME"]; filepath.IsAbs(home) {
+	if home := a.env("HOME"); filepath.IsAbs(home) {
 		return filepath.Join(home, ".local", "state", "syncd"), nil
 	}
 	return "", syncd.Hint(errors.New("there is no folder for local records: neither XDG_STATE_HOME nor HOME is set"),

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"fmt"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -91,7 +93,11 @@ func (p *printer) explanation(e pipeline.Explanation, topic string) {
 	}
 	row("verdict", "%s: %s", e.Verdict, e.Why)
 	if e.Bytes > 0 {
-		row("event", "key %s, %d bytes", e.ID, e.Bytes)
+		key := e.Key
+		if !utf8.ValidString(key) { // BSON
+			key = fmt.Sprintf("%x", key)
+		}
+		row("event", "key %s, %d bytes", key, e.Bytes)
 	}
 	if topic != "" {
 		row("topic", "%s", topic)

@@ -152,6 +152,8 @@ var starters = map[string]string{
 var samples = map[string]string{
 	"mapping.version": "{field: updatedAt, payload: updatedAt}",
 	"mapping.chunks":  "{payload: chunk_count}",
+
+	"errors.dead_letter": "{file: {path: dead-letters.ndjson}}",
 }
 
 // value is what the file sets f to, as YAML; false if f is left at its default.

@@ -19,14 +19,17 @@ func (a *app) logger(format, level string) (*slog.Logger, error) {
 	var h slog.Handler
 	switch format {
 	case "text":
-		h = slog.NewTextHandler(a.stderr, opts)
+		h = slog.NewTextHandler(notices{a}, opts)
 	case "json":
-		h = slog.NewJSONHandler(a.stderr, opts)
+		h = slog.NewJSONHandler(notices{a}, opts)
 	default:
 		return nil, usageError("--log-format must be text or json, not %q", format)
 	}
 	return slog.New(runHandler{h, &a.runID}), nil
 }
+
+// logRun says whose lines the log has from now on.
+func (a *app) logRun(runID string) { a.runID.Store(&runID) }
 
 // runHandler adds the run's id, which is not known yet when plugins are given their logger, and changes from run to run.
 type runHandler struct {

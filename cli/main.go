@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 
 	"github.com/spf13/cobra"
+	"github.com/vbauerster/mpb/v8"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/spec"
@@ -52,7 +53,8 @@ type program struct {
 type app struct {
 	program
 	registry *syncd.Registry
-	runID    atomic.Pointer[string] // of the run that is under way, for the log
+	runID    atomic.Pointer[string]       // of the run that is under way, for the log
+	bars     atomic.Pointer[mpb.Progress] // on the terminal, for the log to stand above
 }
 
 // codeError ends the program with a code of its own. What there was to say has been printed if err is nil.

@@ -21,6 +21,7 @@ type printer struct {
 	source, index string // the products' names
 	dryRun        bool
 	fullByConfig  bool
+	whole         bool                       // every collection of the mapping is read
 	paint         func(color, string) string // nil paints nothing
 	resumable     bool                       // what was done is kept, and the next run goes on from it
 
@@ -36,6 +37,7 @@ func newPrinter(w io.Writer, cfg *config.Config) *printer {
 	return &printer{
 		w: w, source: cfg.Source.Label(), index: index,
 		dryRun: cfg.Run.DryRun, fullByConfig: cfg.Run.Mode == config.Full,
+		whole: len(cfg.Run.Collections) == 0,
 	}
 }
 
@@ -149,8 +151,8 @@ func (p *printer) summary(r pipeline.Report, err error) {
 	for _, c := range r.Collections {
 		splits += c.Splits
 	}
-	p.printf("Coverage: %d read = %d checked + %d failed; %d events = %d confirmed + %d refused; %s proved\n",
-		t.Scanned, t.Checked(), t.FailedRead, t.Emitted, t.Acked, t.FailedWrite, plural(splits, "split", "splits"))
+	p.printf("Coverage: %d read = %d checked + %d failed; %s = %d confirmed + %d refused; %s proved\n",
+		t.Scanned, t.Checked(), t.FailedRead, events(t.Emitted), t.Acked, t.FailedWrite, plural(splits, "split", "splits"))
 	p.printf("%s", resumedLine(r))
 	switch {
 	case r.DryRun:
@@ -170,6 +172,8 @@ func (p *printer) summary(r pipeline.Report, err error) {
 		p.printf("; run it again to %s\n", p.again(r, err))
 	case t.Emitted == 0 && deleted(r) > 0:
 		p.printf(p.painted(green, "Complete:")+" no document had to be sent; %s sent, all confirmed\n", plural(deleted(r), "delete", "deletes"))
+	case p.whole && nothingFound(r): // the error says what is wrong
+		p.printf("%s none of the collections was found\n", p.painted(red, "NOT complete:"))
 	case t.Emitted == 0:
 		p.printf("%s nothing had to be sent\n", p.painted(green, "Complete:"))
 	case t.Emitted == t.Acked:

@@ -85,8 +85,7 @@ file, one JSON object a line, which syncd run --plan sends.`,
 				}
 				newPrinter(a.stdout, cfg).plan(report, share, s.checker != nil)
 				if w != nil {
-					file, _ := configPath(common.path, args) // it was loaded
-					fmt.Fprintf(a.stdout, "\nThe plan is in %s; to send it: syncd run -c %s --plan %s\n", output, file, output)
+					a.planWritten(output, &common, args, cfg)
 				}
 				return nil
 			})
@@ -98,6 +97,16 @@ file, one JSON object a line, which syncd run --plan sends.`,
 	c.Flags().StringVar(&sample, "sample", "", "look only at this share of the documents, such as 1%, and estimate the rest")
 	c.Flags().String("collections", "", "only these collections, separated by commas (run.collections)")
 	return c
+}
+
+// planWritten says where the plan is and how to send it, which takes the same collections.
+func (a *app) planWritten(output string, common *commonFlags, args []string, cfg *config.Config) {
+	file, _ := configPath(common.path, args) // it was loaded
+	only := ""
+	if len(cfg.Run.Collections) > 0 {
+		only = " --collections " + strings.Join(cfg.Run.Collections, ",")
+	}
+	fmt.Fprintf(a.stdout, "\nThe plan is in %s; to send it: syncd run -c %s%s --plan %s\n", output, file, only, output)
 }
 
 // lookForOrphans is report where the plugins can, and the whole is looked at.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -53,6 +54,7 @@ type progress struct {
 	mu    sync.Mutex
 	speed speedometer
 	bars  *mpb.Progress // nil but for progressBars
+	hide  func()        // sends the log to standard error again; nil but for progressBars
 	lines map[string]*mpb.Bar
 	seen  view // what is drawn
 
@@ -71,8 +73,14 @@ func (a *app) showProgress(form string, m *pipeline.Monitor, log *slog.Logger) *
 	}
 	p := &progress{form: form, monitor: m, out: a.stderr, log: log, now: time.Now, asked: make(chan os.Signal, 1), stopped: make(chan struct{}), lines: map[string]*mpb.Bar{}}
 	if form == progressBars {
-		p.bars = mpb.New(mpb.WithOutput(a.stderr), mpb.WithRefreshRate(barsEvery), mpb.WithAutoRefresh())
+		where := mpb.WithOutput(a.stderr)
+		if f, ok := a.stderr.(*os.File); ok && isTerminal(f) {
+			where = mpb.WithConsoleWriter(&screen{out: f})
+		}
+		p.bars = mpb.New(where, mpb.WithRefreshRate(barsEvery), mpb.WithAutoRefresh())
 		p.addTotal()
+		p.hide = func() { a.bars.Store(nil) }
+		a.bars.Store(p.bars)
 	}
 	signal.Notify(p.asked, syscall.SIGUSR1)
 	p.done.Go(p.show)
@@ -132,13 +140,22 @@ func (p *progress) show() {
 			}
 		case <-p.asked:
 			if v, ok := p.look(); ok {
-				_, _ = io.WriteString(p.above(), v.whole())
+				p.answer(v)
 			}
 		case <-p.stopped:
 			p.end()
 			return
 		}
 	}
+}
+
+// answer shows the run to whoever sent a signal: to a person all of it, to a program what it gets anyway.
+func (p *progress) answer(v view) {
+	if p.form == progressJSON || p.form == progressPlain && p.log != nil {
+		p.print(v)
+		return
+	}
+	_, _ = io.WriteString(p.above(), v.whole())
 }
 
 // above is where text goes that stays.
@@ -192,6 +209,41 @@ func (p *progress) end() {
 		b.Abort(true)
 	}
 	p.bars.Wait()
+	p.hide()
+}
+
+// screen is the terminal that bars are drawn on. It goes back to the first column before it draws again, since what is
+// typed meanwhile, such as Ctrl-C, shows as well.
+type screen struct {
+	bytes.Buffer
+	out *os.File
+}
+
+// IsTerminal implements mpb.ConsoleWriter.
+func (s *screen) IsTerminal() bool { return true }
+
+// GetTermSize implements mpb.ConsoleWriter.
+func (s *screen) GetTermSize() (width, height int, err error) { return term.GetSize(int(s.out.Fd())) }
+
+// Flush implements mpb.ConsoleWriter: it shows what was written and lets the next frame replace its last lines.
+func (s *screen) Flush(lines int) error {
+	_, err := s.WriteTo(s.out)
+	if err == nil && lines > 0 {
+		fmt.Fprintf(s, "\r\x1b[%dA\x1b[J", lines)
+	}
+	return err
+}
+
+// notices is where the log goes: standard error, above the bars if there are any.
+type notices struct{ a *app }
+
+func (n notices) Write(b []byte) (int, error) {
+	if bars := n.a.bars.Load(); bars != nil {
+		if done, err := bars.Write(b); err == nil {
+			return done, nil
+		} // they are just gone
+	}
+	return n.a.stderr.Write(b)
 }
 
 // draw has a line for each collection under way.

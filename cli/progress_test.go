@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"log/slog"
 	"os"
 	"strings"
 	"sync"
@@ -204,5 +205,69 @@ func TestNoColors(t *testing.T) {
 	a := &app{}
 	if got := a.painter(f)(red, "x"); got != "x" {
 		t.Errorf("a file is painted on: %q", got)
+	}
+}
+
+// TestScreen checks that a frame begins in the first column, wherever the cursor is by then.
+func TestScreen(t *testing.T) {
+	f, err := os.Create(t.TempDir() + "/out")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	s := &screen{out: f}
+	for _, frame := range []string{"one\ntwo\n", "three\n", ""} {
+		s.WriteString(frame)
+		if err := s.Flush(strings.Count(frame, "\n")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(f.Name())
+	if want := "one\ntwo\n\r\x1b[2A\x1b[Jthree\n\r\x1b[1A\x1b[J"; err != nil || string(got) != want {
+		t.Errorf("%v, got %q, want %q", err, got, want)
+	}
+}
+
+// TestLogAboveBars checks that a line of the log stands whole while bars are drawn, and comes out when they are gone, too.
+func TestLogAboveBars(t *testing.T) {
+	var out buffer
+	a := &app{program: program{stderr: &out}}
+	log, err := a.logger("text", "info")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := a.showProgress(progressBars, &pipeline.Monitor{}, nil)
+	if a.bars.Load() == nil {
+		t.Fatal("the log does not know of the bars")
+	}
+	log.Warn("meanwhile")
+	p.stop()
+	log.Warn("afterwards")
+	for _, want := range []string{"meanwhile", "afterwards"} {
+		if got := out.String(); strings.Count(got, "level=WARN msg="+want+"\n") != 1 {
+			t.Errorf("%s is not there once: %q", want, got)
+		}
+	}
+	if a.bars.Load() != nil {
+		t.Error("the log still goes to the bars")
+	}
+}
+
+// TestSignalAnswersPrograms checks that SIGUSR1 puts no other lines among those of JSON.
+func TestSignalAnswersPrograms(t *testing.T) {
+	v := seenAfter(at(10, [3]int64{1000, 500, 20}))
+	for form, want := range map[string]string{progressJSON: `{"time":`, progressPlain: "run 0000", progressNone: "run 0000"} {
+		var out buffer
+		p := &progress{form: form, out: &out}
+		p.answer(v)
+		if !strings.HasPrefix(out.String(), want) {
+			t.Errorf("%s: %s", form, out.String())
+		}
+	}
+	var out buffer
+	p := &progress{form: progressPlain, log: slog.New(slog.NewJSONHandler(&out, nil))}
+	p.answer(v)
+	if !strings.HasPrefix(out.String(), `{"time":`) {
+		t.Errorf("a log of JSON: %s", out.String())
 	}
 }

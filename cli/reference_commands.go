@@ -65,7 +65,7 @@ func flagTable(b *strings.Builder, c *cobra.Command) {
 			name = "`-" + f.Shorthand + "`, " + name
 		}
 		kind, def := flagType(f), f.DefValue
-		if def == "[]" || def == "false" {
+		if def == "[]" || def == "false" || def == "0s" {
 			def = ""
 		}
 		_, usage := pflag.UnquoteUsage(f)

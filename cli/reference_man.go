@@ -98,7 +98,7 @@ func manFlags(b *strings.Builder, c *cobra.Command) {
 		if value != "" {
 			name += ` \fI` + roff(value) + `\fR`
 		}
-		if f.DefValue != "" && f.DefValue != "[]" && f.DefValue != "false" {
+		if f.DefValue != "" && f.DefValue != "[]" && f.DefValue != "false" && f.DefValue != "0s" {
 			usage += fmt.Sprintf(" (default %s)", f.DefValue)
 		}
 		fmt.Fprintf(&flags, ".TP\n%s\n%s\n", name, roff(usage))

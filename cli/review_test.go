@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -25,6 +26,7 @@ type audit struct {
 	checker *syncdtest.MemoryChecker
 	sink    syncd.Sink
 	open    func(context.Context) (syncd.Checker, error) // nil opens checker
+	env     func(syncd.Env)                              // is told what a checker is opened with; nil is told nothing
 }
 
 func newAudit() *audit {
@@ -55,7 +57,12 @@ func (a *audit) run(t *testing.T, more string, args ...string) (code int, printe
 		args: append(args, "-c", path), stdout: &stdout, stderr: &stderr,
 		plugins: []syncd.Plugin{
 			a.source.Plugin("memory"),
-			syncd.NewChecker("memory", "Asks.", struct{}{}, func(ctx context.Context, _ struct{}, _ syncd.Env) (syncd.Checker, error) { return open(ctx) }),
+			syncd.NewChecker("memory", "Asks.", struct{}{}, func(ctx context.Context, _ struct{}, env syncd.Env) (syncd.Checker, error) {
+				if a.env != nil {
+					a.env(env)
+				}
+				return open(ctx)
+			}),
 			syncd.NewSink("memory", "Keeps.", struct{}{}, func(context.Context, struct{}, syncd.Env) (syncd.Sink, error) { return a.sink, nil }),
 		},
 	}.run(t.Context())
@@ -185,5 +192,41 @@ func TestVerifyCountsMoreThanItKeeps(t *testing.T) {
 	}
 	if n := v.counts["page"][syncd.Missing]; n != maxRecheck+5 || !v.tooMany() || len(v.differences) != maxRecheck {
 		t.Errorf("counted %d, kept %d", n, len(v.differences))
+	}
+}
+
+// TestPluginsLogWhileARunIsTakenUp: the id on their lines changes then. The race detector is the test.
+func TestPluginsLogWhileARunIsTakenUp(t *testing.T) {
+	a := newAudit()
+	for _, id := range []string{"a", "b", "c"} {
+		a.source.Insert("page", syncdtest.MemoryDoc{ID: id})
+	}
+	sink := syncdtest.NewMemorySink()
+	a.sink = syncdtest.FaultySink(sink, syncdtest.SinkFaults{Write: syncdtest.Nth(2, syncdtest.Fault{Err: errors.New("cut off")})})
+	more := "run: {attempts: {max: 0}, batch_size: 1, workers: 1, wait_timeout: 0s, state_dir: " + t.TempDir() + "}\n"
+	if code, out := a.run(t, more, "run"); code != exitFailed {
+		t.Fatalf("%d\n%s", code, out)
+	}
+	ended := make(chan struct{})
+	var talking sync.WaitGroup
+	a.env = func(env syncd.Env) {
+		talking.Go(func() {
+			for {
+				select {
+				case <-ended:
+					return
+				default:
+					env.Logger.Info("still here")
+				}
+			}
+		})
+	}
+	sink.Written = func(syncd.Event) { // by then the run has its id, and the test's buffer is soon read
+		sink.Written = nil
+		close(ended)
+		talking.Wait()
+	}
+	if code, out := a.run(t, more, "run"); code != exitDone || !strings.Contains(out, "Resuming") {
+		t.Errorf("%d", code)
 	}
 }

@@ -43,7 +43,7 @@ func (a *app) runCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			b := backfillOptions{fresh: fresh, progress: common.progressForm(progress), narrate: common.narrates(cmd), report: reportFile}
+			b := backfillOptions{fresh: &fresh, progress: common.progressForm(progress), narrate: common.narrates(cmd), report: reportFile}
 			if common.logFormat == "json" {
 				b.log = logger
 			}
@@ -72,7 +72,6 @@ func (a *app) runCommand() *cobra.Command {
 						b.observer.ended(ctx, pipeline.Report{}, err)
 						return err
 					}
-					b.fresh = false
 				}
 				first = false
 				return a.backfill(ctx, cfg, logger, b)
@@ -138,7 +137,7 @@ func runOverrides(cmd *cobra.Command, noIncremental bool) ([]config.Override, er
 // backfillOptions are what a run is told beside its configuration.
 type backfillOptions struct {
 	plan     *pipeline.Plan // send what it says; nil looks for itself
-	fresh    bool           // begin anew
+	fresh    *bool          // begin anew; taken back as soon as the old state is gone
 	progress string         // form
 	log      *slog.Logger   // takes lines of progress; nil: standard error does
 	narrate  bool           // tell the log of the start, each collection, and the end
@@ -167,7 +166,7 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 		out.paint = a.painter(a.stdout)
 		o := options(cfg, s, out, logger)
 		o.Drain, o.Monitor = drain, monitor
-		a.runID.Store(&o.RunID)
+		a.logRun(o.RunID)
 		job, err := jobOf(ctx, cfg, s)
 		if err != nil {
 			return failed(err)
@@ -188,7 +187,7 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 				defer closing("keeping the state of the run", func() error { return st.Close(endOf(report, engineErr)) }, &err)
 			}
 		}
-		a.runID.Store(&o.RunID) // it may be that of an interrupted run
+		a.logRun(o.RunID) // it may be that of an interrupted run
 		if b.narrate {
 			o.Observer = &narrator{out, logger}
 		}
@@ -224,8 +223,12 @@ func verdict(report pipeline.Report, whole bool, late, engineErr error) error {
 	case late != nil:
 		return late
 	case report.Total.Failed() > 0:
-		return &codeError{exitDocErrors, fmt.Errorf("%s could not be sent%s; all others were handled",
-			plural(report.Total.Failed(), "document", "documents"), buried(report))}
+		hint := "mend what is named above and run it again; errors.dead_letter keeps such documents with their reasons"
+		if report.Total.DeadLettered > 0 {
+			hint = "mend what the dead letters say and run it again"
+		}
+		return &codeError{exitDocErrors, syncd.Hint(fmt.Errorf("%s could not be sent%s; all others were handled",
+			plural(report.Total.Failed(), "document", "documents"), buried(report)), "%s", hint)}
 	}
 	return nil
 }

@@ -25,15 +25,16 @@ type scheduleFlags struct {
 	every  time.Duration
 	cron   string
 	jitter time.Duration
+	given  func(flag string) bool // on the command line; nil: none is
 }
 
 func (f *scheduleFlags) add(c *cobra.Command) {
 	fs := c.Flags()
+	f.given = fs.Changed
 	fs.DurationVar(&f.every, "every", 0, "run again and again, so long after the last start, such as 15m; a run that takes longer delays the next")
 	fs.StringVar(&f.cron, "cron", "", `run at the times of this cron expression, such as "*/15 * * * *"; CRON_TZ=Europe/Berlin in front sets the time zone`)
 	fs.DurationVar(&f.jitter, "jitter", -1, "delay each scheduled run by a random time up to this; by default a tenth of the interval, at most 30s")
 	fs.Lookup("jitter").DefValue = "0s" // which help leaves out
-	c.MarkFlagsMutuallyExclusive("every", "cron")
 }
 
 // schedule is when runs start. Its zero value is no schedule.
@@ -46,7 +47,9 @@ type schedule struct {
 // parse returns the schedule, or ok false where there is none.
 func (f *scheduleFlags) parse() (s schedule, ok bool, err error) {
 	switch {
-	case f.every < 0 || f.every > 0 && f.every < time.Second:
+	case f.cron != "" && f.every != 0:
+		return s, false, usageError("--every and --cron are two schedules: keep one")
+	case f.every < time.Second && (f.every != 0 || f.given != nil && f.given("every")):
 		return s, false, usageError("--every must be at least 1s, not %s", f.every)
 	case f.every > 0:
 		s.every = f.every
@@ -55,8 +58,10 @@ func (f *scheduleFlags) parse() (s schedule, ok bool, err error) {
 		if s.times, err = cron.ParseStandard(f.cron); err != nil {
 			return s, false, usageError("--cron %q is not a cron expression: %w", f.cron, err)
 		}
-		now := time.Now()
-		next := s.times.Next(now)
+		next := s.times.Next(time.Now())
+		if next.IsZero() {
+			return s, false, usageError("--cron %q never comes", f.cron)
+		}
 		s.jitter = min(s.times.Next(next).Sub(next)/10, maxJitter)
 	default:
 		if f.jitter >= 0 {

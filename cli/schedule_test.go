@@ -11,6 +11,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/syncdtest"
 )
 
 func TestScheduleFlags(t *testing.T) {
@@ -116,5 +119,39 @@ func TestScheduleJitter(t *testing.T) {
 	}
 	if len(seen) < 100 {
 		t.Errorf("only %d different delays", len(seen))
+	}
+}
+
+// TestACronExpressionThatNeverComes is refused: there would be no pause between its runs.
+func TestACronExpressionThatNeverComes(t *testing.T) {
+	f := scheduleFlags{cron: "0 0 30 2 *", jitter: -1}
+	if s, _, err := f.parse(); err == nil {
+		t.Errorf("it runs at %s", s.next(time.Now(), time.Now()))
+	}
+}
+
+// TestFreshOutlivesAFailure: a scheduled run that could not even open its plugins has not begun anew yet.
+func TestFreshOutlivesAFailure(t *testing.T) {
+	a := newAudit()
+	for _, id := range []string{"a", "b", "c"} {
+		a.source.Insert("page", syncdtest.MemoryDoc{ID: id})
+	}
+	sink := syncdtest.NewMemorySink()
+	a.sink = syncdtest.FaultySink(sink, syncdtest.SinkFaults{Write: syncdtest.Nth(2, syncdtest.Fault{Err: errors.New("cut off")})})
+	more := "run: {attempts: {max: 0}, batch_size: 1, workers: 1, wait_timeout: 0s, state_dir: " + t.TempDir() + "}\n"
+	if code, out := a.run(t, more, "run"); code != exitFailed {
+		t.Fatalf("%d\n%s", code, out)
+	}
+	opened := 0
+	a.open = func(context.Context) (syncd.Checker, error) {
+		if opened++; opened == 1 {
+			return nil, errors.New("not yet")
+		}
+		_ = syscall.Kill(os.Getpid(), syscall.SIGTERM) // it ends behind this run
+		return a.checker, nil
+	}
+	_, out := a.run(t, more, "run", "--every", "1s", "--fresh")
+	if opened != 2 || strings.Contains(out, "Resuming") {
+		t.Errorf("opened %d times\n%s", opened, out)
 	}
 }

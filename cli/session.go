@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -105,13 +106,14 @@ func openChecker(ctx context.Context, cfg *config.Config, env syncd.Env) (syncd.
 	}
 	policy := slog.String("policy", "run.on_check_unavailable: "+string(cfg.Run.OnCheckUnavailable))
 	label := cfg.Checker.Label()
+	why := strings.TrimPrefix(err.Error(), "could not connect to "+label+" ") // it is said below
 	switch cfg.Run.OnCheckUnavailable {
 	case config.OutageFull:
-		env.Logger.Warn(fmt.Sprintf("could not connect to %s (%v): falling back to full backfill", label, err), policy,
+		env.Logger.Warn(fmt.Sprintf("could not connect to %s (%v): falling back to full backfill", label, why), policy,
 			slog.String("hint", "if every document must not be sent again, set run.on_check_unavailable: fail"))
 		return nil, nil //nolint:nilnil // nothing is asked
 	case config.OutageWait:
-		env.Logger.Warn(fmt.Sprintf("could not connect to %s (%v): waiting for it", label, err), policy)
+		env.Logger.Warn(fmt.Sprintf("could not connect to %s (%v): waiting for it", label, why), policy, slog.String("hint", syncd.HintOf(err)))
 		return backoff.Retry(ctx, func() (syncd.Checker, error) {
 			c, err := open()
 			if err != nil && !errors.Is(err, syncd.ErrUnavailable) {

@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/syncd-io/syncd/config"
 )
@@ -38,11 +39,31 @@ func (a *app) connected(ctx context.Context, cfg *config.Config, logger *slog.Lo
 		return failed(err)
 	}
 	defer func() {
-		if cerr := s.close(); cerr != nil && err == nil {
+		if cerr := closeUntil(running, s.close); cerr != nil && err == nil {
 			err = failed(cerr)
 		}
 	}()
 	return f(running, stop.drain, s)
+}
+
+// closeAtOnce is how long plugins may still take to close after the second signal; servers that do not answer are not waited for.
+const closeAtOnce = time.Second
+
+// closeUntil closes, and gives up soon after ctx has ended.
+func closeUntil(ctx context.Context, f func() error) error {
+	closed := make(chan error, 1)
+	go func() { closed <- f() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(closeAtOnce):
+		return nil
+	}
 }
 
 // interruption turns signals into an orderly end: the first lets the run finish what is under way, the second ends it.

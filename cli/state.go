@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -27,9 +28,8 @@ import (
 
 // openState opens the state of the job that the configuration describes and makes it the run's: the one that was interrupted,
 // or a new one. It is nil where none is kept.
-func (a *app) openState(cfg *config.Config, s session, job state.Info, fresh bool, o *pipeline.Options, logger *slog.Logger) (*state.Run, error) {
+func (a *app) openState(cfg *config.Config, s session, job state.Info, fresh *bool, o *pipeline.Options, logger *slog.Logger) (*state.Run, error) {
 	_, commits := s.sink.(syncd.Committer)
-	continues, can := cfg.Sink.Settings.(syncd.Continuer)
 	needed := func(why string) (*state.Run, error) {
 		if commits {
 			return nil, usageError("exactly once needs the run's state: %s", why)
@@ -39,8 +39,10 @@ func (a *app) openState(cfg *config.Config, s session, job state.Info, fresh boo
 	switch {
 	case !cfg.Run.Resume:
 		return needed("set run.resume: true")
-	case can && !continues.Continues():
+	case !continues(cfg.Sink):
 		return needed("the sink does not keep what an interrupted run sent")
+	case !continues(cfg.DeadLetter):
+		return needed("errors.dead_letter does not keep what an interrupted run sent there")
 	}
 	dir, err := a.stateDir(cfg)
 	if err != nil {
@@ -51,14 +53,15 @@ func (a *app) openState(cfg *config.Config, s session, job state.Info, fresh boo
 		return nil, nil //nolint:nilnil // none is kept
 	}
 	path := filepath.Join(dir, state.FileName(fileName(job.Job), job.Fingerprint))
-	if fresh {
+	if *fresh {
 		if err := state.Clear(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, err
 		}
+		*fresh = false // the next run of a schedule goes on with this one
 	}
 	st, err := state.Open(path, job)
 	if err != nil {
-		if cfg.Run.StateDir == "" && !commits && errors.Is(err, os.ErrPermission) {
+		if cfg.Run.StateDir == "" && !commits && (errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EROFS)) {
 			logger.Warn("no state is kept: this run can't be resumed", "reason", err.Error(), "hint", syncd.HintOf(err))
 			return nil, nil //nolint:nilnil // none is kept
 		}
@@ -71,11 +74,17 @@ func (a *app) openState(cfg *config.Config, s session, job state.Info, fresh boo
 	return st, nil
 }
 
+// continues reports whether what an interrupted run sent to a sink is still there; where there is no sink, nothing is missing.
+func continues(p config.Plugin) bool {
+	c, ok := p.Settings.(syncd.Continuer)
+	return !ok || c.Continues()
+}
+
 // adopt goes on with the run in the file if there is one to go on with, else begins anew.
 func (a *app) adopt(st *state.Run, job state.Info, cfg *config.Config, o *pipeline.Options) error {
 	old := st.Info()
 	resumable := old.RunID != "" && old.Status != state.Complete && old.Status != state.Failed
-	age := time.Since(old.Updated)
+	age := time.Since(old.Updated).Abs() // a clock may have been wrong
 	switch {
 	case resumable && age <= cfg.Run.ResumeWithin:
 		o.RunID = old.RunID
@@ -118,9 +127,9 @@ func jobOf(ctx context.Context, cfg *config.Config, s session) (state.Info, erro
 		if router != nil {
 			route = router.Route(r.Target())
 		}
-		fmt.Fprintf(h, "%q %q %q %q\n", r.Collection.Name, r.Collection.Filter, r.PayloadKeys(), route)
+		fmt.Fprintf(h, "%q %q %q %q %q\n", r.Collection.Name, r.Collection.Filter, r.Fields(), r.PayloadKeys(), route)
 	}
-	fmt.Fprintf(h, "events %+v\nmin age %s\n", cfg.Event, cfg.Run.MinAge)
+	fmt.Fprintf(h, "events %+v\nmin age %s\nretry %t\n", cfg.Event, cfg.Run.MinAge, cfg.Run.Attempts.Retry)
 	file := ""
 	if n := len(cfg.Files); n > 0 {
 		file = cfg.Files[n-1]
@@ -333,8 +342,12 @@ func printState(w io.Writer, e state.Entry) {
 		return
 	}
 	fmt.Fprintf(w, "  configuration  %s\n  started        %s\n  updated        %s\n  resumed        %s\n\n", i.Config, stamp(i.Started), stamp(i.Updated), plural(i.Resumes, "time", "times"))
+	width := len("COLLECTION")
+	for name := range e.Collections {
+		width = max(width, len(name))
+	}
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "COLLECTION\tDOCUMENTS\tHANDLED\tSENT\tFAILED\tSPLITS DONE\t")
+	fmt.Fprintf(t, "%-*s\tDOCUMENTS\tHANDLED\tSENT\tFAILED\tSPLITS DONE\t\n", width, "COLLECTION")
 	for _, name := range slices.Sorted(maps.Keys(e.Collections)) {
 		c := e.Collections[name]
 		var n pipeline.Counts
@@ -347,13 +360,13 @@ func printState(w io.Writer, e state.Entry) {
 		}
 		splits := fmt.Sprintf("%d of %d", done, len(c.Splits))
 		if !c.Planned {
-			splits += "+"
+			splits += " so far"
 		}
 		before := "?"
 		if c.Before >= 0 {
 			before = strconv.FormatInt(c.Before, 10)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%s\t\n", name, before, n.Scanned, n.Acked, n.Failed(), splits)
+		fmt.Fprintf(t, "%-*s\t%s\t%d\t%d\t%d\t%s\t\n", width, name, before, n.Scanned, n.Acked, n.Failed(), splits)
 	}
 	_ = t.Flush()
 }

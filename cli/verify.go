@@ -180,6 +180,11 @@ func (v *verification) lookAgain(ctx context.Context, o pipeline.Options, header
 	if err != nil {
 		return err
 	}
+	type document struct{ collection, id string }
+	keys := map[document]syncd.Key{} // what is read by a plan has none, and a run of these differences needs them
+	for _, i := range v.differences {
+		keys[document{i.Rule.Collection.Name, i.ID}] = i.Key
+	}
 	v.reset()
 	o.Source, o.Orphans = plan.Source(v.session.source, v.cfg.Mapping.Rules), pipeline.OrphansOff
 	report, err := pipeline.Run(ctx, o)
@@ -188,6 +193,10 @@ func (v *verification) lookAgain(ctx context.Context, o pipeline.Options, header
 		return runError(err)
 	case report.Interrupted:
 		return errInterrupted
+	}
+	for n := range v.differences {
+		i := &v.differences[n]
+		i.Key = keys[document{i.Rule.Collection.Name, i.ID}]
 	}
 	for i, c := range report.Collections {
 		first.Collections[i].FailedRead += c.FailedRead
@@ -239,7 +248,8 @@ func (v *verification) report(r pipeline.Report) error {
 		}
 		p.printf("  %s %s %s %s\n", pipeline.LineOf(d).Sigil, d.Rule.Collection.Name, orNone(d.ID), d.PointID)
 	}
-	return &codeError{exitGuard, fmt.Errorf("the index differs from the source in %s", plural(different+failures, "document", "documents"))}
+	return &codeError{exitGuard, syncd.Hint(fmt.Errorf("the index differs from the source in %s", plural(different+failures, "document", "documents")),
+		"syncd run sends what the index lacks, with --prune deletes for what is gone too; syncd explain follows one document")}
 }
 
 // beside says what is known of points that are no document's.

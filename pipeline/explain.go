@@ -27,7 +27,8 @@ type Explanation struct {
 
 	Verdict syncd.Verdict
 	Why     string
-	Bytes   int // of the event that would be sent
+	Key     string // of the event that would be sent
+	Bytes   int    // of its value
 }
 
 // Explain follows one document from the text of its id to the verdict, asking the source and the index.
@@ -51,6 +52,9 @@ func Explain(ctx context.Context, source syncd.Source, checker syncd.Checker, ru
 			rec = RecordOf(f.Document, id, rule.Fields())
 			if value, err := events.AppendValue(nil, syncd.Insert, rule.Target(), id, f.Document); err == nil {
 				e.Bytes = len(value)
+			}
+			if key, err := events.AppendKey(nil, id, f.Document); err == nil {
+				e.Key = string(key)
 			}
 		}
 	}

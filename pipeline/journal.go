@@ -121,6 +121,9 @@ func (r *run) resume(ctx context.Context, c *collection) (ok bool, err error) {
 	if err := s.check(name); err != nil {
 		return false, err
 	}
+	if r.anew {
+		return false, nil
+	}
 	if err := r.ahead(name, s.Splits); err != nil {
 		return false, err
 	}
@@ -193,18 +196,22 @@ func resumedSplit(c *collection, s SplitState) *split {
 	}
 }
 
-// carryLimits counts against the limits of the run what it did before it was interrupted: to be gone on with is no way around
-// them.
-func (r *run) carryLimits() {
+// recall looks at what the run did before it was interrupted. It counts against the run's limits: to be gone on with is no way
+// around them. And where the index holds fewer points by now than documents were found in it, what it said then is not true any
+// more, so nothing of the run is gone on with.
+func (r *run) recall(ctx context.Context, index IndexReport) error {
 	if r.Journal == nil {
-		return
+		return nil
 	}
+	var present int64
+	var known []string
 	for _, c := range r.collections {
 		name := c.rule.Collection.Name
 		s := r.Journal.Recall(name)
 		if s == nil {
 			continue
 		}
+		known = append(known, name)
 		for i, p := range s.Splits {
 			n := p.Counts
 			if m, ok := r.committed[name][i]; ok && m.Counts.Scanned > n.Scanned {
@@ -212,8 +219,25 @@ func (r *run) carryLimits() {
 			}
 			r.events.sent.Add(n.Emitted)
 			r.failures.seen.Add(n.Failed())
+			present += n.Present + n.Overtaken
 		}
 	}
+	if r.anew = index.Known && index.Before.Points < present; !r.anew {
+		return nil
+	}
+	r.Logger.Warn("the index holds less than the interrupted run found in it: everything is looked at anew",
+		"points", index.Before.Points, "found", present)
+	r.failures.seen.Store(0) // they are met again
+	for _, name := range known {
+		// All at once: a run that is interrupted again, before it comes to the last of them, must not go on with that one.
+		if err := r.forgetMarks(ctx, name); err != nil {
+			return err
+		}
+		if err := r.Journal.Collection(name, CollectionState{Found: true, Before: -1}, true); err != nil {
+			return keeping(err)
+		}
+	}
+	return nil
 }
 
 // keeping says of an error that it is the journal's.

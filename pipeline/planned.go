@@ -208,6 +208,9 @@ func (s *plannedSource) fetch(ctx context.Context, req syncd.ScanRequest, lines 
 	rule := s.rules[req.Split.Collection.Name]
 	keys := make([]syncd.Key, len(lines))
 	for i, l := range lines {
+		if len(l.Key) == 0 {
+			return nil, fmt.Errorf("document %s: the plan has no key for it; make the plan anew", l.ID)
+		}
 		keys[i] = syncd.Key(l.Key)
 	}
 	var out []syncd.Record

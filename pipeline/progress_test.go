@@ -602,3 +602,31 @@ func TestWords(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// slowCount is a source that takes its time to count what a scan did not see.
+type slowCount struct{ *recounted }
+
+func (s slowCount) Count(ctx context.Context, c syncd.Collection) (int64, error) {
+	if len(s.counts) == 1 {
+		time.Sleep(3 * time.Minute)
+	}
+	return s.recounted.Count(ctx, c)
+}
+
+// TestNobodyStandsStillAfterTheReading: by then nobody looks any more whether something moves, and a process that seems to
+// stand still is killed.
+func TestNobodyStandsStillAfterTheReading(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, "page")
+		f.insert("page", 30, nil)
+		var m pipeline.Monitor
+		f.opts.Monitor, f.opts.StallAfter = &m, time.Minute
+		f.opts.Source = slowCount{&recounted{MemorySource: f.source, counts: []int64{31, 30}, scans: map[string]int{}}}
+		if _, err := pipeline.Run(t.Context(), f.opts); err != nil {
+			t.Fatal(err)
+		}
+		if s, _ := m.Snapshot(); s.Stalled {
+			t.Error("it stands still")
+		}
+	})
+}

@@ -52,6 +52,9 @@ func (r *run) planCollection(ctx context.Context, c *collection) error {
 			return err
 		}
 	}
+	if err := ctx.Err(); err != nil {
+		return err // a source may end quietly when its context does, and then there are more splits
+	}
 	return r.planned(c)
 }
 

@@ -941,3 +941,90 @@ func TestWhatWasSentIsKeptDurably(t *testing.T) {
 		}
 	})
 }
+
+// discreet is a source whose plan ends without a word when its context does.
+type discreet struct {
+	*syncdtest.MemorySource
+	drain chan struct{}
+}
+
+func (d discreet) Plan(ctx context.Context, c syncd.Collection) iter.Seq2[syncd.Split, error] {
+	return func(yield func(syncd.Split, error) bool) {
+		n := 0
+		for s, err := range d.MemorySource.Plan(context.WithoutCancel(ctx), c) {
+			if n == 1 {
+				close(d.drain)
+				<-ctx.Done()
+			}
+			if ctx.Err() != nil || !yield(s, err) {
+				return
+			}
+			n++
+		}
+	}
+}
+
+// TestAPlanThatWasCutShortIsNotWhole, even if the source does not say that it was.
+func TestAPlanThatWasCutShortIsNotWhole(t *testing.T) {
+	f := newFixture(t, "page")
+	f.insert("page", 100, nil)
+	f.source.SetSplits(5)
+	path := filepath.Join(t.TempDir(), "run.db")
+	o := f.opts
+	drain := make(chan struct{})
+	o.Source, o.Drain = discreet{f.source, drain}, drain
+	rep, err := attempt(t.Context(), t, path, o)
+	if err != nil || !rep.Interrupted || rep.Collections[0].Complete {
+		t.Errorf("%v, %+v", err, rep.Collections)
+	}
+	rep, err = attempt(t.Context(), t, path, f.opts)
+	if err != nil || rep.Total.Scanned != 100 || len(f.sentIDs()) != 100 {
+		t.Errorf("%v, %d read, %d sent", err, rep.Total.Scanned, len(f.sentIDs()))
+	}
+}
+
+// TestAnIndexThatLostPointsIsLookedAtAnew: what the interrupted run found there says nothing any more.
+func TestAnIndexThatLostPointsIsLookedAtAnew(t *testing.T) {
+	for name, tc := range map[string]struct {
+		left   int // of the 50 documents that the interrupted run found present
+		resume bool
+	}{
+		"nothing lost": {50, true},
+		"one lost":     {49, false},
+		"all lost":     {0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, "page")
+			f.insert("page", 100, func(i int) bool { return i < 50 })
+			f.opts.Workers, f.opts.Readers = 1, 1
+			o := f.opts
+			o.Sink = syncdtest.FaultySink(f.sink, syncdtest.SinkFaults{Write: syncdtest.Nth(1, syncdtest.Fault{Err: errBoom})})
+			path := filepath.Join(t.TempDir(), "run.db")
+			if rep, err := attempt(t.Context(), t, path, o); !errors.Is(err, errBoom) || rep.Total.Present != 50 {
+				t.Fatal(err, rep.Total)
+			}
+			index := syncdtest.NewMemoryChecker()
+			for i := range tc.left {
+				index.Add(pointID("page", fmt.Sprintf("%05d", i)))
+			}
+			o = f.opts
+			o.Checker = index
+			if !tc.resume { // an attempt that comes to nothing, and other points meanwhile, do not bring the old answers back
+				drained := make(chan struct{})
+				close(drained)
+				o.Drain = drained
+				if rep, err := attempt(t.Context(), t, path, o); err != nil || !rep.Interrupted {
+					t.Fatal(err, rep)
+				}
+				o.Drain = nil
+				for range 50 {
+					index.Add(uuid.New())
+				}
+			}
+			rep, err := attempt(t.Context(), t, path, o)
+			if want := int64(100 - tc.left); err != nil || (rep.Resumed > 0) != tc.resume || rep.Total.Acked != want {
+				t.Errorf("%v, resumed %d, %+v", err, rep.Resumed, rep.Total)
+			}
+		})
+	}
+}

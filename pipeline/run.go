@@ -94,6 +94,7 @@ type run struct {
 	started   time.Time
 	committer syncd.Committer               // nil: the sink is written to, and the journal follows
 	committed map[string]map[int]SplitState // what was committed before, by collection and split
+	anew      bool                          // nothing is gone on with, whatever the journal has
 	// window holds a token for each batch that was read and whose split has not yet moved on past it: so many may be repeated
 	// after a crash.
 	window chan struct{}
@@ -225,8 +226,7 @@ func (r *run) prepare(ctx context.Context, rep *Report) error {
 	if err := r.recallCommitted(ctx); err != nil {
 		return err
 	}
-	r.carryLimits()
-	return nil
+	return r.recall(ctx, rep.Index)
 }
 
 // watching runs the watchdog until stop, which must be called and leaves no goroutine behind.
@@ -234,7 +234,11 @@ func (r *run) watching(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var dog sync.WaitGroup
 	dog.Go(func() { r.watch(ctx) })
-	return func() { cancel(); dog.Wait() }
+	return func() {
+		cancel()
+		dog.Wait()
+		r.stalled.Store(false) // nobody would take it back
+	}
 }
 
 // draining reports whether the run was asked to end early.

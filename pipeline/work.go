@@ -594,8 +594,8 @@ func (w *worker) question(ctx context.Context, rule *mapping.Rule, points []sync
 		w.Logger.Warn("the index can't be asked any more: waiting for it", "error", err.Error(), "again in", pause.String())
 		select {
 		case <-time.After(pause):
-		case <-w.Drain:
-			return err
+		case <-w.Drain: // the run is interrupted, and its last word is not the index's
+			return fmt.Errorf("%w: %w", context.Canceled, err)
 		case <-ctx.Done():
 			return ctx.Err()
 		}

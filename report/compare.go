@@ -123,7 +123,7 @@ func (c Comparison) Text(w io.Writer) {
 		fmt.Fprintf(w, "The runs had different configurations\n")
 	}
 	fmt.Fprintln(w)
-	rows := [][]string{{"Collection", "Documents", "Missing", "Sent", "Failed", "Coverage", "Documents/s"}}
+	rows := [][]string{{"Collection", "Documents", "Missing", "Sent", "Failed", "Coverage", "Docs/s"}}
 	for _, d := range c.Collections {
 		rows = append(rows, d.row(d.Name))
 	}
@@ -200,7 +200,7 @@ func relative(was, is float64) string {
 
 // History writes one line for each of several runs.
 func History(w io.Writer, runs []*Report) {
-	rows := [][]string{{"Started", "Outcome", "Documents", "Missing", "Sent", "Failed", "Coverage", "Time", "Documents/s"}}
+	rows := [][]string{{"Started", "Outcome", "Documents", "Missing", "Sent", "Failed", "Coverage", "Time", "Docs/s"}}
 	for _, r := range runs {
 		t := &r.Totals
 		rows = append(rows, []string{

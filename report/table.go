@@ -48,7 +48,7 @@ func (r *Report) columns() []column {
 		count("Dead-lettered", func(c *Counts) int64 { return c.DeadLettered }),
 		{title: "Coverage", always: true, text: func(c *Counts) string { return percentOf(c.Coverage) }},
 		{title: "Time", always: true, text: func(c *Counts) string { return Span(c.Seconds) }},
-		{title: "Documents/s", always: true, number: func(c *Counts) int64 { return int64(math.Round(c.PerSecond)) }, text: slow},
+		{title: "Docs/s", always: true, number: func(c *Counts) int64 { return int64(math.Round(c.PerSecond)) }, text: slow},
 	}
 	var out []column
 	for _, c := range all {

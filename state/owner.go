@@ -40,7 +40,7 @@ func (e *BusyError) Error() string {
 	if e.PID == 0 {
 		return "another run of this job is under way"
 	}
-	return fmt.Sprintf("another run of this job is under way: process %d on %s, since %s", e.PID, e.Host, e.Since.UTC().Format(time.RFC3339))
+	return fmt.Sprintf("another run of this job is under way: process %d on %s, since %s", e.PID, e.Host, e.Since.UTC().Format("2006-01-02 15:04:05 UTC"))
 }
 
 func busy(path string) error {

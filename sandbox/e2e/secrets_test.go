@@ -361,7 +361,9 @@ func TestSecretsShowNowhereWithTLS(t *testing.T) {
 			file, environ := cfg.write(t)
 			dir := filepath.Dir(file)
 			plan := filepath.Join(dir, "plan.ndjson")
-			for _, args := range append(append(logs("run", file), logs("plan", file, "-o", plan)...),
+			report, page := filepath.Join(dir, "report.json"), filepath.Join(dir, "report.html")
+			for _, args := range append(append(logs("run", file, "--report", report, "--progress", "json"), logs("plan", file, "-o", plan)...),
+				[]string{"report", report, "--html", page}, []string{"report", report}, []string{"state", "show", "--json", "-c", file},
 				[]string{"validate", "--connect", "--connect-timeout", "4s", file}, []string{"validate", file},
 				[]string{"config", "print", file}, []string{"config", "print", "--format", "json", file}) {
 				r := syncd(t, environ, args...)

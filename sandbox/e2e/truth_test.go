@@ -149,7 +149,9 @@ func TestTruth(t *testing.T) {
 	if n := len(records(t, s)); n != before {
 		t.Fatalf("the plan sent %d events", n-before)
 	}
-	syncd(t, s.Environ(), "verify", "-c", config, "--min-age", "100ms").wants(t, 4, fmt.Sprintf(`differs from the source in %d documents`, added+never+updated+broken+deleted))
+	differences := filepath.Join(t.TempDir(), "differences.ndjson")
+	syncd(t, s.Environ(), "verify", "-c", config, "--min-age", "100ms", "-o", differences).wants(t, 4, fmt.Sprintf(`differs from the source in %d documents`, added+never+updated+broken+deleted))
+	syncd(t, s.Environ(), "run", "-c", config, "--plan", differences, "--dry-run").wants(t, 0, fmt.Sprintf(`a run would send %d events`, added+never+updated+broken))
 	syncd(t, s.Environ(), "explain", "-c", config, "page", "new-1").wants(t, 4, `^verdict +missing: `)
 
 	r = syncd(t, s.Environ(), "run", "-c", config, "--plan", plan, "--prune")

@@ -11,7 +11,9 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -185,11 +187,11 @@ func TestKafkaPasswordsOverTLS(t *testing.T) {
 }
 
 // issuer is an identity provider's token endpoint (RFC 6749, section 4.4).
-func issuer(t *testing.T, authority *certs.Authority, asked *http.Request) string {
+func issuer(t *testing.T, authority *certs.Authority, asked *atomic.Pointer[url.Values]) string {
 	t.Helper()
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_ = r.ParseForm()
-		*asked = *r
+		asked.Store(&r.PostForm)
 		id, secret, _ := r.BasicAuth()
 		w.Header().Set("Content-Type", "application/json")
 		if id != "app" || secret != "right" {
@@ -214,13 +216,13 @@ func issuer(t *testing.T, authority *certs.Authority, asked *http.Request) strin
 
 func TestKafkaTokens(t *testing.T) {
 	ours := certs.New(t)
-	var asked http.Request
-	url := issuer(t, ours, &asked)
+	var asked atomic.Pointer[url.Values]
+	tokens := issuer(t, ours, &asked)
 	login := func(o kafka.OAuth) func(*kafka.Config) {
 		return all(trusting(ours), func(c *kafka.Config) { c.Security.SASL = kafka.SASL{Mechanism: "OAUTHBEARER", OAuth: o} })
 	}
 	right := kafka.OAuth{
-		TokenURL: url, ClientID: "app", ClientSecret: "right", Scope: "events.write", CAFile: ours.File,
+		TokenURL: tokens, ClientID: "app", ClientSecret: "right", Scope: "events.write", CAFile: ours.File,
 		Extensions: map[string]string{"logicalCluster": "lkc-1", "identityPoolId": "pool-2"},
 	}
 	wrong := func(change func(*kafka.OAuth)) kafka.OAuth {
@@ -235,8 +237,8 @@ func TestKafkaTokens(t *testing.T) {
 	}
 	t.Run("right", func(t *testing.T) {
 		wantKafka(t, start(t, true), login(right))
-		if asked.PostForm.Get("grant_type") != "client_credentials" || asked.PostForm.Get("scope") != "events.write" {
-			t.Errorf("the issuer was asked for %v", asked.PostForm)
+		if form := asked.Load(); form == nil || form.Get("grant_type") != "client_credentials" || form.Get("scope") != "events.write" {
+			t.Errorf("the issuer was asked for %v", form)
 		}
 	})
 	t.Run("transactions", func(t *testing.T) { wantKafka(t, start(t, true), all(login(right), exactlyOnce)) })
