@@ -160,8 +160,8 @@ func (w *world) judge(r *run) {
 			complain("a run that is complete has last words")
 		}
 	case 5:
-		if !words("error: ") {
-			complain("its last words are not one error")
+		if !words("error: ", "hint: ") {
+			complain("its last words are not one error with a hint")
 		}
 	case 1:
 		if !words("error: ", "hint: ") {

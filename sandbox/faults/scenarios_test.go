@@ -304,7 +304,7 @@ func TestReadOnlyState(t *testing.T) {
 	}
 }
 
-// A clock that jumps between two runs makes the state seem to be from another time.
+// A clock that jumps between two runs makes the state seem to be from another time, be it past or to come.
 func TestClockJumps(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -312,7 +312,8 @@ func TestClockJumps(t *testing.T) {
 		says string
 	}{
 		{"forward by two days", -48 * time.Hour, "^The interrupted run of .* is older than run.resume_within"},
-		{"back by ten years", 10 * 365 * 24 * time.Hour, "^Resuming the run"},
+		{"back by ten years", 10 * 365 * 24 * time.Hour, "^The interrupted run of .* is older than run.resume_within"},
+		{"back by an hour", time.Hour, "^Resuming the run"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h, file := begin(t, ordinary(300), options{}, "")
