@@ -91,6 +91,12 @@ func demo(ctx context.Context, cfg sandbox.Config, syncd, config string) (err er
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 
+	state, err := os.MkdirTemp("", "syncd-demo-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(state) //nolint:errcheck // what is left of it does no harm
+
 	step := func(format string, args ...any) { fmt.Printf("\n>>> "+format+"\n\n", args...) }
 	backfill := func(name string, total, want int) error {
 		step("%s: %s run -c %s", name, syncd, config)
@@ -99,7 +105,7 @@ func demo(ctx context.Context, cfg sandbox.Config, syncd, config string) (err er
 			return err
 		}
 		cmd := exec.CommandContext(ctx, syncd, "run", "-c", config)
-		cmd.Env = append(foreign(os.Environ()), s.Environ()...)
+		cmd.Env = append(append(foreign(os.Environ()), s.Environ()...), "XDG_STATE_HOME="+state)
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		if err := cmd.Run(); err != nil {
 			return fmt.Errorf("running syncd: %w", err)
