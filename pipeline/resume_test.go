@@ -209,10 +209,10 @@ func TestResume(t *testing.T) {
 	for name, end := range ends {
 		for _, splits := range []int{1, 7} {
 			for _, full := range []bool{false, true} {
+				if splits == 1 && name == "planning, some planned" {
+					continue // one split is planned or not
+				}
 				t.Run(fmt.Sprintf("%s splits=%d full=%t", name, splits, full), func(t *testing.T) {
-					if splits == 1 && name == "planning, some planned" {
-						t.Skip("needs splits")
-					}
 					f := newFixture(t, "page", "epic")
 					f.source.SetSplits(splits)
 					f.insert("page", 500, func(i int) bool { return i%3 == 0 })
