@@ -17,30 +17,42 @@ type Checker interface {
 	// retrying itself, until ctx ends or its own limits are reached. The slices belong to the caller.
 	Check(ctx context.Context, points []Point, verdicts []Verdict) error
 
+	// Abilities says what the checker can do beyond this. It returns the same for as long as the checker is open.
+	Abilities() CheckerAbilities
+
 	io.Closer
+}
+
+// CheckerAbilities is what a checker can do beyond its methods: a nil function is an ability that it lacks. The functions are
+// safe for concurrent use. A decorator passes on all of them.
+type CheckerAbilities struct {
+	// Read sets found[i] for points[i], which have the same length, and otherwise keeps to Check's rules. keys are dotted
+	// paths into a point's payload; a value's text is what a document's field of the same content has. A Payload that
+	// has room for the keys is used again.
+	Read func(ctx context.Context, points []Point, keys []string, found []Found) error
+
+	// List yields points in batches, each once, in any order. Points whose ids are not UUIDs are left out: none of them
+	// is a document's. A point that was there from the first batch to the last is among them; what changes meanwhile
+	// may be. An index that does not exist has no points. A batch belongs to the caller, who may keep it while later ones
+	// are read. An error ends the sequence, which is iterated once; it never ends early in silence.
+	List func(ctx context.Context, req ListRequest) iter.Seq2[[]Listed, error]
+
+	// Inspect describes the index as a whole.
+	Inspect func(ctx context.Context) (Index, error)
+
+	// Probe looks whether a run would find what it needs; see [Probe].
+	Probe Probe
+}
+
+// Point is a question to a checker: what does the index hold under this id?
+type Point struct {
+	ID uuid.UUID
 }
 
 // Found is what the index holds under a point's id.
 type Found struct {
 	Present bool
 	Payload []Value // aligned with the keys asked for; unset where the point, or its payload, lacks one
-}
-
-// PayloadReader is implemented by a checker that can also say what a point carries. Read is safe for concurrent use.
-type PayloadReader interface {
-	// Read sets found[i] for points[i], which have the same length, and otherwise keeps to Check's rules. keys are dotted
-	// paths into a point's payload; a value's text is what a document's field of the same content has. A Payload that
-	// has room for the keys is used again.
-	Read(ctx context.Context, points []Point, keys []string, found []Found) error
-}
-
-// Lister is implemented by a checker that can list what its index holds.
-type Lister interface {
-	// List yields points in batches, each once, in any order. Points whose ids are not UUIDs are left out: none of them
-	// is a document's. A point that was there from the first batch to the last is among them; what changes meanwhile
-	// may be. An index that does not exist has no points. A batch belongs to the caller, who may keep it while later ones
-	// are read. An error ends the sequence, which is iterated once; it never ends early in silence.
-	List(ctx context.Context, req ListRequest) iter.Seq2[[]Listed, error]
 }
 
 // ListRequest says which points are listed.
@@ -56,11 +68,6 @@ type ListRequest struct {
 type Listed struct {
 	ID      uuid.UUID
 	Payload []Value // aligned with ListRequest.Keys
-}
-
-// Inspector is implemented by a checker that can describe the index as a whole.
-type Inspector interface {
-	Inspect(ctx context.Context) (Index, error)
 }
 
 // Index describes what a checker asks. Points is for display and for choosing a strategy, never proof: servers count

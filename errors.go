@@ -13,12 +13,37 @@ var (
 	ErrUnavailable = errors.New("unavailable")
 	// ErrCollectionNotFound means that the source has no such collection.
 	ErrCollectionNotFound = errors.New("collection not found")
-	// ErrTooLarge means that one event is larger than the sink, or what is behind it, takes. Sent without its document it
+	// ErrTooLarge means that one change is larger than the sink, or what is behind it, takes. Sent without its document it
 	// may pass.
 	ErrTooLarge = errors.New("too large")
+	// ErrNotEncodable means that a sink has no form for one document, whatever the sink's state.
+	ErrNotEncodable = errors.New("not encodable")
 	// ErrFenced means that another run has taken over the sink's transactions: this one may write no more.
 	ErrFenced = errors.New("taken over by another run")
 )
+
+// FailedStage says where a document failed.
+type FailedStage string
+
+// The stages at which a document can fail.
+const (
+	FailedRead   FailedStage = "read"   // its id or seed can't be made
+	FailedEncode FailedStage = "encode" // it can't be written as an event
+	FailedWrite  FailedStage = "write"  // the sink refused it
+)
+
+// DocumentError is the Err of a change on its way to the dead letters: why it could not be delivered.
+type DocumentError struct {
+	Stage FailedStage
+	Route string // where it would have gone, as the sink names it, else the collection
+	Split int    // in which it was read
+	Cause error
+}
+
+func (e *DocumentError) Error() string { return e.Cause.Error() }
+
+// Unwrap returns the cause.
+func (e *DocumentError) Unwrap() error { return e.Cause }
 
 // Hint attaches to err what the user should do next. The hint is not part of the error's text; [HintOf] finds it.
 func Hint(err error, format string, args ...any) error {
@@ -44,13 +69,13 @@ type hinted struct {
 func (h *hinted) Error() string { return h.err.Error() }
 func (h *hinted) Unwrap() error { return h.err }
 
-// BatchError is a Write that failed for some events: those marked as failed are not durable, all others are. An event's
+// BatchError is a Write that failed for some changes: those marked as failed are not durable, all others are. A change's
 // error is that one document's fault unless it wraps ErrUnavailable.
 type BatchError struct {
 	failed map[int]error
 }
 
-// Fail marks the event at index i of the Write as failed.
+// Fail marks the change at index i of the Write as failed.
 func (e *BatchError) Fail(i int, err error) {
 	if e.failed == nil {
 		e.failed = make(map[int]error)
@@ -61,10 +86,10 @@ func (e *BatchError) Fail(i int, err error) {
 // Failed returns the failed indices in order.
 func (e *BatchError) Failed() []int { return slices.Sorted(maps.Keys(e.failed)) }
 
-// Of returns the error of event i, or nil if it is durable.
+// Of returns the error of change i, or nil if it is durable.
 func (e *BatchError) Of(i int) error { return e.failed[i] }
 
-// OrNil returns e as an error if any event failed, else nil.
+// OrNil returns e as an error if any change failed, else nil.
 func (e *BatchError) OrNil() error {
 	if len(e.failed) == 0 {
 		return nil
@@ -76,12 +101,12 @@ func (e *BatchError) OrNil() error {
 func (e *BatchError) Error() string {
 	f := e.Failed()
 	if len(f) == 0 {
-		return "no event failed"
+		return "no change failed"
 	}
-	return fmt.Sprintf("%d events failed, the first: %v", len(f), e.failed[f[0]])
+	return fmt.Sprintf("%d changes failed, the first: %v", len(f), e.failed[f[0]])
 }
 
-// Unwrap gives every event's error to errors.Is and errors.As.
+// Unwrap gives every change's error to errors.Is and errors.As.
 func (e *BatchError) Unwrap() []error {
 	f := e.Failed()
 	errs := make([]error, len(f))

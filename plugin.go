@@ -24,6 +24,8 @@ type Plugin struct {
 	name    string
 	label   string
 	summary string
+	version string
+	level   Stability
 	config  func() any
 	open    func(ctx context.Context, config any, env Env) (any, error)
 }
@@ -81,6 +83,33 @@ func (p Plugin) Label() string {
 		return p.label
 	}
 	return p.name
+}
+
+// Stability says how much a plugin may still change.
+type Stability string
+
+// The levels.
+const (
+	Experimental Stability = "experimental" // settings may change with any version
+	Stable       Stability = "stable"       // settings change only with a new major version, and the changelog says so
+)
+
+// WithVersion returns the plugin with the version of its code and its stability. Without it a plugin has no version and is
+// Experimental.
+func (p Plugin) WithVersion(version string, level Stability) Plugin {
+	p.version, p.level = version, level
+	return p
+}
+
+// Version is the version of the plugin's code, or "".
+func (p Plugin) Version() string { return p.version }
+
+// Stability says how much the plugin may still change.
+func (p Plugin) Stability() Stability {
+	if p.level == "" {
+		return Experimental
+	}
+	return p.level
 }
 
 // Summary is one sentence about the plugin.

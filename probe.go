@@ -2,18 +2,16 @@ package syncd
 
 import "context"
 
-// Prober is implemented by an opened source, checker or sink that can tell, without doing anything, whether a run would
+// Probe is the ability of an opened source, checker or sink to tell, without doing anything, whether a run would
 // find what it needs: it is what `validate --connect` asks.
 //
-// Probe is called once, right after the plugin was opened and before its Close, with nothing else running; it may ask
+// It is called once, right after the plugin was opened and before its Close, with nothing else running; it may ask
 // several questions at the same time. It only reads: it creates nothing, not even what a run would create, and leaves no
 // trace but in the server's log. It returns soon after ctx ends, with what it knows by then; a question that was not
 // answered in time is a Finding as well, since "could not ask" is never "all is well". There is one ProbeTarget for each
 // collection of the run, in the order of the configuration. The findings stand in the order in which a person should
 // read them, first the one about the server itself, and hold no secret.
-type Prober interface {
-	Probe(ctx context.Context, targets []ProbeTarget) []Finding
-}
+type Probe func(ctx context.Context, targets []ProbeTarget) []Finding
 
 // ProbeTarget is one collection of a run, as the source reads it, the index holds it and the sink is sent it.
 type ProbeTarget struct {
@@ -22,7 +20,7 @@ type ProbeTarget struct {
 	ContentTypeKey string // the payload key under which the index keeps the content type
 }
 
-// Finding is the answer to one question of a Prober.
+// Finding is the answer to one question of a Probe.
 type Finding struct {
 	Subject string // what was looked at, in a few words: "collection page"
 	Status  Status

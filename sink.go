@@ -3,49 +3,98 @@ package syncd
 import (
 	"context"
 	"io"
-
-	"github.com/google/uuid"
 )
 
-// Sink makes events durable. Write is safe for concurrent use; Close is called once, after every other call has returned.
+// Sink makes changes durable. Write is safe for concurrent use; Close is called once, after every other call has returned.
 type Sink interface {
-	// Write returns nil when every event is durable: acknowledged by all who must. A *BatchError names the events
-	// that are not durable, and all others are; any other error means that nothing is known about any of them.
-	// Backpressure is blocking, bounded by ctx. The events and their bytes belong to the caller again after the return.
-	Write(ctx context.Context, events []Event) error
+	// Write returns nil when every change is durable: acknowledged by all who must. A *BatchError names the changes
+	// that are not durable, and all others are; any other error means that nothing is known about any of them. One that can't
+	// be written at all, whatever the sink's state, is refused with an error that wraps ErrNotEncodable.
+	//
+	// A change with Err is a dead letter: the sink writes what there is of it beside the reason. One of a document's changes
+	// in a Write comes before the next, as they stand in changes. Write sets Placement, where it knows it, and Bytes, and
+	// changes nothing else. Backpressure is blocking, bounded by ctx. The slice belongs to the caller again after the return.
+	Write(ctx context.Context, changes []Change) error
+
+	// Abilities says what the sink can do beyond this. It returns the same for as long as the sink is open.
+	Abilities() SinkAbilities
 
 	io.Closer
 }
 
-// Preparer is implemented by a sink that must know beforehand where events will go: it checks that all targets can be
-// written to and reports all that can't in one error. It is called once before the first Write; not in a dry run.
-type Preparer interface {
-	Prepare(ctx context.Context, targets []Target) error
-}
+// SinkAbilities is what a sink can do beyond its methods: a nil function is an ability that it lacks, or that its
+// configuration does not ask for. The functions are safe for concurrent use unless they say otherwise. A decorator passes on all
+// of them.
+type SinkAbilities struct {
+	// Prepare is called once before the first Write or Commit, not in a dry run: it checks that all targets can be written to
+	// and reports all that can't in one error.
+	Prepare func(ctx context.Context, run Run) error
 
-// Committer is implemented by a sink that can write events together with marks in one transaction: whoever reads only what
-// was committed sees all of them or none, each once. A run either uses Write or Commit, never both.
-type Committer interface {
+	// Route names the place to which a target's changes go: a topic, a file. A sink's config type may implement [Router] as
+	// well, to say so without connecting.
+	Route func(t Target) string
+
+	// Marks and Commit are both there or neither: the sink can write changes together with marks in one transaction, and
+	// whoever reads only what was committed sees all of them or none, each once. A run writes through Commit alone.
+	//
 	// Marks is called once, before the first Commit. It shuts out every other user of the sink's transactions, such as a
 	// run that was given up and still lives, settles what that one left undecided, and returns the committed marks whose
 	// names begin with prefix. It must not return before they are settled.
-	Marks(ctx context.Context, prefix string) (map[string][]byte, error)
-	// Commit returns nil when the events and the marks are committed. A *BatchError names events that were refused, each
+	Marks func(ctx context.Context, prefix string) (map[string][]byte, error)
+	// PeekMarks returns the committed marks like Marks, and shuts out nobody: for a look at a run from outside. It may be nil.
+	PeekMarks func(ctx context.Context, prefix string) (map[string][]byte, error)
+	// Commit returns nil when the changes and the marks are committed. A *BatchError names changes that were refused, each
 	// for its own fault; then nothing is committed, and the caller may commit the others again. Any other error means
 	// that nothing is known about any of them until Marks is called by a later run; one that wraps ErrFenced says that
 	// there is one. Commit is safe for concurrent use; calls that overlap may share a transaction, and one that is refused
-	// does the others no harm. There may be marks and no events.
-	Commit(ctx context.Context, events []Event, marks []Mark) error
+	// does the others no harm. There may be marks and no changes.
+	Commit func(ctx context.Context, changes []Change, marks []Mark) error
+
+	// Lag returns, for every partition that the targets' changes can be in, how far a group of consumers has read: what it
+	// has not read yet is not in the index yet, and a run that sends it again sends it twice. A target that does not exist
+	// yet has no partitions. It only reads, and is not called while Write is.
+	Lag func(ctx context.Context, group string, targets []Target) ([]PartitionLag, error)
+
+	// Probe looks whether a run would find what it needs; see [Probe].
+	Probe Probe
 }
 
-// Mark is a name and a value that a Committer keeps. A nil value forgets the name.
+// Run is what a sink is told of a run before the first Write.
+type Run struct {
+	ID      string
+	Targets []Target
+}
+
+// Mark is a name and a value that a sink keeps. A nil value forgets the name.
 type Mark struct {
 	Name  string
 	Value []byte
 }
 
-// Router is implemented by a sink that sends a target's events to a named place: a topic, a file. A sink's config type may
-// implement it as well, to say so without connecting.
+// Target is where a collection's changes go.
+type Target struct {
+	Database    string
+	Collection  string
+	ContentType string
+	Topic       string // the collection's own topic; empty means the sink's rule
+}
+
+// PartitionLag is how far a group of consumers has come with one partition.
+type PartitionLag struct {
+	Place     string // the topic
+	Partition int32
+	Next      int64 // offset that the group reads next; the partition's first one if the group never confirmed any
+	End       int64 // offset that the next event will have
+	Confirmed bool  // the group has confirmed an offset here; where it has nowhere, there may be no such group
+}
+
+// Previewer is implemented by the config type of a sink that writes bytes: Preview returns the event that an open sink would
+// write of a change, for plans and explanations. It must not connect.
+type Previewer interface {
+	Preview(c *Change) (key, value []byte, err error)
+}
+
+// Router is implemented by a sink's config type to name the place to which a target's changes go. It must not connect.
 type Router interface {
 	Route(t Target) string
 }
@@ -58,7 +107,7 @@ type Deriver interface {
 }
 
 // Continuer is implemented by a sink's config type when what an interrupted run sent may be gone by the time that the rest
-// is: then Continues is false, and a run always begins anew. Without it, it is taken to be there.
+// is: then Continues is false, and a run always begins from the start. Without it, it is taken to be there.
 type Continuer interface {
 	Continues() bool
 }
@@ -67,61 +116,4 @@ type Continuer interface {
 // one can't. It must not connect.
 type TargetChecker interface {
 	CheckTarget(t Target) error
-}
-
-// Target is one kind of event that a run may send.
-type Target struct {
-	Database    string
-	Collection  string
-	ContentType string
-	Topic       string // the collection's own topic; empty means the sink's rule
-}
-
-// Operation is what an event asks of the indexer, in the words of MongoDB's change streams.
-type Operation string
-
-// The operations.
-const (
-	Insert  Operation = "insert"
-	Replace Operation = "replace"
-	Delete  Operation = "delete"
-)
-
-// Reason is why an event is sent.
-type Reason string
-
-// The reasons.
-const (
-	ReasonMissing Reason = "missing" // the index said that the point is not there
-	ReasonStale   Reason = "stale"   // the index holds another version of the document
-	ReasonPartial Reason = "partial" // the index lacks some of the document's chunks
-	ReasonOrphan  Reason = "orphan"  // the index holds a point whose document is gone
-	ReasonFull    Reason = "full"    // every document is sent without asking
-)
-
-// Header is a key and a value that travel beside an event's own.
-type Header struct {
-	Name  string
-	Value string
-}
-
-// Event is what a sink writes. Key and Value are encoded; the rest says what the event is about. One document's events
-// always have the same Key.
-type Event struct {
-	Target  Target
-	ID      string // the document's id text
-	PointID uuid.UUID
-	Key     []byte
-	Value   []byte // nil is a tombstone
-	Headers []Header
-
-	// Position is where a reader of the target finds the event. A sink that knows it sets it when the event is durable.
-	Position Position
-}
-
-// Position is a place in a sink's target: a Kafka partition and offset.
-type Position struct {
-	Partition int32
-	Offset    int64
-	Known     bool
 }

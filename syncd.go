@@ -1,8 +1,11 @@
 // Package syncd is the plugin API: what a source, a checker and a sink are, and how a plugin declares itself. Plugin
 // authors import this package and no other of the module.
 //
-// The engine reads record keys from a [Source], computes each document's point id, asks a [Checker] what the index holds,
-// fetches the documents that it lacks, and hands events to a [Sink].
+// The engine reads changes from a [Source], computes each document's point id, asks a [Checker] what the index holds,
+// fetches the documents that it lacks, and hands the changes to a [Sink]. What flows is a [Change], one struct per document.
+//
+// What a plugin can do beyond its core methods is a struct of functions that it returns from Abilities; a nil field is
+// something that it can't do.
 //
 // Invariants:
 //   - plugins own no goroutine that outlives Close, and nothing they do outlives the context they were given;
@@ -11,104 +14,7 @@
 //   - nothing here keeps global state; registries are values.
 package syncd
 
-import (
-	"log/slog"
-
-	"github.com/google/uuid"
-)
-
-// Collection names a collection of a source and the part of it that a run reads.
-type Collection struct {
-	Name   string
-	Filter string // Extended JSON of a query in the source's language; empty means every document
-}
-
-// Key identifies a document inside its collection. It is opaque to all but the source that made it: lossless, stable
-// across runs of one version, and comparable for equality only.
-type Key string
-
-// Value is a field of a document as text, the same text that a seed template renders.
-type Value struct {
-	Text string
-	Set  bool // false when the document lacks the field or holds null there
-}
-
-// Record is one document as a scan sees it.
-type Record struct {
-	Key      Key
-	ID       string   // the id's text, as point ids are made from it; see the mapping rules
-	Fields   []Value  // aligned with ScanRequest.Fields
-	Document Document // nil unless ScanRequest.Documents
-	Err      error    // why this one document can't be handled (no id, a corrupt field); ID and Key may then be empty
-}
-
-// Dialect is a way to write a document as JSON.
-type Dialect uint8
-
-// The dialects.
-const (
-	// Plain is what a consumer reads without a BSON library: ids as text, dates ISO 8601 UTC, decimals as text,
-	// 64-bit integers as numbers, binary as base64, UUIDs as UUID text.
-	Plain Dialect = iota
-	// Relaxed is MongoDB Extended JSON v2, relaxed.
-	Relaxed
-	// Canonical is MongoDB Extended JSON v2, canonical.
-	Canonical
-)
-
-// Document is a whole document in its source's own form. It is immutable and safe for concurrent use.
-type Document interface {
-	// Lookup returns the field at a dotted path as text. An error means that the field is there and can't be read.
-	Lookup(path string) (Value, error)
-	// AppendJSON appends the document as one JSON object without insignificant space. On error dst is returned as it
-	// was. In the Plain dialect the top-level _id is the record's ID as a JSON string.
-	AppendJSON(dst []byte, dialect Dialect) ([]byte, error)
-	// Size is the document's size in bytes as it is stored or was read.
-	Size() int
-}
-
-// BSONDocument is implemented by a document that is BSON in its source. Events that keep BSON's types, such as those of the
-// MongoDB Kafka connector's form, are made of its bytes; a document that lacks them can't be sent in that form.
-type BSONDocument interface {
-	Document
-	// BSON returns the whole document, top-level _id included. Nobody changes the bytes, neither caller nor document.
-	BSON() []byte
-}
-
-// Point is a question to a checker: what does the index hold under this id?
-type Point struct {
-	ID uuid.UUID
-}
-
-// Verdict is what the index says about a document.
-type Verdict uint8
-
-// The verdicts. The zero value is Unknown, so that a forgotten entry is never taken for an answer.
-const (
-	Unknown Verdict = iota // not answered; never sent as missing by accident
-	Present                // there, and as the rule wants it
-	Missing                // asked, and not there
-	Stale                  // there, but of another version of the document
-	Partial                // there, but some of its chunks are not
-	Orphan                 // there, but its document is gone
-)
-
-// String gives the verdict's word.
-func (v Verdict) String() string {
-	switch v {
-	case Present:
-		return "present"
-	case Missing:
-		return "missing"
-	case Stale:
-		return "stale"
-	case Partial:
-		return "partial"
-	case Orphan:
-		return "orphan"
-	}
-	return "unknown"
-}
+import "log/slog"
 
 // Env is what the host gives a plugin when it opens it.
 type Env struct {

@@ -37,7 +37,7 @@ func (r *Rule) PayloadKeys() []string { return r.payload }
 
 // DocumentVersion returns the version of a record: the first of the version's fields that is set. It is unset where the rule
 // has no version or the record lacks it.
-func (r *Rule) DocumentVersion(rec *syncd.Record) syncd.Value {
+func (r *Rule) DocumentVersion(rec *syncd.Change) syncd.Value {
 	for _, at := range r.versionAt {
 		if at < len(rec.Fields) && rec.Fields[at].Set {
 			return rec.Fields[at]
@@ -47,7 +47,7 @@ func (r *Rule) DocumentVersion(rec *syncd.Record) syncd.Value {
 }
 
 // ChangedAt returns when the record was last changed, where its version is a date.
-func (r *Rule) ChangedAt(rec *syncd.Record) (time.Time, bool) {
+func (r *Rule) ChangedAt(rec *syncd.Change) (time.Time, bool) {
 	return Instant(r.DocumentVersion(rec))
 }
 
@@ -74,7 +74,7 @@ const maxChunks = 10_000
 // Judge says what the index's answer about chunk 0 means for a record: Missing, Stale, or Present. chunks is the number of
 // further chunks that must be there for the document to be complete, whose ids PointID makes with 1, 2, …; if one of them
 // is not there, the document is Partial.
-func (r *Rule) Judge(rec *syncd.Record, found *syncd.Found) (verdict syncd.Verdict, chunks int) {
+func (r *Rule) Judge(rec *syncd.Change, found *syncd.Found) (verdict syncd.Verdict, chunks int) {
 	if !found.Present {
 		return syncd.Missing, 0
 	}

@@ -196,7 +196,7 @@ func (r *Rule) SeedFields() int { return len(r.seed.fields) }
 func (r *Rule) OfOneType() []*Rule { return r.ofOneType }
 
 // AppendSeed appends the seed of one chunk of the record.
-func (r *Rule) AppendSeed(dst []byte, rec *syncd.Record, chunk int) ([]byte, error) {
+func (r *Rule) AppendSeed(dst []byte, rec *syncd.Change, chunk int) ([]byte, error) {
 	if rec.Err != nil {
 		return dst, rec.Err
 	}
@@ -205,7 +205,7 @@ func (r *Rule) AppendSeed(dst []byte, rec *syncd.Record, chunk int) ([]byte, err
 
 // PointID returns the point id of one chunk of the record; chunk 0 stands for the document. buf is scratch space of the
 // caller's, to be passed to the next call, so that nothing is allocated: its content is not part of the result.
-func (r *Rule) PointID(buf *[]byte, rec *syncd.Record, chunk int) (uuid.UUID, error) {
+func (r *Rule) PointID(buf *[]byte, rec *syncd.Change, chunk int) (uuid.UUID, error) {
 	b := append((*buf)[:0], r.namespace[:]...)
 	b, err := r.AppendSeed(b, rec, chunk)
 	*buf = b

@@ -40,7 +40,7 @@ func TestGoldenPointIDs(t *testing.T) {
 		}
 		r := Rule{namespace: ns, seed: tmpl}
 		var buf []byte
-		got, err := r.PointID(&buf, &syncd.Record{ID: g.Seed}, 0)
+		got, err := r.PointID(&buf, &syncd.Change{ID: g.Seed}, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -78,7 +78,7 @@ func TestDefaultRules(t *testing.T) {
 	}
 	const id = "507f1f77bcf86cd799439011"
 	for _, r := range m.Rules {
-		seed, err := r.AppendSeed(nil, &syncd.Record{ID: id}, 0)
+		seed, err := r.AppendSeed(nil, &syncd.Change{ID: id}, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,7 +87,7 @@ func TestDefaultRules(t *testing.T) {
 		}
 	}
 	var buf []byte
-	got, err := m.Rules[0].PointID(&buf, &syncd.Record{ID: id}, 0)
+	got, err := m.Rules[0].PointID(&buf, &syncd.Change{ID: id}, 0)
 	if err != nil || got.String() != "7b619d45-93e1-5724-b96f-63c3ab25907c" {
 		t.Errorf("point id of a page: %s, %v", got, err)
 	}
@@ -95,7 +95,7 @@ func TestDefaultRules(t *testing.T) {
 
 func TestCompileTemplate(t *testing.T) {
 	constants := map[string]string{"content_type": "work_item", "collection": "workItem", "database": "PM"}
-	rec := &syncd.Record{ID: "42", Fields: []syncd.Value{{Text: "T", Set: true}, {Text: "U", Set: true}}}
+	rec := &syncd.Change{ID: "42", Fields: []syncd.Value{{Text: "T", Set: true}, {Text: "U", Set: true}}}
 	for _, c := range []struct{ template, want string }{
 		{"{mongo_id}/{content_type}/{chunk_index}", "42/work_item/7"},
 		{"{id}", "42"},
@@ -141,7 +141,7 @@ func TestCompileTemplate(t *testing.T) {
 func TestMissingFieldIsAnError(t *testing.T) {
 	tmpl, _ := compile("{id}/{fields.tenant}", nil)
 	for _, fields := range [][]syncd.Value{nil, {{}}, {{Text: "x"}}} {
-		if seed, err := tmpl.append(nil, &syncd.Record{ID: "1", Fields: fields}, 0); err == nil {
+		if seed, err := tmpl.append(nil, &syncd.Change{ID: "1", Fields: fields}, 0); err == nil {
 			t.Errorf("fields %v: seed %q without an error", fields, seed)
 		}
 	}
@@ -205,7 +205,7 @@ func FuzzSeed(f *testing.F) {
 			}
 			return
 		}
-		rec := &syncd.Record{ID: id, Fields: make([]syncd.Value, len(tmpl.fields))}
+		rec := &syncd.Change{ID: id, Fields: make([]syncd.Value, len(tmpl.fields))}
 		for i := range rec.Fields {
 			rec.Fields[i] = syncd.Value{Text: id, Set: true}
 		}
@@ -222,7 +222,7 @@ func FuzzSeed(f *testing.F) {
 
 func BenchmarkPointID(b *testing.B) {
 	m, _ := compiled(b, Defaults(), "db")
-	rec := &syncd.Record{ID: "507f1f77bcf86cd799439011"}
+	rec := &syncd.Change{ID: "507f1f77bcf86cd799439011"}
 	b.Run("syncd", func(b *testing.B) {
 		b.ReportAllocs()
 		var buf []byte

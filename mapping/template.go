@@ -128,7 +128,7 @@ func (t *template) fieldPart(path string) part {
 }
 
 // append renders the seed of one chunk of a record, whose fields are aligned with t.fields.
-func (t *template) append(dst []byte, rec *syncd.Record, chunk int) ([]byte, error) {
+func (t *template) append(dst []byte, rec *syncd.Change, chunk int) ([]byte, error) {
 	for i := range t.parts {
 		switch p := &t.parts[i]; p.kind {
 		case partLiteral:

@@ -1,0 +1,173 @@
+// Package store says what is kept of a job: how far its run came, so that an interrupted one can resume.
+//
+// Two stores implement it. store/bolt keeps a file per job in a folder. store/marks keeps everything in the sink's own
+// transactions, for exactly-once delivery.
+//
+// Invariants:
+//   - a job has one store, and one process at a time owns it;
+//   - a checkpoint is kept only after the sink confirmed everything before it; it may lag behind, never lead;
+//   - what is kept of a collection carries a fingerprint of the rule that made it, and the collection's identity: where
+//     either has changed, it has lost its meaning and the collection is read from its start;
+//   - a run that is complete is never resumed.
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/tally"
+)
+
+// Store keeps the state of one job. It is open, and this process owns it until Close. All methods but Close are safe for
+// concurrent use.
+type Store interface {
+	Checkpoints
+
+	// Info returns what is known of the run that is kept; its RunID is empty before the first.
+	Info() Info
+	// Handled is how many documents the kept run had handled when the store was opened.
+	Handled() int64
+	// Begin makes the state that of a new run, and forgets what was there.
+	Begin(ctx context.Context, run Info) error
+	// Resume makes the state that of this process, which resumes the kept run.
+	Resume(ctx context.Context) error
+	// Close keeps how the run ended and releases the store.
+	Close(ctx context.Context, end End) error
+}
+
+// Checkpoints is what the engine needs of a store. What it is told of a split is never ahead of what the sink confirmed; it
+// may be behind, and then the documents between are looked at again.
+type Checkpoints interface {
+	// Recall returns what was kept of a collection by the run that is resumed, or nil.
+	Recall(collection string) *Collection
+	// Collection keeps the state of a collection, but for its splits; with begin it forgets those that were kept.
+	Collection(ctx context.Context, name string, s Collection, begin bool) error
+	// Split keeps the state of a split. It returns only when a crash can't undo it, if durable, nor what came before it, of
+	// whatever split or collection; else soon after is enough. A split's states come one after another.
+	Split(ctx context.Context, collection string, s Split, durable bool) error
+}
+
+// Committer is a store whose checkpoints are part of the sink's transactions.
+type Committer interface {
+	Store
+	// Commit makes the changes durable together with the state of the split behind them: both, or neither. Its errors are those
+	// of syncd.SinkAbilities.Commit.
+	Commit(ctx context.Context, changes []syncd.Change, collection string, s Split) error
+}
+
+// Info is what is kept about a run.
+type Info struct {
+	Job       string        `json:"job"` // its name
+	RunID     string        `json:"run_id"`
+	Config    string        `json:"config"` // the configuration's file
+	Scope     Scope         `json:"scope"`
+	Outcome   tally.Outcome `json:"outcome"`
+	Resumable bool          `json:"resumable"` // the next run of the job may resume this one
+	Started   time.Time     `json:"started"`
+	Updated   time.Time     `json:"updated"`
+	Resumes   int           `json:"resumes"` // how often it was resumed
+	PID       int           `json:"pid"`
+	Host      string        `json:"host"`
+}
+
+// Scope is what a run works on. Positions that were kept under one scope mean nothing under another.
+type Scope struct {
+	Source      string   `json:"source"`          // plugin and place
+	Index       string   `json:"index,omitempty"` // plugin and place; empty if nothing is asked
+	Sink        string   `json:"sink"`            // plugin and place
+	Mode        string   `json:"mode"`
+	Collections []string `json:"collections"`
+	Settings    string   `json:"settings"` // fingerprint of all else that gives positions their meaning
+}
+
+// End is how a run left its state.
+type End struct {
+	Outcome   tally.Outcome
+	Resumable bool
+}
+
+// Collection is how far a run came with a collection.
+type Collection struct {
+	Rule     string  `json:"rule"`     // fingerprint of the collection's rule
+	Identity string  `json:"identity"` // of the collection when its splits were made, as syncd.SourceAbilities.Identity gives it
+	Found    bool    `json:"found"`
+	Before   int64   `json:"before"`   // documents before the read; -1 if the source can't count
+	Planned  bool    `json:"planned"`  // all splits are known
+	Complete bool    `json:"complete"` // read to its end, and proved
+	Splits   []Split `json:"splits,omitempty"`
+}
+
+// Split is how far a run came with a split: everything up to After was handled, as Counts says.
+type Split struct {
+	Index    int
+	Lower    syncd.Key
+	Upper    syncd.Key
+	After    syncd.Offset // "" is before the first
+	Done     bool
+	Counts   tally.Counts
+	Failures []tally.Failure // the first of them
+}
+
+// storedSplit is a split's state as it is kept: keys and offsets are bytes, not text.
+type storedSplit struct {
+	Index    int             `json:"index"`
+	Lower    []byte          `json:"lower,omitempty"`
+	Upper    []byte          `json:"upper,omitempty"`
+	After    []byte          `json:"after,omitempty"`
+	Done     bool            `json:"done,omitempty"`
+	Counts   tally.Counts    `json:"counts"`
+	Failures []tally.Failure `json:"failures,omitempty"`
+}
+
+// MarshalJSON implements json.Marshaler.
+func (s Split) MarshalJSON() ([]byte, error) {
+	return json.Marshal(storedSplit{
+		Index: s.Index, Lower: []byte(s.Lower), Upper: []byte(s.Upper), After: []byte(s.After), Done: s.Done, Counts: s.Counts, Failures: s.Failures,
+	})
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *Split) UnmarshalJSON(data []byte) error {
+	var t storedSplit
+	if err := json.Unmarshal(data, &t); err != nil {
+		return err
+	}
+	*s = Split{
+		Index: t.Index, Lower: syncd.Key(t.Lower), Upper: syncd.Key(t.Upper), After: syncd.Offset(t.After), Done: t.Done, Counts: t.Counts, Failures: t.Failures,
+	}
+	return nil
+}
+
+// ErrNotResumable says that a kept state contradicts itself.
+var ErrNotResumable = errors.New("the state does not fit")
+
+// Check refuses a state that can't be the product of a run, whatever happened to it.
+func (s *Collection) Check(name string) error {
+	last := syncd.Key("")
+	for i, p := range s.Splits {
+		switch {
+		case s.Complete && !p.Done:
+			return fmt.Errorf("%w: collection %s is complete, but its split %d is not", ErrNotResumable, name, i)
+		case p.Index != i:
+			return fmt.Errorf("%w: split %d of collection %s is not there", ErrNotResumable, i, name)
+		case i > 0 && (p.Lower == "" || p.Lower != last):
+			return fmt.Errorf("%w: split %d of collection %s does not begin where the one before it ends", ErrNotResumable, i, name)
+		case p.Done && p.Counts.Problem() != "":
+			return fmt.Errorf("%w: split %d of collection %s: %s", ErrNotResumable, i, name, p.Counts.Problem())
+		}
+		last = p.Upper
+	}
+	return nil
+}
+
+// Counts adds up the splits.
+func (s *Collection) Counts() (n tally.Counts) {
+	for i := range s.Splits {
+		n.Add(s.Splits[i].Counts)
+	}
+	return n
+}

@@ -1,0 +1,92 @@
+// Package tally counts what a run does with documents, and says whether the numbers prove that none was passed over.
+package tally
+
+import "fmt"
+
+// Counts accounts for documents and changes. Every document that was scanned is in one of Present, Missing, Stale, Partial,
+// Orphan, Unasked, Young, Unindexed, Unsampled and FailedRead; every one that had to be sent (ToSend) is in one of WouldSend, Gone, Overtaken,
+// FailedEncode and Emitted; every event emitted is in one of Acked and FailedWrite, or was not confirmed because the run
+// ended early.
+type Counts struct {
+	Scanned      int64 `json:"scanned,omitempty"`       // documents read by the scan
+	FailedRead   int64 `json:"failed_read,omitempty"`   // whose id or seed can't be made
+	Present      int64 `json:"present,omitempty"`       // that the index has as the rule wants them
+	Missing      int64 `json:"missing,omitempty"`       // that the index lacks
+	Stale        int64 `json:"stale,omitempty"`         // of which the index has another version
+	Partial      int64 `json:"partial,omitempty"`       // of which the index lacks chunks
+	Orphan       int64 `json:"orphan,omitempty"`        // that are gone, and of which the index has points
+	Unasked      int64 `json:"unasked,omitempty"`       // sent without asking
+	Young        int64 `json:"young,omitempty"`         // left alone because they changed just now
+	Unindexed    int64 `json:"unindexed,omitempty"`     // left alone because they were sent often enough and never appeared
+	Unsampled    int64 `json:"unsampled,omitempty"`     // not looked at because only a sample was asked for
+	WouldSend    int64 `json:"would_send,omitempty"`    // that a dry run did not send
+	Gone         int64 `json:"gone,omitempty"`          // deleted between the scan and the fetch
+	Overtaken    int64 `json:"overtaken,omitempty"`     // whose answer was another one when asked again right before sending
+	FailedEncode int64 `json:"failed_encode,omitempty"` // that can't be written as an event
+	Emitted      int64 `json:"emitted,omitempty"`       // events handed to the sink
+	Acked        int64 `json:"acked,omitempty"`         // events that the sink confirmed
+	FailedWrite  int64 `json:"failed_write,omitempty"`  // events that the sink refused
+	DeadLettered int64 `json:"dead_lettered,omitempty"` // failed documents that the dead letters took
+	Referenced   int64 `json:"referenced,omitempty"`    // of Acked: events that were sent without their document, since they were too large with it
+}
+
+// Failed is the number of documents that can't be handled.
+func (c Counts) Failed() int64 { return c.FailedRead + c.FailedEncode + c.FailedWrite }
+
+// ToSend is the number of documents that had to be sent.
+func (c Counts) ToSend() int64 { return c.Missing + c.Stale + c.Partial + c.Orphan + c.Unasked }
+
+// Checked is the number of documents that were looked at.
+func (c Counts) Checked() int64 { return c.Present + c.ToSend() + c.Young + c.Unindexed + c.Unsampled }
+
+// Unconfirmed is the number of events whose fate the sink did not tell before the run ended.
+func (c Counts) Unconfirmed() int64 { return c.Emitted - c.Acked - c.FailedWrite }
+
+// Add adds another account to this one.
+func (c *Counts) Add(o Counts) {
+	c.Scanned += o.Scanned
+	c.FailedRead += o.FailedRead
+	c.Present += o.Present
+	c.Missing += o.Missing
+	c.Stale += o.Stale
+	c.Partial += o.Partial
+	c.Orphan += o.Orphan
+	c.Young += o.Young
+	c.Unindexed += o.Unindexed
+	c.Overtaken += o.Overtaken
+	c.Unsampled += o.Unsampled
+	c.Unasked += o.Unasked
+	c.WouldSend += o.WouldSend
+	c.Gone += o.Gone
+	c.FailedEncode += o.FailedEncode
+	c.Emitted += o.Emitted
+	c.Acked += o.Acked
+	c.FailedWrite += o.FailedWrite
+	c.DeadLettered += o.DeadLettered
+	c.Referenced += o.Referenced
+}
+
+// Failure is one document that could not be handled.
+type Failure struct {
+	ID     string `json:"id"`    // the document's id text, empty if it has none
+	Stage  string `json:"stage"` // read, encode or write
+	Reason string `json:"reason"`
+}
+
+// Problem says where the numbers of something completely handled do not add up, or nothing.
+func (c *Counts) Problem() string {
+	switch {
+	case c.Scanned != c.Checked()+c.FailedRead:
+		return fmt.Sprintf("%d documents were read, but %d were checked and %d failed", c.Scanned, c.Checked(), c.FailedRead)
+	case c.ToSend() != c.WouldSend+c.Gone+c.Overtaken+c.FailedEncode+c.Emitted:
+		return fmt.Sprintf("%d documents had to be sent, but %d were", c.ToSend(), c.Emitted+c.WouldSend)
+	case c.Emitted != c.Acked+c.FailedWrite:
+		return fmt.Sprintf("%d events were sent, but %d were confirmed and %d refused", c.Emitted, c.Acked, c.FailedWrite)
+	case c.DeadLettered > c.Failed():
+		return fmt.Sprintf("%d documents failed, but %d became dead letters", c.Failed(), c.DeadLettered)
+	case c.Referenced > c.Acked:
+		return fmt.Sprintf("%d events were confirmed, but %d without their documents", c.Acked, c.Referenced)
+	}
+	return ""
+}
+
