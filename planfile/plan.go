@@ -1,0 +1,165 @@
+// Package planfile writes what a run would send to a file, and makes a source of such a file, so that a run sends just that.
+//
+// A plan is JSON, one object a line: a header, then one line for each document.
+//
+// Invariants:
+//   - a plan is read from start to end as often as need be and never held, so that its size does not matter;
+//   - half a plan is never taken for one: a file gets its name when it is whole;
+//   - a line whose collection is not read, or whose point id the mapping does not make, is an error, never left out.
+package planfile
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+
+	"github.com/google/uuid"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/mapping"
+	"github.com/syncd-io/syncd/verdict"
+)
+
+// Version is the version of the format, in a plan's header.
+const Version = 1
+
+// Header is the first line of a plan.
+type Header struct {
+	Plan        int     `json:"syncd_plan"` // Version
+	RunID       string  `json:"run_id"`
+	Fingerprint string  `json:"fingerprint"` // of the mapping; a plan is of no use to another
+	Sample      float64 `json:"sample,omitempty"`
+}
+
+// Line is one document of a plan.
+type Line struct {
+	Sigil      string    `json:"sigil"`
+	Verdict    string    `json:"verdict"`
+	Collection string    `json:"collection"`
+	ID         string    `json:"id"`
+	Key        []byte    `json:"key,omitempty"` // the source's own, opaque
+	PointID    uuid.UUID `json:"point_id"`
+}
+
+// LineOf writes an item as a plan's line.
+func LineOf(i verdict.Item) Line {
+	return Line{
+		Sigil: Sigil(i.Verdict), Verdict: i.Verdict.String(), Collection: i.Rule.Collection.Name, ID: i.ID,
+		Key: []byte(i.Key), PointID: i.PointID,
+	}
+}
+
+// Sigil is the one character that says in a plan what the index lacks.
+func Sigil(v syncd.Verdict) string {
+	return [...]string{
+		syncd.Unknown: "", syncd.Present: "=", syncd.Missing: "+", syncd.Stale: "~", syncd.Partial: "%", syncd.Orphan: "-",
+	}[v]
+}
+
+// Plan reads a plan.
+type Plan struct {
+	// Open opens the plan from its start. It may be read several times at once.
+	Open func() (io.ReadCloser, error)
+}
+
+// File is the plan in a file.
+func File(path string) Plan {
+	return Plan{Open: func() (io.ReadCloser, error) { return os.Open(path) }}
+}
+
+// Header returns the plan's first line, or an error that says what is wrong with the file.
+func (p Plan) Header() (Header, error) {
+	f, err := p.Open()
+	if err != nil {
+		return Header{}, fmt.Errorf("reading the plan: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // it was only read
+	var h Header
+	if err := json.NewDecoder(f).Decode(&h); err != nil || h.Plan == 0 {
+		return h, errors.New("reading the plan: its first line is not a plan's; make one with syncd plan -o FILE")
+	}
+	if h.Plan != Version {
+		return h, fmt.Errorf("reading the plan: it has version %d, this program reads version %d", h.Plan, Version)
+	}
+	return h, nil
+}
+
+// lines yields the plan's documents.
+func (p Plan) lines() iter.Seq2[Line, error] {
+	return func(yield func(Line, error) bool) {
+		f, err := p.Open()
+		if err != nil {
+			yield(Line{}, fmt.Errorf("reading the plan: %w", err))
+			return
+		}
+		defer f.Close() //nolint:errcheck // it was only read
+		dec := json.NewDecoder(bufio.NewReaderSize(f, 1<<20))
+		var header json.RawMessage
+		if err := dec.Decode(&header); err != nil {
+			yield(Line{}, fmt.Errorf("reading the plan: %w", err))
+			return
+		}
+		for n := 1; ; n++ {
+			var l Line
+			err := dec.Decode(&l)
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if err != nil {
+				yield(l, fmt.Errorf("reading the plan: document %d: %w", n, err))
+				return
+			}
+			if !yield(l, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Orphans returns the plan's orphans of the given rules. The slice is never nil, except with an error.
+func (p Plan) Orphans(rules []*mapping.Rule) ([]verdict.Item, error) {
+	byName := byCollection(rules)
+	out := []verdict.Item{}
+	var buf []byte
+	for l, err := range p.lines() {
+		if err != nil {
+			return nil, err
+		}
+		r := byName[l.Collection]
+		if r == nil {
+			return nil, l.stray()
+		}
+		if l.Sigil != Sigil(syncd.Orphan) {
+			continue
+		}
+		// The search for orphans claims no point of a rule whose seed has fields, so a plan has none.
+		made, err := r.PointID(&buf, &syncd.Change{ID: l.ID}, 0)
+		if err != nil || made != l.PointID {
+			return nil, l.otherID(made)
+		}
+		out = append(out, verdict.Item{Rule: r, Verdict: syncd.Orphan, ID: l.ID, PointID: l.PointID, Held: l.PointID})
+	}
+	return out, nil
+}
+
+func byCollection(rules []*mapping.Rule) map[string]*mapping.Rule {
+	out := make(map[string]*mapping.Rule, len(rules))
+	for _, r := range rules {
+		out[r.Collection.Name] = r
+	}
+	return out
+}
+
+// stray is the error of a line whose collection is not read.
+func (l *Line) stray() error {
+	return fmt.Errorf("document %s: the plan says collection %q, which the configuration does not read; make the plan anew", l.ID, l.Collection)
+}
+
+// otherID is the error of a line whose point id the configuration does not make.
+func (l *Line) otherID(made uuid.UUID) error {
+	return fmt.Errorf("document %s: the plan says point id %s, the configuration makes %s; make the plan anew", l.ID, l.PointID, made)
+}

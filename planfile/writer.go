@@ -1,0 +1,65 @@
+package planfile
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/verdict"
+)
+
+// Writer writes a plan beside its final name and renames it when it is whole. What is there and is no regular file, such as a
+// device or a pipe, is written to directly: a rename would replace it. It is not safe for concurrent use.
+type Writer struct {
+	path string
+	part string // "" if path is written to directly
+	f    *os.File
+	w    *bufio.Writer
+	enc  *json.Encoder
+	all  bool
+	err  error
+}
+
+// Create begins a plan. With all it has the documents that need nothing as well.
+func Create(path string, header Header, all bool) (*Writer, error) {
+	part, flags := path+".part", os.O_CREATE|os.O_TRUNC|os.O_WRONLY
+	target := part
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		part, target, flags = "", path, os.O_WRONLY
+	}
+	f, err := os.OpenFile(target, flags, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("writing the plan: %w", err)
+	}
+	w := &Writer{path: path, part: part, f: f, w: bufio.NewWriterSize(f, 1<<20), all: all}
+	w.enc = json.NewEncoder(w.w)
+	w.enc.SetEscapeHTML(false)
+	w.err = w.enc.Encode(header)
+	return w, nil
+}
+
+// Item writes one document. Close returns its error.
+func (w *Writer) Item(i verdict.Item) {
+	if w.err == nil && (w.all || i.Verdict != syncd.Present) {
+		w.err = w.enc.Encode(LineOf(i))
+	}
+}
+
+// Close finishes the file if it is whole, and else removes it.
+func (w *Writer) Close(whole bool) error {
+	err := errors.Join(w.err, w.w.Flush(), w.f.Close())
+	switch {
+	case w.part == "":
+	case err == nil && whole:
+		err = os.Rename(w.part, w.path)
+	default:
+		err = errors.Join(err, os.Remove(w.part))
+	}
+	if err != nil {
+		return fmt.Errorf("writing the plan: %w", err)
+	}
+	return nil
+}
