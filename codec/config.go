@@ -1,4 +1,4 @@
-package event
+package codec
 
 import (
 	"github.com/syncd-io/syncd/internal/bsondoc"
@@ -46,19 +46,30 @@ const (
 	NoID   ID = "none" // there is none
 )
 
-// Config is the `event` section of a configuration. All but Profile is for the profile mongo_kafka.
+// DeleteFormat is what a delete is.
+type DeleteFormat string
+
+// The forms of deletes.
+const (
+	DeleteEvent     DeleteFormat = "event"     // an event with the operation delete
+	DeleteTombstone DeleteFormat = "tombstone" // a record without a value
+)
+
+// Config is the `event` section of a byte sink's settings: the form of what it writes. All but Profile and DeleteFormat is for
+// the profile mongo_kafka.
 type Config struct {
-	Profile          Profile `yaml:"profile" rule:"oneof=plain mongo_kafka" doc:"The form of events: plain JSON (plain), or byte for byte what the MongoDB Kafka source connector writes when it copies a collection (mongo_kafka)."`
-	JSON             Format  `yaml:"json" rule:"oneof=default extended simplified" doc:"With mongo_kafka, the connector's output.json.formatter: DefaultJson (default), ExtendedJson (extended) or SimplifiedJson (simplified)."`
-	Wire             Wire    `yaml:"wire" rule:"oneof=string connect_json_schema connect_json bson" doc:"With mongo_kafka, how values become bytes, by the worker's value.converter: StringConverter (string), JsonConverter (connect_json_schema), JsonConverter with schemas.enable=false (connect_json), or ByteArrayConverter with output.format.value=bson (bson)."`
-	KeyWire          Wire    `yaml:"key_wire" rule:"omitempty,oneof=string connect_json_schema connect_json bson" example:"string" doc:"With mongo_kafka, how keys become bytes, where the worker's key.converter is another than its value.converter; if it is not set, as wire says."`
-	ID               ID      `yaml:"id" rule:"oneof=copy none" doc:"With mongo_kafka, the top-level _id of an event: the connector's mark of a copied document (copy), or none (none)."`
-	ConnectorVersion int     `yaml:"connector_version" rule:"min=1,max=3" doc:"With mongo_kafka, the connector's major version: before 3 it writes large floating point numbers as 1.0E10, since then as 1.0E+10."`
+	Profile          Profile      `yaml:"profile" rule:"oneof=plain mongo_kafka" doc:"The form of events: plain JSON (plain), or byte for byte what the MongoDB Kafka source connector writes when it copies a collection (mongo_kafka)."`
+	DeleteFormat     DeleteFormat `yaml:"delete_format" rule:"oneof=event tombstone" doc:"What a delete is: an event with operationType delete (event), or a record without a value (tombstone)."`
+	JSON             Format       `yaml:"json" rule:"oneof=default extended simplified" doc:"With mongo_kafka, the connector's output.json.formatter: DefaultJson (default), ExtendedJson (extended) or SimplifiedJson (simplified)."`
+	Wire             Wire         `yaml:"wire" rule:"oneof=string connect_json_schema connect_json bson" doc:"With mongo_kafka, how values become bytes, by the worker's value.converter: StringConverter (string), JsonConverter (connect_json_schema), JsonConverter with schemas.enable=false (connect_json), or ByteArrayConverter with output.format.value=bson (bson)."`
+	KeyWire          Wire         `yaml:"key_wire" rule:"omitempty,oneof=string connect_json_schema connect_json bson" example:"string" doc:"With mongo_kafka, how keys become bytes, where the worker's key.converter is another than its value.converter; if it is not set, as wire says."`
+	ID               ID           `yaml:"id" rule:"oneof=copy none" doc:"With mongo_kafka, the top-level _id of an event: the connector's mark of a copied document (copy), or none (none)."`
+	ConnectorVersion int          `yaml:"connector_version" rule:"min=1,max=3" doc:"With mongo_kafka, the connector's major version: before 3 it writes large floating point numbers as 1.0E10, since then as 1.0E+10."`
 }
 
 // Defaults is the plain form, and the connector's own defaults for the other.
 func Defaults() Config {
-	return Config{Profile: Plain, JSON: DefaultJSON, Wire: WireString, ID: CopyID, ConnectorVersion: 3}
+	return Config{Profile: Plain, DeleteFormat: DeleteEvent, JSON: DefaultJSON, Wire: WireString, ID: CopyID, ConnectorVersion: 3}
 }
 
 // CheckConfig implements spec.SelfChecker. A setting without an effect is reported if it stands in the same place as the one
@@ -84,10 +95,11 @@ func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
 
 // Encoder returns what writes events in this form. The Config must be valid; where a field is empty, its default counts.
 func (c Config) Encoder() Encoder {
+	tombstones := c.DeleteFormat == DeleteTombstone
 	if c.Profile != MongoKafka {
-		return Encoder{}
+		return Encoder{tombstones: tombstones}
 	}
-	e := Encoder{typed: true, wire: c.Wire, keyWire: c.KeyWire, copyID: c.ID != NoID}
+	e := Encoder{tombstones: tombstones, typed: true, wire: c.Wire, keyWire: c.KeyWire, copyID: c.ID != NoID}
 	switch c.JSON {
 	case ExtendedJSON:
 		e.dialect = bsondoc.JavaExtended

@@ -1,4 +1,4 @@
-package event_test
+package codec_test
 
 import (
 	"fmt"
@@ -8,7 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"gopkg.in/yaml.v3"
 
-	"github.com/syncd-io/syncd/event"
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/codec"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -56,11 +57,13 @@ func TestConfig(t *testing.T) {
 		"{profile: mongo_kafka, wire: bson, key_wire: string, json: extended}": nil,
 		"{profile: mongo_kafka, wire: bson@base.yaml, json: extended}":         nil,
 		// Words that are not known.
+		"{delete_format: tombstone, profile: plain}":   nil,
+		"delete_format: none":                          {"event.delete_format must be one of: event, tombstone"},
 		"profile: kafka":                               {"event.profile must be one of: plain, mongo_kafka"},
 		"{profile: mongo_kafka, key_wire: avro}":       {"event.key_wire must be one of: string, connect_json_schema, connect_json, bson"},
 		"{profile: mongo_kafka, connector_version: 4}": {"event.connector_version must be at most 3"},
 	} {
-		c := event.Defaults()
+		c := codec.Defaults()
 		var got []string
 		for _, d := range spec.Decode(block(t, text), &c, "event") {
 			if d.Code == spec.CodeNoEffect && (d.Severity != spec.Warning || d.Pos.Line == 0 || !strings.HasPrefix(d.Path, "event.") || d.Hint == "") {
@@ -76,24 +79,25 @@ func TestConfig(t *testing.T) {
 
 // TestEverySettingCounts: each setting that differs from the default makes another encoder, and defaults may be left out.
 func TestEverySettingCounts(t *testing.T) {
-	base := event.Config{Profile: event.MongoKafka}
-	full := event.Defaults()
-	full.Profile = event.MongoKafka
+	base := codec.Config{Profile: codec.MongoKafka}
+	full := codec.Defaults()
+	full.Profile = codec.MongoKafka
 	plain := mongoKafkaText(t, base.Encoder())
 	if got := mongoKafkaText(t, full.Encoder()); got != plain {
 		t.Errorf("the defaults write %s, nothing writes %s", got, plain)
 	}
 	seen := map[string]string{plain: "the defaults"}
-	for name, change := range map[string]func(*event.Config){
-		"profile":           func(c *event.Config) { c.Profile = event.Plain },
-		"extended":          func(c *event.Config) { c.JSON = event.ExtendedJSON },
-		"simplified":        func(c *event.Config) { c.JSON = event.SimplifiedJSON },
-		"schema":            func(c *event.Config) { c.Wire = event.WireConnectJSONSchema },
-		"json":              func(c *event.Config) { c.Wire = event.WireConnectJSON },
-		"bson":              func(c *event.Config) { c.Wire = event.WireBSON },
-		"key_wire":          func(c *event.Config) { c.KeyWire = event.WireBSON },
-		"id":                func(c *event.Config) { c.ID = event.NoID },
-		"connector_version": func(c *event.Config) { c.ConnectorVersion = 1 },
+	for name, change := range map[string]func(*codec.Config){
+		"profile":           func(c *codec.Config) { c.Profile = codec.Plain },
+		"extended":          func(c *codec.Config) { c.JSON = codec.ExtendedJSON },
+		"simplified":        func(c *codec.Config) { c.JSON = codec.SimplifiedJSON },
+		"schema":            func(c *codec.Config) { c.Wire = codec.WireConnectJSONSchema },
+		"json":              func(c *codec.Config) { c.Wire = codec.WireConnectJSON },
+		"bson":              func(c *codec.Config) { c.Wire = codec.WireBSON },
+		"key_wire":          func(c *codec.Config) { c.KeyWire = codec.WireBSON },
+		"delete_format":     func(c *codec.Config) { c.DeleteFormat = codec.DeleteTombstone },
+		"id":                func(c *codec.Config) { c.ID = codec.NoID },
+		"connector_version": func(c *codec.Config) { c.ConnectorVersion = 1 },
 	} {
 		c := full
 		change(&c)
@@ -105,16 +109,20 @@ func TestEverySettingCounts(t *testing.T) {
 	}
 }
 
-func mongoKafkaText(t *testing.T, e event.Encoder) string {
+func mongoKafkaText(t *testing.T, e codec.Encoder) string {
 	t.Helper()
 	doc, _ := everyType(t)
 	key, err := e.AppendKey(nil, "x", doc)
 	if err != nil {
 		t.Fatal(err)
 	}
-	value, err := e.AppendValue(nil, "insert", target, "x", doc)
+	value, err := e.AppendValue(nil, syncd.Insert, target, "x", doc)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Sprintf("%s %s", key, value)
+	_, deleted, err := e.Preview(&syncd.Change{Target: &target, ID: "x", Operation: syncd.Delete})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%s %s %s", key, value, deleted)
 }

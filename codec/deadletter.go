@@ -1,6 +1,7 @@
-package event
+package codec
 
 import (
+	"errors"
 	"strconv"
 
 	"github.com/syncd-io/syncd"
@@ -17,30 +18,68 @@ const (
 	HeaderErrorMessage   = "__connect.errors.exception.message"
 )
 
-// Failure says why a document became a dead letter.
-type Failure struct {
-	Topic    string // where its event would have gone
-	Stage    string // read, encode or write
-	Reason   string
-	TooLarge bool
-	Split    int
-}
-
-// stages are Kafka Connect's words for where it failed.
-var stages = map[string]string{"read": "TASK_POLL", "encode": "VALUE_CONVERTER", "write": "KAFKA_PRODUCE"}
-
-// ErrorHeaders returns the headers that say why an event is a dead letter. They stand beside the event's own.
-func ErrorHeaders(f Failure) []syncd.Header {
+// AppendErrorHeaders appends the headers that say why an event is a dead letter. They stand behind the event's own.
+func AppendErrorHeaders(dst []Header, e *syncd.DocumentError) []Header {
 	class := "syncd.DocumentError"
-	if f.TooLarge {
+	if errors.Is(e.Cause, syncd.ErrTooLarge) {
 		class = "syncd.DocumentTooLarge"
 	}
-	return []syncd.Header{
-		{Name: HeaderErrorTopic, Value: f.Topic},
-		{Name: HeaderErrorConnector, Value: "syncd"},
-		{Name: HeaderErrorTask, Value: strconv.Itoa(f.Split)},
-		{Name: HeaderErrorStage, Value: stages[f.Stage]},
-		{Name: HeaderErrorClass, Value: class},
-		{Name: HeaderErrorMessage, Value: f.Reason},
+	return append(dst,
+		Header{HeaderErrorTopic, e.Route},
+		Header{HeaderErrorConnector, "syncd"},
+		Header{HeaderErrorTask, strconv.Itoa(e.Split)},
+		Header{HeaderErrorStage, connectStage(e.Stage)},
+		Header{HeaderErrorClass, class},
+		Header{HeaderErrorMessage, e.Cause.Error()},
+	)
+}
+
+// connectStage is Kafka Connect's word for where a document failed.
+func connectStage(s syncd.FailedStage) string {
+	switch s {
+	case syncd.FailedRead:
+		return "TASK_POLL"
+	case syncd.FailedEncode:
+		return "VALUE_CONVERTER"
+	case syncd.FailedWrite:
+		return "KAFKA_PRODUCE"
 	}
+	return string(s)
+}
+
+// documentError is the error of a change that is a dead letter. A sink is only given a *syncd.DocumentError; any other error is
+// taken for one of reading, so that it reaches the reader of the letters all the same.
+func documentError(c *syncd.Change) *syncd.DocumentError {
+	if e, ok := errors.AsType[*syncd.DocumentError](c.Err); ok {
+		return e
+	}
+	return &syncd.DocumentError{Stage: syncd.FailedRead, Route: c.Target.Collection, Cause: c.Err}
+}
+
+// appendLetter appends the key and the value of a dead letter, which hold what there is of the document:
+//   - what failed when it was written: its own key and event, without the document where that is too large;
+//   - what failed when it was encoded: its id's text, and the document as relaxed Extended JSON where it has that form;
+//   - what failed when it was read: its id's text, and an event without the document.
+//
+// Where one of these can't be written either, the next that can is taken, and at last an empty object.
+func (e Encoder) appendLetter(dst []byte, c *syncd.Change, failed *syncd.DocumentError) (out []byte, keySize int) {
+	reference := c.Reference || errors.Is(failed.Cause, syncd.ErrTooLarge)
+	switch failed.Stage {
+	case syncd.FailedWrite:
+		if out, keySize, err := e.appendEvent(dst, c, reference); err == nil {
+			return out, keySize
+		}
+	case syncd.FailedEncode:
+		if c.Document == nil || reference {
+			break
+		}
+		if out, err := c.Document.AppendJSON(append(dst, c.ID...), syncd.Relaxed); err == nil {
+			return out, len(c.ID)
+		}
+	}
+	dst = append(dst, c.ID...)
+	if out, err := e.AppendValue(dst, c.Operation, *c.Target, c.ID, nil); err == nil {
+		return out, len(c.ID)
+	}
+	return append(dst, "{}"...), len(c.ID)
 }

@@ -1,4 +1,4 @@
-package event
+package codec
 
 import (
 	"encoding/hex"
@@ -14,7 +14,8 @@ import (
 )
 
 // Encoder writes keys and values of events in the form that a [Config] chose. The zero value writes plain ones: the id's text
-// as the key, and [AppendValue]. Encoders are values that never change and are safe for concurrent use.
+// as the key, and [AppendValue]. Encoders are values that never change and are safe for concurrent use; a [Batch] encodes many
+// changes at once.
 //
 // In the profile mongo_kafka, key and value are byte for byte those of the MongoDB Kafka source connector when it copies a
 // collection (copy.existing), so that a consumer can't tell who read a document, and a compacted topic keeps one record of it:
@@ -36,11 +37,12 @@ import (
 // Sources: MongoCopyDataManager (field order), StartedMongoSourceTask (key) and RawJsonStringSchemaAndValueProducer of
 // mongo-kafka 3.0, JsonConverter of Kafka Connect 3.9.
 type Encoder struct {
-	typed   bool // the profile is mongo_kafka
-	copyID  bool
-	wire    Wire
-	keyWire Wire
-	dialect bsondoc.JavaDialect
+	tombstones bool // deletes have no value
+	typed      bool // the profile is mongo_kafka
+	copyID     bool
+	wire       Wire
+	keyWire    Wire
+	dialect    bsondoc.JavaDialect
 }
 
 // errNotBSON says that a source's documents have no types to keep.
@@ -76,7 +78,7 @@ func (e Encoder) AppendValue(dst []byte, op syncd.Operation, target syncd.Target
 	if err != nil {
 		return dst, err
 	}
-	return e.append(dst, op, target, raw, docID)
+	return e.appendTyped(dst, op, target, raw, docID)
 }
 
 // AppendReference appends the event of a document as AppendValue does, but without fullDocument.
@@ -88,11 +90,11 @@ func (e Encoder) AppendReference(dst []byte, op syncd.Operation, target syncd.Ta
 	if err != nil {
 		return dst, err
 	}
-	return e.append(dst, op, target, nil, docID)
+	return e.appendTyped(dst, op, target, nil, docID)
 }
 
-// append appends a typed event; raw is nil for one without its document.
-func (e Encoder) append(dst []byte, op syncd.Operation, target syncd.Target, raw bson.Raw, docID bson.RawValue) ([]byte, error) {
+// appendTyped appends an event of the profile mongo_kafka; raw is nil for one without its document.
+func (e Encoder) appendTyped(dst []byte, op syncd.Operation, target syncd.Target, raw bson.Raw, docID bson.RawValue) ([]byte, error) {
 	var err error
 	if e.wire == WireBSON {
 		return e.appendValueBSON(dst, op, target, raw, docID)
@@ -151,7 +153,7 @@ func (e Encoder) appendValueJSON(b []byte, op syncd.Operation, target syncd.Targ
 		}
 		b = append(b[:len(b)-1], `, "copyingData": true}, `...)
 	}
-	b = append(append(b, `"operationType": "`...), op...)
+	b = append(append(b, `"operationType": "`...), op.String()...)
 	if b, err = e.appendDocumentKey(append(b, `", "documentKey": `...), id); err != nil {
 		return b, err
 	}
@@ -242,7 +244,7 @@ func (e Encoder) appendValueBSON(dst []byte, op syncd.Operation, target syncd.Ta
 		b = appendElement(b, "_id", id)
 		b = end(bsoncore.AppendBooleanElement(b, "copyingData", true), inner)
 	}
-	b = bsoncore.AppendStringElement(b, "operationType", string(op))
+	b = bsoncore.AppendStringElement(b, "operationType", op.String())
 	b = appendKeyBSON(bsoncore.AppendHeader(b, bsoncore.TypeEmbeddedDocument, "documentKey"), id)
 	if raw != nil {
 		b = bsoncore.AppendDocumentElement(b, "fullDocument", bsoncore.Document(raw))

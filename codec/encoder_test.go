@@ -1,4 +1,4 @@
-package event_test
+package codec_test
 
 import (
 	"bytes"
@@ -11,14 +11,14 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/syncd-io/syncd"
-	"github.com/syncd-io/syncd/event"
+	"github.com/syncd-io/syncd/codec"
 	"github.com/syncd-io/syncd/internal/bsondoc"
 )
 
 // mongoKafka returns an encoder of that profile with the connector's defaults, changed by change.
-func mongoKafka(change func(*event.Config)) event.Encoder {
-	c := event.Defaults()
-	c.Profile = event.MongoKafka
+func mongoKafka(change func(*codec.Config)) codec.Encoder {
+	c := codec.Defaults()
+	c.Profile = codec.MongoKafka
 	if change != nil {
 		change(&c)
 	}
@@ -47,7 +47,7 @@ func TestMongoKafkaGolden(t *testing.T) {
 		name, want, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
 		t.Run(name, func(t *testing.T) {
 			words := strings.Fields(name)
-			e := mongoKafka(func(c *event.Config) { c.JSON, c.Wire = event.Format(words[0]), event.Wire(words[1]) })
+			e := mongoKafka(func(c *codec.Config) { c.JSON, c.Wire = codec.Format(words[0]), codec.Wire(words[1]) })
 			got, err := e.AppendKey([]byte("kept"), "ignored", doc)
 			if words[2] == "value" {
 				got, err = e.AppendValue([]byte("kept"), syncd.Insert, target, "ignored", doc)
@@ -69,8 +69,8 @@ func TestMongoKafkaBSON(t *testing.T) {
 	ns := bson.D{{Key: "db", Value: "d"}, {Key: "coll", Value: "c"}}
 	key := bson.D{{Key: "_id", Value: id}}
 	copied := bson.D{{Key: "_id", Value: id}, {Key: "copyingData", Value: true}}
-	e := mongoKafka(func(c *event.Config) { c.Wire = event.WireBSON })
-	bare := mongoKafka(func(c *event.Config) { c.Wire, c.ID = event.WireBSON, event.NoID })
+	e := mongoKafka(func(c *codec.Config) { c.Wire = codec.WireBSON })
+	bare := mongoKafka(func(c *codec.Config) { c.Wire, c.ID = codec.WireBSON, codec.NoID })
 	to := syncd.Target{Database: "d", Collection: "c"}
 	doc := document(t, full)
 	for name, tc := range map[string]struct {
@@ -109,7 +109,7 @@ func TestMongoKafkaShape(t *testing.T) {
 	const ns = `"ns": {"db": "shop", "coll": "itäms\ud83c\udf0d"}`
 	copied := mongoKafka(nil)
 	for name, tc := range map[string]struct {
-		encoder event.Encoder
+		encoder codec.Encoder
 		op      syncd.Operation
 		id      string
 		doc     syncd.Document
@@ -120,7 +120,7 @@ func TestMongoKafkaShape(t *testing.T) {
 			`{"_id": {"_id": {"$numberLong": "7"}, "copyingData": true}, "operationType": "insert", "documentKey": {"_id": {"$numberLong": "7"}}, "fullDocument": {"n": 1.0E+10, "_id": {"$numberLong": "7"}}, ` + ns + `}`,
 		},
 		"replace": {
-			mongoKafka(func(c *event.Config) { c.ID, c.ConnectorVersion = event.NoID, 2 }), syncd.Replace, "7", doc,
+			mongoKafka(func(c *codec.Config) { c.ID, c.ConnectorVersion = codec.NoID, 2 }), syncd.Replace, "7", doc,
 			`{"operationType": "replace", "documentKey": {"_id": {"$numberLong": "7"}}, "fullDocument": {"n": 1.0E10, "_id": {"$numberLong": "7"}}, ` + ns + `}`,
 		},
 		"delete": {
@@ -179,13 +179,13 @@ func TestMongoKafkaKeys(t *testing.T) {
 func TestKeyWire(t *testing.T) {
 	doc := document(t, bson.D{{Key: "_id", Value: "a\"\\b"}})
 	const text = `{"_id": "a\"\\b"}`
-	for wire, want := range map[event.Wire]string{
+	for wire, want := range map[codec.Wire]string{
 		"":                          text, // as wire
-		event.WireString:            text,
-		event.WireConnectJSON:       `"{\"_id\": \"a\\\"\\\\b\"}"`,
-		event.WireConnectJSONSchema: `{"schema":{"type":"string","optional":false},"payload":"{\"_id\": \"a\\\"\\\\b\"}"}`,
+		codec.WireString:            text,
+		codec.WireConnectJSON:       `"{\"_id\": \"a\\\"\\\\b\"}"`,
+		codec.WireConnectJSONSchema: `{"schema":{"type":"string","optional":false},"payload":"{\"_id\": \"a\\\"\\\\b\"}"}`,
 	} {
-		e := mongoKafka(func(c *event.Config) { c.KeyWire = wire })
+		e := mongoKafka(func(c *codec.Config) { c.KeyWire = wire })
 		key, err := e.AppendKey(nil, "", doc)
 		if err != nil || string(key) != want {
 			t.Errorf("%s: %s, %v; want %s", wire, key, err, want)
@@ -199,14 +199,14 @@ func TestKeyWire(t *testing.T) {
 // The zero Encoder and that of the defaults write what AppendValue does.
 func TestPlainEncoder(t *testing.T) {
 	doc, _ := everyType(t)
-	want, err := event.AppendValue(nil, syncd.Insert, target, "a\"b", doc)
+	want, err := codec.AppendValue(nil, syncd.Insert, target, "a\"b", doc)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if event.Defaults().Encoder() != (event.Encoder{}) {
+	if codec.Defaults().Encoder() != (codec.Encoder{}) {
 		t.Error("the default is not the zero value")
 	}
-	var e event.Encoder
+	var e codec.Encoder
 	if got, err := e.AppendValue(nil, syncd.Insert, target, "a\"b", doc); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("got %s, %v; want %s", got, err, want)
 	}
@@ -237,8 +237,8 @@ func TestMongoKafkaErrors(t *testing.T) {
 		"no end":         {doc: bsondoc.NewDocument(damaged), is: bsondoc.ErrMalformed},
 		"damaged inside": {doc: bsondoc.NewDocument(nested), is: bsondoc.ErrMalformed, keyOK: true},
 	} {
-		for _, wire := range []event.Wire{event.WireString, event.WireConnectJSON, event.WireConnectJSONSchema, event.WireBSON} {
-			e := mongoKafka(func(c *event.Config) { c.Wire = wire })
+		for _, wire := range []codec.Wire{codec.WireString, codec.WireConnectJSON, codec.WireConnectJSONSchema, codec.WireBSON} {
+			e := mongoKafka(func(c *codec.Config) { c.Wire = wire })
 			got, err := e.AppendValue([]byte("kept"), syncd.Insert, target, "x", tc.doc)
 			if err == nil || string(got) != "kept" || tc.is != nil && !errors.Is(err, tc.is) {
 				t.Errorf("%s, %s: %q, %v", name, wire, got, err)
@@ -256,8 +256,8 @@ func TestMongoKafkaErrors(t *testing.T) {
 		}
 	}
 	text := document(t, bson.D{{Key: "_id", Value: "a\xff"}})
-	for _, wire := range []event.Wire{event.WireString, event.WireConnectJSON} {
-		e := mongoKafka(func(c *event.Config) { c.Wire = wire })
+	for _, wire := range []codec.Wire{codec.WireString, codec.WireConnectJSON} {
+		e := mongoKafka(func(c *codec.Config) { c.Wire = wire })
 		if got, err := e.AppendKey([]byte("kept"), "a\xff", text); !errors.Is(err, bsondoc.ErrInvalidUTF8) || string(got) != "kept" {
 			t.Errorf("key %q, %v", got, err)
 		}
@@ -277,8 +277,8 @@ func TestMongoKafkaErrors(t *testing.T) {
 func TestMongoKafkaAllocations(t *testing.T) {
 	doc := document(t, bson.D{{Key: "_id", Value: bson.NewObjectID()}, {Key: "title", Value: "a \"quoted\" title"}, {Key: "n", Value: 1.5}})
 	buf := make([]byte, 0, 1<<12)
-	for _, wire := range []event.Wire{event.WireString, event.WireConnectJSON, event.WireConnectJSONSchema, event.WireBSON} {
-		e := mongoKafka(func(c *event.Config) { c.Wire = wire })
+	for _, wire := range []codec.Wire{codec.WireString, codec.WireConnectJSON, codec.WireConnectJSONSchema, codec.WireBSON} {
+		e := mongoKafka(func(c *codec.Config) { c.Wire = wire })
 		n := testing.AllocsPerRun(100, func() {
 			if _, err := e.AppendKey(buf, "", doc); err != nil {
 				t.Fatal(err)
@@ -300,12 +300,12 @@ func FuzzMongoKafka(f *testing.F) {
 	f.Add([]byte(bson.Raw(document(f, bson.D{{Key: "_id", Value: "a\"\\\n🌍"}}).(syncd.BSONDocument).BSON())))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		doc := bsondoc.NewDocument(raw)
-		text, err := mongoKafka(func(c *event.Config) { c.JSON = event.ExtendedJSON }).AppendValue(nil, syncd.Insert, target, "", doc)
+		text, err := mongoKafka(func(c *codec.Config) { c.JSON = codec.ExtendedJSON }).AppendValue(nil, syncd.Insert, target, "", doc)
 		if err == nil && !json.Valid(text) {
 			t.Fatalf("not JSON: %s", text)
 		}
-		for _, wire := range []event.Wire{event.WireConnectJSON, event.WireConnectJSONSchema} {
-			got, wireErr := mongoKafka(func(c *event.Config) { c.JSON, c.Wire = event.ExtendedJSON, wire }).AppendValue(nil, syncd.Insert, target, "", doc)
+		for _, wire := range []codec.Wire{codec.WireConnectJSON, codec.WireConnectJSONSchema} {
+			got, wireErr := mongoKafka(func(c *codec.Config) { c.JSON, c.Wire = codec.ExtendedJSON, wire }).AppendValue(nil, syncd.Insert, target, "", doc)
 			if (err == nil) != (wireErr == nil) {
 				t.Fatalf("%s: %v, but %v as a string", wire, wireErr, err)
 			}
@@ -313,7 +313,7 @@ func FuzzMongoKafka(f *testing.F) {
 				continue
 			}
 			var back string
-			if wire == event.WireConnectJSON {
+			if wire == codec.WireConnectJSON {
 				err = json.Unmarshal(got, &back)
 			} else {
 				var envelope struct{ Payload *string }
@@ -329,8 +329,8 @@ func FuzzMongoKafka(f *testing.F) {
 
 func BenchmarkMongoKafka(b *testing.B) {
 	doc, _ := everyType(b)
-	for _, wire := range []event.Wire{event.WireString, event.WireConnectJSONSchema, event.WireBSON} {
-		e := mongoKafka(func(c *event.Config) { c.Wire = wire })
+	for _, wire := range []codec.Wire{codec.WireString, codec.WireConnectJSONSchema, codec.WireBSON} {
+		e := mongoKafka(func(c *codec.Config) { c.Wire = wire })
 		b.Run(string(wire), func(b *testing.B) {
 			b.ReportAllocs()
 			var buf []byte

@@ -1,11 +1,12 @@
-// Package event writes what a run sends: the change event of one document, as an indexing consumer reads it.
+// Package codec writes changes as events, the form in which byte sinks send them, and names the settings that choose the form.
 //
 // Invariants:
-//   - one document's events always have the same key, the text of its id, whatever their reason;
+//   - one document's events always have the same key, whatever their reason and operation;
 //   - the text of the id is the same in the key, in documentKey and in fullDocument, since a consumer makes its seed
 //     from any of them;
-//   - encoding is deterministic and appends to the caller's buffer.
-package event
+//   - encoding is deterministic and appends to memory of the caller;
+//   - a change that can't be encoded is refused by itself, with its own error, and a dead letter can always be encoded.
+package codec
 
 import (
 	"time"
@@ -15,6 +16,25 @@ import (
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/internal/bsondoc"
 )
+
+// Event is a change as a byte sink writes it. Key and Value are encoded; the rest says what the event is about. One document's
+// events always have the same Key.
+type Event struct {
+	Target  syncd.Target
+	ID      string // the document's id text
+	PointID uuid.UUID
+	Key     []byte
+	Value   []byte // nil is a tombstone
+	Headers []Header
+
+	Placement syncd.Placement // set by the sink, when the event is durable
+}
+
+// Header is a name and a value that travel beside an event's key and value.
+type Header struct {
+	Name  string
+	Value string
+}
 
 // The headers of an event.
 const (
@@ -30,16 +50,22 @@ const (
 // consumer is to read the document itself.
 const DocumentReference = "reference"
 
-// Headers returns the headers of one event.
-func Headers(runID string, reason syncd.Reason, point uuid.UUID, contentType string, read time.Time) []syncd.Header {
-	return []syncd.Header{
-		{Name: HeaderRunID, Value: runID},
-		{Name: HeaderReason, Value: string(reason)},
-		{Name: HeaderPointID, Value: point.String()},
-		{Name: HeaderContentType, Value: contentType},
-		{Name: HeaderReadTime, Value: read.UTC().Format(time.RFC3339Nano)},
-	}
+// pointHeader is the index of HeaderPointID among the headers that appendHeaders appends.
+const pointHeader = 2
+
+// appendHeaders appends the headers that every event has. The point id's is left empty: see Batch.finish.
+func appendHeaders(dst []Header, runID string, c *syncd.Change, read string) []Header {
+	return append(dst,
+		Header{HeaderRunID, runID},
+		Header{HeaderReason, c.Reason.String()},
+		Header{HeaderPointID, ""},
+		Header{HeaderContentType, c.Target.ContentType},
+		Header{HeaderReadTime, read},
+	)
 }
+
+// readTime is the text of a HeaderReadTime.
+func readTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
 // AppendValue appends the event of one document:
 //
@@ -49,7 +75,7 @@ func Headers(runID string, reason syncd.Reason, point uuid.UUID, contentType str
 // dst is returned as it was.
 func AppendValue(dst []byte, op syncd.Operation, target syncd.Target, id string, doc syncd.Document) ([]byte, error) {
 	b := append(dst, `{"operationType":"`...)
-	b = append(b, op...)
+	b = append(b, op.String()...)
 	b = append(b, `","ns":{"db":`...)
 	var err error
 	if b, err = bsondoc.AppendJSONString(b, target.Database); err != nil {

@@ -1,4 +1,4 @@
-package event_test
+package codec_test
 
 import (
 	"bytes"
@@ -6,13 +6,11 @@ import (
 	"errors"
 	"os"
 	"testing"
-	"time"
 
-	"github.com/google/uuid"
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/syncd-io/syncd"
-	"github.com/syncd-io/syncd/event"
+	"github.com/syncd-io/syncd/codec"
 	"github.com/syncd-io/syncd/internal/bsondoc"
 )
 
@@ -48,7 +46,7 @@ func everyType(t testing.TB) (syncd.Document, json.RawMessage) {
 func TestGolden(t *testing.T) {
 	doc, body := everyType(t)
 	const id = "665f1c2e9b3d4a0012abcdef"
-	got, err := event.AppendValue([]byte("kept"), syncd.Insert, target, id, doc)
+	got, err := codec.AppendValue([]byte("kept"), syncd.Insert, target, id, doc)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +61,7 @@ func TestGolden(t *testing.T) {
 }
 
 func TestDeleteHasNoDocument(t *testing.T) {
-	got, err := event.AppendValue(nil, syncd.Delete, target, "a\nb", nil)
+	got, err := codec.AppendValue(nil, syncd.Delete, target, "a\nb", nil)
 	want := `{"operationType":"delete","ns":{"db":"Project\"Management","coll":"workItem"},"documentKey":{"_id":"a\nb"}}`
 	if err != nil || string(got) != want {
 		t.Errorf("%s, %v", got, err)
@@ -73,38 +71,17 @@ func TestDeleteHasNoDocument(t *testing.T) {
 func TestErrorsLeaveTheBufferAlone(t *testing.T) {
 	bad := bsondoc.NewDocument(bson.Raw{0xff, 0xff, 0xff, 0x7f, 0})
 	for name, f := range map[string]func([]byte) ([]byte, error){
-		"document": func(b []byte) ([]byte, error) { return event.AppendValue(b, syncd.Insert, target, "x", bad) },
-		"id":       func(b []byte) ([]byte, error) { return event.AppendValue(b, syncd.Insert, target, "\xff", nil) },
+		"document": func(b []byte) ([]byte, error) { return codec.AppendValue(b, syncd.Insert, target, "x", bad) },
+		"id":       func(b []byte) ([]byte, error) { return codec.AppendValue(b, syncd.Insert, target, "\xff", nil) },
 	} {
 		got, err := f([]byte("kept"))
 		if err == nil || string(got) != "kept" {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
 	}
-	if _, err := event.AppendValue(nil, syncd.Insert, target, "\xff", nil); !errors.Is(err, bsondoc.ErrInvalidUTF8) {
+	if _, err := codec.AppendValue(nil, syncd.Insert, target, "\xff", nil); !errors.Is(err, bsondoc.ErrInvalidUTF8) {
 		t.Errorf("an id that is not UTF-8: %v", err)
 	}
-}
-
-func TestHeaders(t *testing.T) {
-	h := event.Headers("run", syncd.ReasonFull, uuid.Nil, "page", time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC))
-	want := "[{syncd-run-id run} {syncd-reason full} {syncd-point-id 00000000-0000-0000-0000-000000000000} {syncd-content-type page} {syncd-read-time 2024-05-06T07:08:09Z}]"
-	if got := text(h); got != want {
-		t.Errorf("headers %s", got)
-	}
-}
-
-func text(h []syncd.Header) string {
-	var b bytes.Buffer
-	b.WriteByte('[')
-	for i, x := range h {
-		if i > 0 {
-			b.WriteByte(' ')
-		}
-		b.WriteString("{" + x.Name + " " + x.Value + "}")
-	}
-	b.WriteByte(']')
-	return b.String()
 }
 
 func BenchmarkAppendValue(b *testing.B) {
@@ -113,7 +90,7 @@ func BenchmarkAppendValue(b *testing.B) {
 	var buf []byte
 	for b.Loop() {
 		var err error
-		if buf, err = event.AppendValue(buf[:0], syncd.Insert, target, "665f1c2e9b3d4a0012abcdef", doc); err != nil {
+		if buf, err = codec.AppendValue(buf[:0], syncd.Insert, target, "665f1c2e9b3d4a0012abcdef", doc); err != nil {
 			b.Fatal(err)
 		}
 	}
