@@ -20,11 +20,11 @@ import (
 )
 
 // list reads a listing to its end.
-func list(t testing.TB, c syncd.Lister, req syncd.ListRequest) ([]syncd.Listed, error) {
+func list(t testing.TB, c syncd.Checker, req syncd.ListRequest) ([]syncd.Listed, error) {
 	t.Helper()
 	req.Parts = max(req.Parts, 1)
 	var out []syncd.Listed
-	for batch, err := range c.List(t.Context(), req) {
+	for batch, err := range c.Abilities().List(t.Context(), req) {
 		if err != nil {
 			return out, err
 		}

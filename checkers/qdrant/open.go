@@ -54,12 +54,12 @@ type checker struct {
 	sleep func(context.Context, time.Duration) error
 }
 
-var (
-	_ syncd.Checker       = (*checker)(nil)
-	_ syncd.PayloadReader = (*checker)(nil)
-	_ syncd.Lister        = (*checker)(nil)
-	_ syncd.Inspector     = (*checker)(nil)
-)
+var _ syncd.Checker = (*checker)(nil)
+
+// Abilities are all that a checker can have.
+func (c *checker) Abilities() syncd.CheckerAbilities {
+	return syncd.CheckerAbilities{Read: c.Read, List: c.List, Inspect: c.Inspect, Probe: c.Probe}
+}
 
 // open connects and looks whether the answers are those of a Qdrant that can be asked.
 func open(ctx context.Context, conf Config, log *slog.Logger) (*checker, error) {

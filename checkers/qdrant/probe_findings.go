@@ -12,10 +12,7 @@ import (
 	"github.com/syncd-io/syncd"
 )
 
-var (
-	_ syncd.Prober  = (*checker)(nil)
-	_ syncd.Locator = (*Config)(nil)
-)
+var _ syncd.Locator = (*Config)(nil)
 
 // Location is the address that gRPC connects to.
 func (c *Config) Location() string {

@@ -137,7 +137,7 @@ func TestProbeWarnings(t *testing.T) {
 
 func TestProberConformance(t *testing.T) {
 	c, _ := opened(t, testConfig(newStub().start(t)))
-	syncdtest.TestProber(t, c, probeTargets)
+	syncdtest.TestProber(t, c.Probe, probeTargets)
 }
 
 func TestProbeIgnoresStrictModeThatIsOff(t *testing.T) {

@@ -30,5 +30,5 @@ func Plugin() syncd.Plugin {
 			}
 			c.retried = env.Retried // nothing is asked twice while it opens
 			return c, nil
-		}).WithLabel("Qdrant")
+		}).WithLabel("Qdrant").WithVersion("1", syncd.Stable)
 }

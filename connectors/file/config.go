@@ -27,7 +27,7 @@ const (
 // Plugin declares the source.
 func Plugin() syncd.Plugin {
 	return syncd.NewSource("file", "Reads exported collections from files: mongodump's BSON or Extended JSON lines.",
-		Config{Database: "files", Format: formatAuto}, open)
+		Config{Database: "files", Format: formatAuto}, open).WithVersion("1", syncd.Stable)
 }
 
 // DatabaseName is the database that events, topics and seeds name.

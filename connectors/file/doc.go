@@ -3,13 +3,13 @@
 //
 // Invariants:
 //   - a file is read as a stream: memory is bounded by the largest document, whatever the file says about its sizes;
-//   - the order of a scan is the order of the file, and a key is a position in it, so a scan resumes and a document is
-//     fetched without reading what stands before;
-//   - a line that is no document is a record with an error that names file and line, and reading goes on; a BSON file
-//     can't be read on behind a broken length, so that ends the scan and names the byte;
+//   - the order of a read is the order of the file, and a key is a position in it, so a read resumes and a document is
+//     fetched without reading what stands before; an offset is the key of the change in front of it;
+//   - a line that is no document is a change with an error that names file and line, and reading continues; a BSON file
+//     can't be read beyond a broken length, so that ends the read and names the byte;
 //   - no input makes it panic, loop or allocate without bound;
 //   - files are never written. One that changes while it is read, or between a run and its resumption, is noticed where it
 //     matters: a position that no longer begins a document is an error.
 //
-// Two documents of one file may have the same _id; they are two records.
+// Two documents of one file may have the same _id; they are two changes.
 package file

@@ -10,9 +10,7 @@ import (
 	"github.com/syncd-io/syncd/internal/bsondoc"
 )
 
-var _ syncd.Finder = (*source)(nil)
-
-// Find reads the file from its beginning until all ids are found: a file has no index. So a call costs as much as a scan,
+// Find reads the file from its beginning until all ids are found: a file has no index. So a call costs as much as reading the collection,
 // however few the ids are, and one call for many ids is far cheaper than many calls; its memory is that of the ids. Of
 // documents with the same id it finds the first.
 func (s *source) Find(ctx context.Context, c syncd.Collection, ids []string) ([]syncd.Key, error) {

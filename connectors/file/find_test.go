@@ -14,7 +14,7 @@ import (
 
 func find(t *testing.T, dir string, ids ...string) ([]syncd.Key, error) {
 	t.Helper()
-	return openDir(t, dir).(syncd.Finder).Find(t.Context(), syncd.Collection{Name: "c"}, ids)
+	return openDir(t, dir).Abilities().Find(t.Context(), syncd.Collection{Name: "c"}, ids)
 }
 
 func TestFindByTextOfAnyType(t *testing.T) {
@@ -32,17 +32,17 @@ func TestFindByTextOfAnyType(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, records, err := scan(t, openDir(t, dir), syncd.ScanRequest{})
+	_, changes, err := readAll(t, openDir(t, dir), syncd.ReadRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, id := range ids {
-		at := slices.IndexFunc(records, func(r syncd.Record) bool { return r.Err == nil && r.ID == id })
+		at := slices.IndexFunc(changes, func(c syncd.Change) bool { return c.Err == nil && c.ID == id })
 		switch {
 		case at < 0 && keys[i] != "":
 			t.Errorf("%q was found", id)
-		case at >= 0 && keys[i] != records[at].Key: // the first of two
-			t.Errorf("%q has the key %q, want %q", id, keys[i], records[at].Key)
+		case at >= 0 && keys[i] != changes[at].Key: // the first of two
+			t.Errorf("%q has the key %q, want %q", id, keys[i], changes[at].Key)
 		}
 	}
 }
@@ -74,7 +74,7 @@ func TestFindNeedsAFile(t *testing.T) {
 	}
 	dir := t.TempDir()
 	write(t, dir, "c.ndjson", nil)
-	if _, err := openDir(t, dir).(syncd.Finder).Find(t.Context(), syncd.Collection{Name: "c", Filter: "{}"}, nil); err == nil {
+	if _, err := openDir(t, dir).Abilities().Find(t.Context(), syncd.Collection{Name: "c", Filter: "{}"}, nil); err == nil {
 		t.Error("took a filter")
 	}
 }
@@ -100,10 +100,10 @@ func BenchmarkFind(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			dir := b.TempDir()
 			write(b, dir, name, data)
-			s := openDir(b, dir).(syncd.Finder)
+			find := openDir(b, dir).Abilities().Find
 			b.ReportAllocs()
 			for b.Loop() {
-				keys, err := s.Find(b.Context(), syncd.Collection{Name: "c"}, ids)
+				keys, err := find(b.Context(), syncd.Collection{Name: "c"}, ids)
 				if err != nil || slices.Contains(keys, "") {
 					b.Fatal(err)
 				}

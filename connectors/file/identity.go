@@ -9,8 +9,6 @@ import (
 	"github.com/syncd-io/syncd"
 )
 
-var _ syncd.Identifier = (*source)(nil)
-
 // Identity names the file, its size, when it was last written and, where the system has them, its inode: a key is a position
 // in it, and means another document, or none, once the file was edited or replaced. Documents that are appended leave earlier
 // keys as they were, but nothing short of reading tells them from an edit, so they change the identity as well. The device is

@@ -12,7 +12,7 @@ import (
 
 func identity(t *testing.T, dir string) (string, error) {
 	t.Helper()
-	return openDir(t, dir).(syncd.Identifier).Identity(t.Context(), syncd.Collection{Name: "c"})
+	return openDir(t, dir).Abilities().Identity(t.Context(), syncd.Collection{Name: "c"})
 }
 
 func TestIdentityChangesWithTheFile(t *testing.T) {
@@ -67,7 +67,7 @@ func TestIdentityChangesWithTheFile(t *testing.T) {
 	}
 }
 
-// A document that is gone from a file leaves no position to continue behind. A scan must not go on somewhere else in
+// A document that is gone from a file leaves no position to continue behind. A read must not resume somewhere else in
 // silence: either the position still begins a document, which a changed identity tells, or it is an error.
 func TestResumeInAFileThatShrank(t *testing.T) {
 	const a, b, c = `{"_id":"a"}` + "\n", `{"_id":"bb"}` + "\n", `{"_id":"ccc"}` + "\n"
@@ -79,16 +79,16 @@ func TestResumeInAFileThatShrank(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, records, err := scan(t, openDir(t, dir), syncd.ScanRequest{})
-			if err != nil || len(records) != 3 {
-				t.Fatal(records, err)
+			_, changes, err := readAll(t, openDir(t, dir), syncd.ReadRequest{})
+			if err != nil || len(changes) != 3 {
+				t.Fatal(changes, err)
 			}
 			write(t, dir, "c.ndjson", []byte(left))
 			after, err := identity(t, dir)
 			if err != nil || after == before {
 				t.Errorf("identity %q, then %q, %v", before, after, err)
 			}
-			if _, got, err := scan(t, openDir(t, dir), syncd.ScanRequest{After: records[2].Key}); err == nil || len(got) > 0 {
+			if _, got, err := readAll(t, openDir(t, dir), syncd.ReadRequest{After: syncd.Offset(changes[2].Key)}); err == nil || len(got) > 0 {
 				t.Errorf("behind the last: %v, %v", got, err)
 			}
 		})

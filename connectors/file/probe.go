@@ -11,10 +11,7 @@ import (
 	"github.com/syncd-io/syncd/spec"
 )
 
-var (
-	_ syncd.Prober  = (*source)(nil)
-	_ syncd.Locator = (*Config)(nil)
-)
+var _ syncd.Locator = (*Config)(nil)
 
 // Location is the directory.
 func (c *Config) Location() string { return c.Path }

@@ -65,7 +65,7 @@ func TestProbe(t *testing.T) {
 func TestProberConformance(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "page.ndjson", []byte(`{"_id": 1}`))
-	syncdtest.TestProber(t, openDir(t, dir).(*source), []syncd.ProbeTarget{{Target: syncd.Target{Collection: "page"}}, {Target: syncd.Target{Collection: "epic"}}})
+	syncdtest.TestProber(t, openDir(t, dir).Abilities().Probe, []syncd.ProbeTarget{{Target: syncd.Target{Collection: "page"}}, {Target: syncd.Target{Collection: "epic"}}})
 }
 
 func TestProbeOfAFolderThatWentAway(t *testing.T) {

@@ -21,11 +21,20 @@ import (
 type source struct{ cfg Config }
 
 var (
-	_ syncd.Source           = (*source)(nil)
-	_ syncd.Counter          = (*source)(nil)
-	_ syncd.CollectionLister = (*source)(nil)
-	_ syncd.DatabaseNamer    = (*Config)(nil)
+	_ syncd.Source        = (*source)(nil)
+	_ syncd.DatabaseNamer = (*Config)(nil)
 )
+
+// Abilities are all but an estimate: a file does not say how many documents it holds.
+func (s *source) Abilities() syncd.SourceAbilities {
+	return syncd.SourceAbilities{
+		Count:       s.Count,
+		Find:        s.Find,
+		Identity:    s.Identity,
+		Collections: s.Collections,
+		Probe:       s.Probe,
+	}
+}
 
 // errStopped ends a sequence that nobody reads any more. It never leaves this file.
 var errStopped = errors.New("stopped")
@@ -33,28 +42,28 @@ var errStopped = errors.New("stopped")
 // contextInterval is how many documents may be read between two looks at the context.
 const contextInterval = 1024
 
-// Plan gives one split, the whole file.
-func (s *source) Plan(ctx context.Context, c syncd.Collection) iter.Seq2[syncd.Split, error] {
+// Splits gives one split, the whole file.
+func (s *source) Splits(ctx context.Context, c syncd.Collection) iter.Seq2[syncd.Split, error] {
 	return func(yield func(syncd.Split, error) bool) {
 		_, err := s.locate(c.Name)
 		if err = cmp.Or(ctx.Err(), err); err != nil {
-			yield(syncd.Split{}, fmt.Errorf("planning collection %s: %w", c.Name, err))
+			yield(syncd.Split{}, fmt.Errorf("splitting collection %s: %w", c.Name, err))
 			return
 		}
 		yield(syncd.Split{Collection: c}, nil)
 	}
 }
 
-// Scan reads the file in its own order.
-func (s *source) Scan(ctx context.Context, req syncd.ScanRequest) iter.Seq2[[]syncd.Record, error] {
-	return func(yield func([]syncd.Record, error) bool) {
-		if err := s.scan(ctx, req, yield); err != nil && !errors.Is(err, errStopped) {
-			yield(nil, fmt.Errorf("reading collection %s: %w", req.Split.Collection.Name, err))
+// Read reads the file in its own order.
+func (s *source) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
+	return func(yield func(syncd.Batch, error) bool) {
+		if err := s.read(ctx, req, yield); err != nil && !errors.Is(err, errStopped) {
+			yield(syncd.Batch{}, fmt.Errorf("reading collection %s: %w", req.Split.Collection.Name, err))
 		}
 	}
 }
 
-func (s *source) scan(ctx context.Context, req syncd.ScanRequest, yield func([]syncd.Record, error) bool) error {
+func (s *source) read(ctx context.Context, req syncd.ReadRequest, yield func(syncd.Batch, error) bool) error {
 	f, err := s.open(req.Split.Collection)
 	if err != nil {
 		return err
@@ -69,8 +78,10 @@ func (s *source) scan(ctx context.Context, req syncd.ScanRequest, yield func([]s
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if batch.Len() > 0 && !yield(batch.Take(), nil) {
-			return errStopped
+		for b := range syncd.KeyedBatches(batch.Take()) {
+			if !yield(b, nil) {
+				return errStopped
+			}
 		}
 		return nil
 	}
@@ -232,8 +243,8 @@ func newReader(s *stream, f format) reader {
 	return &ndjsonReader{stream: s, maxLine: maxLine}
 }
 
-// begin goes to where the scan starts, and returns the offset where it ends.
-func (f *openFile) begin(req syncd.ScanRequest) (upper int64, err error) {
+// begin goes to where the read starts, and returns the byte where it ends.
+func (f *openFile) begin(req syncd.ReadRequest) (upper int64, err error) {
 	upper = f.size
 	if req.Split.Upper != "" {
 		p, err := parseKey(req.Split.Upper)
@@ -242,7 +253,7 @@ func (f *openFile) begin(req syncd.ScanRequest) (upper int64, err error) {
 		}
 		upper = p.offset
 	}
-	from := cmp.Or(req.After, req.Split.Lower)
+	from := cmp.Or(syncd.Key(req.After), req.Split.Lower)
 	if from == "" {
 		return upper, nil
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -85,39 +86,42 @@ func openDir(t testing.TB, dir string) syncd.Source {
 	return s
 }
 
-// scanned is a record in a form that can be written down.
-type scanned struct {
+// seen is a change in a form that can be written down.
+type seen struct {
 	ID   string
 	Err  string
 	JSON string
 }
 
-func scan(t testing.TB, s syncd.Source, req syncd.ScanRequest) ([]scanned, []syncd.Record, error) {
+func readAll(t testing.TB, s syncd.Source, req syncd.ReadRequest) ([]seen, []syncd.Change, error) {
 	t.Helper()
 	if req.Split.Collection.Name == "" {
 		req.Split.Collection.Name = "c"
 	}
 	req.BatchSize = max(req.BatchSize, 2)
-	var out []scanned
-	var all []syncd.Record
-	for batch, err := range s.Scan(t.Context(), req) {
+	var out []seen
+	var all []syncd.Change
+	for batch, err := range s.Read(t.Context(), req) {
 		if err != nil {
 			return out, all, err
 		}
-		for _, r := range batch {
-			got := scanned{ID: r.ID}
-			if r.Err != nil {
-				got.Err = r.Err.Error()
+		if last := batch.Changes[len(batch.Changes)-1].Key; batch.Offset == "" || batch.Offset != syncd.Offset(last) {
+			t.Errorf("a batch has the offset %q, and its last change the key %q", batch.Offset, last)
+		}
+		for _, c := range batch.Changes {
+			got := seen{ID: c.ID}
+			if c.Err != nil {
+				got.Err = c.Err.Error()
 			}
-			if r.Document != nil {
-				b, err := r.Document.AppendJSON(nil, syncd.Canonical)
+			if c.Document != nil {
+				b, err := c.Document.AppendJSON(nil, syncd.Canonical)
 				if err != nil {
 					t.Fatal(err)
 				}
 				got.JSON = string(b)
 			}
 			out = append(out, got)
-			all = append(all, r)
+			all = append(all, c)
 		}
 	}
 	return out, all, nil
@@ -137,12 +141,12 @@ func TestNDJSONForms(t *testing.T) {
 		`{"_id": null}`+"\n"+
 		`{"_id": "last"}`))
 	s := openDir(t, dir)
-	got, records, err := scan(t, s, syncd.ScanRequest{Documents: true})
+	got, changes, err := readAll(t, s, syncd.ReadRequest{Documents: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	at := func(line string) string { return filepath.Join(dir, "c.jsonl") + ":" + line + ": " }
-	want := []scanned{
+	want := []seen{
 		{ID: "507f1f77bcf86cd799439011", JSON: `{"_id":{"$oid":"507f1f77bcf86cd799439011"},"n":{"$numberInt":"1"},"at":{"$date":{"$numberLong":"1704164645678"}}}`},
 		{ID: "5", JSON: `{"_id":{"$numberLong":"5"},"d":{"$numberDecimal":"1.50"},"u":{"$binary":{"base64":"ABEiM0RVZneImaq7zN3u/w==","subType":"04"}}}`},
 		{Err: at("5") + "not JSON: unexpected end of JSON input (column 9)"},
@@ -159,16 +163,63 @@ func TestNDJSONForms(t *testing.T) {
 	if !strings.HasPrefix(got[5].Err, at("8")+"not Extended JSON: ") {
 		t.Errorf("line 8: %s", got[5].Err)
 	}
-	if n, err := s.(syncd.Counter).Count(t.Context(), syncd.Collection{Name: "c"}); err != nil || n != int64(len(want)) {
+	if n, err := s.Abilities().Count(t.Context(), syncd.Collection{Name: "c"}); err != nil || n != int64(len(want)) {
 		t.Errorf("Count = %d, %v; want %d", n, err, len(want))
 	}
 	// Resuming keeps the line numbers.
-	rest, _, err := scan(t, s, syncd.ScanRequest{Documents: true, After: records[1].Key})
+	rest, _, err := readAll(t, s, syncd.ReadRequest{Documents: true, After: syncd.Offset(changes[1].Key)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want[2:], rest); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A look at a collection before a run reads it as one split without bounds, and asks for no splits.
+func TestReadingWithoutSplits(t *testing.T) {
+	for name, encode := range map[string]func(doc bson.D) []byte{
+		"c.bson": func(doc bson.D) []byte { return marshal(t, doc) },
+		"c.ndjson": func(doc bson.D) []byte {
+			line, err := bson.MarshalExtJSON(doc, true, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return append(line, '\n')
+		},
+	} {
+		dir := t.TempDir()
+		var data []byte
+		var want []string
+		for i := range 25 {
+			data = append(data, encode(bson.D{{Key: "_id", Value: i}})...)
+			want = append(want, strconv.Itoa(i))
+		}
+		write(t, dir, name, data)
+		s := openDir(t, dir)
+		for _, step := range []int{1, 2, 7, 100} { // batches until the read is left and resumed
+			req := syncd.ReadRequest{Split: syncd.Split{Collection: syncd.Collection{Name: "c"}}, BatchSize: 3}
+			var got []string
+			for more := true; more; {
+				more = false
+				n := 0
+				for batch, err := range s.Read(t.Context(), req) {
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, c := range batch.Changes {
+						got = append(got, c.ID)
+					}
+					if n++; n == step {
+						req.After, more = batch.Offset, true
+						break
+					}
+				}
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s, resumed after every %d batches: %s", name, step, diff)
+			}
+		}
 	}
 }
 
@@ -196,8 +247,8 @@ func TestLongLines(t *testing.T) {
 func TestLargestDocument(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "c.ndjson", []byte(`{"_id":1,"t":"`+strings.Repeat("x", 17<<20)+"\"}\n{\"_id\":2}\n"))
-	got, _, err := scan(t, openDir(t, dir), syncd.ScanRequest{})
-	if diff := cmp.Diff([]scanned{{ID: "1"}, {ID: "2"}}, got); diff != "" || err != nil {
+	got, _, err := readAll(t, openDir(t, dir), syncd.ReadRequest{})
+	if diff := cmp.Diff([]seen{{ID: "1"}, {ID: "2"}}, got); diff != "" || err != nil {
 		t.Error(diff, err)
 	}
 }
@@ -210,7 +261,7 @@ func TestNotOneDocumentPerLine(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		write(t, dir, "c.json", []byte(text))
-		_, _, err := scan(t, openDir(t, dir), syncd.ScanRequest{})
+		_, _, err := readAll(t, openDir(t, dir), syncd.ReadRequest{})
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want) || syncd.HintOf(err) == "") {
 			t.Errorf("%q: %v; want %q and a hint", text, err, want)
 		}
@@ -225,15 +276,15 @@ func TestBSONDamage(t *testing.T) {
 	join := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 	for name, c := range map[string]struct {
 		file []byte
-		want []scanned
+		want []seen
 		err  string
 	}{
 		"empty":     {nil, nil, ""},
-		"whole":     {join(good, second), []scanned{{ID: "1"}, {ID: "2"}}, ""},
-		"truncated": {join(good, good, second[:20]), []scanned{{ID: "1"}, {ID: "1"}}, "the file ends within document 3, which begins at byte 28"},
-		"in length": {join(good, second[:3]), []scanned{{ID: "1"}}, "the file ends within document 2, which begins at byte 14"},
-		"corrupt":   {join(corrupt, good), []scanned{{Err: "document 1 at byte 0: "}, {ID: "1"}}, ""},
-		"2 GB":      {join(good, []byte{0xff, 0xff, 0xff, 0x7f}, good), []scanned{{ID: "1"}}, "no document begins at byte 14: 2147483647 is not the length of one"},
+		"whole":     {join(good, second), []seen{{ID: "1"}, {ID: "2"}}, ""},
+		"truncated": {join(good, good, second[:20]), []seen{{ID: "1"}, {ID: "1"}}, "the file ends within document 3, which begins at byte 28"},
+		"in length": {join(good, second[:3]), []seen{{ID: "1"}}, "the file ends within document 2, which begins at byte 14"},
+		"corrupt":   {join(corrupt, good), []seen{{Err: "document 1 at byte 0: "}, {ID: "1"}}, ""},
+		"2 GB":      {join(good, []byte{0xff, 0xff, 0xff, 0x7f}, good), []seen{{ID: "1"}}, "no document begins at byte 14: 2147483647 is not the length of one"},
 		"negative":  {[]byte{0, 0, 0, 0x80, 0}, nil, "no document begins at byte 0"},
 		"zero":      {make([]byte, 100), nil, "no document begins at byte 0: 0 is"},
 		"16 MB":     {[]byte{0, 0, 0, 1, 0}, nil, "the file ends within document 1"},
@@ -241,7 +292,7 @@ func TestBSONDamage(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			write(t, dir, "c.bson", c.file)
-			got, _, err := scan(t, openDir(t, dir), syncd.ScanRequest{BatchSize: 10})
+			got, _, err := readAll(t, openDir(t, dir), syncd.ReadRequest{BatchSize: 10})
 			for i := range got {
 				if i < len(c.want) && c.want[i].Err != "" && strings.Contains(got[i].Err, c.want[i].Err) {
 					got[i].Err = c.want[i].Err
@@ -293,7 +344,7 @@ func TestLocate(t *testing.T) {
 		"page.bson": "collection not found",
 	} {
 		err := errors.New("no split")
-		for _, e := range s.Plan(t.Context(), syncd.Collection{Name: name}) {
+		for _, e := range s.Splits(t.Context(), syncd.Collection{Name: name}) {
 			err = e
 		}
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
@@ -303,7 +354,7 @@ func TestLocate(t *testing.T) {
 			t.Errorf("%q: ErrCollectionNotFound is %v in: %v", name, !missing, err)
 		}
 	}
-	names, err := s.(syncd.CollectionLister).Collections(t.Context())
+	names, err := s.Abilities().Collections(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -336,19 +387,19 @@ func TestFileThatHasChanged(t *testing.T) {
 		}
 		write(t, dir, name, content("xxx"))
 		s := openDir(t, dir)
-		_, records, err := scan(t, s, syncd.ScanRequest{})
+		_, changes, err := readAll(t, s, syncd.ReadRequest{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, pad := range []string{strings.Repeat("y", 50), "y"} {
 			write(t, dir, name, content(pad))
-			for _, err := range s.Fetch(t.Context(), syncd.Collection{Name: "c"}, []syncd.Key{records[2].Key}) {
+			for _, err := range s.Fetch(t.Context(), syncd.Collection{Name: "c"}, []syncd.Key{changes[2].Key}) {
 				if err == nil {
 					t.Errorf("%s: a document was found where none begins", name)
 				}
 			}
-			if _, _, err := scan(t, s, syncd.ScanRequest{After: records[2].Key}); err == nil {
-				t.Errorf("%s: a scan went on where no document begins", name)
+			if _, _, err := readAll(t, s, syncd.ReadRequest{After: syncd.Offset(changes[2].Key)}); err == nil {
+				t.Errorf("%s: a read resumed where no document begins", name)
 			}
 		}
 	}
@@ -360,8 +411,8 @@ func TestForeignKeys(t *testing.T) {
 	s := openDir(t, dir)
 	for _, k := range []syncd.Key{"x", syncd.Key(strings.Repeat("\xff", keySize)), syncd.Key(strings.Repeat("\x00", keySize)),
 		syncd.Key(position{1 << 40, 1}.appendKey(nil))} {
-		if _, _, err := scan(t, s, syncd.ScanRequest{After: k}); err == nil {
-			t.Errorf("Scan took the key %q", k)
+		if _, _, err := readAll(t, s, syncd.ReadRequest{After: syncd.Offset(k)}); err == nil {
+			t.Errorf("Read took the offset %q", k)
 		}
 		for _, err := range s.Fetch(t.Context(), syncd.Collection{Name: "c"}, []syncd.Key{k}) {
 			if err == nil {
@@ -377,7 +428,7 @@ func TestFiltersAreRefused(t *testing.T) {
 	}
 	dir := t.TempDir()
 	write(t, dir, "c.ndjson", []byte("{\"_id\":1}\n"))
-	_, _, err := scan(t, openDir(t, dir), syncd.ScanRequest{Split: syncd.Split{Collection: syncd.Collection{Name: "c", Filter: "{}"}}})
+	_, _, err := readAll(t, openDir(t, dir), syncd.ReadRequest{Split: syncd.Split{Collection: syncd.Collection{Name: "c", Filter: "{}"}}})
 	if err == nil {
 		t.Error("a filter was ignored")
 	}

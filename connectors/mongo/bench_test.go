@@ -14,7 +14,7 @@ import (
 )
 
 // The server of these benchmarks sends the same prepared replies over and over. It shares the process, and so the
-// allocations and the CPU time of both sides count, but it does nothing for each record.
+// allocations and the CPU time of both sides count, but it does nothing for each document.
 const (
 	benchReplies = 20
 	benchSize    = 10_000 // documents in a reply
@@ -62,21 +62,21 @@ func wholeDocument() bson.D {
 	return bson.D{{Key: "_id", Value: bson.NewObjectID()}, {Key: "text", Value: string(make([]byte, 1000))}}
 }
 
-// measure reports what one record costs.
+// measure reports what one document costs.
 func measure(b *testing.B, read func() int) {
 	b.Helper()
 	b.ReportAllocs()
 	cpu := cpuTime(b)
-	records := 0
+	documents := 0
 	for b.Loop() {
 		n := read()
 		if n != benchReplies*benchSize {
 			b.Fatal(n)
 		}
-		records += n
+		documents += n
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(records), "ns/record")
-	b.ReportMetric(float64((cpuTime(b)-cpu).Nanoseconds())/float64(records), "cpu-ns/record")
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(documents), "ns/document")
+	b.ReportMetric(float64((cpuTime(b)-cpu).Nanoseconds())/float64(documents), "cpu-ns/document")
 }
 
 func cpuTime(b *testing.B) time.Duration {
@@ -88,8 +88,8 @@ func cpuTime(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkScan reads what a server sends through the source, and through the loop that one would write by hand.
-func BenchmarkScan(b *testing.B) {
+// BenchmarkRead reads what a server sends through the source, and through the loop that one would write by hand.
+func BenchmarkRead(b *testing.B) {
 	for name, c := range map[string]struct {
 		doc       func() bson.D
 		documents bool
@@ -104,14 +104,14 @@ func BenchmarkScan(b *testing.B) {
 				b.Fatal(err)
 			}
 			b.Cleanup(func() { _ = s.Close() })
-			req := syncd.ScanRequest{Split: syncd.Split{Collection: syncd.Collection{Name: "c"}}, BatchSize: 1000, Documents: c.documents}
+			req := syncd.ReadRequest{Split: syncd.Split{Collection: syncd.Collection{Name: "c"}}, BatchSize: 1000, Documents: c.documents}
 			measure(b, func() int {
 				n := 0
-				for batch, err := range s.Scan(b.Context(), req) {
+				for batch, err := range s.Read(b.Context(), req) {
 					if err != nil {
 						b.Fatal(err)
 					}
-					n += len(batch)
+					n += len(batch.Changes)
 				}
 				return n
 			})
@@ -124,7 +124,7 @@ func BenchmarkScan(b *testing.B) {
 			}
 			b.Cleanup(func() { _ = client.Disconnect(b.Context()) })
 			coll := client.Database("db").Collection("c")
-			type record struct {
+			type change struct {
 				id  string
 				doc bson.Raw
 			}
@@ -134,19 +134,19 @@ func BenchmarkScan(b *testing.B) {
 					b.Fatal(err)
 				}
 				n := 0
-				batch := make([]record, 0, 1000)
+				batch := make([]change, 0, 1000)
 				for cur.Next(b.Context()) {
 					id, ok := cur.Current.Lookup("_id").ObjectIDOK()
 					if !ok {
 						b.Fatal("no id")
 					}
-					r := record{id: id.Hex()}
+					r := change{id: id.Hex()}
 					if c.documents {
 						r.doc = append(bson.Raw(nil), cur.Current...)
 					}
 					if batch = append(batch, r); len(batch) == cap(batch) {
 						n += len(batch)
-						batch = make([]record, 0, 1000) // as for a consumer that keeps it
+						batch = make([]change, 0, 1000) // as for a consumer that keeps it
 					}
 				}
 				if err := cur.Err(); err != nil {

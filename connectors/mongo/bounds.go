@@ -20,51 +20,51 @@ const (
 	ignores
 )
 
-// abilities remembers what was found out about collections.
-type abilities struct {
+// learned remembers what was found out about collections.
+type learned struct {
 	mu       sync.Mutex
 	ignored  bool                 // a collection was returned whole in spite of min: no point in asking about others
 	bounds   map[string]obedience // known answers
 	unhinted map[string]bool      // collections that take no hint
 }
 
-func (a *abilities) knownBounds(collection string) obedience {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.ignored {
+func (l *learned) knownBounds(collection string) obedience {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ignored {
 		return ignores
 	}
-	return a.bounds[collection]
+	return l.bounds[collection]
 }
 
-func (a *abilities) learnBounds(collection string, o obedience) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.bounds == nil {
-		a.bounds = make(map[string]obedience)
+func (l *learned) learnBounds(collection string, o obedience) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.bounds == nil {
+		l.bounds = make(map[string]obedience)
 	}
-	a.bounds[collection] = o
-	a.ignored = a.ignored || o == ignores
+	l.bounds[collection] = o
+	l.ignored = l.ignored || o == ignores
 }
 
-func (a *abilities) takesHint(collection string) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return !a.unhinted[collection]
+func (l *learned) takesHint(collection string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.unhinted[collection]
 }
 
-func (a *abilities) learnNoHint(collection string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.unhinted == nil {
-		a.unhinted = make(map[string]bool)
+func (l *learned) learnNoHint(collection string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.unhinted == nil {
+		l.unhinted = make(map[string]bool)
 	}
-	a.unhinted[collection] = true
+	l.unhinted[collection] = true
 }
 
 // boundsOn reports what finds on this collection do with min and max.
 func (s *source) boundsOn(ctx context.Context, collection string) (obedience, error) {
-	if o := s.abilities.knownBounds(collection); o != untold {
+	if o := s.learned.knownBounds(collection); o != untold {
 		return o, nil
 	}
 	// The first or last document may be deleted, or preceded or followed by another, between the questions; three times
@@ -77,13 +77,13 @@ func (s *source) boundsOn(ctx context.Context, collection string) (obedience, er
 		}
 		if sure {
 			if o != untold {
-				s.abilities.learnBounds(collection, o)
+				s.learned.learnBounds(collection, o)
 			}
 			return o, nil
 		}
 		last = o
 	}
-	s.abilities.learnBounds(collection, last)
+	s.learned.learnBounds(collection, last)
 	return last, nil
 }
 

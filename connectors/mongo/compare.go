@@ -115,7 +115,7 @@ func compareNumbers(a, b bson.RawValue) int {
 	return exact(a).Cmp(exact(b))
 }
 
-// compareFast compares what needs no fraction, since the end of a split may be looked for at every record.
+// compareFast compares what needs no fraction, since the end of a split may be looked for at every document.
 func compareFast(a, b bson.RawValue) (order int, ok bool) {
 	x, xIsInteger := integer(a)
 	y, yIsInteger := integer(b)

@@ -44,19 +44,19 @@ func (s *source) count(ctx context.Context, c syncd.Collection) (int64, error) {
 	return n, s.explain(ctx, err)
 }
 
-// EstimateCount returns what the server's metadata says, at once. That is exact on a server that never crashed and has no
+// Estimate returns what the server's metadata says, at once. That is exact on a server that never crashed and has no
 // shards. After a crash it may be wrong by what was written since the last checkpoint, either way, until somebody
 // validates the collection; with shards it has too many while chunks move (Manual, "count"). A filter, and a view, have no
 // such metadata.
-func (s *source) EstimateCount(ctx context.Context, c syncd.Collection) (n int64, ok bool, err error) {
-	n, ok, err = s.estimateCount(ctx, c)
+func (s *source) Estimate(ctx context.Context, c syncd.Collection) (n int64, ok bool, err error) {
+	n, ok, err = s.estimateOf(ctx, c)
 	if err != nil {
 		return 0, false, fmt.Errorf("estimating the size of collection %s: %w", c.Name, err)
 	}
 	return n, ok, nil
 }
 
-func (s *source) estimateCount(ctx context.Context, c syncd.Collection) (int64, bool, error) {
+func (s *source) estimateOf(ctx context.Context, c syncd.Collection) (int64, bool, error) {
 	if c.Filter != "" {
 		return 0, false, nil
 	}

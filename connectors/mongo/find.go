@@ -12,18 +12,16 @@ import (
 	"github.com/syncd-io/syncd/internal/bsondoc"
 )
 
-var _ syncd.Finder = (*source)(nil)
-
-// A question for ids names at most this many candidates, and about this many bytes of them: a query is a document itself,
+// A question for ids names at most this many guesses, and about this many bytes of them: a query is a document itself,
 // and those end at 16 MiB (Manual, "MongoDB Limits and Thresholds").
 const (
-	maxCandidates     = 2000
-	maxCandidateBytes = 4 << 20
+	maxGuesses    = 2000
+	maxGuessBytes = 4 << 20
 )
 
 // Find asks for the values that an id of each text could be, by $in, first for those of the types that ids usually have,
 // then, for what was not found, for the rest. It does not take a collection that does not exist for one without documents:
-// whoever asks may be about to delete what can't be found. For the same reason it asks the primary, wherever scans read: a
+// whoever asks may be about to delete what can't be found. For the same reason it asks the primary, wherever reads ask: a
 // secondary may not have the document yet.
 func (s *source) Find(ctx context.Context, c syncd.Collection, ids []string) ([]syncd.Key, error) {
 	keys, err := s.findIDs(ctx, c, ids)
@@ -46,7 +44,7 @@ func (s *source) findIDs(ctx context.Context, c syncd.Collection, ids []string) 
 			different = append(different, id)
 		}
 	}
-	if err := f.search(ctx, different, (*candidates).addUsual); err != nil {
+	if err := f.search(ctx, different, (*idGuesses).addUsual); err != nil {
 		return nil, s.explain(ctx, err)
 	}
 	if missing := f.missing(different); len(missing) > 0 {
@@ -70,7 +68,7 @@ type finding struct {
 	collection string
 	filter     bson.Raw
 	keys       map[string]syncd.Key // of each id text; empty until it is found
-	candidates candidates
+	guesses    idGuesses
 	text, key  []byte // reused
 }
 
@@ -96,7 +94,7 @@ func (f *finding) searchRare(ctx context.Context, ids []string) error {
 			return err
 		}
 	}
-	return f.search(ctx, ids, func(c *candidates, text string) { c.addRare(text, binaries, decimals) })
+	return f.search(ctx, ids, func(g *idGuesses, text string) { g.addRare(text, binaries, decimals) })
 }
 
 // holds asks whether any _id may be of a type, which the index answers at once. A server that has not implemented the type
@@ -118,17 +116,17 @@ func (f *finding) holds(ctx context.Context, t bson.Type) (bool, error) {
 	})
 }
 
-// search asks for the candidates of ids, as many at once as a query may hold.
-func (f *finding) search(ctx context.Context, ids []string, add func(c *candidates, text string)) error {
+// search asks for the guesses at ids, as many at once as a query may hold.
+func (f *finding) search(ctx context.Context, ids []string, add func(g *idGuesses, text string)) error {
 	ask := func() error {
 		_, err := retried(ctx, f.source, func() (struct{}, error) { return struct{}{}, f.ask(ctx) })
-		f.candidates.reset()
+		f.guesses.reset()
 		return err
 	}
-	f.candidates.reset()
+	f.guesses.reset()
 	for _, id := range ids {
-		add(&f.candidates, id)
-		if f.candidates.n >= maxCandidates || len(f.candidates.array) >= maxCandidateBytes {
+		add(&f.guesses, id)
+		if f.guesses.n >= maxGuesses || len(f.guesses.array) >= maxGuessBytes {
 			if err := ask(); err != nil {
 				return err
 			}
@@ -137,14 +135,14 @@ func (f *finding) search(ctx context.Context, ids []string, add func(c *candidat
 	return ask()
 }
 
-// ask asks for the candidates and notes the keys of those that were asked for by their text: a server may find more, as it
+// ask asks for the guesses and notes the keys of those that were asked for by their text: a server may find more, as it
 // takes a number of any type for one of the same value, and text by the collection's collation.
 func (f *finding) ask(ctx context.Context) error {
-	if f.candidates.n == 0 {
+	if f.guesses.n == 0 {
 		return ctx.Err()
 	}
 	c, err := f.upToDate().find(ctx, query{
-		collection: f.collection, filter: all(f.filter, f.candidates.in()), projection: projection(nil), batchSize: f.candidates.n,
+		collection: f.collection, filter: all(f.filter, f.guesses.in()), projection: projection(nil), batchSize: f.guesses.n,
 	})
 	if err != nil {
 		return err
@@ -167,14 +165,14 @@ func (f *finding) ask(ctx context.Context) error {
 }
 
 // in returns {_id: {$in: […]}}.
-func (c *candidates) in() bson.Raw {
+func (g *idGuesses) in() bson.Raw {
 	const around = 5 + len("_id") + 1 + 5 + len("$in") + 1 + 4 + 3 // lengths, types, names and ends
-	doc := make([]byte, 0, len(c.array)+around)
+	doc := make([]byte, 0, len(g.array)+around)
 	doc = append(doc, 0, 0, 0, 0, byte(bson.TypeEmbeddedDocument), '_', 'i', 'd', 0)
 	in := len(doc)
 	doc = append(doc, 0, 0, 0, 0, byte(bson.TypeArray), '$', 'i', 'n', 0)
 	array := len(doc)
-	doc = append(append(doc, 0, 0, 0, 0), c.array...)
+	doc = append(append(doc, 0, 0, 0, 0), g.array...)
 	for _, start := range []int{array, in, 0} {
 		doc = append(doc, 0)
 		binary.LittleEndian.PutUint32(doc[start:], uint32(len(doc)-start))

@@ -51,7 +51,7 @@ func matches(q query, id bson.RawValue) bool {
 	return id.Type == bson.Type(want)
 }
 
-// inOf returns the candidates of a query.
+// inOf returns the guesses in a query.
 func inOf(q query) ([]bson.RawValue, bool) {
 	filter, ok := q.filter.(bson.Raw)
 	if !ok {
@@ -149,34 +149,34 @@ func idText(t testing.TB, id bson.RawValue) string {
 	return string(text)
 }
 
-// tried returns the candidates for a text.
-func tried(text string, add ...func(c *candidates, text string)) []bson.RawValue {
-	var c candidates
+// tried returns the guesses at a text's id.
+func tried(text string, add ...func(g *idGuesses, text string)) []bson.RawValue {
+	var g idGuesses
 	for _, a := range add {
-		a(&c, text)
+		a(&g, text)
 	}
-	list, _ := inOf(query{filter: c.in()})
+	list, _ := inOf(query{filter: g.in()})
 	return list
 }
 
-func rare(c *candidates, text string) { c.addRare(text, true, true) }
+func rare(g *idGuesses, text string) { g.addRare(text, true, true) }
 
-// The candidates for an id's text have one that MongoDB holds equal to it.
+// The guesses at an id by its text have one that MongoDB holds equal to it.
 func roundTrip(t *testing.T, id bson.RawValue) {
 	t.Helper()
 	text := idText(t, id)
-	list := tried(text, (*candidates).addUsual, rare)
+	list := tried(text, (*idGuesses).addUsual, rare)
 	if !slices.ContainsFunc(list, func(v bson.RawValue) bool { return compareValues(v, id) == 0 }) {
-		t.Errorf("%v has the text %q, whose candidates are %v", id, text, list)
+		t.Errorf("%v has the text %q, whose guesses are %v", id, text, list)
 	}
 	for _, v := range list {
 		if got := idText(t, v); got != text {
-			t.Errorf("%v is a candidate for %q, and has the text %q", v, text, got)
+			t.Errorf("%v is a guess at %q, and has the text %q", v, text, got)
 		}
 	}
 }
 
-func TestEveryIDIsACandidateForItsText(t *testing.T) {
+func TestEveryIDIsAGuessAtItsText(t *testing.T) {
 	for _, id := range everyID(t) {
 		roundTrip(t, id)
 	}
@@ -202,51 +202,51 @@ func TestEveryIDIsACandidateForItsText(t *testing.T) {
 }
 
 // The first question must be one that any server can answer: some drop the connection on a type that they don't know.
-func TestUsualCandidatesAreOfUsualTypes(t *testing.T) {
+func TestUsualGuessesAreOfUsualTypes(t *testing.T) {
 	usual := []bson.Type{
 		bson.TypeString, bson.TypeObjectID, bson.TypeInt64, bson.TypeDouble, bson.TypeBoolean, bson.TypeDateTime, bson.TypeBinary,
 		bson.TypeEmbeddedDocument, bson.TypeTimestamp,
 	}
 	for _, id := range everyID(t) {
-		for _, v := range tried(idText(t, id), (*candidates).addUsual) {
+		for _, v := range tried(idText(t, id), (*idGuesses).addUsual) {
 			if f, ok := v.DoubleOK(); !slices.Contains(usual, v.Type) || ok && (math.IsNaN(f) || math.IsInf(f, 0)) {
-				t.Errorf("%v is a usual candidate", v)
+				t.Errorf("%v is a usual guess", v)
 			}
 		}
 	}
 	for text, want := range map[string]int{
 		"507f1f77bcf86cd799439011": 2, "page-1": 1, "42": 2, "00112233-4455-6677-8899-aabbccddeeff": 3, "": 2, "1.5": 2,
 	} {
-		if got := tried(text, (*candidates).addUsual); len(got) != want {
-			t.Errorf("%q has the usual candidates %v, want %d", text, got, want)
+		if got := tried(text, (*idGuesses).addUsual); len(got) != want {
+			t.Errorf("%q has the usual guesses %v, want %d", text, got, want)
 		}
 	}
 }
 
 // In $in a regular expression is a pattern, and a document of operators an error for the whole question.
-func TestCandidatesAreNoOperators(t *testing.T) {
+func TestGuessesAreNoOperators(t *testing.T) {
 	for _, text := range []string{
 		`{"$regularExpression":{"pattern":"a","options":""}}`, `{"$foo":"a"}`, `{"a":"b","$gt":"c"}`, `[{"$numberInt":"1"}]`,
 		`{"$ref":"a","$gt":"b"}`, `{"$id":"b","$ref":"a"}`, `{"$ref":"a","$id":"b","$gt":"c"}`, `{"$undefined":true}`, `{}, "v":{}`, `{"a":`, `{"$oid":"507f1f77bcf86cd799439011"}`,
 	} {
-		got := tried(text, (*candidates).addUsual, rare)
+		got := tried(text, (*idGuesses).addUsual, rare)
 		if len(got) != 1 || got[0].Type != bson.TypeString {
-			t.Errorf("%s has the candidates %v", text, got)
+			t.Errorf("%s has the guesses %v", text, got)
 		}
 	}
-	if got := tried("a\xff", (*candidates).addUsual, rare); len(got) != 0 {
+	if got := tried("a\xff", (*idGuesses).addUsual, rare); len(got) != 0 {
 		t.Errorf("text that no id has: %v", got)
 	}
 }
 
-func FuzzCandidates(f *testing.F) {
+func FuzzIDGuesses(f *testing.F) {
 	for _, id := range everyID(f) {
 		f.Add(idText(f, id))
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		for _, v := range tried(text, (*candidates).addUsual, rare) {
+		for _, v := range tried(text, (*idGuesses).addUsual, rare) {
 			if got := idText(t, v); got != text {
-				t.Errorf("%v is a candidate for %q, and has the text %q", v, text, got)
+				t.Errorf("%v is a guess at %q, and has the text %q", v, text, got)
 			}
 		}
 	})
@@ -328,7 +328,7 @@ func TestFindAsksAgainOnlyForWhatIsMissing(t *testing.T) {
 		t.Errorf("%d questions where there are binary ids", n)
 	}
 	for i, q := range server.queries {
-		if list, ok := inOf(q); len(q.projection) != 1 || ok && (q.batchSize != len(list) || len(list) > maxCandidates+256) || !ok && q.limit != 1 {
+		if list, ok := inOf(q); len(q.projection) != 1 || ok && (q.batchSize != len(list) || len(list) > maxGuesses+256) || !ok && q.limit != 1 {
 			t.Errorf("question %d: %+v", i, q)
 		}
 	}
@@ -350,8 +350,8 @@ func TestFindAsksInParts(t *testing.T) {
 		list, _ := inOf(q)
 		total += len(list)
 	}
-	if total != 2*n || len(server.queries) != 2*n/maxCandidates+1 {
-		t.Errorf("%d candidates in %d questions", total, len(server.queries))
+	if total != 2*n || len(server.queries) != 2*n/maxGuesses+1 {
+		t.Errorf("%d guesses in %d questions", total, len(server.queries))
 	}
 	server.queries = nil
 	long := []string{strings.Repeat("a", 3<<20), strings.Repeat("b", 3<<20), strings.Repeat("c", 3<<20+1)}
@@ -438,7 +438,7 @@ func TestAbsenceIsThePrimarysWord(t *testing.T) {
 	}
 }
 
-func TestPrimaryIsAskedWhereScansAskOthers(t *testing.T) {
+func TestPrimaryIsAskedWhereReadsAskOthers(t *testing.T) {
 	server := newStub(t)
 	for options, want := range map[string]bool{"": false, "?readPreference=primary": false, "?readPreference=secondaryPreferred": true, "?readPreference=nearest": true} {
 		cfg := config("mongodb://" + server.addr() + "/" + options)
@@ -478,18 +478,18 @@ func TestFindKeepsToTheFilter(t *testing.T) {
 
 // BenchmarkFind is the client's work on 1,000 ids that are all found.
 func BenchmarkFind(b *testing.B) {
-	var c candidates
+	var g idGuesses
 	ids := make([]string, 1000)
 	for i := range ids {
 		ids[i] = fmt.Sprintf("507f1f77bcf86cd7%08x", i)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		c.reset()
+		g.reset()
 		for _, id := range ids {
-			c.addUsual(id)
+			g.addUsual(id)
 		}
-		_ = c.in()
+		_ = g.in()
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(ids)), "ns/id")
 }

@@ -9,8 +9,6 @@ import (
 	"github.com/syncd-io/syncd"
 )
 
-var _ syncd.Identifier = (*source)(nil)
-
 // mostViews is how deep views on views may lie (Manual, "Views").
 const mostViews = 20
 

@@ -106,16 +106,16 @@ func mixed() []any {
 	return docs
 }
 
-func scanKeys(ctx context.Context, s syncd.Source, req syncd.ScanRequest) ([]syncd.Key, error) {
+func readKeys(ctx context.Context, s syncd.Source, req syncd.ReadRequest) ([]syncd.Key, error) {
 	var out []syncd.Key
 	req.Split.Collection.Name = "c"
 	req.BatchSize = max(req.BatchSize, 4)
-	for batch, err := range s.Scan(ctx, req) {
+	for batch, err := range s.Read(ctx, req) {
 		if err != nil {
 			return out, err
 		}
-		for _, r := range batch {
-			out = append(out, r.Key)
+		for _, c := range batch.Changes {
+			out = append(out, c.Key)
 		}
 	}
 	return out, nil
@@ -132,7 +132,7 @@ func TestMixedIDsResumeEverywhere(t *testing.T) {
 			setup(server)
 			server.set(t, "c", mixed()...)
 			src := openAndClose(t, server)
-			all, err := scanKeys(t.Context(), src, syncd.ScanRequest{})
+			all, err := readKeys(t.Context(), src, syncd.ReadRequest{})
 			if err != nil || len(all) != len(mixed()) {
 				t.Fatalf("%d of %d documents, %v", len(all), len(mixed()), err)
 			}
@@ -147,19 +147,19 @@ func TestMixedIDsResumeEverywhere(t *testing.T) {
 				t.Errorf("Fetch found %d of %d", found, len(all))
 			}
 			for i, after := range all {
-				rest, err := scanKeys(t.Context(), src, syncd.ScanRequest{After: after})
+				rest, err := readKeys(t.Context(), src, syncd.ReadRequest{After: syncd.Offset(after)})
 				if err != nil || !slices.Equal(rest, all[i+1:]) {
 					t.Errorf("after %q: %q, %v; want %q", after, rest, err, all[i+1:])
 				}
 				for j := i; j < len(all); j++ {
 					split := syncd.Split{Lower: after, Upper: all[j]}
-					part, err := scanKeys(t.Context(), src, syncd.ScanRequest{Split: split})
+					part, err := readKeys(t.Context(), src, syncd.ReadRequest{Split: split})
 					if err != nil || !slices.Equal(part, all[i:j]) {
 						t.Errorf("[%d, %d): %q, %v; want %q", i, j, part, err, all[i:j])
 					}
 				}
 			}
-			// Once more, with the record to continue behind deleted.
+			// Once more, with the document to continue behind deleted.
 			for i, after := range all {
 				id, err := parsed(after)
 				if err != nil {
@@ -167,7 +167,7 @@ func TestMixedIDsResumeEverywhere(t *testing.T) {
 				}
 				server.set(t, "c", mixed()...)
 				server.remove("c", id)
-				rest, err := scanKeys(t.Context(), src, syncd.ScanRequest{After: after})
+				rest, err := readKeys(t.Context(), src, syncd.ReadRequest{After: syncd.Offset(after)})
 				if err != nil || !slices.Equal(rest, all[i+1:]) {
 					t.Errorf("after the deleted %q: %q, %v; want %q", after, rest, err, all[i+1:])
 				}
@@ -192,7 +192,7 @@ func (f *faults) intercept(name string, _ bson.Raw) (bson.D, bool) {
 	return f.reply, f.cut
 }
 
-func TestScanSurvivesPassingFaults(t *testing.T) {
+func TestReadSurvivesPassingFaults(t *testing.T) {
 	var docs []any
 	for i := range 60 {
 		docs = append(docs, bson.D{{Key: "_id", Value: i}})
@@ -211,7 +211,7 @@ func TestScanSurvivesPassingFaults(t *testing.T) {
 			server.intercept = f.intercept
 			src := openAndClose(t, server)
 			for _, documents := range []bool{false, true} {
-				keys, err := scanKeys(t.Context(), src, syncd.ScanRequest{Documents: documents})
+				keys, err := readKeys(t.Context(), src, syncd.ReadRequest{Documents: documents})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -235,7 +235,7 @@ func TestFetchSurvivesPassingFaults(t *testing.T) {
 	}
 	server.set(t, "c", docs...)
 	src := openAndClose(t, server)
-	keys, err := scanKeys(t.Context(), src, syncd.ScanRequest{})
+	keys, err := readKeys(t.Context(), src, syncd.ReadRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +282,7 @@ func TestFetchChunksAndFilters(t *testing.T) {
 	}
 	server.set(t, "c", docs...)
 	src := openAndClose(t, server)
-	keys, err := scanKeys(t.Context(), src, syncd.ScanRequest{BatchSize: 1000})
+	keys, err := readKeys(t.Context(), src, syncd.ReadRequest{BatchSize: 1000})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -319,7 +319,7 @@ func TestPersistentFaultsEnd(t *testing.T) {
 		return failure(2, "BadValue"), false
 	}
 	server.mu.Unlock()
-	_, err := scanKeys(t.Context(), src, syncd.ScanRequest{})
+	_, err := readKeys(t.Context(), src, syncd.ReadRequest{})
 	// The second is without the hint, which might have been to blame.
 	if err == nil || errors.Is(err, syncd.ErrUnavailable) || !strings.HasPrefix(err.Error(), "reading collection c: ") || calls.Load() != 2 {
 		t.Errorf("after %d calls: %v", calls.Load(), err)
@@ -341,13 +341,13 @@ func TestNotAuthorized(t *testing.T) {
 	}
 	src := openAndClose(t, server)
 	forbid("listCollections")
-	if splits, err := planned(t.Context(), src, syncd.Collection{Name: "c"}); err != nil || len(splits) != 1 {
+	if splits, err := splitsOf(t.Context(), src, syncd.Collection{Name: "c"}); err != nil || len(splits) != 1 {
 		t.Errorf("who may not list may still read: %v", err)
 	}
 	forbid("find", "listCollections")
-	_, planErr := planned(t.Context(), src, syncd.Collection{Name: "c"})
-	_, scanErr := scanKeys(t.Context(), src, syncd.ScanRequest{})
-	for _, err := range []error{planErr, scanErr} {
+	_, splitErr := splitsOf(t.Context(), src, syncd.Collection{Name: "c"})
+	_, readErr := readKeys(t.Context(), src, syncd.ReadRequest{})
+	for _, err := range []error{splitErr, readErr} {
 		if err == nil || !strings.Contains(err.Error(), "not authorized on database db") || !strings.Contains(syncd.HintOf(err), "login") {
 			t.Errorf("%v; hint %q", err, syncd.HintOf(err))
 		}
@@ -365,11 +365,11 @@ func TestAuthorizedForNamesOnly(t *testing.T) {
 		return nil, false
 	}
 	src := openAndClose(t, server)
-	splits, err := planned(t.Context(), src, syncd.Collection{Name: "c"})
+	splits, err := splitsOf(t.Context(), src, syncd.Collection{Name: "c"})
 	if err != nil || len(splits) != 1 || splits[0].Upper != "" {
 		t.Errorf("%+v, %v; want one split without an end, since the order of text is unknown", splits, err)
 	}
-	if _, err := planned(t.Context(), src, syncd.Collection{Name: "no"}); !errors.Is(err, syncd.ErrCollectionNotFound) {
+	if _, err := splitsOf(t.Context(), src, syncd.Collection{Name: "no"}); !errors.Is(err, syncd.ErrCollectionNotFound) {
 		t.Errorf("%v", err)
 	}
 }
@@ -536,14 +536,14 @@ func TestIDsOnlyAsksForIDsOnly(t *testing.T) {
 	server.set(t, "c", bson.D{{Key: "_id", Value: 1}})
 	src := openAndClose(t, server)
 	for _, c := range []struct {
-		req  syncd.ScanRequest
+		req  syncd.ReadRequest
 		want string
 	}{
-		{syncd.ScanRequest{}, `{"_id":1}`},
-		{syncd.ScanRequest{Fields: []string{"a.b", "updatedAt"}}, `{"_id":1,"a.b":1,"updatedAt":1}`},
-		{syncd.ScanRequest{Fields: []string{"a"}, Documents: true}, ""},
+		{syncd.ReadRequest{}, `{"_id":1}`},
+		{syncd.ReadRequest{Fields: []string{"a.b", "updatedAt"}}, `{"_id":1,"a.b":1,"updatedAt":1}`},
+		{syncd.ReadRequest{Fields: []string{"a"}, Documents: true}, ""},
 	} {
-		if _, err := scanKeys(t.Context(), src, c.req); err != nil {
+		if _, err := readKeys(t.Context(), src, c.req); err != nil {
 			t.Fatal(err)
 		}
 		finds := server.sent("find")

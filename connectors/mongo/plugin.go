@@ -19,7 +19,8 @@ import (
 
 // Plugin declares the source.
 func Plugin() syncd.Plugin {
-	return syncd.NewSource("mongo", "Reads the collections of a MongoDB database.", defaults(), open).WithLabel("MongoDB")
+	return syncd.NewSource("mongo", "Reads the collections of a MongoDB database.", defaults(), open).
+		WithLabel("MongoDB").WithVersion("1", syncd.Stable)
 }
 
 // source is an open connection. Its methods are safe for concurrent use.
@@ -39,17 +40,26 @@ type source struct {
 	mechanism       string      // of logging in, where the connection string names one
 	heartbeatFailed chan struct{}
 
-	abilities abilities
+	learned learned
 }
 
 var (
-	_ syncd.Source           = (*source)(nil)
-	_ syncd.Counter          = (*source)(nil)
-	_ syncd.Estimator        = (*source)(nil)
-	_ syncd.CollectionLister = (*source)(nil)
-	_ syncd.DatabaseNamer    = (*Config)(nil)
-	_ syncd.FilterChecker    = (*Config)(nil)
+	_ syncd.Source        = (*source)(nil)
+	_ syncd.DatabaseNamer = (*Config)(nil)
+	_ syncd.FilterChecker = (*Config)(nil)
 )
+
+// Abilities are all that a source can have.
+func (s *source) Abilities() syncd.SourceAbilities {
+	return syncd.SourceAbilities{
+		Count:       s.Count,
+		Estimate:    s.Estimate,
+		Find:        s.Find,
+		Identity:    s.Identity,
+		Collections: s.Collections,
+		Probe:       s.Probe,
+	}
+}
 
 // closeTimeout bounds the goodbye to the server, which frees its sessions sooner for it.
 const closeTimeout = 5 * time.Second

@@ -15,10 +15,7 @@ import (
 	"github.com/syncd-io/syncd/spec"
 )
 
-var (
-	_ syncd.Prober  = (*source)(nil)
-	_ syncd.Locator = (*Config)(nil)
-)
+var _ syncd.Locator = (*Config)(nil)
 
 // probesAtOnce bounds the questions in flight: enough that the network's round trips do not add up, few enough that a
 // server in use does not notice.
@@ -192,7 +189,7 @@ func aboutDocuments(n int64) string {
 	return fmt.Sprintf("about %d documents", n)
 }
 
-// readOne asks for the id of the first document, as a scan would. That there is none is as good; so is a filter that is
+// readOne asks for the id of the first document, as a run would. That there is none is as good; so is a filter that is
 // accepted and matches nothing for so long that the server gives up.
 func (s *source) readOne(ctx context.Context, collection string, filter any) error {
 	err := s.command(ctx, s.db.Name(), nil, bson.D{

@@ -61,7 +61,7 @@ func TestProberConformance(t *testing.T) {
 	s := newStub(t)
 	s.set(t, "page", bson.D{{Key: "_id", Value: 1}})
 	s.intercept = telling
-	syncdtest.TestProber(t, openAndClose(t, s), []syncd.ProbeTarget{collection("page", ""), collection("pages", "")})
+	syncdtest.TestProber(t, openAndClose(t, s).Probe, []syncd.ProbeTarget{collection("page", ""), collection("pages", "")})
 }
 
 // TestProbeRefusals has the server refuse one thing at a time.

@@ -49,7 +49,7 @@ type databaseFinder struct{ db *mongodriver.Database }
 // find opens a cursor in an implicit session, which the driver keeps for as long as the cursor lives. Each request for
 // more refreshes both: the server ends a cursor after 10 idle minutes and a session after 30 (Manual, cursorTimeoutMillis
 // and localLogicalSessionTimeoutMinutes). noCursorTimeout would lift only the first, and leave cursors behind where a run
-// is killed; a scan that was held up for longer begins anew behind its last record instead.
+// is killed; a read that was held up for longer begins anew behind its last document instead.
 func (f databaseFinder) find(ctx context.Context, q query) (cursor, error) {
 	opts := options.Find().SetSort(byID)
 	if q.descending {
@@ -88,12 +88,12 @@ type driverCursor struct{ *mongodriver.Cursor }
 func (c driverCursor) Doc() bson.Raw { return c.Current }
 func (c driverCursor) Buffered() int { return c.RemainingBatchLength() }
 
-// killTimeout bounds the goodbye to a cursor that was not read to its end, which must also be said after the scan's
+// killTimeout bounds the goodbye to a cursor that was not read to its end, which must also be said after the read's
 // context has ended. A server that misses it closes the cursor by itself after 10 minutes.
 const killTimeout = time.Second
 
 func (c driverCursor) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), killTimeout)
 	defer cancel()
-	_ = c.Cursor.Close(ctx) // the records are read already; the server cleans up by itself
+	_ = c.Cursor.Close(ctx) // the documents are read already; the server cleans up by itself
 }

@@ -91,7 +91,7 @@ func TestRetriedIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer src.Close()
-	if _, err := scanKeys(t.Context(), src, syncd.ScanRequest{}); err != nil {
+	if _, err := readKeys(t.Context(), src, syncd.ReadRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{"cursor lost", "cursor lost"}, r.told); diff != "" {

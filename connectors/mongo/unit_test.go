@@ -331,7 +331,7 @@ func (f listFinder) find(context.Context, query) (cursor, error) {
 	return driverCursor{c}, nil
 }
 
-func TestBadDocumentsAreRecordsWithErrors(t *testing.T) {
+func TestBadDocumentsAreChangesWithErrors(t *testing.T) {
 	s := &source{cfg: defaults(), finder: listFinder{docs: []any{
 		bson.D{{Key: "_id", Value: "good"}},
 		bson.D{{Key: "title", Value: "a view may have no _id"}},
@@ -341,15 +341,15 @@ func TestBadDocumentsAreRecordsWithErrors(t *testing.T) {
 		bson.D{{Key: "_id", Value: "also good"}, {Key: "f", Value: int64(7)}},
 	}}}
 	var got []string
-	for batch, err := range s.Scan(t.Context(), syncd.ScanRequest{BatchSize: 4, Fields: []string{"f"}, Split: syncd.Split{Collection: syncd.Collection{Name: "c"}}}) {
+	for batch, err := range s.Read(t.Context(), syncd.ReadRequest{BatchSize: 4, Fields: []string{"f"}, Split: syncd.Split{Collection: syncd.Collection{Name: "c"}}}) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, r := range batch {
-			if r.Err != nil {
-				got = append(got, fmt.Sprintf("%s: %v", r.ID, r.Err))
+		for _, c := range batch.Changes {
+			if c.Err != nil {
+				got = append(got, fmt.Sprintf("%s: %v", c.ID, c.Err))
 			} else {
-				got = append(got, fmt.Sprintf("%s %v", r.ID, r.Fields))
+				got = append(got, fmt.Sprintf("%s %v", c.ID, c.Fields))
 			}
 		}
 	}

@@ -145,28 +145,28 @@ var serverGoroutines = []string{
 	"database/sql.(*DB).connectionOpener",
 }
 
-func readAll(t *testing.T, s syncd.Source, req syncd.ScanRequest) ([]syncd.Record, error) {
+func readAll(t *testing.T, s syncd.Source, req syncd.ReadRequest) ([]syncd.Change, error) {
 	t.Helper()
 	req.BatchSize = max(req.BatchSize, 3)
-	var out []syncd.Record
-	for batch, err := range s.Scan(t.Context(), req) {
+	var out []syncd.Change
+	for batch, err := range s.Read(t.Context(), req) {
 		if err != nil {
 			return out, err
 		}
-		out = append(out, batch...)
+		out = append(out, batch.Changes...)
 	}
 	return out, nil
 }
 
-func recordIDs(records []syncd.Record) []string {
+func changeIDs(changes []syncd.Change) []string {
 	var out []string
-	for _, r := range records {
-		out = append(out, r.ID)
+	for _, c := range changes {
+		out = append(out, c.ID)
 	}
 	return out
 }
 
-// Ids of every type that the embedded server stores, in one collection: a scan sees each once, continues behind each,
+// Ids of every type that the embedded server stores, in one collection: a read sees each once, resumes behind each,
 // behind each that was deleted too, and fetches each.
 func TestMongoMixedIDs(t *testing.T) {
 	db := startMongo(t)
@@ -189,17 +189,17 @@ func TestMongoMixedIDs(t *testing.T) {
 		}
 	})
 	coll := syncd.Collection{Name: "mixed"}
-	req := syncd.ScanRequest{Split: syncd.Split{Collection: coll}, Fields: []string{"n"}}
+	req := syncd.ReadRequest{Split: syncd.Split{Collection: coll}, Fields: []string{"n"}}
 	all, err := readAll(t, s, req)
 	if err != nil || len(all) != len(ids) {
 		t.Fatalf("%d of %d documents, %v", len(all), len(ids), err)
 	}
 	keys := make([]syncd.Key, len(all))
-	for i, r := range all {
-		if r.Err != nil {
-			t.Fatal(r.Err)
+	for i, c := range all {
+		if c.Err != nil {
+			t.Fatal(c.Err)
 		}
-		keys[i] = r.Key
+		keys[i] = c.Key
 	}
 	found := 0
 	for f, err := range s.Fetch(t.Context(), coll, keys) {
@@ -214,40 +214,40 @@ func TestMongoMixedIDs(t *testing.T) {
 	if found != len(keys) {
 		t.Errorf("fetched %d of %d", found, len(keys))
 	}
-	for i, r := range all {
-		req.After = r.Key
+	for i, c := range all {
+		req.After = syncd.Offset(c.Key)
 		rest, err := readAll(t, s, req)
-		if diff := cmp.Diff(recordIDs(all[i+1:]), recordIDs(rest)); diff != "" || err != nil {
-			t.Errorf("after %q: %v\n%s", r.ID, err, diff)
+		if diff := cmp.Diff(changeIDs(all[i+1:]), changeIDs(rest)); diff != "" || err != nil {
+			t.Errorf("after %q: %v\n%s", c.ID, err, diff)
 		}
 		n := 0
-		if _, err := fmt.Sscan(r.Fields[0].Text, &n); err != nil {
+		if _, err := fmt.Sscan(c.Fields[0].Text, &n); err != nil {
 			t.Fatal(err)
 		}
-		c := db.Collection("mixed")
-		if _, err := c.DeleteOne(t.Context(), bson.D{{Key: "_id", Value: ids[n]}}); err != nil {
+		mixed := db.Collection("mixed")
+		if _, err := mixed.DeleteOne(t.Context(), bson.D{{Key: "_id", Value: ids[n]}}); err != nil {
 			t.Fatal(err)
 		}
 		rest, err = readAll(t, s, req)
-		if diff := cmp.Diff(recordIDs(all[i+1:]), recordIDs(rest)); diff != "" || err != nil {
-			t.Errorf("after the deleted %q: %v\n%s", r.ID, err, diff)
+		if diff := cmp.Diff(changeIDs(all[i+1:]), changeIDs(rest)); diff != "" || err != nil {
+			t.Errorf("after the deleted %q: %v\n%s", c.ID, err, diff)
 		}
-		if _, err := c.InsertOne(t.Context(), docs[n]); err != nil {
+		if _, err := mixed.InsertOne(t.Context(), docs[n]); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
 // A collection with ids of mixed types, divided as far as the server can: the splits together give each document once, and
-// no document that came after the plan keeps them from ending.
-func TestMongoPlan(t *testing.T) {
+// no document that came after they were made keeps them from ending.
+func TestMongoSplits(t *testing.T) {
 	db := startMongo(t)
 	var docs []any
 	for i := range 300 {
 		docs = append(docs, bson.D{{Key: "_id", Value: int32(i)}}, bson.D{{Key: "_id", Value: float64(i) + 0.5}},
 			bson.D{{Key: "_id", Value: fmt.Sprintf("text %03d", i)}}, bson.D{{Key: "_id", Value: bson.NewObjectID()}})
 	}
-	db.fill(t, "planned", docs)
+	db.fill(t, "split", docs)
 	var log strings.Builder
 	const want = 8
 	s := db.openLogged(t, func(c *mongo.Config) { c.Splits, c.BatchSize = want, 20 }, slog.NewTextHandler(&log, nil))
@@ -257,7 +257,7 @@ func TestMongoPlan(t *testing.T) {
 		}
 	})
 	var splits []syncd.Split
-	for split, err := range s.Plan(t.Context(), syncd.Collection{Name: "planned"}) {
+	for split, err := range s.Splits(t.Context(), syncd.Collection{Name: "split"}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -272,24 +272,24 @@ func TestMongoPlan(t *testing.T) {
 	}
 	seen := map[syncd.Key]int{}
 	for _, split := range splits {
-		req := syncd.ScanRequest{Split: split}
+		req := syncd.ReadRequest{Split: split}
 		for resumed := false; ; resumed = true {
-			records, err := readAll(t, s, req)
+			changes, err := readAll(t, s, req)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if resumed || len(records) < 2 {
-				for _, r := range records {
-					seen[r.Key]++
+			if resumed || len(changes) < 2 {
+				for _, c := range changes {
+					seen[c.Key]++
 				}
 				break
 			}
 			// The first half, then the rest behind it.
-			records = records[:len(records)/2]
-			for _, r := range records {
-				seen[r.Key]++
+			changes = changes[:len(changes)/2]
+			for _, c := range changes {
+				seen[c.Key]++
 			}
-			req.After = records[len(records)-1].Key
+			req.After = syncd.Offset(changes[len(changes)-1].Key)
 		}
 	}
 	for k, n := range seen {
@@ -316,17 +316,17 @@ func TestMongoFilter(t *testing.T) {
 		}
 	})
 	coll := syncd.Collection{Name: "filtered", Filter: `{"archived": false}`}
-	req := syncd.ScanRequest{Split: syncd.Split{Collection: coll}}
+	req := syncd.ReadRequest{Split: syncd.Split{Collection: coll}}
 	all, err := readAll(t, s, req)
 	if err != nil || len(all) != 40 {
 		t.Fatalf("%d documents, %v", len(all), err)
 	}
-	if n, err := s.(syncd.Counter).Count(t.Context(), coll); err != nil || n != 40 {
+	if n, err := s.Abilities().Count(t.Context(), coll); err != nil || n != 40 {
 		t.Errorf("Count = %d, %v", n, err)
 	}
-	req.After = all[19].Key
-	if rest, err := readAll(t, s, req); err != nil || !slices.Equal(recordIDs(rest), recordIDs(all[20:])) {
-		t.Errorf("resumed: %q, %v", recordIDs(rest), err)
+	req.After = syncd.Offset(all[19].Key)
+	if rest, err := readAll(t, s, req); err != nil || !slices.Equal(changeIDs(rest), changeIDs(all[20:])) {
+		t.Errorf("resumed: %q, %v", changeIDs(rest), err)
 	}
 	req.Split.Collection.Filter = `{"$nosuch": 1}`
 	if _, err := readAll(t, s, req); err == nil {
@@ -363,7 +363,7 @@ func TestMongoFindsNoFraction(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	keys, err := src.(syncd.Finder).Find(t.Context(), syncd.Collection{Name: "fractions"}, []string{"2.5", "1.5", "1.50", "a"})
+	keys, err := src.Abilities().Find(t.Context(), syncd.Collection{Name: "fractions"}, []string{"2.5", "1.5", "1.50", "a"})
 	if err != nil || keys[0] != "" || keys[1] == "" || keys[2] != "" || keys[3] == "" {
 		t.Errorf("%q, %v", keys, err)
 	}

@@ -156,7 +156,7 @@ func testQdrantListing(t *testing.T, addr string) {
 		{Text: `["x",7]`, Set: true}, {Text: "quoted", Set: true}, {Text: `{"$date":"2024"}`, Set: true}, {Text: "2024", Set: true},
 	}
 	found := make([]syncd.Found, 1)
-	if err := checker.(syncd.PayloadReader).Read(t.Context(), []syncd.Point{{ID: id}}, keys, found); err != nil {
+	if err := checker.Abilities().Read(t.Context(), []syncd.Point{{ID: id}}, keys, found); err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Equal(found[0].Payload, want) {
@@ -176,7 +176,7 @@ func testQdrantListing(t *testing.T, addr string) {
 		{map[string]string{"n": "8"}, nil},
 	} {
 		var got []uuid.UUID
-		for batch, err := range checker.(syncd.Lister).List(t.Context(), syncd.ListRequest{Match: c.match, Keys: keys, Parts: 1}) {
+		for batch, err := range checker.Abilities().List(t.Context(), syncd.ListRequest{Match: c.match, Keys: keys, Parts: 1}) {
 			if err != nil {
 				t.Fatal(err)
 			}

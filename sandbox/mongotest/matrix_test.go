@@ -2,6 +2,7 @@ package mongotest_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -23,7 +24,7 @@ type matrix struct {
 	null   int // the n of the document whose _id is null, or -1
 }
 
-// role is what becomes of a document while it is scanned.
+// role is what becomes of a document while it is read.
 type role int
 
 const (
@@ -77,11 +78,11 @@ func (m *matrix) fillWith(t *testing.T, actors []actor) {
 	m.fill(t, m.coll.Name, docs)
 }
 
-// scan plans the collection and reads every split, giving up after every k-th batch and resuming behind the last record.
-// It calls between after each batch. It returns how often each document was seen, by its n.
-func (m *matrix) scan(ctx context.Context, k int, documents bool, between func() error) (seen map[int]int, splits int, err error) {
+// read reads every split of the collection, giving up after every k-th batch and resuming behind it. It calls between after
+// each batch. It returns how often each document was seen, by its n.
+func (m *matrix) read(ctx context.Context, k int, documents bool, between func() error) (seen map[int]int, splits int, err error) {
 	seen = map[int]int{}
-	for split, err := range m.source.Plan(ctx, m.coll) {
+	for split, err := range m.source.Splits(ctx, m.coll) {
 		if err != nil {
 			return seen, splits, err
 		}
@@ -89,7 +90,7 @@ func (m *matrix) scan(ctx context.Context, k int, documents bool, between func()
 			return seen, splits, fmt.Errorf("split %d has the index %d", splits, split.Index)
 		}
 		splits++
-		req := syncd.ScanRequest{Split: split, Fields: []string{"n"}, Documents: documents, BatchSize: 3}
+		req := syncd.ReadRequest{Split: split, Fields: []string{"n"}, Documents: documents, BatchSize: 3}
 		for done := false; !done; {
 			if req.After, done, err = m.upToBatch(ctx, req, k, seen, between); err != nil {
 				return seen, splits, fmt.Errorf("split %d: %w", split.Index, err)
@@ -100,19 +101,21 @@ func (m *matrix) scan(ctx context.Context, k int, documents bool, between func()
 }
 
 // upToBatch reads k batches. It returns where to resume, and true at the end of the split.
-func (m *matrix) upToBatch(ctx context.Context, req syncd.ScanRequest, k int, seen map[int]int, between func() error) (syncd.Key, bool, error) {
+func (m *matrix) upToBatch(ctx context.Context, req syncd.ReadRequest, k int, seen map[int]int, between func() error) (syncd.Offset, bool, error) {
 	last, n := req.After, 0
-	for batch, err := range m.source.Scan(ctx, req) {
+	for batch, err := range m.source.Read(ctx, req) {
 		if err != nil {
 			return last, false, err
 		}
-		for _, r := range batch {
-			number, err := m.number(r)
+		for _, c := range batch.Changes {
+			number, err := m.number(c)
 			if err != nil {
-				return last, false, fmt.Errorf("record %q: %w", r.ID, err)
+				return last, false, fmt.Errorf("change %q: %w", c.ID, err)
 			}
 			seen[number]++
-			last = r.Key
+		}
+		if last = batch.Offset; last == "" {
+			return last, false, errors.New("a batch has no offset")
 		}
 		if err := between(); err != nil {
 			return last, false, err
@@ -124,17 +127,17 @@ func (m *matrix) upToBatch(ctx context.Context, req syncd.ScanRequest, k int, se
 	return last, true, nil
 }
 
-// number tells which document a record is. One whose _id is null has no id text, so it comes as an error of its own, once.
-func (m *matrix) number(r syncd.Record) (int, error) {
+// number tells which document a change is of. One whose _id is null has no id text, so it comes as an error of its own, once.
+func (m *matrix) number(c syncd.Change) (int, error) {
 	switch {
-	case r.Key == "":
-		return 0, fmt.Errorf("it has no key: %w", r.Err)
-	case r.Err != nil && m.null >= 0:
+	case c.Key == "":
+		return 0, fmt.Errorf("it has no key: %w", c.Err)
+	case c.Err != nil && m.null >= 0:
 		return m.null, nil
-	case r.Err != nil:
-		return 0, r.Err
+	case c.Err != nil:
+		return 0, c.Err
 	}
-	return strconv.Atoi(r.Fields[0].Text)
+	return strconv.Atoi(c.Fields[0].Text)
 }
 
 // check reports what was lost, repeated or made up.
@@ -201,7 +204,7 @@ func testMatrix(t *testing.T, s server, splits string, types []string) {
 			m.fillWith(t, actors)
 			for k := 1; k <= 3; k++ {
 				what := fmt.Sprintf("%s, %s splits, resumed after every %d", strings.Join(pair, " and "), splits, k)
-				seen, n, err := m.scan(t.Context(), k, k == 2, never)
+				seen, n, err := m.read(t.Context(), k, k == 2, never)
 				if err != nil {
 					t.Errorf("%s: %v", what, err)
 				}
@@ -212,7 +215,7 @@ func testMatrix(t *testing.T, s server, splits string, types []string) {
 			for k := 1; k <= 2; k++ {
 				m.fillWith(t, actors)
 				what := fmt.Sprintf("%s, %s splits, changing, resumed after every %d", strings.Join(pair, " and "), splits, k)
-				seen, _, err := m.scan(t.Context(), k, k == 2, m.changes(t.Context(), actors))
+				seen, _, err := m.read(t.Context(), k, k == 2, m.changes(t.Context(), actors))
 				if err != nil {
 					t.Errorf("%s: %v", what, err)
 				}
@@ -230,7 +233,7 @@ func testMatrix(t *testing.T, s server, splits string, types []string) {
 }
 
 func TestMatrixOnFastmongo(t *testing.T) {
-	// Where a plan can have one split only, fewer types do: they are told apart by the source itself, in one way.
+	// Where there can be one split only, fewer types do: they are told apart by the source itself, in one way.
 	some := []string{"minKey", "null", "int", "double", "decimal", "string", "object", "uuid", "objectId", "date", "maxKey"}
 	for name, c := range map[string]struct {
 		quirks fastmongo.Quirks
@@ -263,7 +266,7 @@ func TestMatrixOnRealServer(t *testing.T) {
 
 // A range without an upper bound ends before MaxKey (see mongotest's min_max_leaves_out_max_key). What a source has learnt
 // about a collection before there was such an _id must not make it lose the document.
-func TestMaxKeyArrivesBetweenPlans(t *testing.T) {
+func TestMaxKeyArrivesBetweenRuns(t *testing.T) {
 	fast := startFast(t, fastmongo.Config{})
 	s := connectTo(t, fast.URI())
 	source := s.open(t, "splits", "3", "batch_size", "5")
@@ -277,7 +280,7 @@ func TestMaxKeyArrivesBetweenPlans(t *testing.T) {
 	last := len(actors) - 1
 	m.fillWith(t, actors[:last])
 	for round, present := range [][]actor{actors[:last], actors} {
-		seen, _, err := m.scan(t.Context(), 2, false, never)
+		seen, _, err := m.read(t.Context(), 2, false, never)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -291,7 +294,7 @@ func TestMaxKeyArrivesBetweenPlans(t *testing.T) {
 }
 
 // Documents come and go at any time, not only between batches.
-func TestScanUnderConcurrentChanges(t *testing.T) {
+func TestReadUnderConcurrentChanges(t *testing.T) {
 	fast := startFast(t, fastmongo.Config{})
 	s := connectTo(t, fast.URI())
 	source := s.open(t, "splits", "4", "batch_size", "10")
@@ -315,7 +318,7 @@ func TestScanUnderConcurrentChanges(t *testing.T) {
 				}
 			}
 		})
-		seen, _, err := m.scan(t.Context(), 5, round%2 == 0, never)
+		seen, _, err := m.read(t.Context(), 5, round%2 == 0, never)
 		cancel()
 		changer.Wait()
 		if err != nil {

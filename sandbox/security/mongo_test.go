@@ -74,7 +74,7 @@ func connectMongo(t *testing.T, uri string, section mongo.TLS) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.(syncd.CollectionLister).Collections(t.Context())
+	_, err = s.Abilities().Collections(t.Context())
 	return errors.Join(err, s.Close())
 }
 

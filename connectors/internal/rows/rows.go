@@ -1,12 +1,14 @@
-// Package rows turns BSON documents into the batches of records that a source yields. The connectors share it, so that a
-// record read from a server and the same record read from a dump are the same.
+// Package rows turns BSON documents into the changes that a source yields. The connectors share it, so that a document read
+// from a server and the same document read from a dump are the same change.
 //
 // Invariants:
-//   - a batch belongs to whoever took it: nothing that the Builder does later changes it;
+//   - the changes of a batch belong to whoever took them: nothing that the Builder does later changes them;
 //   - what is added is copied, so the caller may reuse its buffers at once;
-//   - a record without documents costs no allocation of its own: keys, id texts and field texts of a batch lie in one
+//   - a change without its document costs no allocation of its own: keys, id texts and field texts of a batch lie in one
 //     string, and whole documents in a few blocks;
-//   - a document that can't be read becomes a record with an error, never a record that looks like a good one.
+//   - a document that can't be read becomes a change with Err, never a change that looks like a good one;
+//   - a document without _id, for which a source has no key, becomes a change with Err, as syncd.Batch demands of changes
+//     that have no offset behind them.
 package rows
 
 import (
@@ -18,7 +20,7 @@ import (
 	"github.com/syncd-io/syncd/internal/bsondoc"
 )
 
-// Builder collects the records of one scan, batch by batch. It is not safe for concurrent use.
+// Builder collects the changes of one read, batch by batch. It is not safe for concurrent use.
 type Builder struct {
 	fields     []string
 	documents  bool
@@ -43,7 +45,7 @@ type entry struct {
 }
 
 // New returns a Builder for the batches that req asks for.
-func New(req syncd.ScanRequest) *Builder {
+func New(req syncd.ReadRequest) *Builder {
 	return &Builder{
 		fields:     req.Fields,
 		documents:  req.Documents,
@@ -79,10 +81,10 @@ func (b *Builder) Add(key []byte, id bson.RawValue, doc bson.Raw) {
 	b.entries = append(b.entries, e)
 }
 
-// Fail adds a record for a document that can't be read at all.
+// Fail adds a change for a document that can't be read at all.
 func (b *Builder) Fail(key []byte, err error) { b.addError(key, bson.RawValue{}, err) }
 
-// Len returns how many records the batch has.
+// Len returns how many changes the batch has.
 func (b *Builder) Len() int { return len(b.entries) }
 
 // Full reports whether the batch is as large as it may be.
@@ -90,11 +92,11 @@ func (b *Builder) Full() bool {
 	return len(b.entries) >= b.batchSize || b.batchBytes > 0 && b.bytes >= b.batchBytes
 }
 
-// Take returns the batch and starts the next one.
-func (b *Builder) Take() []syncd.Record {
+// Take returns the changes of the batch and starts the next one.
+func (b *Builder) Take() []syncd.Change {
 	text := string(b.text)
 	cut := func(s span) string { return text[s.from:s.to] }
-	records := make([]syncd.Record, len(b.entries))
+	changes := make([]syncd.Change, len(b.entries))
 	values := make([]syncd.Value, len(b.values))
 	for i, s := range b.values {
 		if s.from >= 0 {
@@ -103,21 +105,21 @@ func (b *Builder) Take() []syncd.Record {
 	}
 	n := len(b.fields)
 	for i, e := range b.entries {
-		r := &records[i]
-		r.Key, r.ID, r.Err = syncd.Key(cut(e.key)), cut(e.id), e.err
+		c := &changes[i]
+		c.Key, c.ID, c.Err = syncd.Key(cut(e.key)), cut(e.id), e.err
 		if e.err != nil {
 			continue
 		}
 		if n > 0 {
-			r.Fields, values = values[:n:n], values[n:]
+			c.Fields, values = values[:n:n], values[n:]
 		}
 		if b.documents {
-			r.Document = &b.docs[e.doc]
+			c.Document = &b.docs[e.doc]
 		}
 	}
 	b.text, b.entries, b.values = b.text[:0], b.entries[:0], b.values[:0]
 	b.docs, b.bytes = nil, 0
-	return records
+	return changes
 }
 
 func (b *Builder) addError(key []byte, id bson.RawValue, err error) {

@@ -27,8 +27,8 @@ func add(b *Builder, key string, doc bson.Raw) {
 }
 
 func TestBatchesAreIndependent(t *testing.T) {
-	b := New(syncd.ScanRequest{Fields: []string{"f", "absent", "null"}, Documents: true, BatchSize: 2})
-	var batches [][]syncd.Record
+	b := New(syncd.ReadRequest{Fields: []string{"f", "absent", "null"}, Documents: true, BatchSize: 2})
+	var batches [][]syncd.Change
 	var want []string
 	for i := range 6 {
 		doc := marshal(t, bson.D{{Key: "_id", Value: i}, {Key: "f", Value: fmt.Sprint("text ", i)}, {Key: "null", Value: nil}})
@@ -38,7 +38,7 @@ func TestBatchesAreIndependent(t *testing.T) {
 		}
 		want = append(want, fmt.Sprintf(`key %d %d [{text %d true} { false} { false}] {"_id":"%d","f":"text %d","null":null}`, i, i, i, i, i))
 		if b.Full() != (b.Len() == 2) {
-			t.Errorf("%d records: Full is %v", b.Len(), b.Full())
+			t.Errorf("%d changes: Full is %v", b.Len(), b.Full())
 		}
 		if b.Full() {
 			batches = append(batches, b.Take())
@@ -46,12 +46,12 @@ func TestBatchesAreIndependent(t *testing.T) {
 	}
 	var got []string
 	for _, batch := range batches {
-		for _, r := range batch {
-			json, err := r.Document.AppendJSON(nil, syncd.Plain)
-			if err != nil || r.Err != nil {
-				t.Fatal(err, r.Err)
+		for _, c := range batch {
+			json, err := c.Document.AppendJSON(nil, syncd.Plain)
+			if err != nil || c.Err != nil {
+				t.Fatal(err, c.Err)
 			}
-			got = append(got, fmt.Sprintf("%s %s %v %s", r.Key, r.ID, r.Fields, json))
+			got = append(got, fmt.Sprintf("%s %s %v %s", c.Key, c.ID, c.Fields, json))
 		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -60,7 +60,7 @@ func TestBatchesAreIndependent(t *testing.T) {
 }
 
 func TestErrorsLeaveTheirNeighboursAlone(t *testing.T) {
-	b := New(syncd.ScanRequest{Fields: []string{"f", "g"}, Documents: true, BatchSize: 10})
+	b := New(syncd.ReadRequest{Fields: []string{"f", "g"}, Documents: true, BatchSize: 10})
 	damaged := marshal(t, bson.D{{Key: "x", Value: 1}, {Key: "_id", Value: 1}})
 	damaged[4] = 0x77
 	add(b, "1", marshal(t, bson.D{{Key: "_id", Value: "a"}, {Key: "f", Value: "1"}, {Key: "g", Value: "2"}}))
@@ -70,8 +70,8 @@ func TestErrorsLeaveTheirNeighboursAlone(t *testing.T) {
 	b.Fail([]byte("5"), fmt.Errorf("line 7"))
 	add(b, "6", marshal(t, bson.D{{Key: "_id", Value: "c"}, {Key: "g", Value: "3"}}))
 	var got []string
-	for _, r := range b.Take() {
-		got = append(got, fmt.Sprintf("%s %q %v %v %v", r.Key, r.ID, r.Fields, r.Document != nil, r.Err))
+	for _, c := range b.Take() {
+		got = append(got, fmt.Sprintf("%s %q %v %v %v", c.Key, c.ID, c.Fields, c.Document != nil, c.Err))
 	}
 	want := []string{
 		`1 "a" [{1 true} {2 true}] true <nil>`,
@@ -89,12 +89,12 @@ func TestErrorsLeaveTheirNeighboursAlone(t *testing.T) {
 func TestBatchBytes(t *testing.T) {
 	doc := marshal(t, bson.D{{Key: "_id", Value: 1}, {Key: "pad", Value: string(bytes.Repeat([]byte("x"), 1000))}})
 	for documents, want := range map[bool]int{true: 5, false: 100} {
-		b := New(syncd.ScanRequest{Documents: documents, BatchSize: 100, BatchBytes: 5000})
+		b := New(syncd.ReadRequest{Documents: documents, BatchSize: 100, BatchBytes: 5000})
 		for !b.Full() {
 			add(b, "k", doc)
 		}
 		if b.Len() != want {
-			t.Errorf("documents %v: %d records", documents, b.Len())
+			t.Errorf("documents %v: %d changes", documents, b.Len())
 		}
 	}
 }
@@ -117,7 +117,7 @@ func TestAllocations(t *testing.T) {
 	id := doc.Lookup("_id")
 	key := []byte("0123456789abc")
 	for _, documents := range []bool{false, true} {
-		b := New(syncd.ScanRequest{Fields: []string{"f"}, Documents: documents, BatchSize: 1000})
+		b := New(syncd.ReadRequest{Fields: []string{"f"}, Documents: documents, BatchSize: 1000})
 		n := testing.AllocsPerRun(20, func() {
 			for !b.Full() {
 				b.Add(key, id, doc)
@@ -135,7 +135,7 @@ func BenchmarkBatch(b *testing.B) {
 	id := doc.Lookup("_id")
 	for name, documents := range map[string]bool{"ids": false, "documents": true} {
 		b.Run(name, func(b *testing.B) {
-			r := New(syncd.ScanRequest{Documents: documents, BatchSize: 1000})
+			r := New(syncd.ReadRequest{Documents: documents, BatchSize: 1000})
 			b.ReportAllocs()
 			for b.Loop() {
 				r.Add(id.Value, id, doc)

@@ -19,9 +19,9 @@ import (
 	"github.com/syncd-io/syncd"
 )
 
-func planned(ctx context.Context, s syncd.Source, c syncd.Collection) ([]syncd.Split, error) {
+func splitsOf(ctx context.Context, s syncd.Source, c syncd.Collection) ([]syncd.Split, error) {
 	var out []syncd.Split
-	for split, err := range s.Plan(ctx, c) {
+	for split, err := range s.Splits(ctx, c) {
 		if err != nil {
 			return out, err
 		}
@@ -69,29 +69,29 @@ func (w lockedWriter) Write(p []byte) (int, error) {
 
 func withSplits(n int) func(*Config) { return func(c *Config) { c.Splits = n } }
 
-// readSplits scans every split, beginning again behind every k-th batch, and returns the keys in order.
+// readSplits reads every split, resuming behind every k-th batch, and returns the keys in order.
 func readSplits(ctx context.Context, s syncd.Source, splits []syncd.Split, k int, change func()) ([]syncd.Key, error) {
 	var out []syncd.Key
 	for _, split := range splits {
-		req := syncd.ScanRequest{Split: split, BatchSize: 3}
+		req := syncd.ReadRequest{Split: split, BatchSize: 3}
 		for again := true; again; {
 			again = false
 			n := 0
-			for batch, err := range s.Scan(ctx, req) {
+			for batch, err := range s.Read(ctx, req) {
 				if err != nil {
 					return out, err
 				}
-				for _, r := range batch {
-					out = append(out, r.Key)
+				for _, c := range batch.Changes {
+					out = append(out, c.Key)
 				}
 				if len(out) > 10_000 {
-					return out, errors.New("the scan does not end")
+					return out, errors.New("the reading does not end")
 				}
 				if change != nil {
 					change()
 				}
 				if n++; n == k {
-					req.After, again = batch[len(batch)-1].Key, true
+					req.After, again = batch.Offset, true
 					break
 				}
 			}
@@ -113,7 +113,7 @@ func eachOnce(t *testing.T, what string, docs []any, got []syncd.Key) {
 		}
 	}
 	if len(got) != len(docs) {
-		t.Errorf("%s: %d records of %d documents", what, len(got), len(docs))
+		t.Errorf("%s: %d changes of %d documents", what, len(got), len(docs))
 	}
 }
 
@@ -127,7 +127,7 @@ func TestSplitsCoverMixedIDs(t *testing.T) {
 	server.set(t, "c", docs...)
 	for _, n := range []int{1, 3, 16, 1000} {
 		src, _ := openWith(t, server, withSplits(n))
-		splits, err := planned(t.Context(), src, syncd.Collection{Name: "c"})
+		splits, err := splitsOf(t.Context(), src, syncd.Collection{Name: "c"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +176,7 @@ func TestSplitsCoverEveryPairOfTypes(t *testing.T) {
 				}
 			}
 			server.set(t, "c", docs...)
-			splits, err := planned(t.Context(), src, syncd.Collection{Name: "c"})
+			splits, err := splitsOf(t.Context(), src, syncd.Collection{Name: "c"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -225,7 +225,7 @@ func TestEqualComparingIDs(t *testing.T) {
 	docs = append(docs, bson.D{{Key: "_id", Value: 5.0}}, bson.D{{Key: "_id", Value: int32(5)}}, bson.D{{Key: "_id", Value: dec}}, bson.D{{Key: "_id", Value: int64(5)}})
 	server.set(t, "c", docs...)
 	src, _ := openWith(t, server, withSplits(8))
-	splits, err := planned(t.Context(), src, syncd.Collection{Name: "c"})
+	splits, err := splitsOf(t.Context(), src, syncd.Collection{Name: "c"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,12 +246,12 @@ func TestEqualComparingIDs(t *testing.T) {
 		eachOnce(t, fmt.Sprintf("resumed after every batch %d", k), docs, got)
 	}
 	one := syncd.Split{Collection: syncd.Collection{Name: "c"}}
-	all, err := scanKeys(t.Context(), src, syncd.ScanRequest{Split: one})
+	all, err := readKeys(t.Context(), src, syncd.ReadRequest{Split: one})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, after := range all {
-		rest, err := scanKeys(t.Context(), src, syncd.ScanRequest{After: after, BatchSize: 1})
+		rest, err := readKeys(t.Context(), src, syncd.ReadRequest{After: syncd.Offset(after), BatchSize: 1})
 		if err != nil || !slices.Equal(rest, all[i+1:]) {
 			t.Errorf("after %q: %q, %v", after, rest, err)
 		}
@@ -261,7 +261,7 @@ func TestEqualComparingIDs(t *testing.T) {
 		id, _ := parsed(after)
 		server.set(t, "c", docs...)
 		server.remove("c", id)
-		rest, err := scanKeys(t.Context(), src, syncd.ScanRequest{After: after})
+		rest, err := readKeys(t.Context(), src, syncd.ReadRequest{After: syncd.Offset(after)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -273,7 +273,7 @@ func TestEqualComparingIDs(t *testing.T) {
 	}
 }
 
-func TestScanEndsUnderInserts(t *testing.T) {
+func TestReadEndsUnderInserts(t *testing.T) {
 	for _, splits := range []int{1, 5} {
 		server := newStub(t)
 		var docs []any
@@ -282,13 +282,13 @@ func TestScanEndsUnderInserts(t *testing.T) {
 		}
 		server.set(t, "c", docs...)
 		src, _ := openWith(t, server, withSplits(splits))
-		plan, err := planned(t.Context(), src, syncd.Collection{Name: "c"})
+		parts, err := splitsOf(t.Context(), src, syncd.Collection{Name: "c"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		next := 100
 		grown := slices.Clone(docs)
-		got, err := readSplits(t.Context(), src, plan, 1, func() { // more come than are read
+		got, err := readSplits(t.Context(), src, parts, 1, func() { // more come than are read
 			for range 10 {
 				grown = append(grown, bson.D{{Key: "_id", Value: next}})
 				next++
@@ -300,9 +300,9 @@ func TestScanEndsUnderInserts(t *testing.T) {
 		}
 		eachOnce(t, fmt.Sprintf("%d splits", splits), docs, got)
 
-		// The last one of the plan is deleted: the end is where it was.
+		// The last document of the last split is deleted: the end is where it was.
 		server.remove("c", value(t, 99))
-		got, err = readSplits(t.Context(), src, plan, 2, nil)
+		got, err = readSplits(t.Context(), src, parts, 2, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -311,7 +311,7 @@ func TestScanEndsUnderInserts(t *testing.T) {
 }
 
 // Documents come and go inside the range as well: what is there throughout is seen once.
-func TestScanUnderChanges(t *testing.T) {
+func TestReadUnderChanges(t *testing.T) {
 	server := newStub(t)
 	random := rand.New(rand.NewPCG(5, 6))
 	var stable []any
@@ -320,11 +320,11 @@ func TestScanUnderChanges(t *testing.T) {
 	}
 	server.set(t, "c", stable...)
 	src, _ := openWith(t, server, withSplits(6))
-	plan, err := planned(t.Context(), src, syncd.Collection{Name: "c"})
+	parts, err := splitsOf(t.Context(), src, syncd.Collection{Name: "c"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := readSplits(t.Context(), src, plan, 2, func() {
+	got, err := readSplits(t.Context(), src, parts, 2, func() {
 		docs := slices.Clone(stable)
 		for range 50 {
 			docs = append(docs, bson.D{{Key: "_id", Value: 10*random.IntN(200) + 5}}, bson.D{{Key: "_id", Value: fmt.Sprintf("s%04d", 10*random.IntN(200)+5)}})
@@ -342,7 +342,7 @@ func TestScanUnderChanges(t *testing.T) {
 	eachOnce(t, "what was there throughout", stable, got)
 }
 
-func TestPlanByWhatTheServerCanDo(t *testing.T) {
+func TestSplitsByWhatTheServerCanDo(t *testing.T) {
 	var docs []any
 	for i := range 100 {
 		docs = append(docs, bson.D{{Key: "_id", Value: i}})
@@ -375,7 +375,7 @@ func TestPlanByWhatTheServerCanDo(t *testing.T) {
 			c.setup(server)
 			server.set(t, "c", docs...)
 			src, notices := openWith(t, server, withSplits(c.splits))
-			splits, err := planned(t.Context(), src, syncd.Collection{Name: "c"})
+			splits, err := splitsOf(t.Context(), src, syncd.Collection{Name: "c"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -404,7 +404,7 @@ func kind(typ string, collation bson.D) map[string]bson.D {
 	return map[string]bson.D{"c": d}
 }
 
-// Text in a collation has an order that only the server knows, so nothing says when a scan is past the last one.
+// Text in a collation has an order that only the server knows, so nothing says when a read is past the last one.
 func TestNoFrozenEndForTextInACollation(t *testing.T) {
 	server := newStub(t)
 	server.kinds = kind("collection", bson.D{{Key: "locale", Value: "sv"}})
@@ -414,24 +414,24 @@ func TestNoFrozenEndForTextInACollation(t *testing.T) {
 	}
 	server.set(t, "c", docs...)
 	src, _ := openWith(t, server, withSplits(4))
-	splits, err := planned(t.Context(), src, syncd.Collection{Name: "c"})
+	splits, err := splitsOf(t.Context(), src, syncd.Collection{Name: "c"})
 	if err != nil || len(splits) != 4 || splits[3].Upper != "" {
 		t.Errorf("%+v, %v", splits, err)
 	}
 }
 
-func TestPlanOfNothing(t *testing.T) {
+func TestSplitsOfNothing(t *testing.T) {
 	server := newStub(t)
 	server.set(t, "c")
 	server.estimates = map[string]int64{"c": 1e6} // as after a crash
 	src, notices := openWith(t, server, nil)
-	splits, err := planned(t.Context(), src, syncd.Collection{Name: "c"})
+	splits, err := splitsOf(t.Context(), src, syncd.Collection{Name: "c"})
 	if err != nil || len(splits) > 1 || notices() != "" {
 		t.Errorf("%+v, %v, %s", splits, err, notices())
 	}
 }
 
-func TestPlanSurvivesPassingFaults(t *testing.T) {
+func TestSplitsSurvivePassingFaults(t *testing.T) {
 	t.Parallel()
 	for _, command := range []string{"listCollections", "count", "find", "aggregate"} {
 		server := newStub(t)
@@ -452,14 +452,14 @@ func TestPlanSurvivesPassingFaults(t *testing.T) {
 			return failure(237, "CursorKilled"), false
 		}
 		server.mu.Unlock()
-		splits, err := planned(t.Context(), src, syncd.Collection{Name: "c"})
+		splits, err := splitsOf(t.Context(), src, syncd.Collection{Name: "c"})
 		if err != nil || len(splits) < 4 || left.Load() > 0 {
 			t.Errorf("%s: %d splits, %v", command, len(splits), err)
 		}
 	}
 }
 
-func TestPlanFails(t *testing.T) {
+func TestSplitsFail(t *testing.T) {
 	for _, command := range []string{"listCollections", "count", "find", "aggregate"} {
 		server := newStub(t)
 		server.estimates = map[string]int64{"c": 1e6}
@@ -473,7 +473,7 @@ func TestPlanFails(t *testing.T) {
 			return failure(codeAuthenticationFailed, "AuthenticationFailed"), false
 		}
 		server.mu.Unlock()
-		if _, err := planned(t.Context(), src, syncd.Collection{Name: "c"}); err == nil || !strings.HasPrefix(err.Error(), "planning collection c: ") {
+		if _, err := splitsOf(t.Context(), src, syncd.Collection{Name: "c"}); err == nil || !strings.HasPrefix(err.Error(), "splitting collection c: ") {
 			t.Errorf("%s: %v", command, err)
 		}
 	}
@@ -537,22 +537,22 @@ func TestAscending(t *testing.T) {
 	}
 }
 
-func TestEstimateCount(t *testing.T) {
+func TestEstimate(t *testing.T) {
 	server := newStub(t)
 	server.set(t, "c", bson.D{{Key: "_id", Value: 1}})
 	server.set(t, "view", bson.D{{Key: "_id", Value: 1}})
 	server.kinds = map[string]bson.D{"view": {{Key: "type", Value: "view"}}}
 	server.estimates = map[string]int64{"c": 12}
 	src, _ := openWith(t, server, nil)
-	if n, ok, err := src.EstimateCount(t.Context(), syncd.Collection{Name: "c"}); n != 12 || !ok || err != nil {
+	if n, ok, err := src.Estimate(t.Context(), syncd.Collection{Name: "c"}); n != 12 || !ok || err != nil {
 		t.Errorf("%d, %v, %v", n, ok, err)
 	}
 	for _, c := range []syncd.Collection{{Name: "c", Filter: `{"_id": 1}`}, {Name: "view"}} {
-		if _, ok, err := src.EstimateCount(t.Context(), c); ok || err != nil {
+		if _, ok, err := src.Estimate(t.Context(), c); ok || err != nil {
 			t.Errorf("%+v: %v, %v", c, ok, err)
 		}
 	}
-	if _, _, err := src.EstimateCount(t.Context(), syncd.Collection{Name: "no"}); !errors.Is(err, syncd.ErrCollectionNotFound) {
+	if _, _, err := src.Estimate(t.Context(), syncd.Collection{Name: "no"}); !errors.Is(err, syncd.ErrCollectionNotFound) {
 		t.Error(err)
 	}
 }

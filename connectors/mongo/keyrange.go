@@ -12,7 +12,7 @@ import (
 
 // A split's upper bound is a key, with nothing of that key or beyond it inside; or behind and a key, with that key inside
 // and nothing beyond. No BSON type has the number 0, so no key begins with it. MongoDB knows the first kind alone, and not
-// every value has a next one, so the scan itself ends before the first record behind the second kind.
+// every value has a next one, so the reading itself ends before the first document behind the second kind.
 const behind = "\x00"
 
 // upperBound reads a split's upper bound; the zero value is none.
@@ -46,57 +46,58 @@ func bound(k syncd.Key) (bson.RawValue, error) {
 	return v, nil
 }
 
-// window picks the records of a scan that belong to it. They come in the server's order; compareValues is that order too,
-// except for text in a collection with a collation, which therefore is compared only where there is no other way.
-type window struct {
+// keyRange is the part of a split that is still to be read, and picks the documents that belong to it. They come in the
+// server's order; compareValues is that order too, except for text in a collection with a collation, which therefore is
+// compared only where there is no other way.
+type keyRange struct {
 	lower, upper bson.RawValue
 	inclusive    bool // upper is
 	after        bson.RawValue
 	afterKey     string
 
 	served  bool // the server was given the bounds, and obeys them; or there are none
-	byOrder bool // the record with the key after is gone: compare instead of waiting for it
+	byOrder bool // the document with the key after is gone: compare instead of waiting for it
 	// collated says that text may have an order of its own: what byOrder can't place counts as inside.
 	collated bool
 	begun    bool // past after
-	twins    bool // records before after were skipped that are equal to it for the server, such as 5 and 5.0
+	twins    bool // documents before after were skipped that are equal to it for the server, such as 5 and 5.0
 }
 
-func newWindow(split syncd.Split, after syncd.Key) (*window, error) {
+func newKeyRange(split syncd.Split, after syncd.Key) (*keyRange, error) {
 	lower, after, err := lowerBound(split, after)
 	if err != nil {
 		return nil, err
 	}
-	w := &window{lower: lower, afterKey: string(after), begun: after == ""}
-	if w.upper, w.inclusive, err = upperBound(split.Upper); err != nil {
+	k := &keyRange{lower: lower, afterKey: string(after), begun: after == ""}
+	if k.upper, k.inclusive, err = upperBound(split.Upper); err != nil {
 		return nil, err
 	}
-	w.after, err = bound(after)
-	return w, err
+	k.after, err = bound(after)
+	return k, err
 }
 
-// span is what a server is to be asked for, for a window.
+// span is what a server is to be asked for, for a keyRange.
 type span struct {
 	none     bool          // nothing by bounds
 	from, to bson.RawValue // the half-open range; a zero value means no bound
 	maxKey   bool          // the document whose _id is MaxKey, by name
 }
 
-// span gives the bounds as far as the server can be told. from is inclusive, so the record at after comes once more.
+// span gives the bounds as far as the server can be told. from is inclusive, so the document at after comes once more.
 //
 // A missing max is MaxKey to MongoDB, exclusive as ever, so that with min alone a document whose _id is MaxKey is left out
 // in silence; and a min that is not less than max is an error (51175), be they given or not.
-func (w *window) span() (s span) {
-	s.from = w.lower
-	if w.after.Type != 0 {
-		s.from = w.after
+func (k *keyRange) span() (s span) {
+	s.from = k.lower
+	if k.after.Type != 0 {
+		s.from = k.after
 	}
-	if !w.inclusive {
-		s.to = w.upper
+	if !k.inclusive {
+		s.to = k.upper
 	}
-	open := w.upper.Type == 0 || w.inclusive && w.upper.Type == bson.TypeMaxKey
+	open := k.upper.Type == 0 || k.inclusive && k.upper.Type == bson.TypeMaxKey
 	switch {
-	case w.after.Type == bson.TypeMaxKey:
+	case k.after.Type == bson.TypeMaxKey:
 		return span{none: true} // nothing is behind it
 	case s.from.Type == bson.TypeMaxKey:
 		return span{none: true, maxKey: open}
@@ -116,7 +117,7 @@ func (w *window) span() (s span) {
 	return s
 }
 
-// place is where a record is seen from a window.
+// place is where a document is seen from a keyRange.
 type place uint8
 
 const (
@@ -125,49 +126,49 @@ const (
 	beyond // behind its end, as is all that follows
 )
 
-func (w *window) place(key []byte, id bson.RawValue) place {
-	if !w.begun {
-		if p := w.begin(key, id); p != inside {
+func (k *keyRange) place(key []byte, id bson.RawValue) place {
+	if !k.begun {
+		if p := k.begin(key, id); p != inside {
 			return p
 		}
 	}
-	if w.upper.Type != 0 && (w.inclusive || !w.served) {
-		if c := compareValues(id, w.upper); c > 0 || c == 0 && !w.inclusive {
+	if k.upper.Type != 0 && (k.inclusive || !k.served) {
+		if c := compareValues(id, k.upper); c > 0 || c == 0 && !k.inclusive {
 			return beyond
 		}
 	}
-	if !w.served && w.lower.Type != 0 && compareValues(id, w.lower) < 0 {
+	if !k.served && k.lower.Type != 0 && compareValues(id, k.lower) < 0 {
 		return outside
 	}
 	return inside
 }
 
-// begin looks for the record to continue behind, and for whether this one is past it.
-func (w *window) begin(key []byte, id bson.RawValue) place {
+// begin looks for the document to continue behind, and for whether this one is past it.
+func (k *keyRange) begin(key []byte, id bson.RawValue) place {
 	switch {
-	case string(key) == w.afterKey:
-		w.begun = !w.byOrder
+	case string(key) == k.afterKey:
+		k.begun = !k.byOrder
 		return outside
-	case w.byOrder:
-		unsure := w.collated && typeRank(id.Type) == typeRank(w.after.Type)
-		if !w.served && !unsure && compareValues(id, w.after) < 0 {
+	case k.byOrder:
+		unsure := k.collated && typeRank(id.Type) == typeRank(k.after.Type)
+		if !k.served && !unsure && compareValues(id, k.after) < 0 {
 			return outside
 		}
 		return inside // what is equal may come twice; the alternative would be never
-	case !w.served:
+	case !k.served:
 		return outside
 	}
 	// The server began at after. What is equal to it and in front of it was read before it.
-	if compareValues(id, w.after) == 0 {
-		w.twins = true
+	if compareValues(id, k.after) == 0 {
+		k.twins = true
 		return outside
 	}
-	if w.twins {
+	if k.twins {
 		return beyond // after itself is gone: see lost
 	}
-	w.begun = true
+	k.begun = true
 	return inside
 }
 
-// lost reports, at the end of a pass, that it did not find its beginning because the record at after no longer exists.
-func (w *window) lost() bool { return !w.begun && !w.byOrder && (w.twins || !w.served) }
+// lost reports, at the end of a pass, that it did not find its beginning because the document at after no longer exists.
+func (k *keyRange) lost() bool { return !k.begun && !k.byOrder && (k.twins || !k.served) }

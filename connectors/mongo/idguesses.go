@@ -15,100 +15,100 @@ import (
 	"github.com/syncd-io/syncd/internal/bsondoc"
 )
 
-// candidates are the ids that may have some texts: the elements of a BSON array, for {_id: {$in: …}}.
+// idGuesses are the ids that may have some texts: the elements of a BSON array, for {_id: {$in: …}}.
 //
-// An id's text does not tell its type ("5" may be an int32 or a string), so there is a candidate of each type that the text
+// An id's text does not tell its type ("5" may be an int32 or a string), so there is a guess of each type that the text
 // could be of. MongoDB compares numbers by value, so one of them stands for those of all types that are equal; all else it
-// compares by type and content. A candidate is only taken if its own text is the one that was asked for, so what is tried
+// compares by type and content. A guess is only taken if its own text is the one that was asked for, so what is tried
 // here may be sloppy; what is left out would be a document that is not found.
-type candidates struct {
+type idGuesses struct {
 	array []byte // the elements
 	n     int
 
 	value, text []byte // reused
 }
 
-func (c *candidates) reset() { c.array, c.n = c.array[:0], 0 }
+func (g *idGuesses) reset() { g.array, g.n = g.array[:0], 0 }
 
 // add takes a value if its text is the one asked for.
-func (c *candidates) add(text string, t bson.Type, value []byte) {
-	out, err := bsondoc.AppendIDText(c.text[:0], bson.RawValue{Type: t, Value: value})
+func (g *idGuesses) add(text string, t bson.Type, value []byte) {
+	out, err := bsondoc.AppendIDText(g.text[:0], bson.RawValue{Type: t, Value: value})
 	if err != nil {
 		return
 	}
-	if c.text = out; string(out) != text {
+	if g.text = out; string(out) != text {
 		return
 	}
-	c.array = append(c.array, byte(t))
-	c.array = strconv.AppendInt(c.array, int64(c.n), 10)
-	c.array = append(append(c.array, 0), value...)
-	c.n++
+	g.array = append(g.array, byte(t))
+	g.array = strconv.AppendInt(g.array, int64(g.n), 10)
+	g.array = append(append(g.array, 0), value...)
+	g.n++
 }
 
 // addUsual adds the ids of the types that ids have.
-func (c *candidates) addUsual(text string) {
-	c.addString(text)
+func (g *idGuesses) addUsual(text string) {
+	g.addString(text)
 	switch {
 	case len(text) == 2*objectIDSize:
-		if b, err := hex.AppendDecode(c.value[:0], []byte(text)); err == nil {
-			c.value = b
-			c.add(text, bson.TypeObjectID, b)
+		if b, err := hex.AppendDecode(g.value[:0], []byte(text)); err == nil {
+			g.value = b
+			g.add(text, bson.TypeObjectID, b)
 			return
 		}
 	case text == "true":
-		c.add(text, bson.TypeBoolean, []byte{1})
+		g.add(text, bson.TypeBoolean, []byte{1})
 	case text == "false":
-		c.add(text, bson.TypeBoolean, []byte{0})
+		g.add(text, bson.TypeBoolean, []byte{0})
 	}
-	c.addUUID(text)
+	g.addUUID(text)
 	if isNumeric(text) {
-		c.addNumber(text)
+		g.addNumber(text)
 	}
 	if ms, ok := parseDate(text); ok {
-		c.add(text, bson.TypeDateTime, binary.LittleEndian.AppendUint64(c.value[:0], uint64(ms)))
+		g.add(text, bson.TypeDateTime, binary.LittleEndian.AppendUint64(g.value[:0], uint64(ms)))
 	}
 	if v, ok := parseExtended(text); ok && isUsual(v) {
-		c.add(text, v.Type, v.Value)
+		g.add(text, v.Type, v.Value)
 	}
 	if data, ok := parseBase64(text); ok {
-		c.addBinary(text, bson.TypeBinaryGeneric, data)
+		g.addBinary(text, bson.TypeBinaryGeneric, data)
 	}
 }
 
 // addRare adds the ids of all other types: of those that hardly anybody uses, and that some servers which speak MongoDB's
 // protocol can't compare. binaries says whether the collection may have any binary id, of which there may be 256 subtypes,
 // and decimals whether it may have a Decimal128.
-func (c *candidates) addRare(text string, binaries, decimals bool) {
+func (g *idGuesses) addRare(text string, binaries, decimals bool) {
 	switch text {
 	case "NaN":
-		c.add(text, bson.TypeDouble, c.double(math.NaN()))
+		g.add(text, bson.TypeDouble, g.double(math.NaN()))
 	case "Infinity":
-		c.add(text, bson.TypeDouble, c.double(math.Inf(1)))
+		g.add(text, bson.TypeDouble, g.double(math.Inf(1)))
 	case "-Infinity":
-		c.add(text, bson.TypeDouble, c.double(math.Inf(-1)))
+		g.add(text, bson.TypeDouble, g.double(math.Inf(-1)))
 	}
 	if decimals {
-		c.addDecimal(text)
+		g.addDecimal(text)
 	}
 	if v, ok := parseExtended(text); ok && !isUsual(v) {
-		c.add(text, v.Type, v.Value)
+		g.add(text, v.Type, v.Value)
 	}
 	if data, ok := parseBase64(text); ok && binaries {
 		for subtype := range 256 {
-			c.addBinary(text, byte(subtype), data)
+			g.addBinary(text, byte(subtype), data)
 		}
 	}
 }
 
-func (c *candidates) addString(text string) {
-	c.value = binary.LittleEndian.AppendUint32(c.value[:0], uint32(len(text)+1))
-	c.value = append(append(c.value, text...), 0)
-	c.add(text, bson.TypeString, c.value)
+func (g *idGuesses) addString(text string) {
+	g.value = binary.LittleEndian.AppendUint32(g.value[:0], uint32(len(text)+1))
+	g.value = append(append(g.value, text...), 0)
+	g.add(text, bson.TypeString, g.value)
 }
 
 // addUUID adds a UUID of either subtype: drivers wrote 3 before there was 4, each in its own order of bytes, and a text
 // is that of the bytes as stored.
-func (c *candidates) addUUID(text string) {
+func (g *idGuesses) addUUID(text string) {
 	const size = 36
 	if len(text) != size || text[8] != '-' || text[13] != '-' || text[18] != '-' || text[23] != '-' {
 		return
@@ -118,55 +118,55 @@ func (c *candidates) addUUID(text string) {
 	if err != nil {
 		return
 	}
-	c.addBinary(text, bson.TypeBinaryUUID, data)
-	c.addBinary(text, bson.TypeBinaryUUIDOld, data)
+	g.addBinary(text, bson.TypeBinaryUUID, data)
+	g.addBinary(text, bson.TypeBinaryUUIDOld, data)
 }
 
-func (c *candidates) addBinary(text string, subtype byte, data []byte) {
+func (g *idGuesses) addBinary(text string, subtype byte, data []byte) {
 	put := func(n int) {
-		c.value = binary.LittleEndian.AppendUint32(c.value[:0], uint32(n))
-		c.value = append(c.value, subtype)
+		g.value = binary.LittleEndian.AppendUint32(g.value[:0], uint32(n))
+		g.value = append(g.value, subtype)
 	}
 	if subtype == bson.TypeBinaryBinaryOld && string(data) != "\x00\x00\x00\x00" { // has its length once more
 		put(len(data) + 4)
-		c.value = binary.LittleEndian.AppendUint32(c.value, uint32(len(data)))
+		g.value = binary.LittleEndian.AppendUint32(g.value, uint32(len(data)))
 	} else { // and of an empty one the text is that of this length, see bsondoc
 		put(len(data))
 	}
-	c.value = append(c.value, data...)
-	c.add(text, bson.TypeBinary, c.value)
+	g.value = append(g.value, data...)
+	g.add(text, bson.TypeBinary, g.value)
 }
 
 // addNumber adds an int64, which stands for all numbers of that value, and a double where that may be another one: a
 // double's text has as few digits as tell it from its neighbours, so beyond 2⁵³ they are not its value.
-func (c *candidates) addNumber(text string) {
+func (g *idGuesses) addNumber(text string) {
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err == nil {
-		c.add(text, bson.TypeInt64, binary.LittleEndian.AppendUint64(c.value[:0], uint64(n)))
+		g.add(text, bson.TypeInt64, binary.LittleEndian.AppendUint64(g.value[:0], uint64(n)))
 		if isExactDouble(n) {
 			return
 		}
 	}
 	if f, err := strconv.ParseFloat(text, 64); err == nil {
-		c.add(text, bson.TypeDouble, c.double(f))
+		g.add(text, bson.TypeDouble, g.double(f))
 	}
 }
 
-func (c *candidates) double(f float64) []byte {
-	c.value = binary.LittleEndian.AppendUint64(c.value[:0], math.Float64bits(f))
-	return c.value
+func (g *idGuesses) double(f float64) []byte {
+	g.value = binary.LittleEndian.AppendUint64(g.value[:0], math.Float64bits(f))
+	return g.value
 }
 
 // mayBeDecimal tells the texts that only a Decimal128 may have, beside the types that were tried before.
 func mayBeDecimal(text string) bool {
-	var c candidates
-	c.addDecimal(text)
-	return c.n > 0
+	var g idGuesses
+	g.addDecimal(text)
+	return g.n > 0
 }
 
 // addDecimal adds a Decimal128 where no integer has its value. A double of the same text may have another value: MongoDB
 // compares both exactly, and 0.1 is no double.
-func (c *candidates) addDecimal(text string) {
+func (g *idGuesses) addDecimal(text string) {
 	if !isNumeric(text) {
 		return
 	}
@@ -178,9 +178,9 @@ func (c *candidates) addDecimal(text string) {
 		return
 	}
 	high, low := d.GetBytes()
-	c.value = binary.LittleEndian.AppendUint64(c.value[:0], low)
-	c.value = binary.LittleEndian.AppendUint64(c.value, high)
-	c.add(text, bson.TypeDecimal128, c.value)
+	g.value = binary.LittleEndian.AppendUint64(g.value[:0], low)
+	g.value = binary.LittleEndian.AppendUint64(g.value, high)
+	g.add(text, bson.TypeDecimal128, g.value)
 }
 
 const objectIDSize = 12
@@ -219,7 +219,7 @@ func parseBase64(text string) ([]byte, bool) {
 }
 
 // parseExtended reads the canonical Extended JSON of a value that an _id can be. Those that it can't are no harmless
-// candidates: $in takes a regular expression for a pattern, and fails as a whole on a document of operators. MongoDB
+// guesses: $in takes a regular expression for a pattern, and fails as a whole on a document of operators. MongoDB
 // refuses both, and arrays, as an _id (Manual, "Documents", "The _id Field"), but takes a DBRef in either place.
 func parseExtended(text string) (bson.RawValue, bool) {
 	if !strings.HasPrefix(text, "{") {

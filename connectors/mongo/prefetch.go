@@ -6,11 +6,11 @@ import (
 	"sync"
 )
 
-// ahead yields what next returns, until next says that no more follows. While one value is handled, next is called for one
+// prefetch yields what next returns, until next says that no more follows. While one value is handled, next is called for one
 // more, by a goroutine that has ended when the sequence has; so there are at most two values. next is given a context that
 // ends with ctx and when the sequence is left early: a request under way is cut off rather than waited for. A value that
 // comes with an error is yielded before the error.
-func ahead[T any](ctx context.Context, next func(context.Context) (value T, more bool, err error)) iter.Seq2[T, error] {
+func prefetch[T any](ctx context.Context, next func(context.Context) (value T, more bool, err error)) iter.Seq2[T, error] {
 	type result struct {
 		value T
 		err   error

@@ -30,69 +30,69 @@ const (
 	fewerBeyond   = 20_000 // samples in all
 )
 
-// Plan divides a collection at sampled ids. The last split ends behind the last _id there is, so that a scan ends even
+// Splits divides a collection at sampled ids. The last split ends behind the last _id there is, so that its reading ends even
 // while documents are added faster than it reads; they belong to whoever follows the changes.
 //
 // What the server can't do costs parallelism and nothing else: without min and max that are obeyed, or without $sample,
-// the plan is one split. Samples ignore the filter: with it in front, $sample would read every document.
-func (s *source) Plan(ctx context.Context, c syncd.Collection) iter.Seq2[syncd.Split, error] {
+// there is one split. Samples ignore the filter: with it in front, $sample would read every document.
+func (s *source) Splits(ctx context.Context, c syncd.Collection) iter.Seq2[syncd.Split, error] {
 	return func(yield func(syncd.Split, error) bool) {
-		p, err := s.plan(ctx, c.Name)
+		d, err := s.divide(ctx, c.Name)
 		if err != nil {
-			yield(syncd.Split{}, fmt.Errorf("planning collection %s: %w", c.Name, err))
+			yield(syncd.Split{}, fmt.Errorf("splitting collection %s: %w", c.Name, err))
 			return
 		}
-		if p.empty {
+		if d.empty {
 			return
 		}
 		split := syncd.Split{Collection: c}
-		for _, cut := range p.cuts {
+		for _, cut := range d.cuts {
 			split.Upper = cut
 			if !yield(split, nil) {
 				return
 			}
 			split.Index, split.Lower = split.Index+1, cut
 		}
-		split.Upper = p.end
+		split.Upper = d.end
 		yield(split, nil)
 	}
 }
 
-// plan is where a collection is divided.
-type plan struct {
+// division is where a collection is divided. The zero value is one split without bounds.
+type division struct {
 	empty bool
 	cuts  []syncd.Key // ascending
 	end   syncd.Key   // of the last split
 }
 
-func (s *source) plan(ctx context.Context, name string) (plan, error) {
+func (s *source) divide(ctx context.Context, name string) (division, error) {
 	t, err := s.look(ctx, name)
 	if err != nil || !t.ordinary {
-		return plan{}, err
+		return division{}, err
 	}
-	p, err := s.divide(ctx, name, t)
-	return p, s.explain(ctx, err)
+	d, err := s.divideOrdinary(ctx, name, t)
+	return d, s.explain(ctx, err)
 }
 
-func (s *source) divide(ctx context.Context, name string, t traits) (p plan, err error) {
-	want, err := s.splits(ctx, name)
+func (s *source) divideOrdinary(ctx context.Context, name string, t traits) (d division, err error) {
+	want, err := s.splitCount(ctx, name)
 	if err != nil {
-		return p, err
+		return d, err
 	}
 	bounds, err := retried(ctx, s, func() (obedience, error) { return s.boundsOn(ctx, name) })
 	if err != nil {
-		return p, err
+		return d, err
 	}
 	if bounds != obeys {
 		if want > 1 && bounds != untold {
 			s.log.Warn("this server can't read a collection from its middle (find with min, max and hint): one reader reads all of it",
 				"collection", name)
 		}
-		return p, nil
+		return d, nil
 	}
 	if want > 1 {
-		if p.cuts, err = s.cuts(ctx, name, want, t); err != nil {
-			return p, err
+		if d.cuts, err = s.cuts(ctx, name, want, t); err != nil {
+			return d, err
 		}
 	}
 	last, err := retried(ctx, s, func() (bson.RawValue, error) {
@@ -100,17 +100,17 @@ func (s *source) divide(ctx context.Context, name string, t traits) (p plan, err
 	})
 	switch {
 	case err != nil:
-		return p, err
+		return d, err
 	case last.Type == 0:
-		p.empty = true
+		d.empty = true
 	case t.binary || !hasText(last):
-		p.end = behind + key(last)
+		d.end = behind + key(last)
 	}
-	return p, nil
+	return d, nil
 }
 
-// splits is how many there should be.
-func (s *source) splits(ctx context.Context, name string) (int, error) {
+// splitCount is how many splits there should be.
+func (s *source) splitCount(ctx context.Context, name string) (int, error) {
 	if s.cfg.Splits > 0 {
 		return s.cfg.Splits, nil
 	}

@@ -1,0 +1,228 @@
+package mongo
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/connectors/internal/rows"
+	"github.com/syncd-io/syncd/internal/bsondoc"
+)
+
+// What a server is asked for at once where the configuration does not say. Ids are about 30 bytes each, so 10,000 of them
+// are a fifth of a megabyte and a round trip for many batches of the engine; documents of 2 kB are 2 MB.
+const (
+	idsAtOnce       = 10_000
+	documentsAtOnce = 1_000
+)
+
+// Read reads a split in the order of _id.
+func (s *source) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
+	return func(yield func(syncd.Batch, error) bool) {
+		r := reading{source: s, req: req, last: []byte(req.After), rows: rows.New(req), yield: yield}
+		err := r.run(ctx)
+		if err != nil && !errors.Is(err, errStopped) {
+			yield(syncd.Batch{}, fmt.Errorf("reading collection %s: %w", req.Split.Collection.Name, s.explain(ctx, err)))
+		}
+	}
+}
+
+// idIsMaxKey is {_id: MaxKey}.
+var idIsMaxKey = element(bson.TypeMaxKey, "_id", nil)
+
+// errStopped ends a sequence that nobody reads any more. It never leaves this package.
+var errStopped = errors.New("stopped")
+
+// reading is one walk through a split, over as many cursors as it takes.
+type reading struct {
+	*source
+	req    syncd.ReadRequest
+	filter bson.Raw
+	query  query
+	yield  func(syncd.Batch, error) bool
+
+	rows *rows.Builder
+	key  []byte // of the current document; reused
+	last []byte // the key of the last document that went into rows: the next cursor begins behind it
+}
+
+func (r *reading) run(ctx context.Context) error {
+	c := r.req.Split.Collection
+	filter, err := parseFilter(c.Filter)
+	if err != nil {
+		return err
+	}
+	r.filter = filter
+	r.query = query{collection: c.Name, filter: all(filter), batchSize: r.cfg.BatchSize}
+	if !r.req.Documents {
+		r.query.projection = projection(r.req.Fields)
+		// The index alone has the answer. With a filter, the server may know a better index.
+		r.query.hint = filter == nil && len(r.query.projection) == 1
+	}
+	switch {
+	case r.query.batchSize > 0:
+	case r.req.Documents:
+		r.query.batchSize = documentsAtOnce
+	default:
+		r.query.batchSize = idsAtOnce
+	}
+	var from []byte
+	for tries := r.newAttempts(); ; {
+		from = append(from[:0], r.last...)
+		err := r.pass(ctx)
+		if err == nil || errors.Is(err, errStopped) {
+			return err
+		}
+		if !bytes.Equal(from, r.last) {
+			tries.progress()
+		}
+		if !tries.again(ctx, err) {
+			return err
+		}
+	}
+}
+
+// pass reads from behind r.last to the end of the split.
+func (r *reading) pass(ctx context.Context) error {
+	k, err := newKeyRange(r.req.Split, syncd.Key(r.last))
+	if err != nil {
+		return err
+	}
+	q, span := r.query, k.span()
+	k.served = true
+	if span.from.Type != 0 || span.to.Type != 0 {
+		o, err := r.boundsOn(ctx, q.collection)
+		if err != nil {
+			return err
+		}
+		if k.served = o == obeys; k.served {
+			q.min, q.max = span.from, span.to
+		}
+	}
+	if !span.none {
+		err = r.readCursor(ctx, q, k)
+		if err == nil && k.lost() {
+			// The document to continue behind was deleted, and the server can't tell where it was.
+			if err = r.compare(ctx, k); err == nil {
+				err = r.readCursor(ctx, q, k)
+			}
+		}
+	}
+	if err == nil && span.maxKey && k.served {
+		q := r.query
+		q.filter, q.hint = all(r.filter, idIsMaxKey), false
+		err = r.readCursor(ctx, q, k)
+	}
+	if err == nil && r.rows.Len() > 0 {
+		err = r.hand(ctx, r.rows.Take())
+	}
+	return err
+}
+
+// compare has the range look for its beginning by the order of ids.
+func (r *reading) compare(ctx context.Context, k *keyRange) error {
+	k.byOrder = true
+	if k.served || !hasText(k.after) {
+		return nil
+	}
+	t, err := r.look(ctx, r.query.collection)
+	k.collated = !t.binary
+	if errors.Is(err, syncd.ErrCollectionNotFound) {
+		return nil // then there are no changes
+	}
+	return err
+}
+
+// readCursor reads one cursor to its end, or to the range's.
+func (r *reading) readCursor(ctx context.Context, q query, k *keyRange) error {
+	c, err := r.open(ctx, q)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	fill := func(ctx context.Context) ([][]syncd.Change, bool, error) { return r.fill(ctx, c, k) }
+	for batches, err := range prefetch(ctx, fill) {
+		if err != nil {
+			return err
+		}
+		for _, b := range batches {
+			if err := r.hand(ctx, b); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// fill asks the server for one reply and makes batches of it; what is left over stays in rows. It runs ahead of whoever
+// handles the batches. The changes are made here, not where they are handled, while the reply is in this core's cache.
+func (r *reading) fill(ctx context.Context, c cursor, k *keyRange) (batches [][]syncd.Change, more bool, err error) {
+	for n, left := 0, 1; n < left; n++ {
+		if !c.Next(ctx) {
+			return batches, false, c.Err()
+		}
+		if n == 0 {
+			left += c.Buffered()
+		}
+		if !r.add(c.Doc(), k) {
+			return batches, false, nil
+		}
+		if r.rows.Full() {
+			batches = append(batches, r.rows.Take())
+		}
+	}
+	return batches, true, nil
+}
+
+// open asks for q, and without its hint where the server refuses that: views have no index, and a hint is only there to
+// spare the server work.
+func (r *reading) open(ctx context.Context, q query) (cursor, error) {
+	if !q.hint || q.bounded() {
+		return r.finder.find(ctx, q)
+	}
+	q.hint = r.learned.takesHint(q.collection)
+	c, err := r.finder.find(ctx, q)
+	if !q.hint || !isServerRefusal(err) {
+		return c, err
+	}
+	q.hint = false
+	if c, err = r.finder.find(ctx, q); err == nil {
+		r.learned.learnNoHint(q.collection)
+	}
+	return c, err
+}
+
+// add takes a document into the current batch if it belongs to the range, and reports whether the range goes on.
+func (r *reading) add(doc bson.Raw, k *keyRange) bool {
+	id, _ := bsondoc.Lookup(doc, "_id")
+	r.key = r.key[:0]
+	if id.Type != 0 {
+		r.key = bsondoc.AppendKey(r.key, id)
+	}
+	if p := k.place(r.key, id); p != inside {
+		return p != beyond
+	}
+	r.rows.Add(r.key, id, doc)
+	if len(r.key) > 0 { // only a view has documents without _id; nothing can continue behind those
+		r.last = append(r.last[:0], r.key...)
+	}
+	return true
+}
+
+// hand yields changes. Much may be at hand when ctx ends, so it is looked at here.
+func (r *reading) hand(ctx context.Context, changes []syncd.Change) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for b := range syncd.KeyedBatches(changes) {
+		if !r.yield(b, nil) {
+			return errStopped
+		}
+	}
+	return nil
+}
