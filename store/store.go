@@ -171,3 +171,6 @@ func (s *Collection) Counts() (n tally.Counts) {
 	}
 	return n
 }
+
+// DeletesOf names, among the collections of a store, the deletes of a collection's orphans. No collection has such a name.
+func DeletesOf(collection string) string { return "\x00deletes\x00" + collection }

@@ -89,4 +89,3 @@ func (c *Counts) Problem() string {
 	}
 	return ""
 }
-

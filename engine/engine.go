@@ -1,0 +1,332 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/wait"
+	"github.com/syncd-io/syncd/store"
+	"github.com/syncd-io/syncd/verdict"
+)
+
+// Engine runs the feeds of one run. Its methods are called one after another, in the order Prepare, Backfill, Delete; Snapshot
+// may be called at any time.
+type Engine struct {
+	Options
+	documents feed
+	orphans   feed
+
+	route     func(syncd.Target) string // nil: the sink has no names for where changes go
+	committer store.Committer           // nil: the sink is written to, and the checkpoints follow
+	forgetful bool                      // nothing is resumed, whatever the store has
+
+	events   eventLimit
+	failures failurePolicy
+	throttle throttle
+	activity activity
+	bytes    atomic.Int64
+	telling  sync.Mutex // serialises the hooks that are called one at a time
+	// inFlight holds a slot for each batch that was read and whose split has not yet advanced past it: so many may be repeated
+	// after a crash.
+	inFlight chan struct{}
+}
+
+// feed is a source, its collections, and what their batches go through.
+type feed struct {
+	source      syncd.Source
+	collections []*collection
+	stages      func() []stage // for one worker
+}
+
+// New makes an engine. It starts nothing.
+func New(o Options) *Engine {
+	e := &Engine{
+		Options: o, committer: committerOf(o.Checkpoints), events: eventLimit{max: o.Limits.MaxEvents},
+		failures: failurePolicy{
+			stop: o.StopOnFailure, max: o.MaxFailures, oversize: o.Oversize, deadLetters: o.DeadLetters != nil && o.DryRun == nil, told: o.Hooks.Failed,
+		},
+	}
+	if e.Readers == 0 {
+		e.Readers = max(2, runtime.GOMAXPROCS(0))
+	}
+	if e.Workers == 0 {
+		e.Workers = max(8, 4*runtime.GOMAXPROCS(0)) // they mostly wait for servers
+	}
+	if e.Sink != nil {
+		e.route = e.Sink.Abilities().Route
+	}
+	e.throttle = newThrottle(o.Limits, e.activity.move)
+	e.inFlight = make(chan struct{}, 2*e.Workers)
+	e.documents = feed{source: o.Source, stages: e.stages}
+	e.orphans = feed{stages: e.deleteStages}
+	for _, rule := range o.Rules {
+		c := newCollection(rule, false)
+		if e.sendsAll() && o.DryRun == nil {
+			c.expectAll()
+		} else if e.sendsAll() {
+			c.ratio = 1
+		}
+		e.documents.collections = append(e.documents.collections, c)
+	}
+	e.activity.move()
+	return e
+}
+
+// sendsAll reports whether every document is to be sent, as far as is known before the first is read.
+func (e *Engine) sendsAll() bool {
+	return e.Checker == nil || e.Index != nil && e.Index.Points == 0
+}
+
+// Prepare finds out what there is to work with, before anything is read.
+func (e *Engine) Prepare(ctx context.Context) error {
+	run := syncd.Run{ID: e.RunID}
+	for _, rule := range e.Rules {
+		run.Targets = append(run.Targets, rule.Target())
+	}
+	for _, s := range []struct {
+		sink syncd.Sink
+		what string
+	}{{e.Sink, "the sink"}, {e.DeadLetters, "the dead letters"}} {
+		if s.sink == nil || e.DryRun != nil {
+			continue
+		}
+		if prepare := s.sink.Abilities().Prepare; prepare != nil {
+			if err := prepare(ctx, run); err != nil {
+				return fmt.Errorf("preparing %s: %w", s.what, err)
+			}
+		}
+	}
+	if err := verdict.CheckAbilities(e.Rules, e.Checker); err != nil {
+		return err
+	}
+	return e.recall(ctx)
+}
+
+// recall looks at what the run did before it was interrupted. It counts against the run's limits, which a resumed run must not
+// exceed either. Where the index holds fewer points by now than documents were found in it, what it said then is not true any
+// more, so nothing of the run is resumed.
+func (e *Engine) recall(ctx context.Context) error {
+	if e.Checkpoints == nil {
+		return nil
+	}
+	var present int64
+	var known []string
+	for _, rule := range e.Rules {
+		for _, name := range []string{rule.Collection.Name, store.DeletesOf(rule.Collection.Name)} {
+			s := e.Checkpoints.Recall(name)
+			if s == nil {
+				continue
+			}
+			known = append(known, name)
+			n := s.Counts()
+			e.events.sent.Add(n.Emitted)
+			e.failures.seen.Add(n.Failed())
+			if name == rule.Collection.Name {
+				present += n.Present + n.Overtaken
+			}
+		}
+	}
+	if e.forgetful = e.Index != nil && e.Index.Points < present; !e.forgetful {
+		return nil
+	}
+	e.Logger.Warn("the index holds less than the interrupted run found in it: every document is looked at again",
+		"points", e.Index.Points, "found", present)
+	e.failures.seen.Store(0) // they are met again
+	for _, name := range known {
+		// All at once: a run that is interrupted again, before it comes to the last of them, must not resume that one.
+		if err := e.Checkpoints.Collection(ctx, name, store.Collection{Found: true, Before: -1}, true); err != nil {
+			return keeping(err)
+		}
+	}
+	return nil
+}
+
+// Backfill reads all collections and delivers what the index lacks. The error is nil when every collection was read to its end
+// and proved; document errors are counted, not an error. A drained run has no error; one whose ctx ended returns ctx's error.
+func (e *Engine) Backfill(ctx context.Context) error { return e.run(ctx, &e.documents) }
+
+// Delete delivers the delete changes of a source, for whose collections the rules are. It looks once more, right before
+// a change is sent, whether the document is still gone, which takes the Find ability of Options.Source.
+func (e *Engine) Delete(ctx context.Context, orphans syncd.Source) error {
+	if e.Source.Abilities().Find == nil {
+		return errors.New("the source can't find documents by their ids")
+	}
+	e.orphans.source = orphans
+	for _, rule := range e.Rules {
+		e.orphans.collections = append(e.orphans.collections, newCollection(rule, true))
+	}
+	return e.run(ctx, &e.orphans)
+}
+
+// Watch warns of a run that does not advance for StallAfter, and says what it waits for; phase says it in words where no batch is
+// under way. stop must be called and leaves no goroutine behind.
+func (e *Engine) Watch(ctx context.Context, phase func() string) (stop func()) {
+	return e.activity.watch(ctx, e.StallAfter, e.Logger, phase)
+}
+
+// Advanced notes that the run advanced, for what it does beside the engine. It is safe for concurrent use.
+func (e *Engine) Advanced() { e.activity.move() }
+
+// Report says what was done so far.
+func (e *Engine) Report() Report {
+	r := Report{Bytes: e.bytes.Load()}
+	for i := range r.Times {
+		r.Times[i] = time.Duration(e.activity.times[i].Load())
+	}
+	for _, c := range e.documents.collections {
+		report := c.finalReport()
+		r.Collections = append(r.Collections, report)
+		r.Total.Add(report.Counts)
+		r.Resumed += report.Resumed.Scanned
+	}
+	for _, c := range e.orphans.collections {
+		if report := c.finalReport(); report.Scanned > 0 {
+			r.Deletes = append(r.Deletes, report)
+			r.Deleted.Add(report.Counts)
+		}
+	}
+	return r
+}
+
+// run runs the planner, the readers and the workers of a feed to their end. The first error cancels all of them.
+func (e *Engine) run(ctx context.Context, f *feed) error {
+	g, ctx := errgroup.WithContext(ctx)
+	reading, stopReading := wait.Drained(ctx, e.Drain)
+	defer stopReading()
+
+	// A drained reader ends with its context's error, which is not the run's.
+	drained := func(err error) error {
+		if err != nil && reading.Err() != nil && ctx.Err() == nil {
+			return nil
+		}
+		return err
+	}
+
+	splits, batches := make(chan *split), make(chan *batch)
+	checkpoints := make(chan advanced, cap(e.inFlight)) // it has room for all batches in flight
+	g.Go(func() error {
+		defer close(splits)
+		p := planner{e: e, feed: f, out: splits}
+		return drained(p.run(reading))
+	})
+	g.Go(func() error {
+		defer close(batches)
+		var readers errgroup.Group
+		for range e.Readers {
+			readers.Go(func() error {
+				r := reader{e: e, feed: f, in: splits, out: batches}
+				err := drained(r.run(reading))
+				if err != nil {
+					stopReading()
+				}
+				return err
+			})
+		}
+		return readers.Wait()
+	})
+	var working sync.WaitGroup
+	for range e.Workers {
+		working.Add(1)
+		g.Go(func() error {
+			defer working.Done()
+			w := worker{e: e, stages: f.stages()}
+			for b := range batches {
+				if err := w.process(ctx, b); err != nil {
+					return err
+				}
+				e.advance(b, checkpoints)
+				if err := e.release(ctx, b.split); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	g.Go(func() error {
+		working.Wait()
+		close(checkpoints)
+		return nil
+	})
+	// What the sink confirmed is kept, whatever ended the run.
+	g.Go(func() error { return e.keepCheckpoints(context.WithoutCancel(ctx), checkpoints) })
+	return g.Wait()
+}
+
+// advance moves the batch's split on, and has that kept: see keepCheckpoints.
+func (e *Engine) advance(b *batch, checkpoints chan<- advanced) {
+	e.activity.move()
+	n := b.split.handled(b.number, handled{offset: b.offset, counts: b.counts, fails: b.failures})
+	if e.Checkpoints != nil && n > 0 {
+		checkpoints <- advanced{b.split, n}
+		return
+	}
+	for range n {
+		<-e.inFlight
+	}
+}
+
+// release ends one hold on a split: its reading, or one of its batches. Whoever ends the last one proves the split.
+func (e *Engine) release(ctx context.Context, s *split) error {
+	done, state, err := s.release()
+	if err != nil {
+		return err
+	}
+	if !done {
+		return nil
+	}
+	if e.Checkpoints != nil {
+		if err := s.keepDone(ctx, e.Checkpoints, state); err != nil {
+			return keeping(err)
+		}
+	}
+	return e.releaseCollection(ctx, s.col)
+}
+
+// releaseCollection ends one hold on a collection: its planning, or one of its splits. Whoever ends the last one completes
+// it.
+func (e *Engine) releaseCollection(ctx context.Context, c *collection) error {
+	if !c.release() {
+		return nil
+	}
+	return e.complete(ctx, c)
+}
+
+// complete counts again where that is needed, proves the collection and reports it.
+func (e *Engine) complete(ctx context.Context, c *collection) error {
+	after := int64(-1)
+	if count := e.Source.Abilities().Count; count != nil && c.found && !c.proved && c.snapshot().Scanned < c.before {
+		n, err := count(ctx, c.rule.Collection)
+		switch {
+		case errors.Is(err, syncd.ErrCollectionNotFound):
+			n = 0
+		case err != nil:
+			return fmt.Errorf("counting collection %s after its scan: %w", c.rule.Collection.Name, err)
+		}
+		after = n
+	}
+	rep := c.close(true, after)
+	if err := rep.prove(); err != nil {
+		c.incomplete()
+		return err
+	}
+	if e.Checkpoints != nil {
+		if err := e.Checkpoints.Collection(ctx, c.kept, c.state(true, true), false); err != nil {
+			return keeping(err)
+		}
+	}
+	if c.deletes || e.Hooks.CollectionDone == nil {
+		return nil
+	}
+	e.telling.Lock()
+	defer e.telling.Unlock()
+	e.Hooks.CollectionDone(rep)
+	return nil
+}

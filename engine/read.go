@@ -1,0 +1,138 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/wait"
+)
+
+// reader reads splits and hands out their batches.
+type reader struct {
+	e    *Engine
+	feed *feed
+	in   <-chan *split
+	out  chan<- *batch
+}
+
+// run reads splits until there are no more.
+func (r *reader) run(ctx context.Context) error {
+	for {
+		select {
+		case s, ok := <-r.in:
+			if !ok {
+				return nil
+			}
+			if err := r.split(ctx, s); err != nil {
+				return fmt.Errorf("reading collection %s: %w", s.Collection.Name, err)
+			}
+			if err := r.e.release(ctx, s); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// split reads one split to its end. Whether it brings ids or whole documents follows what the workers find: on a change it
+// starts again behind the last batch that it handed out.
+func (r *reader) split(ctx context.Context, s *split) error {
+	for after := s.after; ; {
+		next, err := r.pass(ctx, s, after)
+		if err != nil || next == "" {
+			return err
+		}
+		after = next
+	}
+}
+
+// pass reads a split from an offset on. It returns the offset at which the split is to be read in the other way, or "" at the
+// split's end.
+func (r *reader) pass(ctx context.Context, s *split, after syncd.Offset) (next syncd.Offset, err error) {
+	whole := r.whole(s)
+	a := &r.e.activity
+	asked, asking := time.Now(), true
+	read := asked // a source may read a batch while the one before it is handled, but hardly sooner than it gave that one
+	a.enter(StageScan)
+	answered := func() { // what comes now is not the source's time
+		if asking {
+			a.leave(StageScan)
+			asking = false
+		}
+	}
+	defer answered()
+	for b, err := range r.feed.source.Read(ctx, syncd.ReadRequest{
+		Split: s.Split, After: after, Fields: s.col.rule.Fields(), Documents: whole,
+		BatchSize: r.e.batchSize(), BatchBytes: r.e.BatchBytes,
+	}) {
+		if err != nil {
+			return "", err
+		}
+		if len(b.Changes) > 0 {
+			answered()
+			took := time.Since(asked)
+			a.times[StageScan].Add(int64(took))
+			a.move()
+			handed := &batch{split: s, changes: b.Changes, offset: b.Offset, read: read, took: took}
+			read = time.Now()
+			if err := r.handOut(ctx, handed); err != nil {
+				return "", err
+			}
+			if b.Offset != "" && r.whole(s) != whole {
+				return b.Offset, nil
+			}
+		}
+		answered()
+		a.enter(StageScan)
+		asked, asking = time.Now(), true
+	}
+	return "", ctx.Err() // a source may end quietly when its context does
+}
+
+// whole reports whether reads of the split should bring whole documents.
+func (r *reader) whole(s *split) bool { return r.e.DryRun == nil && s.col.wantsWhole() }
+
+// handOut gives a batch to whichever worker is free, and makes the pauses that the run is to make.
+func (r *reader) handOut(ctx context.Context, b *batch) error {
+	select {
+	case r.e.inFlight <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	n := len(b.changes)
+	b.split.read(b) // and hold the split until the batch is accounted for
+	select {
+	case r.out <- b:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := r.e.throttle.documents(ctx, n); err != nil {
+		return err
+	}
+	return r.e.rest(ctx, r.e.Sleep)
+}
+
+// rest makes a pause that is wanted, and so is no standstill.
+func (e *Engine) rest(ctx context.Context, d time.Duration) error {
+	for portion := d; d > 0; d -= portion {
+		if e.StallAfter > 0 {
+			portion = min(d, max(e.StallAfter/2, time.Millisecond))
+		}
+		if err := wait.Pause(ctx, portion); err != nil {
+			return err
+		}
+		e.activity.move()
+	}
+	return nil
+}
+
+// batchSize is how many documents a batch holds at most. A batch that is committed as one is kept in memory as one.
+func (e *Engine) batchSize() int {
+	if e.committer != nil {
+		return min(e.BatchSize, maxCommit)
+	}
+	return e.BatchSize
+}

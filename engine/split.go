@@ -1,0 +1,153 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/store"
+	"github.com/syncd-io/syncd/tally"
+)
+
+// split is a range under way. Its batches are handled in any order; its checkpoint advances in theirs.
+type split struct {
+	syncd.Split
+	col   *collection
+	after syncd.Offset // where an earlier run left off
+
+	mu      sync.Mutex
+	holds   int   // its reading, and its batches that are not yet accounted for
+	scanned int64 // changes that the source yielded
+	counts  tally.Counts
+
+	next    int             // the number of the next batch that is read
+	low     int             // all batches before this one are handled and in state
+	waiting map[int]handled // handled, but one before them is not
+	state   store.Split
+	rest    tally.Counts  // handled documents that state does not hold yet, since no offset follows them
+	changed chan struct{} // closed and made again whenever low advances
+	sent    int           // batches before this one sent something
+
+	keeping sync.Mutex // held while state is kept, so that a newer one is never replaced by an older one
+	kept    int        // low as it was kept
+	durable int        // likewise, so that a crash can't undo it
+}
+
+// newSplit makes a split that continues from a state, perhaps its very beginning.
+func newSplit(c *collection, s store.Split) *split {
+	return &split{
+		Split: syncd.Split{Collection: c.rule.Collection, Index: s.Index, Lower: s.Lower, Upper: s.Upper},
+		col:   c, holds: 1, after: s.After, state: s, counts: s.Counts, scanned: s.Counts.Scanned,
+		waiting: map[int]handled{}, changed: make(chan struct{}),
+	}
+}
+
+// read notes a batch that the source yielded, numbers it, and holds the split until the batch is accounted for.
+func (s *split) read(b *batch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.holds++
+	s.scanned += int64(len(b.changes))
+	b.number = s.next
+	s.next++
+}
+
+// account adds what became of a batch, handled or not.
+func (s *split) account(n tally.Counts) {
+	s.mu.Lock()
+	s.counts.Add(n)
+	s.mu.Unlock()
+	s.col.account(n)
+}
+
+// turn waits until every batch before this one was handled.
+func (s *split) turn(ctx context.Context, b *batch) error {
+	for {
+		s.mu.Lock()
+		first, changed := s.low == b.number, s.changed
+		s.mu.Unlock()
+		if first {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// advance moves a state on by one batch. Documents without an offset behind them, which a resumed read would meet again, are
+// left in rest: they count once there is one, or the split is done.
+func advance(state *store.Split, h handled, rest *tally.Counts) {
+	if len(state.Failures) < maxFailures {
+		state.Failures = append(state.Failures[:len(state.Failures):len(state.Failures)], h.fails...)
+	}
+	if h.offset == "" {
+		rest.Add(h.counts)
+		return
+	}
+	state.After = h.offset
+	state.Counts.Add(*rest)
+	state.Counts.Add(h.counts)
+	*rest = tally.Counts{}
+}
+
+// with is the state that the split will have once the batch, whose turn it is, is handled.
+func (s *split) with(h handled) store.Split {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	state, rest := s.state, s.rest
+	advance(&state, h, &rest)
+	return state
+}
+
+// handled notes that a batch was handled to its end. It returns how many batches the split advanced by.
+func (s *split) handled(number int, h handled) (advanced int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting[number] = h
+	for {
+		h, ok := s.waiting[s.low]
+		if !ok {
+			break
+		}
+		delete(s.waiting, s.low)
+		advance(&s.state, h, &s.rest)
+		s.low++
+		advanced++
+		if h.counts.Emitted+h.counts.DeadLettered > 0 {
+			s.sent = s.low
+		}
+	}
+	if advanced > 0 {
+		close(s.changed)
+		s.changed = make(chan struct{})
+	}
+	return advanced
+}
+
+// release ends one hold and reports whether it was the last, with the state of the split that is done. It must have handled
+// what was read.
+func (s *split) release() (done bool, state store.Split, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.holds--; s.holds > 0 {
+		return false, state, nil
+	}
+	problem := s.counts.Problem()
+	if problem == "" && s.scanned != s.counts.Scanned {
+		problem = fmt.Sprintf("the source gave %d documents, but %d were handled", s.scanned, s.counts.Scanned)
+	}
+	s.state.Counts.Add(s.rest)
+	s.rest, s.state.Done = tally.Counts{}, true
+	if problem == "" && s.state.Counts != s.counts {
+		problem = fmt.Sprintf("%d documents were handled, but %d are kept as handled", s.counts.Scanned, s.state.Counts.Scanned)
+	}
+	if problem != "" {
+		return true, state, &tally.CoverageError{Collection: s.Collection.Name, Problem: fmt.Sprintf("split %d: %s", s.Index, problem)}
+	}
+	s.col.splitDone()
+	return true, s.state, nil
+}

@@ -1,0 +1,63 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/syncd-io/syncd"
+)
+
+// writeDeadLetters writes the batch's failed documents to the dead letters, which must take them all: a document is accounted
+// for only when something remembers it.
+type writeDeadLetters struct{ e *Engine }
+
+func (s *writeDeadLetters) apply(ctx context.Context, b *batch) (err error) {
+	if len(b.dead) == 0 {
+		return nil
+	}
+	letters, n := b.dead, len(b.dead)
+	b.dead = nil
+	ctx, leave := b.clock.enter(ctx, StageWrite, len(letters))
+	defer func() { leave(err) }()
+	for i := range letters {
+		s.address(&letters[i])
+	}
+	refused, err := refusals(s.e.DeadLetters.Write(ctx, letters), len(letters))
+	if err == nil && refused != nil {
+		// What is too large for its topic is too large for this one; its id is enough to find it again.
+		i := -1
+		var outage error
+		again := retain(letters, func(c *syncd.Change) bool {
+			i++
+			failed := refused.Of(i)
+			if failed != nil && errors.Is(failed, syncd.ErrUnavailable) {
+				outage = failed
+			}
+			c.Document = nil
+			return failed != nil
+		})
+		if outage != nil {
+			return fmt.Errorf("writing dead letters of collection %s: %w", b.collection(), outage)
+		}
+		err = s.e.DeadLetters.Write(ctx, again)
+	}
+	if err != nil {
+		return syncd.Hint(fmt.Errorf("writing dead letters of collection %s: %w", b.collection(), err),
+			"the run stops, so that no failed document is forgotten; see to errors.dead_letter and run it again")
+	}
+	b.counts.DeadLettered += int64(n)
+	return nil
+}
+
+// address says where the change would have gone, and completes what failed before the index was asked.
+func (s *writeDeadLetters) address(c *syncd.Change) {
+	failure, _ := errors.AsType[*syncd.DocumentError](c.Err)
+	failure.Route = c.Target.Collection
+	if s.e.route != nil {
+		failure.Route = s.e.route(*c.Target)
+	}
+	if s.e.Checker == nil && c.Operation != syncd.Delete {
+		c.Reason = syncd.ReasonFull
+	}
+}
