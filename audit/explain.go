@@ -1,0 +1,133 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/fetch"
+	"github.com/syncd-io/syncd/mapping"
+	"github.com/syncd-io/syncd/verdict"
+)
+
+// Explanation is all that is known of one document.
+type Explanation struct {
+	Rule    *mapping.Rule
+	ID      string
+	Found   bool // in the source
+	Version syncd.Value
+	Seed    string // empty if it can't be made
+	PointID uuid.UUID
+
+	Held          syncd.Found // of chunk 0, with the payload under Keys
+	Keys          []string
+	Chunks        int // further ones that the index says there are
+	ChunksPresent int
+
+	Verdict syncd.Verdict
+	Why     string
+	Key     string // of the event that would be sent
+	Bytes   int    // of its value
+}
+
+// Preview returns the event that a sink would write of a change; see syncd.Previewer.
+type Preview func(c *syncd.Change) (key, value []byte, err error)
+
+// Explain follows one document from the text of its id to the verdict, asking the source and the index. Without a preview the
+// event is not described.
+func Explain(ctx context.Context, source syncd.Source, checker syncd.Checker, rule *mapping.Rule, preview Preview, id string) (Explanation, error) {
+	e := Explanation{Rule: rule, ID: id, Keys: rule.PayloadKeys()}
+	c, err := load(ctx, source, rule, id)
+	if err != nil {
+		return e, err
+	}
+	e.Found, e.Version = c.Document != nil, rule.DocumentVersion(&c)
+	seed, err := rule.AppendSeed(nil, &c, 0)
+	if err != nil {
+		e.Verdict, e.Why = syncd.Unknown, err.Error()
+		return e, nil
+	}
+	e.Seed = string(seed)
+	if c.PointID, err = rule.PointID(new([]byte), &c, 0); err != nil {
+		return e, err
+	}
+	e.PointID = c.PointID
+	if err := e.ask(ctx, checker, &c); err != nil {
+		return e, err
+	}
+	if e.Found && preview != nil {
+		if key, value, err := preview(&c); err == nil { // a run would count it as a document that can't be sent
+			e.Key, e.Bytes = string(key), len(value)
+		}
+	}
+	return e, nil
+}
+
+// load reads a document. The change has none if the source has no such document.
+func load(ctx context.Context, source syncd.Source, rule *mapping.Rule, id string) (syncd.Change, error) {
+	c := syncd.Change{ID: id}
+	find := source.Abilities().Find
+	if find == nil {
+		return c, ErrNoFinder
+	}
+	collection := syncd.Collection{Name: rule.Collection.Name}
+	keys, err := find(ctx, collection, []string{id})
+	if err != nil {
+		return c, fmt.Errorf("finding the document: %w", err)
+	}
+	if len(keys) != 1 {
+		return c, fmt.Errorf("finding the document: the source answered %d of 1", len(keys))
+	}
+	if keys[0] == "" {
+		return c, nil
+	}
+	read := time.Now()
+	for f, err := range fetch.Documents(ctx, source, collection, keys) {
+		if err != nil {
+			return c, fmt.Errorf("fetching the document: %w", err)
+		}
+		target := rule.Target()
+		c = fetch.Change(f.Document, id, rule.Fields())
+		c.Key, c.Target, c.ReadAt = keys[0], &target, read
+	}
+	return c, ctx.Err()
+}
+
+// ask asks the index about the change, and says what a run would do with it.
+func (e *Explanation) ask(ctx context.Context, checker syncd.Checker, c *syncd.Change) error {
+	asker := verdict.New(checker)
+	one := []syncd.Change{*c}
+	ask := asker.Ask
+	if !e.Found {
+		ask = asker.AskFirst
+	}
+	if err := ask(ctx, e.Rule, one); err != nil {
+		return fmt.Errorf("asking the index: %w", err)
+	}
+	e.Held = asker.Found(0)
+	if !e.Found {
+		e.Verdict, e.Why = syncd.Missing, "neither the source nor the index has it"
+		if e.Held.Present {
+			e.Verdict, e.Why = syncd.Orphan, "the index holds its point, but the document is gone"
+		}
+		return nil
+	}
+	e.Verdict = one[0].Verdict
+	e.Chunks, e.ChunksPresent = asker.Chunks(0)
+	switch c.Verdict = e.Verdict; e.Verdict {
+	case syncd.Missing:
+		c.Operation, c.Reason, e.Why = syncd.Insert, syncd.ReasonMissing, "the index has no point with this id"
+	case syncd.Stale:
+		c.Operation, c.Reason, e.Why = syncd.Replace, syncd.ReasonStale, "the index holds another version of it"
+	case syncd.Partial:
+		c.Operation, c.Reason, e.Why = syncd.Replace, syncd.ReasonPartial, "the index lacks some of its chunks"
+	case syncd.Present:
+		e.Why = "the index has it, so a run skips it"
+	default:
+		e.Why = "the index gave no answer"
+	}
+	return nil
+}

@@ -1,0 +1,319 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/mapping"
+	"github.com/syncd-io/syncd/tally"
+	"github.com/syncd-io/syncd/verdict"
+)
+
+const (
+	// maxSeen bounds the orphans that are remembered so that a document's chunks count once.
+	maxSeen = 200_000
+	// maxKept bounds the orphans of a content type that one run deletes; the next run deletes the rest.
+	maxKept = 1_000_000
+	// maxExamples are named per content type in a report.
+	maxExamples = 20
+)
+
+// The default limit of deletes: this share of the documents that the index holds of all content types, or at least so many.
+const (
+	deleteShare = 0.01
+	deleteFloor = 1000
+)
+
+// OrphanReport is what the search found in one content type. Points count once each, orphans once a document.
+type OrphanReport struct {
+	ContentType string
+	Points      int64 // that the index holds of the content type
+	Documents   int64 // of those points that stand for a document (chunk 0)
+	Orphans     int64 // documents that are gone
+	Foreign     int64 // points that do not say whose they are, or whose id no rule makes: nobody's to delete
+	Deleted     int64 // deletes that the sink confirmed; the search leaves it 0
+	Examples    []verdict.Item
+}
+
+// OrphanSearch is the way back from the index: it goes over the points of every content type that the rules name, and asks the
+// source for their documents.
+type OrphanSearch struct {
+	Source  syncd.Source  // with the Find ability
+	Checker syncd.Checker // with the List ability
+	Rules   []*mapping.Rule
+	Parts   int       // lists of the index that are read side by side, at least 1
+	Since   time.Time // what the index's version key says was written after it is left alone; zero leaves nothing alone
+
+	Planned []verdict.Item // takes these orphans and does not search; nil searches
+	Keep    bool           // the orphans are to be deleted, so they are kept for Orphans.Source, up to 1,000,000 a content type
+
+	Item  func(verdict.Item) // is told every orphan, one at a time; nil is told nothing
+	Moved func()             // is told that something was done, concurrently; nil is told nothing
+}
+
+// Orphans is what a search found.
+type Orphans struct {
+	Reports []OrphanReport                   // by content type, in the order of the rules
+	kept    map[*mapping.Rule][]verdict.Item // in any order
+}
+
+// Find searches. Together with an error the Orphans say what was found before it; they are never nil.
+func (s OrphanSearch) Find(ctx context.Context) (*Orphans, error) {
+	found := &Orphans{kept: map[*mapping.Rule][]verdict.Item{}}
+	list, find := s.Checker.Abilities().List, s.Source.Abilities().Find
+	if list == nil {
+		return found, errors.New("looking for orphans: the checker can't list what the index holds")
+	}
+	if find == nil {
+		return found, fmt.Errorf("looking for orphans: %w", ErrNoFinder)
+	}
+	byType := map[string][]*mapping.Rule{}
+	var types []string
+	for _, rule := range s.Rules {
+		if byType[rule.ContentType] == nil {
+			types = append(types, rule.ContentType)
+		}
+		byType[rule.ContentType] = append(byType[rule.ContentType], rule)
+	}
+	seen := map[document]bool{}
+	for _, t := range types {
+		p := &pass{OrphanSearch: s, list: list, find: find, rules: byType[t], report: OrphanReport{ContentType: t}, seen: seen, kept: found.kept}
+		err := p.run(ctx)
+		found.Reports = append(found.Reports, p.report)
+		if err != nil {
+			return found, fmt.Errorf("looking for orphans of content type %s: %w", t, err)
+		}
+	}
+	return found, nil
+}
+
+// Guard stops a run that would delete more documents than may be. A limit of 0 is 1 % of the documents that the index holds,
+// but at least 1,000.
+func (o *Orphans) Guard(maxDeletes int64) error {
+	var documents, orphans int64
+	for _, r := range o.Reports {
+		documents += r.Documents
+		orphans += r.Orphans
+	}
+	if maxDeletes == 0 {
+		maxDeletes = max(deleteFloor, int64(deleteShare*float64(documents)))
+	}
+	if orphans <= maxDeletes {
+		return nil
+	}
+	return &tally.GuardError{
+		Problem: fmt.Sprintf("%d documents would be deleted from the index, more than limits.max_deletes, %d; nothing was deleted", orphans, maxDeletes),
+		Advice:  "look at them with run.orphans: report, and raise limits.max_deletes if they are really gone",
+	}
+}
+
+// pass is the search in one content type. seen and kept are shared by the passes, which come one after another.
+type pass struct {
+	OrphanSearch
+	list  func(ctx context.Context, req syncd.ListRequest) iter.Seq2[[]syncd.Listed, error]
+	find  finder
+	rules []*mapping.Rule // of the content type
+
+	mu     sync.Mutex
+	report OrphanReport
+	seen   map[document]bool
+	kept   map[*mapping.Rule][]verdict.Item
+}
+
+type document struct {
+	rule *mapping.Rule
+	id   string
+}
+
+func (p *pass) run(ctx context.Context) error {
+	if p.Planned != nil {
+		for _, o := range p.Planned {
+			if o.Rule.ContentType == p.report.ContentType {
+				p.add([]verdict.Item{o})
+			}
+		}
+		return nil
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	parts := max(1, p.Parts)
+	for part := range parts {
+		g.Go(func() error { return p.part(ctx, part, parts) })
+	}
+	return g.Wait()
+}
+
+// part goes over one part of the points.
+func (p *pass) part(ctx context.Context, part, parts int) error {
+	payload := p.rules[0].Payload
+	keys := []string{payload.ID, payload.ChunkIndex}
+	if version := p.rules[0].VersionKey(); version != "" {
+		keys = append(keys, version)
+	}
+	var buf []byte
+	for batch, err := range p.list(ctx, syncd.ListRequest{
+		Match: map[string]string{payload.ContentType: p.report.ContentType}, Keys: keys, Part: part, Parts: parts,
+	}) {
+		if err != nil {
+			return err
+		}
+		count := OrphanReport{Points: int64(len(batch))}
+		candidates := p.candidates(batch, &buf, &count)
+		for i, some := range candidates {
+			gone, err := p.find.gone(ctx, p.rules[i], some)
+			if err != nil {
+				return err
+			}
+			p.add(gone)
+		}
+		p.mu.Lock()
+		p.report.Points += count.Points
+		p.report.Documents += count.Documents
+		p.report.Foreign += count.Foreign
+		p.mu.Unlock()
+		if p.Moved != nil {
+			p.Moved()
+		}
+	}
+	return ctx.Err()
+}
+
+// candidates are the documents of some points, each once, by rule. It counts the points.
+func (p *pass) candidates(batch []syncd.Listed, buf *[]byte, count *OrphanReport) [][]verdict.Item {
+	out := make([][]verdict.Item, len(p.rules))
+	here := map[document]bool{}
+	for _, l := range batch {
+		id, chunk := l.Payload[0], 0
+		if at := l.Payload[1]; at.Set {
+			var err error
+			if chunk, err = strconv.Atoi(at.Text); err != nil {
+				chunk = -1
+			}
+		}
+		if !id.Set || chunk < 0 {
+			count.Foreign++
+			continue
+		}
+		if len(l.Payload) > 2 && !p.Since.IsZero() {
+			// What was written after the run began may belong to a document that was inserted after it, too.
+			if at, ok := mapping.Instant(l.Payload[2]); ok && at.After(p.Since) {
+				continue
+			}
+		}
+		owner := ownerOf(p.rules, buf, id.Text, chunk, l.ID)
+		if owner < 0 {
+			count.Foreign++
+			continue
+		}
+		if chunk == 0 {
+			count.Documents++
+		}
+		rule := p.rules[owner]
+		if here[document{rule, id.Text}] {
+			continue
+		}
+		here[document{rule, id.Text}] = true
+		first, _ := rule.PointID(buf, &syncd.Change{ID: id.Text}, 0) // it made the id of a chunk just now
+		out[owner] = append(out[owner], verdict.Item{Rule: rule, Verdict: syncd.Orphan, ID: id.Text, PointID: first, Held: l.ID})
+	}
+	return out
+}
+
+// add counts orphans, each document once, and keeps as many as may matter.
+func (p *pass) add(orphans []verdict.Item) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, o := range orphans {
+		d := document{o.Rule, o.ID}
+		if p.seen[d] {
+			continue
+		}
+		if len(p.seen) < maxSeen {
+			p.seen[d] = true
+		} else if o.Held != o.PointID {
+			continue // its chunk 0 counts, or is one of a million others
+		}
+		p.report.Orphans++
+		if len(p.report.Examples) < maxExamples {
+			p.report.Examples = append(p.report.Examples, o)
+		}
+		if p.Keep && p.report.Orphans <= maxKept {
+			p.kept[o.Rule] = append(p.kept[o.Rule], o)
+		}
+		if p.Item != nil {
+			p.Item(o)
+		}
+	}
+}
+
+// finder is a source's Find ability.
+type finder func(ctx context.Context, c syncd.Collection, ids []string) ([]syncd.Key, error)
+
+// gone returns those whose documents the source does not have, whatever the rule's filter.
+func (find finder) gone(ctx context.Context, rule *mapping.Rule, candidates []verdict.Item) ([]verdict.Item, error) {
+	if len(candidates) == 0 {
+		return nil, nil
+	}
+	ids := make([]string, len(candidates))
+	for i, c := range candidates {
+		ids[i] = c.ID
+	}
+	keys, err := find(ctx, syncd.Collection{Name: rule.Collection.Name}, ids)
+	if err != nil {
+		return nil, err // it names the collection
+	}
+	if len(keys) != len(ids) {
+		return nil, fmt.Errorf("finding documents of collection %s: the source answered %d of %d", rule.Collection.Name, len(keys), len(ids))
+	}
+	var out []verdict.Item
+	for i, k := range keys {
+		if k == "" {
+			out = append(out, candidates[i])
+		}
+	}
+	return out, nil
+}
+
+// StillOrphans returns those of the orphans whose documents are still gone and of which the index still holds a point.
+func StillOrphans(ctx context.Context, source syncd.Source, checker syncd.Checker, orphans []verdict.Item) ([]verdict.Item, error) {
+	find := finder(source.Abilities().Find)
+	if find == nil {
+		return nil, ErrNoFinder
+	}
+	byRule := map[*mapping.Rule][]verdict.Item{}
+	var rules []*mapping.Rule
+	for _, o := range orphans {
+		if byRule[o.Rule] == nil {
+			rules = append(rules, o.Rule)
+		}
+		byRule[o.Rule] = append(byRule[o.Rule], o)
+	}
+	var out []verdict.Item
+	for _, rule := range rules {
+		gone, err := find.gone(ctx, rule, byRule[rule])
+		if err != nil {
+			return nil, err
+		}
+		points := make([]syncd.Point, len(gone))
+		for i, o := range gone {
+			points[i].ID = o.Held
+		}
+		verdicts := make([]syncd.Verdict, len(gone))
+		if err := checker.Check(ctx, points, verdicts); err != nil {
+			return nil, fmt.Errorf("checking orphans of collection %s: %w", rule.Collection.Name, err)
+		}
+		for i, v := range verdicts {
+			if v == syncd.Present {
+				out = append(out, gone[i])
+			}
+		}
+	}
+	return out, nil
+}

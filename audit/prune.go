@@ -1,0 +1,106 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/tally"
+	"github.com/syncd-io/syncd/verdict"
+)
+
+// ReadCollection is what MayPrune must know of how a collection was read.
+type ReadCollection struct {
+	Name     string
+	Found    bool   // the source has it
+	Complete bool   // it was read to its end, and proved
+	Filter   string // that it was read with
+	Failed   int64  // documents that could not be handled
+}
+
+// MayPrune refuses where an absence might not be one: nothing may be deleted because a collection was not read whole.
+func MayPrune(collections []ReadCollection) error {
+	refuse := func(advice, format string, args ...any) error {
+		return &tally.GuardError{Problem: "orphans are not deleted: " + fmt.Sprintf(format, args...), Advice: advice}
+	}
+	for _, c := range collections {
+		switch {
+		case !c.Found:
+			return refuse("check the database's name and the collection's spelling; to delete what it left, empty it rather than drop it", "the source has no collection %s, so all its points would look like orphans", c.Name)
+		case !c.Complete:
+			return refuse("run it again", "collection %s was not read to its end", c.Name)
+		case c.Filter != "":
+			return refuse("leave the filter out for a run that prunes", "collection %s is read with a filter", c.Name)
+		case c.Failed > 0:
+			return refuse("look at the documents named above first", "%d documents of collection %s could not be handled", c.Failed, c.Name)
+		}
+	}
+	return nil
+}
+
+// Source returns a source of the deletes of the orphans that the search kept. A collection that has any is one split, in the
+// order of the point ids of chunk 0. A change's key and its offset are the text of that id, so a position stays one even if a later
+// search finds other orphans. The source can do nothing else.
+func (o *Orphans) Source() syncd.Source {
+	s := deletes{}
+	for rule, orphans := range o.kept {
+		slices.SortFunc(orphans, func(a, b verdict.Item) int { return strings.Compare(a.PointID.String(), b.PointID.String()) })
+		s[rule.Collection.Name] = orphans
+	}
+	return s
+}
+
+// deletes is the orphans of each collection, in the order of their point ids.
+type deletes map[string][]verdict.Item
+
+// Splits implements syncd.Source.
+func (s deletes) Splits(_ context.Context, c syncd.Collection) iter.Seq2[syncd.Split, error] {
+	return func(yield func(syncd.Split, error) bool) {
+		if len(s[c.Name]) > 0 {
+			yield(syncd.Split{Collection: c}, nil)
+		}
+	}
+}
+
+// Read implements syncd.Source.
+func (s deletes) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
+	return func(yield func(syncd.Batch, error) bool) {
+		orphans := s[req.Split.Collection.Name]
+		behind, found := slices.BinarySearchFunc(orphans, req.After, func(o verdict.Item, after syncd.Offset) int {
+			return strings.Compare(o.PointID.String(), string(after))
+		})
+		if found {
+			behind++
+		}
+		for some := range slices.Chunk(orphans[behind:], req.BatchSize) {
+			if err := ctx.Err(); err != nil {
+				yield(syncd.Batch{}, err)
+				return
+			}
+			changes := make([]syncd.Change, len(some))
+			for i, o := range some {
+				changes[i] = syncd.Change{
+					Key: syncd.Key(o.PointID.String()), ID: o.ID, PointID: o.PointID,
+					Operation: syncd.Delete, Verdict: syncd.Orphan, Reason: syncd.ReasonOrphan,
+				}
+			}
+			if !yield(syncd.Batch{Changes: changes, Offset: syncd.Offset(changes[len(changes)-1].Key)}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Fetch implements syncd.Source: the documents are gone.
+func (s deletes) Fetch(context.Context, syncd.Collection, []syncd.Key) iter.Seq2[syncd.Fetched, error] {
+	return func(func(syncd.Fetched, error) bool) {}
+}
+
+// Abilities implements syncd.Source.
+func (s deletes) Abilities() syncd.SourceAbilities { return syncd.SourceAbilities{} }
+
+// Close implements syncd.Source.
+func (s deletes) Close() error { return nil }
