@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/wait"
 	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/tally"
 	"github.com/syncd-io/syncd/verdict"
@@ -57,6 +58,7 @@ type OrphanSearch struct {
 
 	Item  func(verdict.Item) // is told every orphan, one at a time; nil is told nothing
 	Moved func()             // is told that something was done, concurrently; nil is told nothing
+	Drain <-chan struct{}    // closed: the search ends with the error of a context that was cancelled; nil never does
 }
 
 // Orphans is what a search found.
@@ -83,6 +85,8 @@ func (s OrphanSearch) Find(ctx context.Context) (*Orphans, error) {
 		}
 		byType[rule.ContentType] = append(byType[rule.ContentType], rule)
 	}
+	ctx, stop := wait.Drained(ctx, s.Drain)
+	defer stop()
 	seen := map[document]bool{}
 	for _, t := range types {
 		p := &pass{OrphanSearch: s, list: list, find: find, rules: byType[t], report: OrphanReport{ContentType: t}, seen: seen, kept: found.kept}

@@ -14,11 +14,10 @@ import (
 
 // ReadCollection is what MayPrune must know of how a collection was read.
 type ReadCollection struct {
-	Name     string
-	Found    bool   // the source has it
-	Complete bool   // it was read to its end, and proved
-	Filter   string // that it was read with
-	Failed   int64  // documents that could not be handled
+	syncd.Collection
+	Found    bool  // the source has it
+	Complete bool  // it was read to its end, and proved
+	Failed   int64 // documents that could not be handled
 }
 
 // MayPrune refuses where an absence might not be one: nothing may be deleted because a collection was not read whole.

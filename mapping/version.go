@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 	"time"
@@ -29,17 +30,52 @@ func (p Policy) stale(document, held syncd.Value) bool {
 	case document.Text == held.Text:
 		return false
 	}
-	if a, ok := instant(document.Text); ok {
-		if b, ok := instant(held.Text); ok {
-			return a > b || p != Newer && a != b
-		}
-	}
-	if a, err := strconv.ParseFloat(document.Text, 64); err == nil {
-		if b, err := strconv.ParseFloat(held.Text, 64); err == nil {
-			return a > b || p != Newer // their texts differ, even where rounding makes them equal
-		}
+	switch c, by := order(document.Text, held.Text); by {
+	case byInstant:
+		return c > 0 || p != Newer && c != 0
+	case byNumber:
+		return c > 0 || p != Newer // their texts differ, even where rounding makes them equal
 	}
 	return p != Newer || document.Text > held.Text
+}
+
+// Later reports whether a version is after another one. Versions that are neither dates nor numbers have no order.
+func Later(a, b syncd.Value) bool {
+	if !a.Set || !b.Set {
+		return false
+	}
+	c, by := order(a.Text, b.Text)
+	return by != byText && c > 0
+}
+
+// ordering is what two versions were compared as.
+type ordering uint8
+
+const (
+	byText ordering = iota // they were not
+	byInstant
+	byNumber
+)
+
+// order compares two versions as instants when both read as dates, as numbers when both do, and else not at all.
+func order(a, b string) (c int, by ordering) {
+	if x, ok := instant(a); ok {
+		if y, ok := instant(b); ok {
+			return cmp.Compare(x, y), byInstant
+		}
+	}
+	if x, err := strconv.ParseFloat(a, 64); err == nil {
+		if y, err := strconv.ParseFloat(b, 64); err == nil {
+			switch {
+			case x > y:
+				return 1, byNumber
+			case x < y:
+				return -1, byNumber
+			}
+			return 0, byNumber // or one is no number at all
+		}
+	}
+	return 0, byText
 }
 
 // layouts are the forms of ISO 8601 that databases and the isoformat functions of languages write. A time without a zone is

@@ -45,6 +45,30 @@ func TestStale(t *testing.T) {
 	}
 }
 
+func TestLater(t *testing.T) {
+	const none = "\x00"
+	value := func(s string) syncd.Value { return syncd.Value{Text: s, Set: s != none} }
+	for _, c := range []struct {
+		a, b  string
+		later bool
+	}{
+		{"2024-05-07", "2024-05-06T07:08:09.010Z", true},
+		{"2024-05-06", "2024-05-06T07:08:09.010Z", false},
+		{"2024-05-06T07:08:09.010Z", "1714979289010", false}, // the same instant
+		{"10", "9", true},
+		{"9", "10", false},
+		{"NaN", "9", false},
+		{"9", "NaN", false},
+		{"b", "a", false}, // no order
+		{none, "1", false},
+		{"1", none, false},
+	} {
+		if got := Later(value(c.a), value(c.b)); got != c.later {
+			t.Errorf("%q later than %q: %v", c.a, c.b, got)
+		}
+	}
+}
+
 func FuzzStale(f *testing.F) {
 	f.Add("2024-05-06T07:08:09.010Z", `{"$date":{"$numberLong":"1"}}`)
 	f.Fuzz(func(t *testing.T, a, b string) {
