@@ -1,0 +1,215 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/arrival"
+	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/internal/wait"
+	"github.com/syncd-io/syncd/planfile"
+	"github.com/syncd-io/syncd/sendlog"
+	"github.com/syncd-io/syncd/verdict"
+)
+
+// UsageError says that what was asked for contradicts the configuration.
+type UsageError struct{ Err error }
+
+func (e *UsageError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *UsageError) Unwrap() error { return e.Err }
+
+// progressEvery is the pause between two words about what is waited for.
+const progressEvery = 5 * time.Second
+
+// Request says what a backfill is told beside its configuration.
+type Request struct {
+	Plan     *planfile.Plan // send what it says; nil looks for itself
+	Fresh    *bool          // begin anew; set to false as soon as the old state is gone; nil resumes
+	Monitor  *Monitor       // shows the run; nil shows nothing
+	Observer Observer
+	// Watch is told of the run's options before it begins, to follow it; its result is called when the run has ended. nil follows
+	// nothing.
+	Watch func(o *Options) (stop func())
+}
+
+// Result is what became of a backfill.
+type Result struct {
+	Report    Report
+	Left      []sendlog.Left // documents that were left alone, the first of them
+	Resumable bool           // what was done is kept, and the next run resumes it
+}
+
+// Backfill is one run, from opening the plugins to its end. Its error says how the run ended: see OutcomeOf.
+func (j *Job) Backfill(ctx context.Context, q Request) (res Result, err error) {
+	if j.Config.Run.Wait && j.Config.Run.Mode == config.Full {
+		return res, &UsageError{errors.New("--wait needs the index, which mode full does not ask")}
+	}
+	err = j.With(ctx, !j.Config.Run.DryRun, func(ctx context.Context, p *Plugins) error {
+		return j.backfill(ctx, p, q, &res)
+	})
+	return res, err
+}
+
+func (j *Job) backfill(ctx context.Context, p *Plugins, q Request, res *Result) (err error) {
+	o := j.options(p)
+	o.Monitor = q.Monitor
+	o.Started, o.Hooks.CollectionDone = q.Observer.Started, q.Observer.CollectionDone
+	if j.Config.Run.DryRun {
+		j.dryRun(&o, 0, 0)
+	}
+	var engineErr error
+	switch {
+	case q.Plan != nil:
+		if err := j.follow(q.Plan, &o); err != nil {
+			return err
+		}
+	case !j.Config.Run.DryRun:
+		fresh := q.Fresh
+		if fresh == nil {
+			fresh = new(bool)
+		}
+		st, decision, err := j.openStore(ctx, p, fresh, &o)
+		if err != nil {
+			return err
+		}
+		if decision != nil && q.Observer.State != nil {
+			q.Observer.State(*decision)
+		}
+		if st != nil {
+			res.Resumable = true
+			defer func() {
+				ended := engineErr
+				if ended == nil && res.Report.Interrupted {
+					ended = ErrInterrupted
+				}
+				end := endOf(ended)
+				if end.Outcome.Finished() && err != nil { // the run itself is whole
+					end.Outcome = OutcomeOf(err)
+				}
+				res.Resumable = end.Resumable
+				if cerr := st.Close(context.WithoutCancel(ctx), end); cerr != nil && err == nil {
+					err = fmt.Errorf("keeping the state of the run: %w", cerr)
+				}
+			}()
+		}
+	}
+	if q.Observer.RunID != nil {
+		q.Observer.RunID(o.RunID)
+	}
+	if q.Watch != nil {
+		defer q.Watch(&o)()
+	}
+	res.Report.RunID = o.RunID
+	engineErr = j.execute(ctx, p, o, q.Observer, res)
+	return conclude(&res.Report, j.whole(), j.indexLabel(), j.Config.Run.AwaitTimeout, engineErr)
+}
+
+// execute runs the run and what belongs around it: the consumers' lag is looked at before, and attempts are recorded meanwhile.
+func (j *Job) execute(ctx context.Context, p *Plugins, o Options, told Observer, res *Result) (err error) {
+	if err := j.consumersFirst(ctx, p, o, told); err != nil {
+		return err
+	}
+	ledger, err := j.openLedger(ctx, p.Checker, o.DryRun != nil)
+	if err != nil {
+		return err
+	}
+	if ledger != nil {
+		o.Ledger = ledger
+		defer func() {
+			res.Left = ledger.Left()
+			if cerr := ledger.Close(); err == nil {
+				err = cerr
+			}
+		}()
+	}
+	if j.Config.Run.Wait && o.DryRun == nil {
+		o.Await = &Await{Timeout: j.Config.Run.AwaitTimeout, Every: progressEvery, Progress: told.Arriving}
+	}
+	res.Report, err = Run(ctx, o)
+	return err
+}
+
+// follow makes a run send what a plan says.
+func (j *Job) follow(plan *planfile.Plan, o *Options) error {
+	o.Source = plan.Source(o.Source, j.Config.Mapping.Rules)
+	o.PlannedOrphans = []verdict.Item{}
+	if o.Orphans == OrphansPrune {
+		orphans, err := plan.Orphans(j.Config.Mapping.Rules)
+		if err != nil {
+			return err
+		}
+		o.PlannedOrphans = append(o.PlannedOrphans, orphans...)
+	}
+	return nil
+}
+
+// consumersFirst looks at the lag of the consumers' group before anything is asked or sent: what they have not read yet would
+// look missing, and be sent once more.
+func (j *Job) consumersFirst(ctx context.Context, p *Plugins, o Options, told Observer) error {
+	c := j.Config
+	group, policy := c.Run.ConsumerGroup, c.Run.ConsumerLag
+	if group == "" || policy == config.LagIgnore || p.Checker == nil {
+		return nil
+	}
+	ctx, stop := wait.Drained(ctx, o.Drain)
+	defer stop()
+	sink := p.Sink
+	if sink == nil { // a dry run needs none but for this
+		var err error
+		if sink, err = c.Sink.OpenSink(ctx, c.Sink.Settings, j.env(c.Sink)); err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			j.Logger.Warn("the consumers' lag is not known", "consumer_group", group, "error", err)
+			return nil
+		}
+		defer func() { _ = sink.Close() }()
+	}
+	lag := sink.Abilities().Lag
+	if lag == nil {
+		return &InvalidError{syncd.Hint(fmt.Errorf("the sink %s can't tell the lag of a consumer group", c.Sink.Name()), "remove run.consumer_group")}
+	}
+	say := func(l arrival.Lag, end bool) {
+		if told.Lag != nil {
+			told.Lag(l, end)
+		}
+	}
+	w := arrival.LagWait{
+		Lag: lag, Group: group, Timeout: c.Run.AwaitTimeout, Every: progressEvery,
+		Progress: func(l arrival.Lag) {
+			if !l.Known {
+				j.Logger.Warn("the consumer group has confirmed nothing in these topics, so all that they hold counts as not read: is run.consumer_group right?",
+					"consumer_group", group)
+			}
+			say(l, false)
+		},
+	}
+	for _, rule := range o.Rules {
+		w.Targets = append(w.Targets, rule.Target())
+	}
+	if policy == config.LagReport || o.DryRun != nil {
+		l, err := arrival.ReadLag(ctx, w)
+		if err == nil {
+			say(l, true)
+		}
+		return err
+	}
+	l, err := arrival.AwaitLag(ctx, w)
+	if err == nil && l.Waited > 0 {
+		say(l, true)
+	}
+	return err
+}
+
+// InvalidError says that a configuration can't be used as it is, which only an open plugin could tell.
+type InvalidError struct{ Err error }
+
+func (e *InvalidError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *InvalidError) Unwrap() error { return e.Err }

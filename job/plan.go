@@ -1,0 +1,106 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/planfile"
+	"github.com/syncd-io/syncd/verdict"
+)
+
+// measurePerBatch is how many events of a batch a plan encodes to estimate the bytes of all.
+const measurePerBatch = 20
+
+// PlanRequest says what a plan is told beside the configuration.
+type PlanRequest struct {
+	Output string  // the file to write the differences to; empty writes none
+	All    bool    // write also the documents that need nothing
+	Sample float64 // look only at this share of the documents, above 0 and below 1; 0 looks at all
+}
+
+// PlanResult is what a run would do.
+type PlanResult struct {
+	Report Report
+	Asked  bool // the index was asked
+}
+
+// Plan compares the source with the index in both directions, and sends nothing.
+func (j *Job) Plan(ctx context.Context, q PlanRequest) (res PlanResult, err error) {
+	if j.Config.Run.Mode == config.Full {
+		return res, &UsageError{errors.New("a plan asks the index, which mode full does not")}
+	}
+	err = j.With(ctx, false, func(ctx context.Context, p *Plugins) (err error) {
+		o := j.options(p)
+		j.dryRun(&o, q.Sample, measurePerBatch)
+		o.Orphans = lookForOrphans(p, q.Sample)
+		closeLedger, err := j.judgeBy(ctx, p, &o)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, closeLedger()) }()
+		o.Hooks.Item = func(verdict.Item) {}
+		if q.Output != "" {
+			w, err := planfile.Create(q.Output, j.planHeader(o.RunID, q.Sample), q.All)
+			if err != nil {
+				return err
+			}
+			o.Hooks.Item = w.Item
+			res.Report, err = Run(ctx, o)
+			return errors.Join(j.concludePlan(&res, p, err), w.Close(err == nil && !res.Report.Interrupted))
+		}
+		res.Report, err = Run(ctx, o)
+		return j.concludePlan(&res, p, err)
+	})
+	return res, err
+}
+
+// concludePlan turns what became of a dry run into its error.
+func (j *Job) concludePlan(res *PlanResult, p *Plugins, err error) error {
+	res.Asked = p.Checker != nil
+	return conclude(&res.Report, j.whole(), j.indexLabel(), 0, err)
+}
+
+func (j *Job) planHeader(runID string, sample float64) planfile.Header {
+	return planfile.Header{Plan: planfile.Version, RunID: runID, Fingerprint: j.Config.Mapping.Fingerprint(), Sample: sample}
+}
+
+// OpenPlan reads a plan's header and refuses one that was made with other ids.
+func (j *Job) OpenPlan(path string) (planfile.Plan, error) {
+	plan := planfile.File(path)
+	h, err := plan.Header()
+	if err != nil {
+		return plan, &UsageError{err}
+	}
+	if want := j.Config.Mapping.Fingerprint(); h.Fingerprint != want {
+		return plan, &UsageError{syncd.Hint(
+			fmt.Errorf("the plan %s was made with another mapping or other collections (fingerprint %s, not %s)", path, h.Fingerprint, want),
+			"make it anew with this configuration and the same --collections")}
+	}
+	return plan, nil
+}
+
+// judgeBy has the record of attempts judge documents in a run that sends nothing. close lets go of the record.
+func (j *Job) judgeBy(ctx context.Context, p *Plugins, o *Options) (closeLedger func() error, err error) {
+	ledger, err := j.openLedger(ctx, p.Checker, true)
+	if err != nil || ledger == nil {
+		return func() error { return nil }, err
+	}
+	o.Ledger = ledger
+	return func() error {
+		if err := ledger.Close(); err != nil {
+			return fmt.Errorf("closing the record of attempts: %w", err)
+		}
+		return nil
+	}, nil
+}
+
+// lookForOrphans is report where the plugins can, and the whole is looked at.
+func lookForOrphans(p *Plugins, sample float64) OrphanMode {
+	if p.Checker != nil && p.Checker.Abilities().List != nil && p.Source.Abilities().Find != nil && sample == 0 {
+		return OrphansReport
+	}
+	return OrphansOff
+}

@@ -1,0 +1,160 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/internal/wait"
+)
+
+// Plugins is a set of open plugins.
+type Plugins struct {
+	Source      syncd.Source
+	Checker     syncd.Checker // nil: nothing is asked
+	Sink        syncd.Sink    // nil where nothing is sent
+	DeadLetters syncd.Sink    // takes the documents that can't be sent; nil if there is no such place
+}
+
+// With opens the plugins that a use of the job needs, calls f with them, and closes them. While they are opened nothing is
+// under way, so a closed Drain ends that; f sees to Drain itself.
+func (j *Job) With(ctx context.Context, sink bool, f func(ctx context.Context, p *Plugins) error) (err error) {
+	opening, stop := wait.Drained(ctx, j.Drain)
+	p, err := j.open(opening, sink)
+	interrupted := opening.Err() != nil
+	stop()
+	if err != nil {
+		if interrupted {
+			err = errors.Join(ErrInterrupted, err)
+		}
+		return err
+	}
+	defer func() {
+		if cerr := closeUntil(ctx, p.close); cerr != nil && err == nil {
+			err = cerr
+		}
+	}()
+	return f(ctx, p)
+}
+
+// env is what a plugin is opened with.
+func (j *Job) env(p config.Plugin) syncd.Env {
+	env := syncd.Env{Logger: j.Logger}
+	if j.Env != nil {
+		env = j.Env(env, p)
+	}
+	return env
+}
+
+// open opens the sink first, so that nothing is read that can't be sent. On error nothing is left open.
+func (j *Job) open(ctx context.Context, sink bool) (p *Plugins, err error) {
+	c := j.Config
+	p = &Plugins{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.close())
+		}
+	}()
+	if sink {
+		if p.Sink, err = c.Sink.OpenSink(ctx, c.Sink.Settings, j.env(c.Sink)); err != nil {
+			return p, err
+		}
+		if c.DeadLetter.Settings != nil {
+			if p.DeadLetters, err = c.DeadLetter.OpenSink(ctx, c.DeadLetter.Settings, j.env(c.DeadLetter)); err != nil {
+				return p, fmt.Errorf("opening errors.dead_letter: %w", err)
+			}
+		}
+	}
+	if p.Source, err = c.Source.OpenSource(ctx, c.Source.Settings, j.env(c.Source)); err != nil {
+		return p, err
+	}
+	p.Checker, err = j.openChecker(ctx)
+	return p, err
+}
+
+// close closes what is open, the source first.
+func (p *Plugins) close() error {
+	var errs []error
+	closing := func(what string, f func() error) {
+		if err := f(); err != nil {
+			errs = append(errs, fmt.Errorf("closing %s: %w", what, err))
+		}
+	}
+	if p.Source != nil {
+		closing("the source", p.Source.Close)
+	}
+	if p.Checker != nil {
+		closing("the checker", p.Checker.Close)
+	}
+	if p.Sink != nil {
+		closing("the sink", p.Sink.Close)
+	}
+	if p.DeadLetters != nil {
+		closing("the dead letters", p.DeadLetters.Close)
+	}
+	return errors.Join(errs...)
+}
+
+// closeAtOnce is how long plugins may still take to close after ctx ended; servers that do not answer are not waited for.
+const closeAtOnce = time.Second
+
+// closeUntil closes, and gives up soon after ctx has ended.
+func closeUntil(ctx context.Context, f func() error) error {
+	closed := make(chan error, 1)
+	go func() { closed <- f() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(closeAtOnce):
+		return nil
+	}
+}
+
+// openChecker opens the checker, or returns nil when every document is to be sent: in full mode, or where the policy says so
+// about an index that can't be reached.
+func (j *Job) openChecker(ctx context.Context) (syncd.Checker, error) {
+	c := j.Config
+	if c.Run.Mode == config.Full {
+		return nil, nil //nolint:nilnil // nothing is asked
+	}
+	open := func() (syncd.Checker, error) {
+		return c.Checker.OpenChecker(ctx, c.Checker.Settings, j.env(c.Checker))
+	}
+	checker, err := open()
+	if err == nil || !errors.Is(err, syncd.ErrUnavailable) || ctx.Err() != nil {
+		return checker, err
+	}
+	policy := slog.String("policy", "run.on_check_unavailable: "+string(c.Run.OnCheckUnavailable))
+	label := c.Checker.Label()
+	why := strings.TrimPrefix(err.Error(), "could not connect to "+label+" ") // it is said below
+	switch c.Run.OnCheckUnavailable {
+	case config.OutageFull:
+		j.Logger.Warn(fmt.Sprintf("could not connect to %s (%v): falling back to full backfill", label, why), policy,
+			slog.String("hint", "if every document must not be sent again, set run.on_check_unavailable: fail"))
+		return nil, nil //nolint:nilnil // nothing is asked
+	case config.OutageWait:
+		j.Logger.Warn(fmt.Sprintf("could not connect to %s (%v): waiting for it", label, why), policy, slog.String("hint", syncd.HintOf(err)))
+		return backoff.Retry(ctx, func() (syncd.Checker, error) {
+			c, err := open()
+			if err != nil && !errors.Is(err, syncd.ErrUnavailable) {
+				return nil, backoff.Permanent(err)
+			}
+			return c, err
+		}, backoff.WithBackOff(&backoff.ExponentialBackOff{
+			InitialInterval: 500 * time.Millisecond, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: 15 * time.Second,
+		}), backoff.WithMaxElapsedTime(0))
+	}
+	return nil, err
+}

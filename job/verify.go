@@ -1,0 +1,217 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/audit"
+	"github.com/syncd-io/syncd/planfile"
+	"github.com/syncd-io/syncd/tally"
+	"github.com/syncd-io/syncd/verdict"
+)
+
+// MaxLookedAgain bounds the differences that an audit looks at again: where there are more, the index is plainly not equal.
+const MaxLookedAgain = 200_000
+
+// VerifyRequest says what an audit is told beside the configuration.
+type VerifyRequest struct {
+	Output string        // the file to write the differences to, as a plan; empty writes none
+	MinAge time.Duration // look again at differences younger than this; 0 counts all at once
+}
+
+// Audit is what comparing the index with the source found.
+type Audit struct {
+	Report      Report
+	Differences []verdict.Item                     // the first MaxLookedAgain
+	Counts      map[string]map[syncd.Verdict]int64 // of all of them, by collection
+
+	last time.Time // when the last difference was seen
+}
+
+// Different is how many differences there are.
+func (a *Audit) Different() (n int64) {
+	for _, verdicts := range a.Counts {
+		for _, k := range verdicts {
+			n += k
+		}
+	}
+	return n
+}
+
+// TooMany reports whether there are more differences than are kept; then they were not looked at again.
+func (a *Audit) TooMany() bool { return a.Different() > int64(len(a.Differences)) }
+
+// reset forgets all differences.
+func (a *Audit) reset() {
+	a.Differences, a.Counts = nil, map[string]map[syncd.Verdict]int64{}
+}
+
+// see counts a difference and keeps it, if there is room; it is called by one goroutine at a time.
+func (a *Audit) see(i verdict.Item) {
+	if i.Verdict == syncd.Present {
+		return
+	}
+	a.last = time.Now()
+	name := i.Rule.Collection.Name
+	if a.Counts[name] == nil {
+		a.Counts[name] = map[syncd.Verdict]int64{}
+	}
+	a.Counts[name][i.Verdict]++
+	if len(a.Differences) < MaxLookedAgain {
+		a.Differences = append(a.Differences, i)
+	}
+}
+
+// Verify reads every document and every point, and says whether the index equals the source by every rule; it sends nothing. A
+// difference that is younger than MinAge is looked at again before it counts. Its error is nil only if there is none. The
+// configuration must ask the index, and must not pass over one that can't be reached.
+func (j *Job) Verify(ctx context.Context, q VerifyRequest) (a *Audit, err error) {
+	a = &Audit{}
+	a.reset()
+	err = j.With(ctx, false, func(ctx context.Context, p *Plugins) (err error) {
+		o := j.options(p)
+		j.dryRun(&o, 0, 0)
+		o.MinAge = 0 // what a run leaves alone for now is a difference all the same
+		o.Orphans = lookForOrphans(p, 0)
+		o.Hooks.Item = a.see
+		closeLedger, err := j.judgeBy(ctx, p, &o)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, closeLedger()) }()
+		var out *planfile.Writer
+		if q.Output != "" {
+			if out, err = planfile.Create(q.Output, j.planHeader(o.RunID, 0), false); err != nil {
+				return err
+			}
+			defer func() {
+				var differs *differsError
+				err = errors.Join(err, out.Close(err == nil || errors.As(err, &differs)))
+			}()
+		}
+		if err := j.verify(ctx, p, o, q, a); err != nil {
+			return err
+		}
+		if out != nil {
+			for _, i := range a.Differences {
+				out.Item(i)
+			}
+		}
+		return a.conclude()
+	})
+	return a, err
+}
+
+func (j *Job) verify(ctx context.Context, p *Plugins, o Options, q VerifyRequest, a *Audit) (err error) {
+	a.Report, err = Run(ctx, o)
+	switch {
+	case err != nil:
+		return explainEnd(err)
+	case a.Report.Interrupted:
+		return ErrInterrupted
+	}
+	if len(a.Differences) > 0 && !a.TooMany() && q.MinAge > 0 {
+		return j.lookAgain(ctx, p, o, q, a)
+	}
+	return nil
+}
+
+// differsError says that an audit found differences.
+type differsError struct{ n int64 }
+
+func (e *differsError) Error() string {
+	return fmt.Sprintf("the index differs from the source in %s", plural(e.n, "document"))
+}
+
+func (a *Audit) conclude() error {
+	if n := a.Different() + a.Report.Total.Failed(); n > 0 {
+		return &EndError{Outcome: tally.Stopped, Err: syncd.Hint(&differsError{n},
+			"syncd run sends what the index lacks, with --prune deletes for what is gone too; syncd explain follows one document")}
+	}
+	return nil
+}
+
+// lookAgain waits until all differences are old enough and keeps those that are still there. Documents that can't be handled any
+// more are added to those of the first look.
+func (j *Job) lookAgain(ctx context.Context, p *Plugins, o Options, q VerifyRequest, a *Audit) error {
+	timer := time.NewTimer(q.MinAge - time.Since(a.last))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-o.Drain:
+		return ErrInterrupted
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	first := a.Differences
+	path, orphans, err := j.keepDifferences(o.RunID, first)
+	if err != nil {
+		return fmt.Errorf("keeping differences: %w", err)
+	}
+	defer func() { _ = os.Remove(path) }()
+	plan, err := j.OpenPlan(path)
+	if err != nil {
+		return err
+	}
+	a.reset()
+	o.Source, o.Orphans = plan.Source(p.Source, j.Config.Mapping.Rules), OrphansOff
+	report, err := Run(ctx, o)
+	switch {
+	case err != nil:
+		return explainEnd(err)
+	case report.Interrupted:
+		return ErrInterrupted
+	}
+	restoreKeys(a.Differences, first)
+	for i, c := range report.Collections {
+		a.Report.Collections[i].FailedRead += c.FailedRead
+		a.Report.Collections[i].Failures = append(a.Report.Collections[i].Failures, c.Failures...)
+	}
+	a.Report.Total.FailedRead += report.Total.FailedRead
+	still, err := audit.StillOrphans(ctx, p.Source, p.Checker, orphans)
+	if err != nil {
+		return err
+	}
+	for _, i := range still {
+		a.see(i)
+	}
+	return nil
+}
+
+// keepDifferences writes differences to a plan in a temporary file, and returns the orphans among them.
+func (j *Job) keepDifferences(runID string, differences []verdict.Item) (path string, orphans []verdict.Item, err error) {
+	f, err := os.CreateTemp("", "syncd-verify-*.ndjson")
+	if err != nil {
+		return "", nil, err
+	}
+	if err := f.Close(); err != nil {
+		return "", nil, err
+	}
+	w, err := planfile.Create(f.Name(), j.planHeader(runID, 0), false)
+	if err != nil {
+		return "", nil, err
+	}
+	for _, i := range differences {
+		w.Item(i)
+		if i.Verdict == syncd.Orphan {
+			orphans = append(orphans, i)
+		}
+	}
+	return f.Name(), orphans, w.Close(true)
+}
+
+// restoreKeys gives documents that were read by a plan the keys that they had: a run of these differences needs them.
+func restoreKeys(read, first []verdict.Item) {
+	type document struct{ collection, id string }
+	keys := make(map[document]syncd.Key, len(first))
+	for _, i := range first {
+		keys[document{i.Rule.Collection.Name, i.ID}] = i.Key
+	}
+	for n := range read {
+		read[n].Key = keys[document{read[n].Rule.Collection.Name, read[n].ID}]
+	}
+}
