@@ -3,100 +3,11 @@ package config
 import (
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/syncd-io/syncd"
-	"github.com/syncd-io/syncd/event"
 	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/spec"
 )
-
-// Mode says which documents a run sends.
-type Mode string
-
-// The modes.
-const (
-	Incremental Mode = "incremental" // those that the index lacks
-	Full        Mode = "full"        // all
-)
-
-// OutagePolicy says what a run does when the index can't be reached at its start.
-type OutagePolicy string
-
-// The policies.
-const (
-	OutageFull OutagePolicy = "full" // send everything
-	OutageFail OutagePolicy = "fail" // end the run
-	OutageWait OutagePolicy = "wait" // try again until it can be reached
-)
-
-// Run is the `run` section.
-type Run struct {
-	Mode               Mode           `yaml:"mode" env:"INCREMENTAL_BACKFILL" rule:"oneof=incremental full" doc:"Which documents to send: incremental (those that the index lacks) or full (all)."`
-	Collections        []string       `yaml:"collections" env:"BACKFILL_COLLECTIONS" doc:"Read only these collections of the mapping; empty means all."`
-	BatchSize          int            `yaml:"batch_size" env:"BACKFILL_BATCH_SIZE" rule:"min=1,max=100000" doc:"Documents that travel together from the source through the check to the sink."`
-	BatchBytes         int            `yaml:"batch_bytes" rule:"min=1024,max=1073741824" doc:"Bytes of whole documents after which a batch ends early."`
-	Sleep              time.Duration  `yaml:"sleep" env:"BACKFILL_SLEEP" rule:"min=0" doc:"Pause after each batch of a collection."`
-	DryRun             bool           `yaml:"dry_run" env:"BACKFILL_DRY_RUN" doc:"Read and check, but send nothing, and say what would be sent."`
-	Readers            int            `yaml:"readers" rule:"min=0,max=256" doc:"Splits read at the same time; 0 chooses by the number of processors."`
-	Workers            int            `yaml:"workers" rule:"min=0,max=1024" doc:"Batches checked and sent at the same time; 0 chooses by the number of processors."`
-	OnCheckUnavailable OutagePolicy   `yaml:"on_check_unavailable" rule:"oneof=full fail wait" doc:"When the index can't be reached at the start: send everything (full), end the run (fail), or try again until it can be reached (wait)."`
-	Orphans            string         `yaml:"orphans" rule:"oneof=off report prune" doc:"Points whose documents are gone: do not look for them (off), count and name them (report), or send delete events for them (prune)."`
-	DeleteFormat       string         `yaml:"delete_format" rule:"oneof=event tombstone" doc:"What a delete is: an event with operationType delete, or a record without a value (tombstone)."`
-	MinAge             time.Duration  `yaml:"min_age" rule:"min=0" doc:"Leave documents alone that changed within this time; needs mapping.version."`
-	AllowDrift         bool           `yaml:"allow_drift" doc:"Send even where the computed ids differ from those that the index holds."`
-	Wait               bool           `yaml:"wait" doc:"After sending, wait until the index shows everything that was sent, and name what never appeared."`
-	WaitTimeoutSetting *time.Duration `yaml:"wait_timeout" rule:"omitempty,min=0" example:"5m" doc:"How long to wait for the index: 10m with wait and for consumer_group if it is not set; otherwise 10s for the index to show what was sent before the point count is printed, and 0 does not wait."`
-	ConsumerGroup      string         `yaml:"consumer_group" example:"qdrant-consumer" doc:"The indexing consumers' group: before a run, events that it has not read yet are waited for, so that they are not sent twice."`
-	ConsumerLag        LagPolicy      `yaml:"consumer_lag" rule:"oneof=wait report ignore" doc:"What to do about events that consumer_group has not read: wait for up to wait_timeout and stop if there are still some (wait), say how many there are and go on (report), or not look (ignore)."`
-	StateDir           string         `yaml:"state_dir" doc:"Folder of the local records that a run keeps; the default is syncd in the user's folder for state, ~/.local/state."`
-	Resume             bool           `yaml:"resume" doc:"Keep in state_dir how far a run came, and go on there after an interruption, if the configuration is the same."`
-	ResumeWithin       time.Duration  `yaml:"resume_within" rule:"min=1s" doc:"Go on only with a run that was interrupted within this time; an older one begins anew, since what it looked at may have changed."`
-	StallAfter         time.Duration  `yaml:"stall_after" rule:"min=0" doc:"Say what a run is waiting for when nothing has moved for so long; 0 never does."`
-	Attempts           Attempts       `yaml:"attempts" doc:"A local record of documents that were sent and never appeared in the index, so that they are not sent for ever."`
-
-	// These follow from wait_timeout.
-	WaitTimeout  time.Duration // for the point count
-	AwaitTimeout time.Duration // of wait and consumer_group
-}
-
-func defaultRun() Run {
-	return Run{
-		Mode: Incremental, BatchSize: 1000, BatchBytes: 1 << 20, OnCheckUnavailable: OutageFull,
-		Orphans: "off", DeleteFormat: "event", ConsumerLag: LagWait,
-		Resume: true, ResumeWithin: 24 * time.Hour, StallAfter: time.Minute,
-	}
-}
-
-// How long a run waits for the index if nothing says how long: for the sake of a count, and when it is told to wait.
-const (
-	defaultWait  = 10 * time.Second
-	defaultAwait = 10 * time.Minute
-)
-
-// LagPolicy says what a run does about events that the consumers have not read yet.
-type LagPolicy string
-
-// The policies.
-const (
-	LagWait   LagPolicy = "wait"   // wait until they are read
-	LagReport LagPolicy = "report" // say how many there are
-	LagIgnore LagPolicy = "ignore" // do not look
-)
-
-// Attempts is the `run.attempts` section.
-type Attempts struct {
-	Max   int    `yaml:"max" rule:"min=0,max=1000000" example:"5" doc:"Leave a document alone that was sent so many times and never appeared, until its version (see mapping.version) changes; 0 keeps no record."`
-	File  string `yaml:"file" doc:"The record's file; the default is one for each index, in state_dir."`
-	Retry bool   `yaml:"retry" doc:"Send once more what would be left alone."`
-}
-
-// CheckConfig implements spec.SelfChecker.
-func (a *Attempts) CheckConfig(d *spec.Decoder, n *spec.Node) {
-	if a.Max == 0 && a.File != "" {
-		d.Report(spec.Warning, n.Get("file"), spec.CodeNoEffect, "set max beside it, such as 5", "%s.file has no effect: without max no record is kept", d.Path())
-	}
-}
 
 // Limits is the `limits` section: what slows a run down, and what stops it. 0 is no limit.
 type Limits struct {
@@ -134,8 +45,6 @@ type Errors struct {
 	DeadLetter pluginSection `yaml:"dead_letter" doc:"Where documents go that can't be sent, with the reason in headers as Kafka Connect names them. What it does not set is taken from the sink, if that is of the same kind."`
 }
 
-func defaultErrors() Errors { return Errors{Tolerance: TolerateAll, Oversize: OversizeDLQ} }
-
 // Plugin is a chosen plugin with its decoded settings; Config is nil when the section is absent.
 type Plugin struct {
 	syncd.Plugin
@@ -144,19 +53,25 @@ type Plugin struct {
 
 // Config is a configuration that was found valid.
 type Config struct {
+	Name    string // of the job
 	Source  Plugin
 	Checker Plugin // Settings is nil when there is none, which only full mode allows
 	Sink    Plugin
 	// DeadLetter has no Settings where there are to be none.
 	DeadLetter Plugin
 	Mapping    *mapping.Mapping // the selected collections
-	Event      event.Config
 	Run        Run
 	Limits     Limits
 	Errors     Errors
 	Observe    Observe
 
 	Files []string // that were read, the most basic first
+}
+
+// Previewer shows the events that the configured sink would write, without a connection; nil if the sink writes no bytes.
+func (c *Config) Previewer() syncd.Previewer {
+	p, _ := c.Sink.Settings.(syncd.Previewer)
+	return p
 }
 
 // Override is a setting from a flag.
@@ -206,15 +121,27 @@ type parsedFile struct {
 
 // file is the whole of a configuration file.
 type file struct {
+	Name    string         `yaml:"name" rule:"omitempty,min=1,max=100" example:"pages-to-qdrant" doc:"The job's name, under which its state is kept and its metrics and reports are found; not set, the file's name without its extension."`
 	Source  pluginSection  `yaml:"source" doc:"Where documents are read."`
 	Checker pluginSection  `yaml:"checker" doc:"The index that is asked which documents it holds."`
 	Sink    pluginSection  `yaml:"sink" doc:"Where events are sent."`
 	Mapping mapping.Config `yaml:"mapping" doc:"Which collections are read and how their point ids are made."`
-	Event   event.Config   `yaml:"event" doc:"The form of the events that are sent."`
 	Run     Run            `yaml:"run" doc:"How a run works."`
 	Limits  Limits         `yaml:"limits" doc:"What slows a run down, and what stops it."`
 	Errors  Errors         `yaml:"errors" doc:"What happens to documents that can't be sent."`
 	Observe Observe        `yaml:"observe" doc:"How a run can be watched: metrics, health and traces."`
+}
+
+// newFile returns the defaults of a configuration of a program with these plugins.
+func newFile(registry *syncd.Registry) *file {
+	section := func(kind syncd.Kind) pluginSection { return pluginSection{kind: kind, registry: registry} }
+	return &file{
+		Source: section(syncd.KindSource), Checker: section(syncd.KindChecker), Sink: section(syncd.KindSink),
+		Mapping: mapping.Defaults(), Run: defaultRun(), Errors: Errors{
+			Tolerance: TolerateAll, Oversize: OversizeDLQ, DeadLetter: section(syncd.KindSink),
+		},
+		Observe: defaultObserve(),
+	}
 }
 
 // Result is what became of a configuration.
@@ -293,38 +220,31 @@ func (l *loader) tree() (*spec.Node, error) {
 
 // decode reads the merged tree and applies the rules that span sections.
 func (l *loader) decode(tree *spec.Node) *Config {
-	section := func(kind syncd.Kind) pluginSection { return pluginSection{kind: kind, registry: l.in.Registry} }
-	f := file{
-		Source: section(syncd.KindSource), Checker: section(syncd.KindChecker), Sink: section(syncd.KindSink),
-		Mapping: mapping.Defaults(), Event: event.Defaults(), Run: defaultRun(), Errors: defaultErrors(),
-		Observe: defaultObserve(),
-	}
-	f.Errors.DeadLetter = section(syncd.KindSink)
+	f := newFile(l.in.Registry)
 	f.Errors.DeadLetter.beside = &f.Sink
 	d := spec.NewDecoder()
 	if l.partial() {
 		d.AllowMissing()
 	}
-	d.Decode(tree, &f)
+	d.Decode(reportMoved(d, tree), f)
+	l.checkName(d, tree, f)
 	for _, s := range []*pluginSection{&f.Source, &f.Checker, &f.Sink} {
 		needed := s.kind != syncd.KindChecker || f.Run.Mode != Full
 		if needed && tree.Get(string(s.kind)).IsNull() && !l.partial() {
 			d.Errorf(tree, spec.CodeMissingField, "plugins: "+strings.Join(l.in.Registry.Names(s.kind), ", "), "missing field %q", s.kind)
 		}
 	}
-	f.Run.WaitTimeout, f.Run.AwaitTimeout = defaultWait, defaultAwait
-	if set := f.Run.WaitTimeoutSetting; set != nil {
-		f.Run.WaitTimeout, f.Run.AwaitTimeout = *set, *set
-	}
+	f.Run.setTimeouts()
 	database := ""
 	if namer, ok := f.Source.config.(syncd.DatabaseNamer); ok {
 		database = namer.DatabaseName()
 	}
-	c := &Config{Event: f.Event, Run: f.Run, Limits: f.Limits, Errors: f.Errors, Observe: f.Observe, Files: l.Files}
+	l.checkCollections(d, tree, f)
+	c := &Config{Name: f.Name, Run: f.Run, Limits: f.Limits, Errors: f.Errors, Observe: f.Observe, Files: l.Files}
 	d.In("mapping", func() { c.Mapping = compileMapping(f.Mapping, database, d, tree.Get("mapping")) })
-	l.checkRules(d, tree, &f, c)
-	l.checkRun(d, tree, &f)
-	l.checkErrors(d, tree, &f, c)
+	l.checkRules(d, tree, f, c)
+	l.checkRun(d, tree, f)
+	l.checkErrors(d, tree, f, c)
 	l.diags = append(l.diags, d.Diagnostics()...)
 	c.Source = Plugin{f.Source.plugin, f.Source.config}
 	c.Checker = Plugin{f.Checker.plugin, f.Checker.config}
@@ -360,10 +280,11 @@ func compileMapping(m mapping.Config, database string, d *spec.Decoder, n *spec.
 	return mapping.Compile(m, database, d, n)
 }
 
-// hasErrorsUnder reports whether something at or below the path can't be relied on; an unknown field beside it does no harm.
+// hasErrorsUnder reports whether something at or below the path can't be relied on; a field beside it that is unknown or
+// stands elsewhere does no harm.
 func hasErrorsUnder(diags spec.Diagnostics, section string) bool {
 	for _, d := range diags {
-		if d.Severity == spec.Error && d.Code != spec.CodeUnknownField && (d.Path == section || strings.HasPrefix(d.Path, section+".")) {
+		if d.Severity == spec.Error && d.Code != spec.CodeUnknownField && d.Code != spec.CodeMoved && (d.Path == section || strings.HasPrefix(d.Path, section+".")) {
 			return true
 		}
 	}

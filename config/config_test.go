@@ -12,7 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/codec"
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/spec"
 )
@@ -42,6 +45,11 @@ type sinkConfig struct {
 	Format     string            `yaml:"format" rule:"oneof=value envelope" doc:"Format."`
 	Subject    string            `yaml:"subject" deprecated:"use topic" doc:"Topic, once."`
 	Properties map[string]string `yaml:"properties" doc:"More."`
+	Event      codec.Config      `yaml:"event" doc:"Events."`
+}
+
+func (c *sinkConfig) Preview(change *syncd.Change) (key, value []byte, err error) {
+	return c.Event.Encoder().Preview(change)
 }
 
 func (c *sinkConfig) CheckTarget(t syncd.Target) error {
@@ -69,10 +77,10 @@ func registryOf(t testing.TB) *syncd.Registry {
 		syncd.NewChecker("qdrant", "A checker.", checkerConfig{BatchSize: 1000}, func(context.Context, checkerConfig, syncd.Env) (syncd.Checker, error) {
 			panic("loading a configuration must not open anything")
 		}),
-		syncd.NewSink("kafka", "A sink.", sinkConfig{Format: "value"}, func(context.Context, sinkConfig, syncd.Env) (syncd.Sink, error) {
+		syncd.NewSink("kafka", "A sink.", sinkConfig{Format: "value", Event: codec.Defaults()}, func(context.Context, sinkConfig, syncd.Env) (syncd.Sink, error) {
 			panic("loading a configuration must not open anything")
 		}),
-		syncd.NewSink("file", "Another sink.", sinkConfig{Format: "value"}, func(context.Context, sinkConfig, syncd.Env) (syncd.Sink, error) {
+		syncd.NewSink("file", "Another sink.", sinkConfig{Format: "value", Event: codec.Defaults()}, func(context.Context, sinkConfig, syncd.Env) (syncd.Sink, error) {
 			panic("loading a configuration must not open anything")
 		}),
 	)
@@ -82,10 +90,13 @@ func registryOf(t testing.TB) *syncd.Registry {
 	return r
 }
 
-const minimal = `source: {mongo: {uri: "mongodb://h", database: db}}
+// plugins is what a configuration must say beside its collections.
+const plugins = `source: {mongo: {uri: "mongodb://h", database: db}}
 checker: {qdrant: {url: h}}
 sink: {kafka: {topic: t}}
 `
+
+const minimal = plugins + "mapping: {collections: {page: page, epic: epic}}\n"
 
 func write(t *testing.T, files map[string]string) string {
 	t.Helper()
@@ -110,7 +121,7 @@ func TestMinimal(t *testing.T) {
 		t.Fatal(diags)
 	}
 	if c.Run.Mode != config.Incremental || c.Run.BatchSize != 1000 || c.Run.Sleep != 0 || c.Run.OnCheckUnavailable != config.OutageFull ||
-		c.Errors.Tolerance != config.TolerateAll || len(c.Mapping.Rules) != 8 {
+		c.Errors.Tolerance != config.TolerateAll || len(c.Mapping.Rules) != 2 {
 		t.Errorf("defaults: %+v, %d rules", c.Run, len(c.Mapping.Rules))
 	}
 	s := c.Source.Settings.(*sourceConfig)
@@ -227,7 +238,7 @@ func writeIndex(t *testing.T, dir string, names ...string) {
 
 func TestExtends(t *testing.T) {
 	dir := write(t, map[string]string{
-		"base.yaml":  minimal + "mapping: {collections: {page: page, epic: epic}}\nrun: {batch_size: 10, sleep: 1}\n",
+		"base.yaml":  plugins + "mapping: {collections: {page: page, epic: epic}}\nrun: {batch_size: 10, sleep: 1}\n",
 		"env.yaml":   "extends: base.yaml\nmapping: {collections: {ninth: nine}}\nrun: {sleep: 250ms}\n",
 		"other.yaml": "extends: [env.yaml]\nsink: {file: {topic: x}}\n",
 		"bad.yaml":   "extends: env.yaml\nrun: {batch_size: none}\n",
@@ -331,6 +342,7 @@ func TestInterpolation(t *testing.T) {
 	text := `source: {mongo: {uri: "${URI}", database: "a-${DB:-x}-$${DB}"}}
 checker: {qdrant: {batch_size: "${N:-5}"}}
 sink: {kafka: {topic: "${EMPTY}"}}
+mapping: {collections: {page: page}}
 run:
   batch_size: ${N:-5}
 `
@@ -360,7 +372,7 @@ run:
 }
 
 func TestFilters(t *testing.T) {
-	c, diags := load(t, minimal+`mapping:
+	c, diags := load(t, plugins+`mapping:
   collections:
     page: {content_type: page, filter: '{"a": {"$gt": 1}}'}
     epic:
@@ -379,21 +391,150 @@ func TestFilters(t *testing.T) {
 	}
 }
 
-// TestEventSection: what the section says is how events are written.
+// TestEventSection: what the sink's section says is how events are written, and previewed.
 func TestEventSection(t *testing.T) {
-	c, diags := load(t, minimal+"event: {profile: mongo_kafka, json: simplified, key_wire: connect_json}\n", "SYNCD_EVENT__ID=none")
+	text := strings.Replace(minimal, "topic: t", "topic: t, event: {profile: mongo_kafka, json: simplified, key_wire: connect_json}", 1)
+	c, diags := load(t, text, "SYNCD_SINK__KAFKA__EVENT__ID=none")
 	if len(diags) > 0 {
 		t.Fatal(diags)
 	}
-	e := c.Event.Encoder()
 	const id = "507f1f77bcf86cd799439011"
-	key, err := e.AppendKey(nil, id, nil)
+	key, value, err := c.Previewer().Preview(&syncd.Change{
+		ID: id, Operation: syncd.Delete, Target: &syncd.Target{Database: "d", Collection: "c"},
+	})
 	if want := `"{\"_id\": \"` + id + `\"}"`; err != nil || string(key) != want {
 		t.Errorf("key %s, %v; want %s", key, err, want)
 	}
-	value, err := e.AppendValue(nil, syncd.Delete, syncd.Target{Database: "d", Collection: "c"}, id, nil)
 	want := `{"operationType": "delete", "documentKey": {"_id": "` + id + `"}, "ns": {"db": "d", "coll": "c"}}`
-	if err != nil || string(value) != want {
-		t.Errorf("value %s, %v; want %s", value, err, want)
+	if string(value) != want {
+		t.Errorf("value %s; want %s", value, want)
+	}
+}
+
+// TestNoPreviewer: a sink that writes no bytes has no events to show.
+func TestNoPreviewer(t *testing.T) {
+	c := &config.Config{Sink: config.Plugin{Settings: &checkerConfig{}}}
+	if p := c.Previewer(); p != nil {
+		t.Errorf("%v", p)
+	}
+}
+
+// TestMovedSettings: what stood elsewhere in an earlier version is an error that says where it went, in a file, a variable
+// or a flag.
+func TestMovedSettings(t *testing.T) {
+	for name, test := range map[string]struct {
+		text    string
+		environ []string
+		flags   []config.Override
+		want    []string
+	}{
+		"file": {
+			text: minimal + "event:\n  profile: plain\n  id: none\nrun: {batch_size: 5, delete_format: tombstone}\n",
+			want: []string{"c.yaml:5:1 move them to sink.kafka.event", "c.yaml:8:22 move it to sink.kafka.event.delete_format"},
+		},
+		"another sink": {
+			text: strings.Replace(minimal, "kafka", "file", 1) + "event: {}\n",
+			want: []string{"c.yaml:5:1 move them to sink.file.event"},
+		},
+		"no block": {text: minimal + "event: plain\n", want: []string{"c.yaml:5:1 move them to sink.kafka.event"}},
+		"null":     {text: minimal + "event:\n", want: []string{"c.yaml:5:1 move them to sink.kafka.event"}},
+		"no sink": {
+			text: strings.Replace(minimal, "sink: {kafka: {topic: t}}", "event: {profile: plain}", 1),
+			want: []string{"c.yaml:1:1 plugins: file, kafka", "c.yaml:3:1 move them to sink.<name>.event"},
+		},
+		"variables": {
+			text: minimal, environ: []string{"SYNCD_EVENT__PROFILE=plain", "SYNCD_EVENT__ID=none", "SYNCD_RUN__DELETE_FORMAT=event"},
+			want: []string{
+				"environment variable SYNCD_EVENT__ID set SYNCD_SINK__KAFKA__EVENT__ID in its place",
+				"environment variable SYNCD_EVENT__PROFILE set SYNCD_SINK__KAFKA__EVENT__PROFILE in its place",
+				"environment variable SYNCD_RUN__DELETE_FORMAT set SYNCD_SINK__KAFKA__EVENT__DELETE_FORMAT in its place",
+			},
+		},
+		"both": {
+			text: minimal + "event: {json: extended}\n", environ: []string{"SYNCD_EVENT__PROFILE=mongo_kafka"},
+			want: []string{
+				"c.yaml:5:1 move them to sink.kafka.event",
+				"environment variable SYNCD_EVENT__PROFILE set SYNCD_SINK__KAFKA__EVENT__PROFILE in its place",
+			},
+		},
+		"flag": {
+			text: minimal, flags: []config.Override{{Flag: "--profile", Path: []string{"event", "profile"}, Value: "plain"}},
+			want: []string{"flag --profile move it to sink.kafka.event.profile"},
+		},
+	} {
+		c, diags := config.Load(config.Input{
+			Path: "c.yaml", Text: []byte(test.text), Environ: test.environ, Overrides: test.flags, Registry: registry(t),
+		})
+		var got []string
+		for _, d := range diags {
+			got = append(got, d.Pos.String()+" "+d.Hint)
+			if d.Severity != spec.Error || d.Code != spec.CodeMoved && d.Code != spec.CodeMissingField {
+				t.Errorf("%s: %v", name, d)
+			}
+		}
+		if diff := cmp.Diff(test.want, got); diff != "" || c != nil {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// TestName: a job is called what its configuration says, else what its file is called.
+func TestName(t *testing.T) {
+	long := strings.Repeat("é", 100)
+	for _, c := range []struct{ path, text, environ, name, code string }{
+		{path: "dir/pages-to-qdrant.yaml", name: "pages-to-qdrant"},
+		{path: "a.b.yml", name: "a.b"},
+		{path: ".yaml", name: ".yaml"},
+		{path: "job", name: "job"},
+		{path: "a.yaml", text: "name: pages (staging)\n", name: "pages (staging)"},
+		{path: "a.yaml", text: "name: null\n", name: "a"},
+		{path: "a.yaml", text: "name: " + long + "\n", name: long},
+		{path: "a.yaml", text: "name: pages\n", environ: "SYNCD_NAME=tuesday", name: "tuesday"},
+		{path: " a.yaml", text: "name: pages\n", name: "pages"},
+		{path: "a.yaml", text: "name: ''\n", code: "5:7 bad-value"},
+		{path: "a.yaml", text: "name: " + long + "x\n", code: "5:7 out-of-range"},
+		{path: "a.yaml", text: "name: ' a'\n", code: "5:7 bad-value"},
+		{path: "a.yaml", text: "name: \"a\\tb\"\n", code: "5:7 bad-value"},
+		{path: "a.yaml", text: "name: \"a\\u00a0\"\n", code: "5:7 bad-value"},
+		{path: "a.yaml", text: "name: 7\n", code: "5:7 wrong-type"},
+		{path: " a.yaml", code: "1:1 missing-field"},
+		{path: long + "x.yaml", code: "1:1 missing-field"},
+	} {
+		got, diags := config.Load(config.Input{
+			Path: c.path, Text: []byte(minimal + c.text), Environ: []string{c.environ}, Registry: registry(t),
+		})
+		code := ""
+		for _, d := range diags {
+			code += fmt.Sprintf("%d:%d %s", d.Pos.Line, d.Pos.Column, d.Code)
+		}
+		if code != c.code || got != nil && got.Name != c.name || got == nil && c.code == "" {
+			t.Errorf("%s, %s: %v, %v", c.path, c.text, got, diags)
+		}
+	}
+	// A part of a configuration needs no name, and what extends it has its own.
+	r := config.Check(config.Input{Path: " part.yaml", Text: []byte("run: {batch_size: 5}\n"), Scope: config.Base, Registry: registry(t)})
+	if len(r.Diagnostics) > 0 {
+		t.Error(r.Diagnostics)
+	}
+}
+
+// TestNoCollections: without collections there is nothing to read, and the error shows how to add one.
+func TestNoCollections(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                                     "1:1",
+		"mapping: {seed: \"{id}\"}\n":          "4:1",
+		"mapping: {collections: {}}\n":         "4:11",
+		"mapping:\n  collections:\n":           "5:3",
+		"mapping: {collections: null}\n":       "4:11",
+		"mapping: {collections: \"${X:-}\"}\n": "4:24", // of the wrong type, and says so
+	} {
+		_, diags := load(t, plugins+text)
+		if len(diags) != 1 || fmt.Sprintf("%d:%d", diags[0].Pos.Line, diags[0].Pos.Column) != want {
+			t.Errorf("%q: %v, want it at %s", text, diags, want)
+			continue
+		}
+		if d := diags[0]; d.Code != spec.CodeMissingField && d.Code != spec.CodeWrongType || !strings.Contains(d.Hint, "workItem: work_item") {
+			t.Errorf("%q: %v", text, d)
+		}
 	}
 }

@@ -77,6 +77,8 @@ func section(c *Config, name string, empty any, n *spec.Node) *setting {
 		return &setting{name: name, path: []string{name}, block: true, children: []*setting{inner}}
 	}
 	switch empty.(type) {
+	case string:
+		return build(reflect.ValueOf(&c.Name).Elem(), n, name)
 	case pluginSection:
 		switch syncd.Kind(name) {
 		case syncd.KindSource:

@@ -132,6 +132,7 @@ func TestEffectiveYAML(t *testing.T) {
 	}})
 	text := printed(t, e)
 	want := []string{
+		`name: c # default`,
 		`source:`,
 		`  every:`,
 		`    text: "5 here $${HOST} http://ada:[redacted]@h/?api_key=[redacted]#{}" # c.yaml:3:11, from HOST`,
@@ -268,6 +269,7 @@ func TestEffectiveOfWhatIsNotSet(t *testing.T) {
     tokens: [hunter2, "${A}"]
 sink: {none: {}}
 run: {mode: full, batch_size: "${SIZE}"}
+mapping: {collections: {page: page}}
 `})
 	text := printed(t, effective(t, dir, config.Input{AllowUnsetEnv: true}))
 	got := strings.Join(settings(text), "\n")
@@ -340,7 +342,7 @@ func TestSecretFiles(t *testing.T) {
 		"crlf": "a", "spaces": " a b ", "number": "007", filepath.Join(dir, "crlf"): "a", "sub/../crlf": "a", "nope:-d": "d", "empty:-d": "d",
 		"empty": "", "nope:-": "", "full": strings.Repeat("x", 64<<10),
 	} {
-		text := `source: {every: {token: "${file:` + reference + `}"}}` + "\nsink: {none: {}}\nrun: {mode: full}\n"
+		text := `source: {every: {token: "${file:` + reference + `}"}}` + "\nsink: {none: {}}\nmapping: {collections: {page: page}}\nrun: {mode: full}\n"
 		if err := os.WriteFile("c.yaml", []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -356,7 +358,7 @@ func TestSecretFiles(t *testing.T) {
 	for reference, code := range map[string]spec.Code{
 		"nope": spec.CodeMissingFile, "sub": spec.CodeBadValue, "big": spec.CodeBadValue, "": spec.CodeSyntax,
 	} {
-		text := `source: {every: {token: "x${file:` + reference + `}"}}` + "\nsink: {none: {}}\nrun: {mode: full}\n"
+		text := `source: {every: {token: "x${file:` + reference + `}"}}` + "\nsink: {none: {}}\nmapping: {collections: {page: page}}\nrun: {mode: full}\n"
 		if err := os.WriteFile("c.yaml", []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,7 @@ import (
 )
 
 const (
+	envSource    = "environment variable " // begins the Source of what a variable sets
 	envPrefix    = "SYNCD_"
 	envTest      = "SYNCD_TEST_" // the test suites' own
 	envSeparator = "__"
@@ -23,7 +24,7 @@ func (l *loader) environment(soFar *spec.Node) *spec.Node {
 	layer := &spec.Node{Kind: spec.Map}
 	put := func(name, value string, path ...string) {
 		if value != "" {
-			set(layer, path, scalarFrom("environment variable "+name, value))
+			set(layer, path, scalarFrom(envSource+name, value))
 		}
 	}
 	aliases := func(config any, path ...string) {
@@ -59,9 +60,9 @@ func (l *loader) environment(soFar *spec.Node) *spec.Node {
 			continue
 		}
 		path := strings.Split(strings.ToLower(strings.TrimPrefix(name, envPrefix)), envSeparator)
-		if len(path) < 2 || slices.Contains(path, "") {
+		if len(path) < 2 && path[0] != "name" || slices.Contains(path, "") {
 			l.diags = append(l.diags, spec.Diagnostic{
-				Severity: spec.Warning, Code: spec.CodeUnknownField, Pos: spec.Pos{Source: "environment variable " + name},
+				Severity: spec.Warning, Code: spec.CodeUnknownField, Pos: spec.Pos{Source: envSource + name},
 				Message: "it names no setting and is ignored",
 				Hint:    "write two underscores between the names of a path, such as SYNCD_RUN__BATCH_SIZE",
 			})

@@ -74,7 +74,9 @@ func blanked(lines [][]byte, begin, end int) []byte {
 func isConfiguration(lines [][]byte) bool {
 	names := []string{extends}
 	for _, f := range spec.Fields(&file{}) {
-		names = append(names, f.Name)
+		if f.Name != "name" { // much YAML begins with a name
+			names = append(names, f.Name)
+		}
 	}
 	indent := -1
 	for _, line := range lines {

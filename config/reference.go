@@ -4,25 +4,24 @@ import (
 	"slices"
 
 	"github.com/syncd-io/syncd"
-	"github.com/syncd-io/syncd/event"
-	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/spec"
 )
 
 // Describe lists everything that a configuration of a program with these plugins can say.
 func Describe(registry *syncd.Registry) []spec.Setting {
-	section := func(kind syncd.Kind) pluginSection { return pluginSection{kind: kind, registry: registry} }
-	f := file{
-		Source: section(syncd.KindSource), Checker: section(syncd.KindChecker), Sink: section(syncd.KindSink),
-		Mapping: mapping.Defaults(), Event: event.Defaults(), Run: defaultRun(), Errors: defaultErrors(),
-		Observe: defaultObserve(),
-	}
-	f.Errors.DeadLetter = section(syncd.KindSink)
-	settings := spec.Describe(&f)
+	f := newFile(registry)
+	settings := spec.Describe(f)
 	for i, s := range settings {
 		switch s.Name {
 		case string(syncd.KindSource), string(syncd.KindSink):
 			settings[i].Required, settings[i].Nullable = true, false
+		case "mapping":
+			settings[i].Required, settings[i].Nullable = true, false
+			for j, m := range s.Shape.Fields {
+				if m.Name == "collections" {
+					s.Shape.Fields[j].Required, s.Shape.Fields[j].Nullable = true, false
+				}
+			}
 		}
 	}
 	extends := spec.Setting{

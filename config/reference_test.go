@@ -15,7 +15,7 @@ func TestDescribedDefaults(t *testing.T) {
 		t.Fatal(diags)
 	}
 	got := map[string]string{}
-	for name, section := range map[string]any{"event": &c.Event, "run": &c.Run, "limits": &c.Limits, "errors": &c.Errors, "observe": &c.Observe} {
+	for name, section := range map[string]any{"run": &c.Run, "limits": &c.Limits, "errors": &c.Errors, "observe": &c.Observe} {
 		for _, s := range spec.Describe(section, name) {
 			got[spec.PathString(s.Path)] = s.Default
 		}
@@ -48,7 +48,7 @@ func TestDescribedSections(t *testing.T) {
 			}
 		}
 	}
-	if want := "extends source checker sink mapping event run limits errors observe "; names != want {
+	if want := "extends name source checker sink mapping run limits errors observe "; names != want {
 		t.Errorf("sections %s, want %s", names, want)
 	}
 }

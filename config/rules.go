@@ -58,6 +58,26 @@ func (l *loader) checkRules(d *spec.Decoder, tree *spec.Node, f *file, c *Config
 	l.selectCollections(d, tree, f, c)
 }
 
+// checkCollections finds a configuration without collections, which would read nothing.
+func (l *loader) checkCollections(d *spec.Decoder, tree *spec.Node, f *file) {
+	at, whole := tree.Nearest([]string{"mapping", "collections"})
+	if len(f.Mapping.Collections) > 0 || l.partial() || at.Broken || hasErrorsUnder(d.Diagnostics(), "mapping.collections") ||
+		slices.ContainsFunc(d.Diagnostics(), func(d spec.Diagnostic) bool { return d.Severity == spec.Error && d.Path == "mapping" }) {
+		return
+	}
+	message := "missing collections to read"
+	if whole {
+		message = "mapping.collections names no collection"
+	}
+	d.In("mapping", func() {
+		d.In("collections", func() {
+			d.Errorf(at, spec.CodeMissingField,
+				`add a line for each under mapping.collections, such as "workItem: work_item": the collection, and what the index calls its documents`,
+				"%s", message)
+		})
+	})
+}
+
 // selectCollections applies run.collections.
 func (l *loader) selectCollections(d *spec.Decoder, tree *spec.Node, f *file, c *Config) {
 	if len(f.Run.Collections) == 0 || hasErrorsUnder(d.Diagnostics(), "mapping") ||

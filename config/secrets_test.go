@@ -63,7 +63,7 @@ func TestExcerptsHideSecrets(t *testing.T) {
 }
 
 func TestPlainSecrets(t *testing.T) {
-	rest := "checker: {qdrant: {url: h}}\nsink: {kafka: {topic: t}}\n"
+	rest := "checker: {qdrant: {url: h}}\nsink: {kafka: {topic: t}}\nmapping: {collections: {page: page}}\n"
 	for uri, want := range map[string]bool{
 		`"mongodb://u:p@h"`:                              true,
 		`"mongodb://u:${P:-p}@h"`:                        true,
@@ -91,7 +91,7 @@ func TestTrackedByGit(t *testing.T) {
 	if _, err := exec.LookPath("git"); err != nil {
 		t.Skip("there is no git")
 	}
-	text := "source: {mongo: {uri: \"mongodb://u:p@h\", database: db}}\nchecker: {qdrant: {url: h}}\nsink: {kafka: {topic: t}}\n"
+	text := strings.Replace(minimal, "mongodb://h", "mongodb://u:p@h", 1)
 	for _, version := range []string{"2", "3", "4"} {
 		dir := t.TempDir()
 		git := func(args ...string) {
@@ -137,9 +137,7 @@ func TestTrackedByGit(t *testing.T) {
 
 // TestWorktree finds the index of a worktree, whose .git is a file.
 func TestWorktree(t *testing.T) {
-	dir := write(t, map[string]string{
-		"c.yaml": "source: {mongo: {uri: \"mongodb://u:p@h\", database: db}}\nchecker: {qdrant: {url: h}}\nsink: {kafka: {topic: t}}\n",
-	})
+	dir := write(t, map[string]string{"c.yaml": strings.Replace(minimal, "mongodb://h", "mongodb://u:p@h", 1)})
 	writeIndex(t, dir, "c.yaml")
 	if err := os.Rename(filepath.Join(dir, ".git"), filepath.Join(dir, "elsewhere")); err != nil {
 		t.Fatal(err)

@@ -16,7 +16,7 @@ type Config struct {
 	Version     *Version    `yaml:"version" doc:"How to find documents that the index holds in another version; without it an indexed document is never stale."`
 	Chunks      *Chunks     `yaml:"chunks" doc:"How to find documents of which the index holds only some chunks; without it they are not looked for."`
 	Payload     Payload     `yaml:"payload" doc:"The payload keys under which the indexer keeps what a point belongs to."`
-	Collections Collections `yaml:"collections" rule:"required" doc:"The collections to read, each with the content type that the index calls its documents."`
+	Collections Collections `yaml:"collections" example:"{workItem: work_item}" doc:"The collections to read, one or more, each with the content type that the index calls its documents."`
 }
 
 // Version says where a document's version is, on both sides.
@@ -38,22 +38,13 @@ type Payload struct {
 	ChunkIndex  string `yaml:"chunk_index" rule:"required" doc:"The key that holds the chunk's index."`
 }
 
-// Defaults is the mapping of the described system.
+// Defaults makes point ids and names payload keys as the described indexing consumer does. It has no collections: which there
+// are only a configuration can say.
 func Defaults() Config {
 	return Config{
 		Namespace: "url",
 		Seed:      DefaultSeed,
 		Payload:   Payload{ContentType: "content_type", ID: "mongo_id", ChunkIndex: "chunk_index"},
-		Collections: Collections{
-			{Name: "page", ContentType: "page"},
-			{Name: "workItem", ContentType: "work_item"},
-			{Name: "project", ContentType: "project"},
-			{Name: "cycle", ContentType: "cycle"},
-			{Name: "module", ContentType: "module"},
-			{Name: "epic", ContentType: "epic"},
-			{Name: "features", ContentType: "feature"},
-			{Name: "userStory", ContentType: "user_story"},
-		},
 	}
 }
 

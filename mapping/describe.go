@@ -1,10 +1,6 @@
 package mapping
 
-import (
-	"strings"
-
-	"github.com/syncd-io/syncd/spec"
-)
+import "github.com/syncd-io/syncd/spec"
 
 // DescribeShape tells documentation and JSON Schema what DecodeNode accepts.
 func (cs *Collections) DescribeShape(path []string) spec.Shape {
@@ -17,10 +13,6 @@ func (cs *Collections) DescribeShape(path []string) spec.Shape {
 			}}
 		}
 	}
-	lines := make([]string, len(*cs))
-	for i, c := range *cs {
-		lines[i] = c.Name + ": " + c.ContentType
-	}
 	return spec.Shape{
 		Form:  spec.NamedForm,
 		Names: `^[^$\x00]+$`,
@@ -28,6 +20,5 @@ func (cs *Collections) DescribeShape(path []string) spec.Shape {
 			{Form: spec.TextForm, Rule: "min=1"},
 			{Form: spec.BlockForm, Fields: fields},
 		}},
-		Default: strings.Join(lines, ", "),
 	}
 }

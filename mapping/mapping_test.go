@@ -63,9 +63,24 @@ func compiled(t testing.TB, c Config, database string) (*Mapping, spec.Diagnosti
 	return m, d.Diagnostics()
 }
 
-// TestDefaultRules checks the user's eight collections end to end against golden seeds.
-func TestDefaultRules(t *testing.T) {
-	m, diags := compiled(t, Defaults(), "ProjectManagement")
+// described is the defaults with the user's eight collections.
+func described() Config {
+	c := Defaults()
+	c.Collections = Collections{
+		{Name: "page", ContentType: "page"}, {Name: "workItem", ContentType: "work_item"},
+		{Name: "project", ContentType: "project"}, {Name: "cycle", ContentType: "cycle"},
+		{Name: "module", ContentType: "module"}, {Name: "epic", ContentType: "epic"},
+		{Name: "features", ContentType: "feature"}, {Name: "userStory", ContentType: "user_story"},
+	}
+	return c
+}
+
+// TestDefaultSeed checks the user's eight collections end to end against golden seeds.
+func TestDefaultSeed(t *testing.T) {
+	if c := Defaults(); c.Collections != nil {
+		t.Errorf("which collections there are only a configuration can say, not %v", c.Collections)
+	}
+	m, diags := compiled(t, described(), "ProjectManagement")
 	if len(diags) > 0 {
 		t.Fatal(diags)
 	}
@@ -181,7 +196,7 @@ func TestCollisions(t *testing.T) {
 }
 
 func TestSelect(t *testing.T) {
-	m, _ := compiled(t, Defaults(), "db")
+	m, _ := compiled(t, described(), "db")
 	got, err := m.Select([]string{"epic", "page"})
 	if err != nil || len(got.Rules) != 2 || got.Rules[0].Collection.Name != "page" {
 		t.Errorf("selecting epic and page: %v, %v", got, err)
@@ -221,7 +236,7 @@ func FuzzSeed(f *testing.F) {
 }
 
 func BenchmarkPointID(b *testing.B) {
-	m, _ := compiled(b, Defaults(), "db")
+	m, _ := compiled(b, described(), "db")
 	rec := &syncd.Change{ID: "507f1f77bcf86cd799439011"}
 	b.Run("syncd", func(b *testing.B) {
 		b.ReportAllocs()

@@ -14,6 +14,7 @@ const (
 	CodeExtendsCycle      Code = "extends-cycle"
 	CodeUnsetVariable     Code = "unset-variable"
 	CodeUnknownField      Code = "unknown-field"
+	CodeMoved             Code = "moved"
 	CodeMissingField      Code = "missing-field"
 	CodeDeprecated        Code = "deprecated"
 	CodeWrongType         Code = "wrong-type"
@@ -51,6 +52,7 @@ var codeTable = []CodeInfo{
 	{CodeExtendsCycle, "A file extends itself, directly or through others.", "Take one extends out of the circle."},
 	{CodeUnsetVariable, "A ${NAME} has no default and no such environment variable is set.", "Set it, write ${NAME:-default}, or check with --allow-unset-env where secrets are not at hand."},
 	{CodeUnknownField, "No setting has that name there.", "Correct the name or its indentation."},
+	{CodeMoved, "A setting of an earlier version stands elsewhere now.", "Move it to where the message says."},
 	{CodeMissingField, "A setting that has no default is not set, or is set to nothing.", "Set it."},
 	{CodeDeprecated, "A setting still works, but another has taken its place.", "Use the setting that the message names."},
 	{CodeWrongType, "A value has the wrong shape: text for a number, a list for a block, and so on.", "Write what the message asks for; a number in quotes is text."},
