@@ -9,10 +9,17 @@ import (
 	"unicode/utf8"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/codec"
 )
 
-// encode appends one line per event to dst, but for those that have no line.
-func (s *Sink) encode(dst []byte, events []syncd.Event) ([]byte, *syncd.BatchError) {
+// Values that can't be lines, whatever the file's state.
+var (
+	errEmptyValue = codec.NotEncodable(errors.New("an empty value has no line; format: envelope can hold it"))
+	errLineBreak  = codec.NotEncodable(errors.New("the value has a line break; format: envelope can hold it"))
+)
+
+// appendLines appends one line per event to dst, and names the events that have no line.
+func (s *Sink) appendLines(dst []byte, events []codec.Event) ([]byte, *syncd.BatchError) {
 	failed := &syncd.BatchError{}
 	for i := range events {
 		if s.config.Format == formatEnvelope {
@@ -23,9 +30,9 @@ func (s *Sink) encode(dst []byte, events []syncd.Event) ([]byte, *syncd.BatchErr
 		case v == nil:
 			dst = append(dst, "null\n"...)
 		case len(v) == 0:
-			failed.Fail(i, errors.New("an empty value has no line; format: envelope can hold it"))
+			failed.Fail(i, errEmptyValue)
 		case bytes.ContainsAny(v, "\n\r"):
-			failed.Fail(i, errors.New("the value has a line break; format: envelope can hold it"))
+			failed.Fail(i, errLineBreak)
 		default:
 			dst = append(append(dst, v...), '\n')
 		}
@@ -39,7 +46,7 @@ func (s *Sink) encode(dst []byte, events []syncd.Event) ([]byte, *syncd.BatchErr
 //
 // topic is there if the collection has its own. Texts that are not UTF-8 stand as base64 under a name with _base64 behind
 // it, and so does a value that is not JSON on one line. A null value is a tombstone: the JSON text null is base64 too.
-func appendEnvelope(dst []byte, e *syncd.Event) []byte {
+func appendEnvelope(dst []byte, e *codec.Event) []byte {
 	dst = append(dst, '{')
 	dst = appendText(dst, "database", e.Target.Database)
 	dst = appendText(append(dst, ','), "collection", e.Target.Collection)

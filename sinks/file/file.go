@@ -21,14 +21,20 @@ import (
 	"syscall"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/codec"
 )
 
 // Config declares the sink's settings.
 type Config struct {
-	Path   string `yaml:"path" rule:"required" example:"events.ndjson" doc:"File to write, in an existing directory; - is standard output."`
-	Format string `yaml:"format" rule:"oneof=value envelope" doc:"What a line holds: value is the event's value alone; envelope is an object that also holds key, headers, ids and collection."`
-	Mode   string `yaml:"mode" rule:"oneof=append truncate create" doc:"What happens to an existing file: append keeps what it holds, truncate empties it, create refuses it."`
-	Sync   string `yaml:"sync" rule:"oneof=write close" doc:"When lines must be on the disk: write is after every batch; close is at the end, which is faster and loses them if the machine stops."`
+	Path   string       `yaml:"path" rule:"required" example:"events.ndjson" doc:"File to write, in an existing directory; - is standard output."`
+	Format string       `yaml:"format" rule:"oneof=value envelope" doc:"What a line holds: value is the event's value alone; envelope is an object that also holds key, headers, ids and collection."`
+	Mode   string       `yaml:"mode" rule:"oneof=append truncate create" doc:"What happens to an existing file: append keeps what it holds, truncate empties it, create refuses it."`
+	Sync   string       `yaml:"sync" rule:"oneof=write close" doc:"When lines must be on the disk: write is after every batch; close is at the end, which is faster and loses them if the machine stops."`
+	Event  codec.Config `yaml:"event" doc:"The form of events."`
+}
+
+func defaults() Config {
+	return Config{Format: "value", Mode: modeAppend, Sync: syncWrite, Event: codec.Defaults()}
 }
 
 // Values of Config's fields.
@@ -52,10 +58,22 @@ func (c *Config) Continues() bool {
 	return c.Path != stdout && c.Mode == modeAppend && c.Sync == syncWrite
 }
 
+// Derive implements syncd.Deriver. Only the form of events is the same in a file beside this one.
+func (c *Config) Derive() any {
+	d := defaults()
+	d.Event = c.Event
+	return &d
+}
+
+// Preview implements syncd.Previewer.
+func (c *Config) Preview(change *syncd.Change) (key, value []byte, err error) {
+	return c.Event.Encoder().Preview(change)
+}
+
 // Plugin declares the sink.
 func Plugin() syncd.Plugin {
-	return syncd.NewSink("file", "Writes events as lines of JSON to a file or to standard output.",
-		Config{Format: "value", Mode: modeAppend, Sync: syncWrite}, open)
+	return syncd.NewSink("file", "Writes events as lines of JSON to a file or to standard output.", defaults(), open).
+		WithVersion("1", syncd.Stable)
 }
 
 // output is what the sink needs of a file.
@@ -69,8 +87,10 @@ type output interface {
 // Sink writes lines. Plugin opens one.
 type Sink struct {
 	config  Config
+	encoder codec.Encoder
 	logger  *slog.Logger
-	buffers sync.Pool // of *[]byte, the lines of a batch
+	runID   string    // set by prepare, before the first Write
+	batches sync.Pool // of *batch
 
 	mu      sync.Mutex
 	out     output // nil until start
@@ -79,9 +99,15 @@ type Sink struct {
 	broken  error  // why nothing more can be written
 }
 
+// batch is the memory of one Write.
+type batch struct {
+	codec.Batch
+	lines []byte
+}
+
 // open checks what can be checked without leaving a trace.
 func open(_ context.Context, c Config, env syncd.Env) (syncd.Sink, error) {
-	s := &Sink{config: c, logger: env.Logger}
+	s := &Sink{config: c, encoder: c.Event.Encoder(), logger: env.Logger}
 	if c.Path == stdout {
 		return s, nil
 	}
@@ -118,13 +144,16 @@ func exists(path string) error {
 	return syncd.Hint(fmt.Errorf("creating %s: %w", path, fs.ErrExist), "remove it, or set sink.file.mode to append or truncate")
 }
 
-// Route implements syncd.Router: everything goes to the one file.
-func (s *Sink) Route(syncd.Target) string { return s.config.Path }
+// Abilities implements syncd.Sink.
+func (s *Sink) Abilities() syncd.SinkAbilities {
+	return syncd.SinkAbilities{Prepare: s.prepare, Route: s.config.Route, Probe: s.probe}
+}
 
-// Prepare implements syncd.Preparer.
-func (s *Sink) Prepare(context.Context, []syncd.Target) error {
+// prepare is the ability Prepare.
+func (s *Sink) prepare(_ context.Context, run syncd.Run) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.runID = run.ID
 	return s.start()
 }
 
@@ -188,14 +217,20 @@ func (s *Sink) begin(f *os.File) error {
 }
 
 // Write implements syncd.Sink.
-func (s *Sink) Write(ctx context.Context, events []syncd.Event) error {
-	buffer, _ := s.buffers.Get().(*[]byte)
-	if buffer == nil {
-		buffer = new([]byte)
+func (s *Sink) Write(ctx context.Context, changes []syncd.Change) error {
+	b, _ := s.batches.Get().(*batch)
+	if b == nil {
+		b = &batch{}
 	}
-	defer s.buffers.Put(buffer)
-	lines, failed := s.encode((*buffer)[:0], events)
-	*buffer = lines
+	defer s.batches.Put(b)
+	b.Encode(s.encoder, s.runID, changes)
+	return b.Settle(changes, s.write(ctx, b))
+}
+
+// write writes the events of a batch that have a line.
+func (s *Sink) write(ctx context.Context, b *batch) error {
+	lines, failed := s.appendLines(b.lines[:0], b.Events)
+	b.lines = lines
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := ctx.Err(); err != nil {

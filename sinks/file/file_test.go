@@ -11,15 +11,19 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.uber.org/goleak"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/codec"
+	"github.com/syncd-io/syncd/internal/bsondoc"
 	"github.com/syncd-io/syncd/syncdtest"
 )
 
@@ -53,35 +57,54 @@ func content(t *testing.T, path string) string {
 	return string(b)
 }
 
-func values(texts ...string) []syncd.Event {
-	out := make([]syncd.Event, len(texts))
+func values(texts ...string) []codec.Event {
+	out := make([]codec.Event, len(texts))
 	for i, v := range texts {
-		out[i] = syncd.Event{Key: []byte(v), Value: []byte(v)}
+		out[i] = codec.Event{Key: []byte(v), Value: []byte(v)}
 	}
 	return out
 }
 
+// put writes events as Write does those of changes.
+func put(ctx context.Context, s *Sink, events []codec.Event) error {
+	return s.write(ctx, &batch{Batch: codec.Batch{Events: events}})
+}
+
 func TestPlugin(t *testing.T) { syncdtest.TestPlugin(t, Plugin()) }
 
+// forms are forms of events that a sink is tested with.
+var forms = map[string]codec.Config{
+	"plain":       {},
+	"tombstones":  {Profile: codec.Plain, DeleteFormat: codec.DeleteTombstone},
+	"mongo_kafka": {Profile: codec.MongoKafka, Wire: codec.WireConnectJSONSchema},
+	"bson":        {Profile: codec.MongoKafka, Wire: codec.WireBSON, DeleteFormat: codec.DeleteTombstone},
+}
+
 func TestConformance(t *testing.T) {
-	path := ""
-	syncdtest.TestSink(t, syncdtest.SinkHarness{
-		Open: func(t *testing.T) syncd.Sink {
-			path = filepath.Join(t.TempDir(), "events.ndjson")
-			s, err := open(t.Context(), config(path, func(c *Config) { c.Format = formatEnvelope }), syncd.Env{Logger: slog.New(slog.DiscardHandler)})
-			if err != nil {
-				t.Fatal(err)
-			}
-			return s
-		},
-		Read: func(t *testing.T) []syncdtest.Received {
-			var out []syncdtest.Received
-			for line := range strings.Lines(content(t, path)) {
-				out = append(out, decode(t, path, line))
-			}
-			return out
-		},
-	})
+	for name, form := range forms {
+		t.Run(name, func(t *testing.T) {
+			path := ""
+			syncdtest.TestSink(t, syncdtest.SinkHarness{
+				Event: form,
+				Open: func(t *testing.T) syncd.Sink {
+					path = filepath.Join(t.TempDir(), "events.ndjson")
+					c := config(path, func(c *Config) { c.Format, c.Event = formatEnvelope, form })
+					s, err := open(t.Context(), c, syncd.Env{Logger: slog.New(slog.DiscardHandler)})
+					if err != nil {
+						t.Fatal(err)
+					}
+					return s
+				},
+				Read: func(t *testing.T) []syncdtest.Received {
+					var out []syncdtest.Received
+					for line := range strings.Lines(content(t, path)) {
+						out = append(out, decode(t, path, line))
+					}
+					return out
+				},
+			})
+		})
+	}
 }
 
 // decode reads an envelope as a stranger would, from its description.
@@ -128,7 +151,7 @@ func decode(t *testing.T, path, line string) syncdtest.Received {
 		if h.ValueB != nil {
 			h.Value = string(raw(h.ValueB))
 		}
-		r.Headers = append(r.Headers, syncd.Header{Name: h.Name, Value: h.Value})
+		r.Headers = append(r.Headers, codec.Header{Name: h.Name, Value: h.Value})
 	}
 	return r
 }
@@ -139,7 +162,7 @@ func FuzzEnvelope(f *testing.F) {
 	f.Add([]byte{}, []byte{}, "", "")
 	f.Add([]byte("a\nb"), []byte(" {\"a\":\n1} "), "é", "\r\n")
 	f.Fuzz(func(t *testing.T, key, value []byte, name, header string) {
-		in := syncd.Event{Key: key, Value: value, Headers: []syncd.Header{{Name: name, Value: header}}}
+		in := codec.Event{Key: key, Value: value, Headers: []codec.Header{{Name: name, Value: header}}}
 		line := appendEnvelope(nil, &in)
 		if n := bytes.Count(line, []byte("\n")); n != 1 || line[len(line)-1] != '\n' {
 			t.Fatalf("not a line: %q", line)
@@ -154,11 +177,11 @@ func FuzzEnvelope(f *testing.F) {
 func TestValueLines(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "out")
 	s := start(t, config(path, nil))
-	in := append(values(`{"a":1}`, "", "{\n}", `{"b":2}`), syncd.Event{Key: []byte("gone")})
+	in := append(values(`{"a":1}`, "", "{\n}", `{"b":2}`), codec.Event{Key: []byte("gone")})
 	in[1].Value = []byte{}
-	err := s.Write(t.Context(), in)
+	err := put(t.Context(), s, in)
 	failed, ok := errors.AsType[*syncd.BatchError](err)
-	if !ok || !cmp.Equal(failed.Failed(), []int{1, 2}) || errors.Is(err, syncd.ErrUnavailable) {
+	if !ok || !cmp.Equal(failed.Failed(), []int{1, 2}) || errors.Is(err, syncd.ErrUnavailable) || !errors.Is(failed.Of(1), syncd.ErrNotEncodable) || !errors.Is(failed.Of(2), syncd.ErrNotEncodable) {
 		t.Errorf("error %v", err)
 	}
 	if got := content(t, path); got != "{\"a\":1}\n{\"b\":2}\nnull\n" {
@@ -166,10 +189,88 @@ func TestValueLines(t *testing.T) {
 	}
 }
 
+// TestChanges writes what a run gives a sink: refused changes are named by their own indices, and the others are told their size.
+func TestChanges(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out")
+	s := start(t, config(path, func(c *Config) { c.Event.Profile, c.Event.Wire = codec.MongoKafka, codec.WireBSON }))
+	target := syncd.Target{Database: "db", Collection: "page"}
+	var in []syncd.Change
+	for _, text := range []string{"good", "a line\nbreak", "as good"} {
+		raw, err := bson.Marshal(bson.D{{Key: "_id", Value: text}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		in = append(in, syncd.Change{Target: &target, ID: text, Document: bsondoc.NewDocument(raw)})
+	}
+	in = slices.Insert(in, 0, syncd.Change{Target: &target, ID: "none"})
+	err := s.Write(t.Context(), in)
+	failed, ok := errors.AsType[*syncd.BatchError](err)
+	if !ok || !slices.Equal(failed.Failed(), []int{0, 2}) || !errors.Is(failed.Of(2), errLineBreak) {
+		t.Fatalf("error %v", err)
+	}
+	if !errors.Is(failed.Of(0), syncd.ErrNotEncodable) || !errors.Is(failed.Of(2), syncd.ErrNotEncodable) {
+		t.Errorf("errors %v, %v", failed.Of(0), failed.Of(2))
+	}
+	lines := len(content(t, path))
+	for i, c := range in {
+		if i%2 == 0 && c.Bytes != 0 || i%2 == 1 && (c.Bytes < 20 || c.Bytes > lines) {
+			t.Errorf("change %d: %d bytes", i, c.Bytes)
+		}
+		if c.Placement.Known {
+			t.Errorf("change %d: %+v", i, c.Placement)
+		}
+	}
+}
+
+// TestRunID: the id of the run that prepared the sink stands in the headers.
+func TestRunID(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out")
+	s := start(t, config(path, func(c *Config) { c.Format = formatEnvelope }))
+	if err := s.Abilities().Prepare(t.Context(), syncd.Run{ID: "run-1"}); err != nil {
+		t.Fatal(err)
+	}
+	target := syncd.Target{Database: "db", Collection: "page"}
+	if err := s.Write(t.Context(), []syncd.Change{{Target: &target, ID: "1", Operation: syncd.Delete}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := content(t, path); !strings.Contains(got, `{"name":"syncd-run-id","value":"run-1"}`) {
+		t.Errorf("content %s", got)
+	}
+}
+
+// TestDerive: a file of dead letters beside this one has events of the same form, and is else a file of its own.
+func TestDerive(t *testing.T) {
+	c := config("events.ndjson", func(c *Config) {
+		c.Format, c.Mode, c.Sync = formatEnvelope, modeTruncate, "close"
+		c.Event.DeleteFormat = codec.DeleteTombstone
+	})
+	want := defaults()
+	want.Event = c.Event
+	if diff := cmp.Diff(&want, c.Derive()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestPreview is what a plan shows of a change, of which nothing is written.
+func TestPreview(t *testing.T) {
+	c := config("none", func(c *Config) { c.Event.DeleteFormat = codec.DeleteTombstone })
+	target := syncd.Target{Database: "db", Collection: "page"}
+	key, value, err := c.Preview(&syncd.Change{Target: &target, ID: "1", Reference: true})
+	if err != nil || string(key) != "1" || string(value) != `{"operationType":"insert","ns":{"db":"db","coll":"page"},"documentKey":{"_id":"1"}}` {
+		t.Errorf("%s %s, %v", key, value, err)
+	}
+	if key, value, err = c.Preview(&syncd.Change{Target: &target, ID: "1", Operation: syncd.Delete}); err != nil || string(key) != "1" || value != nil {
+		t.Errorf("%s %s, %v", key, value, err)
+	}
+	if _, _, err = c.Preview(&syncd.Change{Target: &target, ID: "1"}); !errors.Is(err, syncd.ErrNotEncodable) {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestEnvelopeGolden(t *testing.T) {
-	e := syncd.Event{
+	e := codec.Event{
 		Target: syncd.Target{Database: "pm", Collection: "workItem", ContentType: "work_item", Topic: "own"},
-		ID:     "1", Key: []byte("1"), Value: []byte(`{"a": "<b>"}`), Headers: []syncd.Header{{Name: "syncd-reason", Value: "missing"}},
+		ID:     "1", Key: []byte("1"), Value: []byte(`{"a": "<b>"}`), Headers: []codec.Header{{Name: "syncd-reason", Value: "missing"}},
 	}
 	const want = `{"database":"pm","collection":"workItem","content_type":"work_item","topic":"own","id":"1",` +
 		`"point_id":"00000000-0000-0000-0000-000000000000","key":"1","headers":[{"name":"syncd-reason","value":"missing"}],"value":{"a": "<b>"}}` + "\n"
@@ -217,11 +318,11 @@ func TestModes(t *testing.T) {
 				t.Errorf("opening has changed the file: %q", content(t, path))
 			}
 			for range 2 {
-				if err := s.(*Sink).Prepare(t.Context(), nil); err != nil {
+				if err := s.Abilities().Prepare(t.Context(), syncd.Run{}); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if err := s.Write(t.Context(), values("new")); err != nil {
+			if err := put(t.Context(), s.(*Sink), values("new")); err != nil {
 				t.Fatal(err)
 			}
 			if err := s.Close(); err != nil {
@@ -252,7 +353,7 @@ func TestCanceled(t *testing.T) {
 	s := start(t, config(path, nil))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := s.Write(ctx, values("x")); !errors.Is(err, context.Canceled) {
+	if err := put(ctx, s, values("x")); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -295,7 +396,7 @@ func onDisk(t *testing.T, change func(*Config)) (*Sink, *disk, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "out")
 	s := start(t, config(path, change))
-	if err := s.Write(t.Context(), values("first")); err != nil {
+	if err := put(t.Context(), s, values("first")); err != nil {
 		t.Fatal(err)
 	}
 	d := &disk{output: s.out, room: -1}
@@ -308,7 +409,7 @@ func TestFullDiskHint(t *testing.T) {
 	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
 		s, d, _ := onDisk(t, nil)
 		d.room, d.full = 0, full
-		if err := s.Write(t.Context(), values("second")); !errors.Is(err, full) || !strings.Contains(syncd.HintOf(err), "make room") {
+		if err := put(t.Context(), s, values("second")); !errors.Is(err, full) || !strings.Contains(syncd.HintOf(err), "make room") {
 			t.Errorf("%v, hint %q", err, syncd.HintOf(err))
 		}
 		if err := s.Close(); err != nil {
@@ -320,14 +421,14 @@ func TestFullDiskHint(t *testing.T) {
 func TestFullDiskLeavesNoHalfLine(t *testing.T) {
 	s, d, path := onDisk(t, nil)
 	d.room = 10
-	if err := s.Write(t.Context(), values("second", "third")); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "the/path") {
+	if err := put(t.Context(), s, values("second", "third")); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "the/path") {
 		t.Errorf("error %v", err)
 	}
 	if got := content(t, path); got != "first\n" {
 		t.Errorf("content %q", got)
 	}
 	d.room = -1
-	if err := s.Write(t.Context(), values("fourth")); err != nil {
+	if err := put(t.Context(), s, values("fourth")); err != nil {
 		t.Error(err)
 	}
 	if err := s.Close(); err != nil {
@@ -341,11 +442,11 @@ func TestFullDiskLeavesNoHalfLine(t *testing.T) {
 func TestWhatCanNotBeTakenBackBreaksTheSink(t *testing.T) {
 	s, d, path := onDisk(t, nil)
 	d.room, d.truncErr = 3, errors.New("no truncating")
-	if err := s.Write(t.Context(), values("second")); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "incomplete") {
+	if err := put(t.Context(), s, values("second")); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "incomplete") {
 		t.Errorf("error %v", err)
 	}
 	d.room = -1
-	if err := s.Write(t.Context(), values("third")); !errors.Is(err, syscall.ENOSPC) {
+	if err := put(t.Context(), s, values("third")); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("error %v", err)
 	}
 	if got := content(t, path); got != "first\nsec" {
@@ -366,7 +467,7 @@ func TestOtherWritersLinesAreKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.room = 3
-	if err := s.Write(t.Context(), values("second")); err == nil || !strings.Contains(err.Error(), "another process") {
+	if err := put(t.Context(), s, values("second")); err == nil || !strings.Contains(err.Error(), "another process") {
 		t.Errorf("error %v", err)
 	}
 	if got := content(t, path); got != "first\nother\nsec" {
@@ -376,19 +477,19 @@ func TestOtherWritersLinesAreKept(t *testing.T) {
 
 func TestSync(t *testing.T) {
 	s, d, _ := onDisk(t, nil)
-	if err := s.Write(t.Context(), values("second")); err != nil || d.syncs != 1 {
+	if err := put(t.Context(), s, values("second")); err != nil || d.syncs != 1 {
 		t.Errorf("%d syncs after a write: %v", d.syncs, err)
 	}
 	d.syncErr = syscall.EIO
 	for range 2 { // an fsync that succeeds later proves nothing
-		if err := s.Write(t.Context(), values("third")); !errors.Is(err, syscall.EIO) {
+		if err := put(t.Context(), s, values("third")); !errors.Is(err, syscall.EIO) {
 			t.Errorf("error %v", err)
 		}
 		d.syncErr = nil
 	}
 
 	s, d, _ = onDisk(t, func(c *Config) { c.Sync = "close" })
-	if err := s.Write(t.Context(), values("second")); err != nil || d.syncs != 0 {
+	if err := put(t.Context(), s, values("second")); err != nil || d.syncs != 0 {
 		t.Errorf("%d syncs after a write: %v", d.syncs, err)
 	}
 	if err := s.Close(); err != nil || d.syncs != 1 {
@@ -406,7 +507,7 @@ func TestStdout(t *testing.T) {
 	}
 	os.Stdout = w
 	s := start(t, config("-", nil))
-	if err := errors.Join(s.Write(t.Context(), values("one", "two")), s.Close()); err != nil {
+	if err := errors.Join(put(t.Context(), s, values("one", "two")), s.Close()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.WriteString("still open"); err != nil {
@@ -431,11 +532,12 @@ func BenchmarkWrite(b *testing.B) {
 			in := values(make([]string, 1000)...)
 			for i := range in {
 				in[i].Value = []byte(`{"text":"` + strings.Repeat("x", 700) + `"}`)
-				in[i].Headers = []syncd.Header{{Name: "syncd-reason", Value: "missing"}}
+				in[i].Headers = []codec.Header{{Name: "syncd-reason", Value: "missing"}}
 			}
 			b.ReportAllocs()
+			batch := &batch{Batch: codec.Batch{Events: in}}
 			for b.Loop() {
-				if err := s.Write(b.Context(), in); err != nil {
+				if err := s.write(b.Context(), batch); err != nil {
 					b.Fatal(err)
 				}
 			}

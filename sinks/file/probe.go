@@ -12,8 +12,11 @@ import (
 )
 
 var (
-	_ syncd.Prober  = (*Sink)(nil)
-	_ syncd.Locator = (*Config)(nil)
+	_ syncd.Locator   = (*Config)(nil)
+	_ syncd.Router    = (*Config)(nil)
+	_ syncd.Continuer = (*Config)(nil)
+	_ syncd.Deriver   = (*Config)(nil)
+	_ syncd.Previewer = (*Config)(nil)
 )
 
 // littleSpace is the free space below which a full disk in mid-run is likely enough to be worth a warning.
@@ -27,9 +30,9 @@ func (c *Config) Location() string {
 	return c.Path
 }
 
-// Probe looks at the file, the directory that it is or will be in, and the room there. It creates nothing; what open has
-// checked already is reported as found.
-func (s *Sink) Probe(context.Context, []syncd.ProbeTarget) []syncd.Finding {
+// probe is the ability Probe. It looks at the file, the directory that it is or will be in, and the room there. It creates
+// nothing; what open has checked already is reported as found.
+func (s *Sink) probe(context.Context, []syncd.ProbeTarget) []syncd.Finding {
 	path := s.config.Path
 	if path == stdout {
 		return []syncd.Finding{{Subject: "standard output", Status: syncd.StatusOK, Detail: "events are written there"}}

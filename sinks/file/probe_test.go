@@ -15,7 +15,7 @@ import (
 func TestProbeLeavesNoTrace(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "events.ndjson")
 	s := start(t, config(path, nil))
-	got := s.Probe(t.Context(), nil)
+	got := s.probe(t.Context(), nil)
 	if len(got) != 2 || got[0].Status != syncd.StatusOK || !strings.Contains(got[0].Detail, "a run will create it") {
 		t.Errorf("%+v", got)
 	}
@@ -31,7 +31,7 @@ func TestProbeLeavesNoTrace(t *testing.T) {
 }
 
 func TestProberConformance(t *testing.T) {
-	syncdtest.TestProber(t, start(t, config(filepath.Join(t.TempDir(), "events.ndjson"), nil)), nil)
+	syncdtest.TestProber(t, start(t, config(filepath.Join(t.TempDir(), "events.ndjson"), nil)).Abilities().Probe, nil)
 }
 
 func TestProbeFile(t *testing.T) {
@@ -43,7 +43,7 @@ func TestProbeFile(t *testing.T) {
 		modeAppend:   {Subject: "file", Status: syncd.StatusOK, Detail: "holds 3 bytes, and can be written to"},
 		modeTruncate: {Subject: "file", Status: syncd.StatusWarning, Detail: "holds 3 bytes, which a run will remove", Hint: "set sink.file.mode: append to keep them"},
 	} {
-		got := start(t, config(path, func(c *Config) { c.Mode = mode })).Probe(t.Context(), nil)
+		got := start(t, config(path, func(c *Config) { c.Mode = mode })).probe(t.Context(), nil)
 		if got[0] != want {
 			t.Errorf("%+v", got[0])
 		}
@@ -61,7 +61,7 @@ func TestProbeUnwritableDirectory(t *testing.T) {
 	if err := os.Chmod(dir, 0o500); err != nil {
 		t.Fatal(err)
 	}
-	got := start(t, config(filepath.Join(dir, "events.ndjson"), nil)).Probe(t.Context(), nil)
+	got := start(t, config(filepath.Join(dir, "events.ndjson"), nil)).probe(t.Context(), nil)
 	if got[0].Status != syncd.StatusFailed || !strings.Contains(got[0].Detail, dir) || got[0].Hint == "" {
 		t.Errorf("%+v", got[0])
 	}
@@ -69,7 +69,7 @@ func TestProbeUnwritableDirectory(t *testing.T) {
 
 func TestProbeStandardOutput(t *testing.T) {
 	c := config("-", nil)
-	got := start(t, c).Probe(t.Context(), nil)
+	got := start(t, c).probe(t.Context(), nil)
 	if len(got) != 1 || got[0].Status != syncd.StatusOK || c.Location() != "standard output" {
 		t.Errorf("%+v at %s", got, c.Location())
 	}

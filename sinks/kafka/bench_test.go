@@ -6,16 +6,16 @@ import (
 
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
-	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/codec"
 )
 
 const benchEvents = 1000
 
-func benchInput() []syncd.Event {
+func benchInput() []codec.Event {
 	in := events("page", benchEvents)
 	for i := range in {
 		in[i].Value = make([]byte, 700)
-		in[i].Headers = []syncd.Header{
+		in[i].Headers = []codec.Header{
 			{Name: "syncd-run-id", Value: "0190163d-8694-739b-aea5-966c26f8ad90"}, {Name: "syncd-reason", Value: "missing"},
 			{Name: "syncd-point-id", Value: "74738ff5-5367-5958-9aee-98fffdcd1876"}, {Name: "syncd-content-type", Value: "page"},
 		}
@@ -33,7 +33,7 @@ func BenchmarkWrite(b *testing.B) {
 	in := benchInput()
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := s.Write(b.Context(), in); err != nil {
+		if err := s.write(b.Context(), s.main, in); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/codec"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -19,6 +20,7 @@ type Config struct {
 	BootstrapServers string                 `yaml:"bootstrap_servers" env:"KAFKA_BOOTSTRAP_SERVERS" example:"localhost:9092" rule:"min=1" doc:"Brokers to ask first, as host:port, several separated by commas."`
 	Topic            string                 `yaml:"topic" rule:"min=1" doc:"Topic of an event; may use {database}, {collection} and {content_type}."`
 	TopicPrefix      string                 `yaml:"topic_prefix" env:"KAFKA_TOPIC_PREFIX" doc:"Put in front of every topic with a dot between, a collection's own topic included."`
+	Event            codec.Config           `yaml:"event" doc:"The form of events."`
 	CreateTopics     *CreateTopics          `yaml:"create_topics" doc:"How to create topics that do not exist; without it a missing topic is an error."`
 	Compression      string                 `yaml:"compression" rule:"oneof=none gzip snappy lz4 zstd" doc:"Compression of the batches sent to the brokers."`
 	Partitioner      string                 `yaml:"partitioner" rule:"oneof=murmur2_random murmur2 consistent_random consistent fnv1a_random fnv1a random" doc:"Chooses an event's partition by its key; murmur2_random does it as Java clients do, so that events of one document meet in one partition."`
@@ -58,6 +60,7 @@ func defaults() Config {
 	return Config{
 		BootstrapServers: "localhost:9092",
 		Topic:            "{database}.{collection}",
+		Event:            codec.Defaults(),
 		Compression:      "lz4",
 		Partitioner:      "murmur2_random",
 		ClientID:         "syncd",
@@ -254,4 +257,9 @@ func (c *Config) Route(t syncd.Target) string {
 		return ""
 	}
 	return r.route(t).name
+}
+
+// Preview implements syncd.Previewer.
+func (c *Config) Preview(change *syncd.Change) (key, value []byte, err error) {
+	return c.Event.Encoder().Preview(change)
 }

@@ -101,6 +101,9 @@ func TestConfig(t *testing.T) {
 		{"state topic", "delivery: exactly_once\ntransactions: {id: x, state_topic: 'a b'}", `f:2:36: error: sink.kafka.transactions.state_topic can't name a topic`},
 		{"transactions too long", "delivery: exactly_once\ntransactions: {id: x}\ndelivery_timeout: 30s", `sink.kafka.transactions.timeout is 1m0s, more than delivery_timeout, 30s`},
 		{"transactions shorter than linger", "delivery: exactly_once\ntransactions: {id: x, timeout: 2s}\nlinger: 3s", `sink.kafka.transactions.timeout is 2s, not more than linger, 3s`},
+		{"events", "event: {profile: mongo_kafka, json: extended, delete_format: tombstone}", ``},
+		{"events of another profile", "event: {json: extended}", `f:1:15: warning: sink.kafka.event.json has no effect with the profile plain`},
+		{"unknown form of deletes", "event: {delete_format: null-value}", `sink.kafka.event.delete_format must be one of: event, tombstone`},
 		{"transactional id as a property", "properties:\n  transactional.id: x", `set sink.kafka.transactions.id and delivery instead`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

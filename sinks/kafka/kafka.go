@@ -4,8 +4,8 @@
 //   - the producer is idempotent and waits for all in-sync replicas; no setting can weaken that;
 //   - Write returns nil only after a delivery report of every event that says where it is: a report that does not is no proof
 //     that the event arrived, and it is sent anew;
-//   - with delivery: exactly_once the sink is a syncd.Committer, else it is none: events and marks are committed together or
-//     not at all, and no transaction stays open between calls;
+//   - with delivery: exactly_once, and only then, the sink has the abilities Marks, Commit and PeekMarks: events and marks are
+//     committed together or not at all, and no transaction stays open between calls;
 //   - only what is known to be a document's own fault (its size, its content) is blamed on the document: every other
 //     failed delivery wraps syncd.ErrUnavailable, and a producer that can't go on is an error of the whole Write;
 //   - asking whether a topic exists never creates it;
@@ -19,5 +19,6 @@ import "github.com/syncd-io/syncd"
 
 // Plugin declares the sink.
 func Plugin() syncd.Plugin {
-	return syncd.NewSink("kafka", "Produces events to Apache Kafka and waits for their acknowledgement.", defaults(), open).WithLabel("Kafka")
+	return syncd.NewSink("kafka", "Produces events to Apache Kafka and waits for their acknowledgement.", defaults(), open).
+		WithLabel("Kafka").WithVersion("1", syncd.Stable)
 }

@@ -10,11 +10,9 @@ import (
 	"github.com/syncd-io/syncd"
 )
 
-var _ syncd.LagReader = (*Sink)(nil)
-
-// Lag implements syncd.LagReader: the offsets that the group has committed beside the ends of the partitions. The ends are
-// read last, so that no event is overlooked.
-func (s *Sink) Lag(ctx context.Context, group string, targets []syncd.Target) ([]syncd.PartitionLag, error) {
+// lag is the ability Lag: the offsets that the group has committed beside the ends of the partitions. The ends are read last, so
+// that no event is overlooked.
+func (s *Sink) lag(ctx context.Context, group string, targets []syncd.Target) ([]syncd.PartitionLag, error) {
 	partitions, err := s.partitions(ctx, targets)
 	if err != nil || len(partitions) == 0 {
 		return nil, err

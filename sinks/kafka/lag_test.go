@@ -41,12 +41,12 @@ func TestLag(t *testing.T) {
 	bootstrap := cluster(t, "db.page", "db.epic").BootstrapServers()
 	s := startClosing(t, bootstrap, nil)
 	in := events("page", 100)
-	if err := s.Write(t.Context(), in); err != nil {
+	if err := s.write(t.Context(), s.main, in); err != nil {
 		t.Fatal(err)
 	}
 	ends := map[int32]int64{}
 	for _, e := range in {
-		ends[e.Position.Partition] = max(ends[e.Position.Partition], e.Position.Offset+1)
+		ends[e.Placement.Partition] = max(ends[e.Placement.Partition], e.Placement.Offset+1)
 	}
 	if ends[1] < 2 {
 		t.Fatalf("the ends are %v", ends)
@@ -60,7 +60,7 @@ func TestLag(t *testing.T) {
 		}
 		return out
 	}
-	got, err := s.Lag(t.Context(), "indexer", targets("page", "page"))
+	got, err := s.lag(t.Context(), "indexer", targets("page", "page"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,21 +69,21 @@ func TestLag(t *testing.T) {
 	}
 	commit(t, bootstrap, "indexer", "db.page", 1, 2)
 	commit(t, bootstrap, "indexer", "db.page", 2, ck.Offset(ends[2]))
-	if got, err = s.Lag(t.Context(), "indexer", targets("page")); err != nil {
+	if got, err = s.lag(t.Context(), "indexer", targets("page")); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want(map[int32]int64{1: 2, 2: ends[2]}), got); diff != "" {
 		t.Errorf("after commits (-want +got):\n%s", diff)
 	}
 	// An empty topic has partitions with nothing in them.
-	got, err = s.Lag(t.Context(), "indexer", targets("epic"))
+	got, err = s.lag(t.Context(), "indexer", targets("epic"))
 	if err != nil || len(got) != 3 || got[0] != (syncd.PartitionLag{Place: "db.epic"}) {
 		t.Errorf("of an empty topic: %+v, %v", got, err)
 	}
-	if got, err = s.Lag(t.Context(), "indexer", targets("nowhere")); err != nil || len(got) != 0 {
+	if got, err = s.lag(t.Context(), "indexer", targets("nowhere")); err != nil || len(got) != 0 {
 		t.Errorf("of a topic that does not exist: %+v, %v", got, err)
 	}
-	if _, err := s.Lag(t.Context(), "indexer", targets("no topic")); err == nil || !strings.Contains(err.Error(), `collection "no topic"`) {
+	if _, err := s.lag(t.Context(), "indexer", targets("no topic")); err == nil || !strings.Contains(err.Error(), `collection "no topic"`) {
 		t.Errorf("of an illegal topic: %v", err)
 	}
 }
@@ -95,7 +95,7 @@ func TestLagOfBrokersThatAreGone(t *testing.T) {
 	}
 	s := startClosing(t, c.BootstrapServers(), func(c *Config) { c.ConnectTimeout = time.Second })
 	c.Close()
-	if _, err := s.Lag(t.Context(), "indexer", targets("page")); !errors.Is(err, syncd.ErrUnavailable) {
+	if _, err := s.lag(t.Context(), "indexer", targets("page")); !errors.Is(err, syncd.ErrUnavailable) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -106,22 +106,22 @@ func TestPositions(t *testing.T) {
 	s := startClosing(t, bootstrap, func(c *Config) { c.MaxMessageBytes = 2000 })
 	in := events("page", 50)
 	in[7].Value = make([]byte, 3000)
-	if err := s.Write(t.Context(), in); err == nil {
+	if err := s.write(t.Context(), s.main, in); err == nil {
 		t.Fatal("the large event was sent")
 	}
-	if in[7].Position != (syncd.Position{}) {
-		t.Errorf("the event that was not sent is at %+v", in[7].Position)
+	if in[7].Placement != (syncd.Placement{}) {
+		t.Errorf("the event that was not sent is at %+v", in[7].Placement)
 	}
-	seen := map[syncd.Position]bool{}
+	seen := map[syncd.Placement]bool{}
 	records := read(t, bootstrap)
 	for i, e := range in {
 		if i == 7 {
 			continue
 		}
 		r := byKey(records, string(e.Key))
-		if len(r) != 1 || !e.Position.Known || r[0].partition != e.Position.Partition || seen[e.Position] || e.Position.Offset < 0 || e.Position.Offset >= 50 {
-			t.Errorf("event %d at %+v: %+v", i, e.Position, r)
+		if len(r) != 1 || !e.Placement.Known || r[0].partition != e.Placement.Partition || seen[e.Placement] || e.Placement.Offset < 0 || e.Placement.Offset >= 50 {
+			t.Errorf("event %d at %+v: %+v", i, e.Placement, r)
 		}
-		seen[e.Position] = true
+		seen[e.Placement] = true
 	}
 }

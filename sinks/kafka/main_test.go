@@ -10,9 +10,12 @@ import (
 	"time"
 
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.uber.org/goleak"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/codec"
+	"github.com/syncd-io/syncd/internal/bsondoc"
 	"github.com/syncd-io/syncd/syncdtest"
 )
 
@@ -68,15 +71,15 @@ func startClosing(t testing.TB, bootstrap string, change func(*Config)) *Sink {
 	return s
 }
 
-func event(collection, key string, value []byte) syncd.Event {
-	return syncd.Event{
+func event(collection, key string, value []byte) codec.Event {
+	return codec.Event{
 		Target: syncd.Target{Database: "db", Collection: collection, ContentType: collection},
 		ID:     key, Key: []byte(key), Value: value,
 	}
 }
 
-func events(collection string, n int) []syncd.Event {
-	out := make([]syncd.Event, n)
+func events(collection string, n int) []codec.Event {
+	out := make([]codec.Event, n)
 	for i := range out {
 		out[i] = event(collection, fmt.Sprintf("key-%d", i), fmt.Appendf(nil, `{"n":%d}`, i))
 	}
@@ -129,9 +132,10 @@ func read(t testing.TB, bootstrap string) []record {
 			t.Fatalf("reading with %d records left: %v", left, err)
 		}
 		r := record{partition: m.TopicPartition.Partition}
+		r.Placement = syncd.Placement{Partition: m.TopicPartition.Partition, Offset: int64(m.TopicPartition.Offset), Known: true}
 		r.Target, r.Key, r.Value = *m.TopicPartition.Topic, m.Key, m.Value
 		for _, h := range m.Headers {
-			r.Headers = append(r.Headers, syncd.Header{Name: h.Key, Value: string(h.Value)})
+			r.Headers = append(r.Headers, codec.Header{Name: h.Key, Value: string(h.Value)})
 		}
 		out = append(out, r)
 	}
@@ -169,6 +173,17 @@ func TestConformance(t *testing.T) {
 		},
 		TooLarge: 1_100_000,
 	})
+}
+
+// change is a change of a small document.
+func change(t testing.TB, collection, id string) syncd.Change {
+	t.Helper()
+	raw, err := bson.Marshal(bson.D{{Key: "_id", Value: id}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := event(collection, "", nil).Target
+	return syncd.Change{Target: &target, ID: id, Document: bsondoc.NewDocument(raw)}
 }
 
 // canceling cancels when the last of n events was produced.

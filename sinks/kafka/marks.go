@@ -11,6 +11,7 @@ import (
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/codec"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -34,7 +35,7 @@ func (c *Config) stateTopic() string {
 
 // marksWrite is the write of marks: a mark is an event of the state topic, whose key is the name.
 func (t *transactional) marksWrite(marks []syncd.Mark) *write {
-	events := make([]syncd.Event, len(marks))
+	events := make([]codec.Event, len(marks))
 	for i, m := range marks {
 		events[i].Key, events[i].Value = []byte(m.Name), m.Value
 	}
@@ -46,24 +47,44 @@ func (t *transactional) marksWrite(marks []syncd.Mark) *write {
 	return w
 }
 
-// Marks implements syncd.Committer. A call that overlaps a Commit waits for it.
-func (t *transactional) Marks(ctx context.Context, prefix string) (map[string][]byte, error) {
+// readMarks is the ability Marks. A call that overlaps a Commit waits for it.
+func (t *transactional) readMarks(ctx context.Context, prefix string) (map[string][]byte, error) {
 	select {
 	case t.turn <- struct{}{}:
 		defer func() { <-t.turn }()
 	case <-ctx.Done():
 		return nil, fmt.Errorf("reading marks from Kafka: %w", ctx.Err())
 	}
+	hint := fmt.Sprintf("another job's transaction may hold the state topic %q up: give jobs state topics of their own, by sink.kafka.transactions.state_topic", t.config.stateTopic())
+	return t.inTime(ctx, hint, func(ctx context.Context) (map[string][]byte, error) { return t.takeOver(ctx, prefix) })
+}
+
+// peekMarks is the ability PeekMarks. It initializes no transactions and creates no topic: where the state topic does not exist
+// there are no marks. It does not wait for transactions that are open, whoever's they are: it returns what a consumer of committed
+// records sees now.
+func (t *transactional) peekMarks(ctx context.Context, prefix string) (map[string][]byte, error) {
+	return t.inTime(ctx, brokersHint, func(ctx context.Context) (map[string][]byte, error) {
+		missing, err := t.lookForState(ctx)
+		if err != nil || missing {
+			return nil, err
+		}
+		return t.collect(ctx, prefix, false)
+	})
+}
+
+// inTime bounds a reading of the marks by delivery_timeout. The hint is that of a reading that took longer.
+func (t *transactional) inTime(ctx context.Context, hint string, read func(context.Context) (map[string][]byte, error)) (map[string][]byte, error) {
 	bounded, cancel := context.WithTimeout(ctx, t.config.DeliveryTimeout)
 	defer cancel()
-	marks, err := t.takeOver(bounded, prefix)
+	marks, err := read(bounded)
 	if err != nil && ctx.Err() == nil && bounded.Err() != nil {
-		return nil, syncd.Hint(fmt.Errorf("reading marks from Kafka: not done within delivery_timeout, %s: %w: %w", t.config.DeliveryTimeout, syncd.ErrUnavailable, err),
-			"another job's transaction may hold the state topic %q up: give jobs state topics of their own, by sink.kafka.transactions.state_topic", t.config.stateTopic())
+		return nil, syncd.Hint(fmt.Errorf("reading marks from Kafka: not done within delivery_timeout, %s: %w: %w", t.config.DeliveryTimeout, syncd.ErrUnavailable, err), "%s", hint)
 	}
 	return marks, err
 }
 
+// takeOver shuts out other users of the transactional.id, makes sure that there is a state topic, and reads it. Only the leader may
+// call it.
 func (t *transactional) takeOver(ctx context.Context, prefix string) (map[string][]byte, error) {
 	if t.broken != nil {
 		return nil, t.broken
@@ -79,8 +100,13 @@ func (t *transactional) takeOver(ctx context.Context, prefix string) (map[string
 	if err := t.ensureState(ctx); err != nil {
 		return nil, err
 	}
+	return t.collect(ctx, prefix, true)
+}
+
+// collect returns the committed marks whose names begin with prefix; see readState.
+func (t *transactional) collect(ctx context.Context, prefix string, wait bool) (map[string][]byte, error) {
 	marks := map[string][]byte{}
-	if err := t.readState(ctx, func(name string, value []byte) {
+	if err := t.readState(ctx, wait, func(name string, value []byte) {
 		switch {
 		case !strings.HasPrefix(name, prefix):
 		case value == nil:
@@ -98,22 +124,18 @@ func (t *transactional) takeOver(ctx context.Context, prefix string) (map[string
 // consumer's. One that exists must be compacted: otherwise the marks would go with age.
 func (t *transactional) ensureState(ctx context.Context) error {
 	name := t.config.stateTopic()
-	missing, refused, err := t.look(ctx, []string{name})
+	missing, err := t.lookForState(ctx)
 	if err != nil {
-		return fmt.Errorf("looking for the Kafka topic %q of marks: %w", name, err)
+		return err
 	}
-	if len(refused) > 0 {
-		return syncd.Hint(fmt.Errorf("looking for the marks' Kafka topic: %s", refused[0]),
-			"grant this login READ, WRITE and DESCRIBE on sink.kafka.transactions.state_topic")
-	}
-	if len(missing) == 0 {
+	if !missing {
 		return t.checkState(ctx, name)
 	}
 	how := CreateTopics{Partitions: 1, Config: map[string]spec.Secret{"cleanup.policy": compacted}}
 	if t.config.CreateTopics != nil {
 		how.ReplicationFactor = t.config.CreateTopics.ReplicationFactor
 	}
-	failed, err := t.create(ctx, &how, missing)
+	failed, err := t.create(ctx, &how, []string{name})
 	if err != nil {
 		return fmt.Errorf("creating the Kafka topic %q of marks: %w", name, err)
 	}
@@ -122,6 +144,20 @@ func (t *transactional) ensureState(ctx context.Context) error {
 			"create it with one partition and cleanup.policy=compact, or grant this login the operation CREATE")
 	}
 	return nil
+}
+
+// lookForState reports whether the state topic does not exist.
+func (t *transactional) lookForState(ctx context.Context) (missing bool, err error) {
+	name := t.config.stateTopic()
+	absent, refused, err := t.look(ctx, []string{name})
+	if err != nil {
+		return false, fmt.Errorf("looking for the Kafka topic %q of marks: %w", name, err)
+	}
+	if len(refused) > 0 {
+		return false, syncd.Hint(fmt.Errorf("looking for the marks' Kafka topic: %s", refused[0]),
+			"grant this login READ, WRITE and DESCRIBE on sink.kafka.transactions.state_topic")
+	}
+	return len(absent) > 0, nil
 }
 
 // checkState finds a state topic that loses marks. Not being allowed to ask is no reason to stop.
@@ -148,8 +184,9 @@ func (t *transactional) checkState(ctx context.Context, name string) error {
 	return nil
 }
 
-// readState calls each with every committed record of the state topic, in the order of each key.
-func (t *transactional) readState(ctx context.Context, each func(name string, value []byte)) error {
+// readState calls each with the committed records of the state topic, in the order of each key. With wait these are all that were
+// written before the call: where transactions of other jobs are open, it waits for their end.
+func (t *transactional) readState(ctx context.Context, wait bool, each func(name string, value []byte)) error {
 	left, err := t.stateEnds(ctx)
 	if err != nil || len(left) == 0 {
 		return err
@@ -205,7 +242,7 @@ func (t *transactional) readState(ctx context.Context, each func(name string, va
 		case ck.PartitionEOF:
 			// This is the end of what is decided, control records and aborted ones counted. Where another job's transaction
 			// is open, there may be marks of this one behind its beginning: they come when it has ended.
-			if int64(e.Offset) >= left[e.Partition] {
+			if !wait || int64(e.Offset) >= left[e.Partition] {
 				delete(left, e.Partition)
 			}
 		case ck.Error:

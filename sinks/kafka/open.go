@@ -14,6 +14,7 @@ import (
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/codec"
 )
 
 // closeTimeout bounds the wait for events of interrupted writes; those writes have returned their error already.
@@ -31,12 +32,15 @@ const reconnectPause = time.Second
 // Sink produces events. Plugin opens one.
 type Sink struct {
 	config   Config
+	encoder  codec.Encoder
 	logger   *slog.Logger
 	env      syncd.Env
 	replacer *strings.Replacer
 	router   *router
 	main     *client
 	limits   time.Duration // how long to wait for topics' limits, see compareLimits
+	runID    string        // set by prepare, before the first Write or Commit
+	batches  sync.Pool     // of *codec.Batch
 	writes   sync.Pool     // of *write
 
 	mu    sync.Mutex
@@ -48,7 +52,7 @@ func open(ctx context.Context, c Config, env syncd.Env) (syncd.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sink{config: c, logger: env.Logger, env: env, replacer: c.scrubber(), router: r, limits: min(c.ConnectTimeout, limitsTimeout)}
+	s := &Sink{config: c, encoder: c.Event.Encoder(), logger: env.Logger, env: env, replacer: c.scrubber(), router: r, limits: min(c.ConnectTimeout, limitsTimeout)}
 	if err := c.Security.checkFiles(); err != nil {
 		return nil, err
 	}
@@ -63,6 +67,11 @@ func open(ctx context.Context, c Config, env syncd.Env) (syncd.Sink, error) {
 		return &transactional{Sink: s, turn: make(chan struct{}, 1)}, nil
 	}
 	return s, nil
+}
+
+// Abilities implements syncd.Sink.
+func (s *Sink) Abilities() syncd.SinkAbilities {
+	return syncd.SinkAbilities{Prepare: s.prepare, Route: s.route, Lag: s.lag, Probe: s.probe}
 }
 
 // Close implements io.Closer. It waits a while for the events of interrupted writes.

@@ -10,16 +10,19 @@ import (
 )
 
 var (
-	_ syncd.Prober  = (*Sink)(nil)
-	_ syncd.Locator = (*Config)(nil)
+	_ syncd.Locator       = (*Config)(nil)
+	_ syncd.Router        = (*Config)(nil)
+	_ syncd.Deriver       = (*Config)(nil)
+	_ syncd.Previewer     = (*Config)(nil)
+	_ syncd.TargetChecker = (*Config)(nil)
 )
 
 // Location is the brokers to ask first.
 func (c *Config) Location() string { return c.BootstrapServers }
 
-// Probe looks at the brokers and at the topic of each target. A topic that is missing is not created: the brokers are asked
+// probe is the ability Probe. It looks at the brokers and at the topic of each target. A topic that is missing is not created: the brokers are asked
 // whether they would.
-func (s *Sink) Probe(ctx context.Context, targets []syncd.ProbeTarget) []syncd.Finding {
+func (s *Sink) probe(ctx context.Context, targets []syncd.ProbeTarget) []syncd.Finding {
 	brokers, err := s.probeBrokers(ctx)
 	findings := []syncd.Finding{brokers, s.probeConnection()}
 	if err != nil {

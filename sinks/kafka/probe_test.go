@@ -39,7 +39,7 @@ func TestProbe(t *testing.T) {
 	s := startClosing(t, bootstrap, nil)
 	targets := []syncd.ProbeTarget{probeTarget("page", ""), probeTarget("epic", ""), probeTarget("cycle", "db.epic"), probeTarget("no spaces", "")}
 	for range 2 { // looking must not have created what is missing
-		got := s.Probe(t.Context(), targets)
+		got := s.probe(t.Context(), targets)
 		hasFinding(t, got, "brokers", syncd.StatusOK, "1 broker", "")
 		hasFinding(t, got, "connection", syncd.StatusOK, "without TLS, without a login", "")
 		hasFinding(t, got, "topic db.page", syncd.StatusOK, "3 partitions, replication factor 1", "")
@@ -55,7 +55,7 @@ func TestProbe(t *testing.T) {
 
 func TestProberConformance(t *testing.T) {
 	s := startClosing(t, cluster(t, "db.page").BootstrapServers(), nil)
-	syncdtest.TestProber(t, s, []syncd.ProbeTarget{probeTarget("page", ""), probeTarget("epic", "")})
+	syncdtest.TestProber(t, s.Abilities().Probe, []syncd.ProbeTarget{probeTarget("page", ""), probeTarget("epic", "")})
 }
 
 func TestProbeUnavailable(t *testing.T) {
@@ -64,11 +64,11 @@ func TestProbeUnavailable(t *testing.T) {
 	if err := c.SetBrokerDown(-1); err != nil {
 		t.Fatal(err)
 	}
-	got := s.Probe(t.Context(), []syncd.ProbeTarget{probeTarget("page", "")})
+	got := s.probe(t.Context(), []syncd.ProbeTarget{probeTarget("page", "")})
 	hasFinding(t, got, "brokers", syncd.StatusFailed, c.BootstrapServers()+" did not answer within 300ms", "")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	got = s.Probe(ctx, []syncd.ProbeTarget{probeTarget("page", "")})
+	got = s.probe(ctx, []syncd.ProbeTarget{probeTarget("page", "")})
 	hasFinding(t, got, "brokers", syncd.StatusFailed, "no answer in time", "")
 }
 

@@ -15,6 +15,7 @@ import (
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/codec"
 )
 
 var stress = flag.Duration("stress", time.Second, "how long TestWriteMiscountsNothing lasts")
@@ -135,7 +136,7 @@ func stressRound(t *testing.T) {
 // writeOnce is one Write, whose events' values begin with name. It returns how many are said to have arrived, and those of them
 // that had not at p: they must have been sent alone.
 func writeOnce(t *testing.T, s *Sink, p *unreliable, rnd *rand.Rand, name string) (told int, elsewhere []string) {
-	in := make([]syncd.Event, 1+rnd.IntN(40))
+	in := make([]codec.Event, 1+rnd.IntN(40))
 	for k := range in {
 		in[k] = event("page", fmt.Sprintf("key-%d", rnd.IntN(20)), fmt.Appendf(nil, "%s-%d", name, k))
 	}

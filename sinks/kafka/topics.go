@@ -177,15 +177,16 @@ func (r *router) render(t syncd.Target) (string, error) {
 	return name, checkTopicName(name)
 }
 
-// Route implements syncd.Router.
-func (s *Sink) Route(t syncd.Target) string { return s.router.route(t).name }
+// route is the ability Route.
+func (s *Sink) route(t syncd.Target) string { return s.router.route(t).name }
 
-// Prepare implements syncd.Preparer: it finds every topic that can't be written to, and creates those that do not exist
-// if the configuration says how.
-func (s *Sink) Prepare(ctx context.Context, targets []syncd.Target) error {
+// prepare is the ability Prepare: it finds every topic that can't be written to, and creates those that do not exist if the
+// configuration says how.
+func (s *Sink) prepare(ctx context.Context, run syncd.Run) error {
+	s.runID = run.ID
 	var problems []string
 	users := map[string][]string{} // collections by topic
-	for _, t := range targets {
+	for _, t := range run.Targets {
 		r := s.router.route(t)
 		if r.err != nil {
 			problems = append(problems, fmt.Sprintf("collection %q: %v", t.Collection, r.err))

@@ -54,7 +54,7 @@ func TestPrepareNamesEveryProblem(t *testing.T) {
 		{Database: "db", Collection: "no spaces"}, {Database: "db", Collection: "other", Topic: "db.epic"},
 	}
 	for range 2 { // asking must not have created what is missing
-		err := s.Prepare(t.Context(), targets)
+		err := s.prepare(t.Context(), syncd.Run{Targets: targets})
 		if err == nil {
 			t.Fatal("no error")
 		}
@@ -70,10 +70,10 @@ func TestPrepareNamesEveryProblem(t *testing.T) {
 			t.Errorf("hint %q", syncd.HintOf(err))
 		}
 	}
-	if err := s.Prepare(t.Context(), targets[:1]); err != nil {
+	if err := s.prepare(t.Context(), syncd.Run{Targets: targets[:1]}); err != nil {
 		t.Error(err)
 	}
-	if err := s.Prepare(t.Context(), nil); err != nil {
+	if err := s.prepare(t.Context(), syncd.Run{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -85,7 +85,7 @@ func TestPrepareUnavailable(t *testing.T) {
 	if err := c.SetBrokerDown(-1); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Prepare(t.Context(), []syncd.Target{{Database: "db", Collection: "page"}}); !errors.Is(err, syncd.ErrUnavailable) {
+	if err := s.prepare(t.Context(), syncd.Run{Targets: []syncd.Target{{Database: "db", Collection: "page"}}}); !errors.Is(err, syncd.ErrUnavailable) {
 		t.Errorf("error %v", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/codec"
 )
 
 // transactionSlice is how long one of librdkafka's transaction calls, which can't be interrupted, may take at once. One that
@@ -27,63 +28,85 @@ const (
 )
 
 var (
-	_ syncd.Committer = (*transactional)(nil)
-
-	// errAgain is wrapped by errors of a transaction that came to nothing and may be tried anew.
+	// errAgain is wrapped by the error of a transaction that was, or must be, aborted and may be tried again.
 	errAgain = errors.New("the transaction came to nothing")
-	// errRefused is why a transaction is aborted that has a Commit with refused events in it: then nothing of that is committed.
+	// errRefused is why a transaction is aborted that has a Commit with refused events in it: nothing of that Commit is to be
+	// committed.
 	errRefused = fmt.Errorf("events are refused: %w", errAgain)
-	// errPurged is what an event of an aborted transaction ends with that never reached a broker.
+	// errPurged is the error of an event that had not reached a broker when its transaction was aborted.
 	errPurged = fmt.Errorf("its transaction was aborted: %w", syncd.ErrUnavailable)
 )
 
 // transactional is the sink of delivery: exactly_once. A producer has one transaction at a time, so calls that overlap share
-// one: each queues, and whoever gets the turn leads all that wait by then through a transaction, while the others wait for
-// the outcome. There is no goroutine beside them. A leader whose context ends gives the turn back, and what it leaves (calls
-// to be served, a transaction to be aborted, a commit whose answer is awaited) is the next one's, or Close's.
+// one.
+//
+// Every Write and Commit puts a call into the queue. One of the callers, the leader, holds the turn. It takes all calls that wait
+// as its group, and takes the group through one transaction: fill, prove, commit (see transact), or abort (see undo). The other
+// callers wait until their call is done or the turn is free. No other goroutine is involved.
+//
+// A leader whose context ends gives the turn back. It may leave behind an open transaction, or one whose commit was requested and
+// not answered. The next leader continues from there, or Close does.
 type transactional struct {
 	*Sink
-	turn chan struct{} // holds one thing while somebody leads
+	turn chan struct{} // has room for one; whoever has put something in is the leader
 
 	mu        sync.Mutex
-	queue     []*call
-	interrupt context.CancelFunc // makes the leader look at its calls' contexts
+	queue     []*call            // that no leader has taken yet
+	interrupt context.CancelFunc // ends the leader's waiting, so that it looks at the contexts of its group
 
-	// The leader's alone:
-	ready    bool    // transactions are initialized
+	// Only the leader uses these.
+	ready    bool    // InitTransactions has succeeded
 	open     bool    // a transaction is open and must be committed or aborted
-	deciding bool    // the commit was asked for, so that the transaction can't be aborted any more
-	group    []*call // that share it
-	broken   error   // why the producer can't go on
+	deciding bool    // the commit was requested, so that the transaction can't be aborted any more
+	group    []*call // the calls that share the transaction
+	broken   error   // why the producer can't go on; once set, every call fails with it
 	pause    time.Duration
 }
 
-// call is one Commit or Write. While it waits its events are the leader's.
+// call is one Commit or Write. Until it is done, only the leader uses its events and marks.
 type call struct {
-	gone     func() error // the caller's context's Err
-	deadline time.Time
-	marked   bool // it is a Commit, which may only follow Marks
-	size     int  // number of events
+	gone     func() error // the Err of the caller's context
+	deadline time.Time    // by delivery_timeout
+	marked   bool         // it is a Commit: it may only follow Marks, and with a refused event nothing of it is committed
+	size     int          // number of events
 	events   *write
 	marks    *write
-	left     syncd.BatchError // events that are refused for their own fault and left out
-	alone    []int            // events that a broker refused with their batch: they are sent one by one
-	cause    error            // why the last attempt came to nothing
+	left     syncd.BatchError // events that were refused for their own fault; later attempts leave them out
+	alone    []int            // events that a broker refused with their batch; later attempts send them one by one
+	cause    error            // why the last attempt was aborted
 	done     chan struct{}
-	err      error // when done
+	err      error // the outcome, when done is closed
+}
+
+// Abilities implements syncd.Sink.
+func (t *transactional) Abilities() syncd.SinkAbilities {
+	a := t.Sink.Abilities()
+	a.Marks, a.PeekMarks, a.Commit = t.readMarks, t.peekMarks, t.commit
+	return a
 }
 
 // Write implements syncd.Sink: a transaction without marks.
-func (t *transactional) Write(ctx context.Context, events []syncd.Event) error {
-	return t.submit(ctx, events, nil, false)
+func (t *transactional) Write(ctx context.Context, changes []syncd.Change) error {
+	b := t.encode(changes)
+	defer t.batches.Put(b)
+	return b.Settle(changes, t.submit(ctx, b.Events, nil, false))
 }
 
-// Commit implements syncd.Committer.
-func (t *transactional) Commit(ctx context.Context, events []syncd.Event, marks []syncd.Mark) error {
-	return t.submit(ctx, events, marks, true)
+// commit is the ability Commit. A change that can't be encoded ends it before anything is sent.
+func (t *transactional) commit(ctx context.Context, changes []syncd.Change, marks []syncd.Mark) error {
+	b := t.encode(changes)
+	defer t.batches.Put(b)
+	if err := b.Refused(); err != nil {
+		return err
+	}
+	if err := t.submit(ctx, b.Events, marks, true); err != nil {
+		return err // its indices are those of changes, since each has an event; and nothing is committed, so nothing has a place
+	}
+	return b.Settle(changes, nil)
 }
 
-func (t *transactional) submit(ctx context.Context, events []syncd.Event, marks []syncd.Mark, marked bool) error {
+// submit queues a call and returns its outcome, leading if nobody else does. When it returns, nothing uses events any more.
+func (t *transactional) submit(ctx context.Context, events []codec.Event, marks []syncd.Mark, marked bool) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("writing to Kafka: %w", err)
 	}
@@ -123,7 +146,7 @@ func (t *transactional) submit(ctx context.Context, events []syncd.Event, marks 
 	}
 }
 
-// nudge has the leader look at its calls' contexts.
+// nudge makes the leader look at the contexts of its group.
 func (t *transactional) nudge() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -132,7 +155,7 @@ func (t *transactional) nudge() {
 	}
 }
 
-// leave takes a call back that nobody has begun to serve.
+// leave removes a call from the queue. It reports false if a leader has taken the call already.
 func (t *transactional) leave(c *call) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -144,8 +167,8 @@ func (t *transactional) leave(c *call) bool {
 	return true
 }
 
-// next takes the calls that share the next transaction: all that wait, but a call with events that a broker has refused
-// goes by itself, so that nobody else waits for the search.
+// next takes the calls of the next transaction from the queue: all of them, except that a call with events to be sent one by one
+// gets a transaction of its own, so that no other call has to wait for that.
 func (t *transactional) next() []*call {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -158,8 +181,8 @@ func (t *transactional) next() []*call {
 	return group
 }
 
-// attend returns a context that ends when that of the leader or of a call in the group does, or the first of their
-// deadlines has come.
+// attend returns a context that ends when the context of the leader or of a call in the group does, or when the first of their
+// deadlines has passed. The function that it returns must be called.
 func (t *transactional) attend(ctx context.Context) (context.Context, context.CancelFunc) {
 	deadline := time.Now().Add(t.config.DeliveryTimeout)
 	for _, c := range t.group {
@@ -182,8 +205,8 @@ func (t *transactional) attend(ctx context.Context) (context.Context, context.Ca
 	}
 }
 
-// lead goes on with the transaction that was left, or leads the calls that wait through a new one. It returns when there is
-// an outcome for some of them or the context has ended.
+// lead continues the transaction whose commit was requested, if there is one, or else takes the waiting calls through a new one.
+// It returns when some of the calls are done, or when ctx has ended.
 func (t *transactional) lead(ctx context.Context) {
 	if !t.deciding {
 		if t.group = t.next(); len(t.group) == 0 {
@@ -218,7 +241,7 @@ func (t *transactional) lead(ctx context.Context) {
 	}
 }
 
-// finish ends the calls of the group for which outcome says so; the others stay.
+// finish ends the calls of the group of which outcome reports true, with outcome's error. The others stay in the group.
 func (t *transactional) finish(outcome func(*call) (bool, error)) {
 	t.group = slices.DeleteFunc(t.group, func(c *call) bool {
 		done, err := outcome(c)
@@ -230,7 +253,8 @@ func (t *transactional) finish(outcome func(*call) (bool, error)) {
 	})
 }
 
-// end says whether a call without an outcome must end now, and with what error.
+// end reports whether a call without an outcome must end now, since its context has ended or its deadline has passed, and with
+// what error.
 func (t *transactional) end(c *call, cause error) (bool, error) {
 	switch {
 	case c.gone() != nil:
@@ -244,9 +268,10 @@ func (t *transactional) end(c *call, cause error) (bool, error) {
 	return false, nil
 }
 
-// undo aborts a transaction that came to nothing and puts the calls that may be tried anew back into the queue, in front.
+// undo aborts the group's transaction, which failed with err. It ends the calls that can't be tried again and puts the others back
+// at the front of the queue.
 func (t *transactional) undo(within context.Context, err error) {
-	// Where the context has ended a moment is spent all the same, so that no transaction stays open in the usual case.
+	// Aborting gets a moment even if the context has ended, so that a transaction rarely stays open.
 	if abortErr := t.abort(within, true); abortErr != nil && t.broken != nil {
 		t.finish(func(*call) (bool, error) { return true, t.broken })
 		return
@@ -273,15 +298,16 @@ func (t *transactional) undo(within context.Context, err error) {
 	t.group = nil
 }
 
-// learn takes from an aborted attempt what it tells about the call's events: those that are refused by themselves stay out of
-// the next, and those that a broker refused with their batch are sent alone. Its error is one that no attempt can mend.
+// learn notes what an aborted attempt, which failed with err, has shown about the call's events: the next attempt leaves out those
+// that were refused for their own fault, and sends those alone that a broker refused with their batch. learn returns an error if
+// another attempt can't succeed.
 func (c *call) learn(err error) error {
 	if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, errRefused) {
 		c.cause = err
 	}
 	w := c.events
 	for i := range c.size {
-		w.events[i].Position = syncd.Position{} // of an attempt that does not count
+		w.events[i].Placement = syncd.Placement{} // it was that of the aborted attempt
 		switch own := w.of(i); {
 		case own == nil:
 		case !errors.Is(own, syncd.ErrUnavailable):
@@ -311,13 +337,13 @@ func (c *call) learn(err error) error {
 	return nil
 }
 
-// transact leads the group through a transaction, from wherever it was left.
+// transact takes the group through a transaction. If its commit was requested before, only the answer is still to be awaited.
 func (t *transactional) transact(ctx context.Context) error {
 	if !t.deciding {
 		if err := t.fill(ctx); err != nil {
 			return err
 		}
-		// What the client refuses is known by now, and what a broker refuses makes the attempt fail.
+		// What the client itself refuses is known by now. What a broker refuses makes the attempt fail later.
 		if slices.ContainsFunc(t.group, func(c *call) bool { return c.marked && c.events.failed != nil }) {
 			return errRefused
 		}
@@ -339,7 +365,7 @@ func (t *transactional) transact(ctx context.Context) error {
 	}
 	t.open, t.deciding = false, false
 	for _, c := range t.group {
-		_ = c.events.await(ctx, t.main) // the reports have come in, and only tell the positions
+		_ = c.events.await(ctx, t.main) // all reports are here, and only tell where the events are
 		if c.events.failed != nil {
 			for _, i := range c.events.failed.Failed() {
 				c.left.Fail(i, c.events.failed.Of(i))
@@ -378,10 +404,10 @@ func (t *transactional) fill(ctx context.Context) error {
 	return nil
 }
 
-// rest waits before a transaction that was aborted is tried anew.
+// rest waits before an aborted transaction is tried again.
 func (t *transactional) rest(ctx context.Context) error {
 	if !slices.ContainsFunc(t.group, func(c *call) bool { return c.cause != nil && len(c.alone) == 0 }) {
-		return nil // nobody was disappointed, or it is known what to do otherwise
+		return nil // no call was aborted before, or the next attempt does something else than the last
 	}
 	t.pause = min(max(2*t.pause, retryPause), retryPauseMax)
 	timer := time.NewTimer(t.pause)
@@ -394,7 +420,8 @@ func (t *transactional) rest(ctx context.Context) error {
 	}
 }
 
-// produce puts a call's events into the transaction, and then its marks.
+// produce puts a call's events into the transaction, and then its marks. Events that are to be sent one by one come behind all
+// others, each after the report of the one before it.
 func (c *call) produce(ctx context.Context, p producer) error {
 	w := c.events
 	w.begin()
@@ -441,8 +468,8 @@ func (c *call) produce(ctx context.Context, p producer) error {
 	return nil
 }
 
-// prove awaits the reports of what is in the transaction. Committing would await them as well, but then it would be too late
-// for an event of which there is only a claim that it arrived: see write.take.
+// prove awaits the reports of a write in the transaction. CommitTransaction would await them as well, but would commit even if the
+// report of an event does not prove that it arrived: see write.take.
 func (t *transactional) prove(ctx context.Context, w *write) error {
 	for {
 		moment, cancel := context.WithTimeout(ctx, probePause)
@@ -455,16 +482,17 @@ func (t *transactional) prove(ctx context.Context, w *write) error {
 		case err == nil || !timeout || ctx.Err() != nil:
 			return err
 		}
-		// What waits in a transaction that has failed is not sent any more, and reported only when it is aborted. To begin
-		// another one is refused, and the refusal tells what has become of this one.
+		// If the transaction has failed, its waiting events are not sent any more, and are reported only when it is aborted. There
+		// is no function that tells its state, but BeginTransaction is refused while it is open, and the error tells.
 		if k, ok := errors.AsType[ck.Error](t.main.BeginTransaction()); ok && (k.TxnRequiresAbort() || k.IsFatal()) {
 			return fmt.Errorf("%s: %w", t.scrub(k), errAgain)
 		}
 	}
 }
 
-// send puts one event into the transaction. What the client itself refuses never gets there; for a topic that is gone or a
-// transaction that has failed meanwhile, it is the attempt that came to nothing.
+// send puts event i of w into the transaction, unless an earlier attempt has shown that it is refused. An event that the client
+// refuses for its own fault is noted in w; if the client refuses it for another reason, such as a topic that is gone or a
+// transaction that has failed, the attempt ends.
 func (c *call) send(ctx context.Context, p producer, w *write, i int) error {
 	if out := w == c.events && c.left.Of(i) != nil; out {
 		return nil
@@ -481,7 +509,8 @@ func (c *call) send(ctx context.Context, p producer, w *write, i int) error {
 	return nil
 }
 
-// abort ends a transaction that is open, after which nothing of it is under way.
+// abort aborts the transaction if one is open; then none of its events is under way any more. With insist it takes a moment even
+// if ctx has ended.
 func (t *transactional) abort(ctx context.Context, insist bool) error {
 	if !t.open {
 		return nil
@@ -499,7 +528,7 @@ func (t *transactional) abort(ctx context.Context, insist bool) error {
 	}
 	t.open = false
 	for _, c := range t.group {
-		// The reports tell why events were refused. A write whose reports have not come in is not used again: see its begin.
+		// The reports tell why events were refused. If some are missing, write.begin makes sure that they are ignored later.
 		_ = c.events.await(ctx, t.main)
 		_ = c.marks.await(ctx, t.main)
 	}

@@ -10,6 +10,7 @@ import (
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/codec"
 )
 
 // brokersHint goes with what the brokers did not do.
@@ -33,7 +34,7 @@ type producer interface {
 // reports, so that an event costs no allocation here. It is used again when every report has come in.
 type write struct {
 	sink    *Sink
-	events  []syncd.Event
+	events  []codec.Event
 	message ck.Message
 	headers []ck.Header
 	text    []byte // of header values; never nil, since a nil value is a null one
@@ -52,19 +53,33 @@ type slot struct {
 	topic *string
 }
 
-// Write implements syncd.Sink. librdkafka copies an event's bytes when it is produced.
-func (s *Sink) Write(ctx context.Context, events []syncd.Event) error {
-	return s.write(ctx, s.main, events)
+// Write implements syncd.Sink.
+func (s *Sink) Write(ctx context.Context, changes []syncd.Change) error {
+	b := s.encode(changes)
+	defer s.batches.Put(b)
+	return b.Settle(changes, s.write(ctx, s.main, b.Events))
 }
 
-func (s *Sink) write(ctx context.Context, p producer, events []syncd.Event) error {
+// encode makes the events of changes in memory that is to be given back to s.batches. librdkafka copies an event's bytes when it
+// is produced, so that they may change as soon as a write has returned.
+func (s *Sink) encode(changes []syncd.Change) *codec.Batch {
+	b, _ := s.batches.Get().(*codec.Batch)
+	if b == nil {
+		b = &codec.Batch{}
+	}
+	b.Encode(s.encoder, s.runID, changes)
+	return b
+}
+
+// write produces events and awaits their reports, as Write does with changes.
+func (s *Sink) write(ctx context.Context, p producer, events []codec.Event) error {
 	w := s.newWrite(events)
 	defer s.recycle(w)
 	s.main.produced.Add(int64(len(events)))
 	return w.run(ctx, p)
 }
 
-func (s *Sink) newWrite(events []syncd.Event) *write {
+func (s *Sink) newWrite(events []codec.Event) *write {
 	w, _ := s.writes.Get().(*write)
 	if w == nil || cap(w.reports) < len(events) {
 		w = &write{sink: s, slots: make([]slot, len(events)), reports: make(chan ck.Event, len(events)), text: make([]byte, 0, 128)}
@@ -210,7 +225,7 @@ func (w *write) take(p producer, r ck.Event) error {
 		// answer so any more.)
 		w.claimed = append(w.claimed, i)
 	default:
-		w.events[i].Position = syncd.Position{Partition: at.Partition, Offset: int64(at.Offset), Known: true}
+		w.events[i].Placement = syncd.Placement{Partition: at.Partition, Offset: int64(at.Offset), Known: true}
 	}
 	return nil
 }

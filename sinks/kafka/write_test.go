@@ -15,18 +15,19 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/codec"
 )
 
 func TestWriteKeepsEverything(t *testing.T) {
 	bootstrap := cluster(t, "db.page").BootstrapServers()
 	s := startClosing(t, bootstrap, nil)
-	in := []syncd.Event{
+	in := []codec.Event{
 		event("page", "tombstone", nil),
 		event("page", "empty", []byte{}),
 		event("page", "value", []byte(`{"a":1}`)),
 	}
-	in[2].Headers = []syncd.Header{{Name: "syncd-reason", Value: "missing"}, {Name: "empty", Value: ""}, {Name: "twice", Value: "1"}, {Name: "twice", Value: "2"}}
-	if err := s.Write(t.Context(), in); err != nil {
+	in[2].Headers = []codec.Header{{Name: "syncd-reason", Value: "missing"}, {Name: "empty", Value: ""}, {Name: "twice", Value: "1"}, {Name: "twice", Value: "2"}}
+	if err := s.write(t.Context(), s.main, in); err != nil {
 		t.Fatal(err)
 	}
 	for i := range in { // the bytes are the caller's again
@@ -48,9 +49,54 @@ func TestWriteKeepsEverything(t *testing.T) {
 	}
 }
 
+// TestWriteChanges: what is told of changes is told by their own indices, though not all of them have an event.
+func TestWriteChanges(t *testing.T) {
+	bootstrap := cluster(t, "db.page").BootstrapServers()
+	s := startClosing(t, bootstrap, func(c *Config) {
+		c.MaxMessageBytes = 2000
+		c.Event.DeleteFormat = codec.DeleteTombstone
+	})
+	in := make([]syncd.Change, 6)
+	for i := range in {
+		in[i] = change(t, "page", fmt.Sprintf("id-%d", i))
+	}
+	in[1].Document = nil
+	in[2].ID = strings.Repeat("x", 3000)
+	in[3].Document, in[3].Operation = nil, syncd.Delete
+	in[4].Document, in[4].Err = nil, &syncd.DocumentError{Stage: syncd.FailedRead, Route: "db.page", Cause: errors.New("no id")}
+	if err := s.Abilities().Prepare(t.Context(), syncd.Run{ID: "run-1", Targets: []syncd.Target{*in[0].Target}}); err != nil {
+		t.Fatal(err)
+	}
+	err := s.Write(t.Context(), in)
+	failed, ok := errors.AsType[*syncd.BatchError](err)
+	if !ok || !slices.Equal(failed.Failed(), []int{1, 2}) || !errors.Is(failed.Of(1), syncd.ErrNotEncodable) || !errors.Is(failed.Of(2), syncd.ErrTooLarge) {
+		t.Fatalf("error %v", err)
+	}
+	got := read(t, bootstrap)
+	if len(got) != 4 {
+		t.Errorf("%d records", len(got))
+	}
+	for i, c := range in {
+		if i == 1 || i == 2 {
+			if c.Placement != (syncd.Placement{}) || c.Bytes != 0 {
+				t.Errorf("change %d was not sent: %+v, %d bytes", i, c.Placement, c.Bytes)
+			}
+			continue
+		}
+		r := byKey(got, c.ID)
+		if len(r) != 1 || c.Placement != r[0].Placement || c.Bytes != len(r[0].Key)+len(r[0].Value) || (r[0].Value == nil) != (i == 3) {
+			t.Errorf("change %d: %+v, %d bytes; its record is %+v", i, c.Placement, c.Bytes, r)
+			continue
+		}
+		if h := r[0].Headers[0]; h != (codec.Header{Name: "syncd-run-id", Value: "run-1"}) || (len(r[0].Headers) > 5) != (i == 4) {
+			t.Errorf("change %d: headers %v", i, r[0].Headers)
+		}
+	}
+}
+
 // TestMurmur2 compares the partitions of keys with Java's default partitioner: toPositive(murmur2(key)) % partitions.
 func TestMurmur2(t *testing.T) {
-	var in []syncd.Event
+	var in []codec.Event
 	// From org.apache.kafka.common.utils.UtilsTest, to anchor the test's own implementation.
 	for key, want := range map[string]int32{
 		"21": -973932308, "foobar": -790332482, "a-little-bit-long-string": -985981536,
@@ -81,7 +127,7 @@ func TestMurmur2(t *testing.T) {
 		}
 		in = append(in, event("page", string(key), []byte("x")))
 	}
-	if err := s.Write(t.Context(), in); err != nil {
+	if err := s.write(t.Context(), s.main, in); err != nil {
 		t.Fatal(err)
 	}
 	got := read(t, c.BootstrapServers())
@@ -117,7 +163,7 @@ func TestTooLargeIsTheDocumentsFault(t *testing.T) {
 	s := startClosing(t, bootstrap, func(c *Config) { c.MaxMessageBytes = 2000 })
 	in := events("page", 3)
 	in[1].Value = make([]byte, 3000)
-	err := s.Write(t.Context(), in)
+	err := s.write(t.Context(), s.main, in)
 	var batch *syncd.BatchError
 	if !errors.As(err, &batch) || !slices.Equal(batch.Failed(), []int{1}) {
 		t.Fatalf("error %v", err)
@@ -140,7 +186,7 @@ func TestFullQueueIsBackpressure(t *testing.T) {
 			for k := range in {
 				in[k].Key = fmt.Appendf(nil, "%d-%d", i, k)
 			}
-			errs <- s.Write(t.Context(), in)
+			errs <- s.write(t.Context(), s.main, in)
 		}()
 	}
 	for range 3 {
@@ -156,7 +202,7 @@ func TestFullQueueIsBackpressure(t *testing.T) {
 func TestCanceledWrite(t *testing.T) {
 	c := cluster(t, "db.page")
 	s := startClosing(t, c.BootstrapServers(), nil)
-	if err := s.Write(t.Context(), events("page", 1)); err != nil {
+	if err := s.write(t.Context(), s.main, events("page", 1)); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.SetBrokerDown(-1); err != nil {
@@ -170,14 +216,14 @@ func TestCanceledWrite(t *testing.T) {
 	if batch := new(syncd.BatchError); errors.As(err, &batch) {
 		t.Errorf("claims to know about each event: %v", err)
 	}
-	if err := s.Write(ctx, events("page", 1)); !errors.Is(err, context.Canceled) {
+	if err := s.write(ctx, s.main, events("page", 1)); !errors.Is(err, context.Canceled) {
 		t.Errorf("write after cancel: %v", err)
 	}
 	if err := c.SetBrokerUp(-1); err != nil {
 		t.Fatal(err)
 	}
 	// The reports of the interrupted write arrive during this one and must not disturb it.
-	if err := s.Write(t.Context(), events("page", 50)); err != nil {
+	if err := s.write(t.Context(), s.main, events("page", 50)); err != nil {
 		t.Errorf("write after the broker is back: %v", err)
 	}
 }
@@ -204,7 +250,7 @@ func TestUnacknowledgedIsUnavailable(t *testing.T) {
 	if err := c.SetBrokerDown(-1); err != nil {
 		t.Fatal(err)
 	}
-	err := s.Write(t.Context(), events("page", 5))
+	err := s.write(t.Context(), s.main, events("page", 5))
 	var batch *syncd.BatchError
 	if !errors.As(err, &batch) || len(batch.Failed()) != 5 {
 		t.Fatalf("error %v", err)
@@ -221,14 +267,14 @@ func TestDeliveryTimeoutIsKept(t *testing.T) {
 	c := cluster(t, "db.page")
 	const limit = 3 * time.Second
 	s := startClosing(t, c.BootstrapServers(), func(c *Config) { c.DeliveryTimeout = limit })
-	if err := s.Write(t.Context(), events("page", 50)); err != nil {
+	if err := s.write(t.Context(), s.main, events("page", 50)); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.SetBrokerDown(-1); err != nil {
 		t.Fatal(err)
 	}
 	within(t, limit+2*reconnectPause, func() {
-		if err := s.Write(t.Context(), events("page", 50)); !errors.Is(err, syncd.ErrUnavailable) {
+		if err := s.write(t.Context(), s.main, events("page", 50)); !errors.Is(err, syncd.ErrUnavailable) {
 			t.Errorf("error %v", err)
 		}
 	})
@@ -237,7 +283,7 @@ func TestDeliveryTimeoutIsKept(t *testing.T) {
 func TestFatalErrorEndsTheWrite(t *testing.T) {
 	s := startClosing(t, cluster(t, "db.page").BootstrapServers(), nil)
 	s.main.TestFatalError(ck.ErrOutOfOrderSequenceNumber, "made up")
-	err := s.Write(t.Context(), events("page", 5))
+	err := s.write(t.Context(), s.main, events("page", 5))
 	if err == nil || !strings.Contains(err.Error(), "made up") {
 		t.Fatalf("error %v", err)
 	}
@@ -250,7 +296,7 @@ func TestIllegalTopicSendsNothing(t *testing.T) {
 	bootstrap := cluster(t, "db.page").BootstrapServers()
 	s := startClosing(t, bootstrap, nil)
 	in := append(events("page", 2), event("no spaces", "k", nil))
-	err := s.Write(t.Context(), in)
+	err := s.write(t.Context(), s.main, in)
 	if batch := new(syncd.BatchError); err == nil || errors.As(err, &batch) || !strings.Contains(err.Error(), "db.no spaces") {
 		t.Fatalf("error %v", err)
 	}
@@ -338,7 +384,7 @@ func TestClaimIsNoProof(t *testing.T) {
 	var retried []string
 	s.env.Retried = func(reason string) { retried = append(retried, reason) }
 	p := &claiming{times: map[string]int{"a": 2}}
-	in := []syncd.Event{event("page", "a", []byte("1")), event("page", "b", []byte("2")), event("page", "a", []byte("3"))}
+	in := []codec.Event{event("page", "a", []byte("1")), event("page", "b", []byte("2")), event("page", "a", []byte("3"))}
 	if err := s.write(t.Context(), p, in); err != nil {
 		t.Fatal(err)
 	}
@@ -346,7 +392,7 @@ func TestClaimIsNoProof(t *testing.T) {
 		t.Errorf("sent (-want +got):\n%s", diff)
 	}
 	for i, e := range in {
-		if !e.Position.Known {
+		if !e.Placement.Known {
 			t.Errorf("event %d: where it is was told, but not passed on", i)
 		}
 	}
@@ -389,7 +435,7 @@ func (p *refusingFirst) Produce(m *ck.Message, reports chan ck.Event) error {
 func TestSendingAgainKeepsTheOrderOfAKey(t *testing.T) {
 	bootstrap := cluster(t, "db.page", "db.epic").BootstrapServers()
 	s := startClosing(t, bootstrap, nil)
-	in := []syncd.Event{
+	in := []codec.Event{
 		event("page", "a", []byte("1")), event("page", "b", []byte("2")), event("page", "a", []byte("3")),
 		event("epic", "a", []byte("4")), event("page", "a", nil),
 	}
@@ -419,7 +465,7 @@ func (p *headersOf) Produce(m *ck.Message, reports chan ck.Event) error {
 func TestEmptyHeaderIsNotNull(t *testing.T) {
 	s := startClosing(t, cluster(t, "db.page").BootstrapServers(), nil)
 	in := events("page", 1)
-	in[0].Headers = []syncd.Header{{Name: "a"}, {Name: "b", Value: "x"}, {Name: "c"}}
+	in[0].Headers = []codec.Header{{Name: "a"}, {Name: "b", Value: "x"}, {Name: "c"}}
 	var p headersOf
 	if err := s.write(t.Context(), &p, in); err != nil {
 		t.Fatal(err)
