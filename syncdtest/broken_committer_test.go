@@ -9,32 +9,45 @@ import (
 	"github.com/syncd-io/syncd"
 )
 
-// brokenCommitter is a MemoryCommitter with another Marks or Commit.
+// brokenCommitter is a MemoryCommitter with another Marks, PeekMarks or Commit.
 type brokenCommitter struct {
 	*MemoryCommitter
-	marks  func(c *MemoryCommitter, ctx context.Context, prefix string) (map[string][]byte, error)
-	commit func(c *MemoryCommitter, ctx context.Context, events []syncd.Event, marks []syncd.Mark) error
+	marks  spoiltMarks
+	peek   spoiltMarks
+	commit func(c *MemoryCommitter, ctx context.Context, changes []syncd.Change, marks []syncd.Mark) error
 }
 
-func (b brokenCommitter) Marks(ctx context.Context, prefix string) (map[string][]byte, error) {
+func (b brokenCommitter) Abilities() syncd.SinkAbilities {
+	a := b.MemoryCommitter.Abilities()
 	if b.marks != nil {
-		return b.marks(b.MemoryCommitter, ctx, prefix)
+		a.Marks = func(ctx context.Context, prefix string) (map[string][]byte, error) {
+			return b.marks(b.MemoryCommitter, ctx, prefix)
+		}
 	}
-	return b.MemoryCommitter.Marks(ctx, prefix)
-}
-
-func (b brokenCommitter) Commit(ctx context.Context, events []syncd.Event, marks []syncd.Mark) error {
+	if b.peek != nil {
+		a.PeekMarks = func(ctx context.Context, prefix string) (map[string][]byte, error) {
+			return b.peek(b.MemoryCommitter, ctx, prefix)
+		}
+	}
 	if b.commit != nil {
-		return b.commit(b.MemoryCommitter, ctx, events, marks)
+		a.Commit = func(ctx context.Context, changes []syncd.Change, marks []syncd.Mark) error {
+			return b.commit(b.MemoryCommitter, ctx, changes, marks)
+		}
 	}
-	return b.MemoryCommitter.Commit(ctx, events, marks)
+	return a
 }
 
-func breakMarks(marks func(c *MemoryCommitter, ctx context.Context, prefix string) (map[string][]byte, error)) func(*MemoryCommitter) syncd.Sink {
+type spoiltMarks = func(c *MemoryCommitter, ctx context.Context, prefix string) (map[string][]byte, error)
+
+func breakMarks(marks spoiltMarks) func(*MemoryCommitter) syncd.Sink {
 	return func(c *MemoryCommitter) syncd.Sink { return brokenCommitter{MemoryCommitter: c, marks: marks} }
 }
 
-func breakCommit(commit func(c *MemoryCommitter, ctx context.Context, events []syncd.Event, marks []syncd.Mark) error) func(*MemoryCommitter) syncd.Sink {
+func breakPeek(peek spoiltMarks) func(*MemoryCommitter) syncd.Sink {
+	return func(c *MemoryCommitter) syncd.Sink { return brokenCommitter{MemoryCommitter: c, peek: peek} }
+}
+
+func breakCommit(commit func(c *MemoryCommitter, ctx context.Context, changes []syncd.Change, marks []syncd.Mark) error) func(*MemoryCommitter) syncd.Sink {
 	return func(c *MemoryCommitter) syncd.Sink { return brokenCommitter{MemoryCommitter: c, commit: commit} }
 }
 
@@ -49,16 +62,16 @@ var brokenCommitters = []struct {
 		_, err := c.Marks(ctx, prefix)
 		return nil, err
 	})},
-	{"keeps what is forgotten", "commit_marks", breakCommit(func(c *MemoryCommitter, ctx context.Context, e []syncd.Event, m []syncd.Mark) error {
+	{"keeps what is forgotten", "commit_marks", breakCommit(func(c *MemoryCommitter, ctx context.Context, e []syncd.Change, m []syncd.Mark) error {
 		return c.Commit(ctx, e, slices.DeleteFunc(slices.Clone(m), func(m syncd.Mark) bool { return m.Value == nil }))
 	})},
-	{"forgets empty marks", "commit_marks", breakCommit(func(c *MemoryCommitter, ctx context.Context, e []syncd.Event, m []syncd.Mark) error {
+	{"forgets empty marks", "commit_marks", breakCommit(func(c *MemoryCommitter, ctx context.Context, e []syncd.Change, m []syncd.Mark) error {
 		return c.Commit(ctx, e, slices.DeleteFunc(slices.Clone(m), func(m syncd.Mark) bool { return len(m.Value) == 0 && m.Value != nil }))
 	})},
-	{"marks what it does not write", "commit_events_and_marks", breakCommit(func(c *MemoryCommitter, ctx context.Context, e []syncd.Event, m []syncd.Mark) error {
+	{"marks what it does not write", "commit_changes_and_marks", breakCommit(func(c *MemoryCommitter, ctx context.Context, e []syncd.Change, m []syncd.Mark) error {
 		return c.Commit(ctx, e[:max(0, len(e)-1)], m)
 	})},
-	{"commits no marks without events", "commit_marks", breakCommit(func(c *MemoryCommitter, ctx context.Context, e []syncd.Event, m []syncd.Mark) error {
+	{"commits no marks without changes", "commit_marks", breakCommit(func(c *MemoryCommitter, ctx context.Context, e []syncd.Change, m []syncd.Mark) error {
 		if len(e) == 0 {
 			return nil
 		}
@@ -77,7 +90,7 @@ var brokenCommitters = []struct {
 		}
 		return m, err
 	})},
-	{"does not say that it is shut out", "commit_fenced", breakCommit(func(c *MemoryCommitter, ctx context.Context, e []syncd.Event, m []syncd.Mark) error {
+	{"does not say that it is shut out", "commit_fenced", breakCommit(func(c *MemoryCommitter, ctx context.Context, e []syncd.Change, m []syncd.Mark) error {
 		err := c.Commit(ctx, e, m)
 		if errors.Is(err, syncd.ErrFenced) {
 			return errFault
@@ -87,7 +100,7 @@ var brokenCommitters = []struct {
 	{"loses marks of overlapping calls", "commit_overlapping", func() func(*MemoryCommitter) syncd.Sink {
 		var mu sync.Mutex
 		var pending []syncd.Mark
-		return breakCommit(func(c *MemoryCommitter, ctx context.Context, e []syncd.Event, m []syncd.Mark) error {
+		return breakCommit(func(c *MemoryCommitter, ctx context.Context, e []syncd.Change, m []syncd.Mark) error {
 			mu.Lock()
 			pending = m
 			mu.Unlock()
@@ -97,22 +110,33 @@ var brokenCommitters = []struct {
 			return c.Commit(ctx, e, pending)
 		})
 	}()},
-	{"commits what is left without a refused event", "commit_too_large", breakCommit(func(c *MemoryCommitter, ctx context.Context, e []syncd.Event, m []syncd.Mark) error {
-		c.mu.Lock()
-		epoch := c.epoch
-		c.mu.Unlock()
-		return c.apply(ctx, epoch, e, m, false)
+	{"commits what is left without a refused change", "commit_too_large", breakCommit(commitTheRest)},
+	{"commits what is left without a change that has no form", "commit_not_encodable", breakCommit(commitTheRest)},
+	{"shuts out others when it peeks", "commit_and_peek", breakPeek(func(c *MemoryCommitter, ctx context.Context, prefix string) (map[string][]byte, error) {
+		return c.Marks(ctx, prefix)
 	})},
-	{"ignores a context that has ended", "commit_whose_context_has_ended", breakCommit(func(c *MemoryCommitter, ctx context.Context, e []syncd.Event, m []syncd.Mark) error {
+	{"peeks at old marks", "commit_and_peek", func() func(*MemoryCommitter) syncd.Sink {
+		var mu sync.Mutex
+		var first map[string][]byte
+		return breakPeek(func(c *MemoryCommitter, ctx context.Context, prefix string) (map[string][]byte, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if first == nil {
+				first, _ = c.PeekMarks(ctx, prefix)
+			}
+			return first, nil
+		})
+	}()},
+	{"ignores a context that has ended", "commit_whose_context_has_ended", breakCommit(func(c *MemoryCommitter, ctx context.Context, e []syncd.Change, m []syncd.Mark) error {
 		return c.Commit(context.WithoutCancel(ctx), e, m)
 	})},
-	{"marks and writes one after another", "commit_whose_context_ends", breakCommit(func(c *MemoryCommitter, ctx context.Context, e []syncd.Event, m []syncd.Mark) error {
+	{"marks and writes one after another", "commit_whose_context_ends", breakCommit(func(c *MemoryCommitter, ctx context.Context, e []syncd.Change, m []syncd.Mark) error {
 		if err := c.Commit(ctx, nil, m); err != nil {
 			return err
 		}
 		return c.Commit(ctx, e, nil)
 	})},
-	{"keeps the caller's marks", "commit_events_and_marks", breakCommit(func(c *MemoryCommitter, ctx context.Context, e []syncd.Event, m []syncd.Mark) error {
+	{"keeps the caller's marks", "commit_changes_and_marks", breakCommit(func(c *MemoryCommitter, ctx context.Context, e []syncd.Change, m []syncd.Mark) error {
 		err := c.Commit(ctx, e, m)
 		c.ledger.mu.Lock()
 		defer c.ledger.mu.Unlock()
@@ -121,4 +145,11 @@ var brokenCommitters = []struct {
 		}
 		return err
 	})},
+}
+
+func commitTheRest(c *MemoryCommitter, ctx context.Context, e []syncd.Change, m []syncd.Mark) error {
+	c.mu.Lock()
+	epoch := c.epoch
+	c.mu.Unlock()
+	return c.apply(ctx, epoch, e, m, false)
 }

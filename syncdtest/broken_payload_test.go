@@ -17,17 +17,21 @@ import (
 // brokenReader is a MemoryChecker with another Read.
 type brokenReader struct {
 	*MemoryChecker
-	read readFunc
+	read spoiltRead
 }
 
-type readFunc = func(*MemoryChecker, context.Context, []syncd.Point, []string, []syncd.Found) error
+type spoiltRead = func(*MemoryChecker, context.Context, []syncd.Point, []string, []syncd.Found) error
 
-func (b brokenReader) Read(ctx context.Context, points []syncd.Point, keys []string, found []syncd.Found) error {
-	return b.read(b.MemoryChecker, ctx, points, keys, found)
+func (b brokenReader) Abilities() syncd.CheckerAbilities {
+	a := b.MemoryChecker.Abilities()
+	a.Read = func(ctx context.Context, points []syncd.Point, keys []string, found []syncd.Found) error {
+		return b.read(b.MemoryChecker, ctx, points, keys, found)
+	}
+	return a
 }
 
 // changeFound spoils each place after a Read that was right.
-func changeFound(change func(i int, keys []string, f *syncd.Found)) readFunc {
+func changeFound(change func(i int, keys []string, f *syncd.Found)) spoiltRead {
 	return func(c *MemoryChecker, ctx context.Context, p []syncd.Point, keys []string, found []syncd.Found) error {
 		err := c.Read(ctx, p, keys, found)
 		for i := range found {
@@ -39,7 +43,7 @@ func changeFound(change func(i int, keys []string, f *syncd.Found)) readFunc {
 
 var brokenReaders = []struct {
 	name, caught string
-	read         readFunc
+	read         spoiltRead
 }{
 	{"sorts the keys", "read", func(c *MemoryChecker, ctx context.Context, p []syncd.Point, keys []string, found []syncd.Found) error {
 		return c.Read(ctx, p, slices.Sorted(slices.Values(keys)), found)
@@ -126,20 +130,22 @@ var brokenReaders = []struct {
 // brokenLister is a MemoryChecker with another List.
 type brokenLister struct {
 	*MemoryChecker
-	list listFunc
+	list spoiltList
 }
 
 type (
-	listed   = iter.Seq2[[]syncd.Listed, error]
-	listFunc = func(*MemoryChecker, context.Context, syncd.ListRequest) listed
+	listed     = iter.Seq2[[]syncd.Listed, error]
+	spoiltList = func(*MemoryChecker, context.Context, syncd.ListRequest) listed
 )
 
-func (b brokenLister) List(ctx context.Context, req syncd.ListRequest) iter.Seq2[[]syncd.Listed, error] {
-	return b.list(b.MemoryChecker, ctx, req)
+func (b brokenLister) Abilities() syncd.CheckerAbilities {
+	a := b.MemoryChecker.Abilities()
+	a.List = func(ctx context.Context, req syncd.ListRequest) listed { return b.list(b.MemoryChecker, ctx, req) }
+	return a
 }
 
 // changeList lists something else than what was asked for.
-func changeList(change func(*syncd.ListRequest)) listFunc {
+func changeList(change func(*syncd.ListRequest)) spoiltList {
 	return func(c *MemoryChecker, ctx context.Context, req syncd.ListRequest) listed {
 		req.Match = maps.Clone(req.Match)
 		change(&req)
@@ -148,7 +154,7 @@ func changeList(change func(*syncd.ListRequest)) listFunc {
 }
 
 // changeBatches spoils what was listed. The i-th batch is left out if change returns nil.
-func changeBatches(change func(i int, batch []syncd.Listed) []syncd.Listed) listFunc {
+func changeBatches(change func(i int, batch []syncd.Listed) []syncd.Listed) spoiltList {
 	return func(c *MemoryChecker, ctx context.Context, req syncd.ListRequest) listed {
 		return func(yield func([]syncd.Listed, error) bool) {
 			i := 0
@@ -164,7 +170,7 @@ func changeBatches(change func(i int, batch []syncd.Listed) []syncd.Listed) list
 
 var brokenListers = []struct {
 	name, caught string
-	list         listFunc
+	list         spoiltList
 }{
 	{"drops the last of a batch", "list", changeBatches(func(_ int, batch []syncd.Listed) []syncd.Listed {
 		return batch[:max(0, len(batch)-1)]
@@ -231,7 +237,7 @@ var brokenListers = []struct {
 	{"takes an outage for the end", "list_unreachable", silentList},
 }
 
-var silentList listFunc = func(c *MemoryChecker, ctx context.Context, req syncd.ListRequest) listed {
+var silentList spoiltList = func(c *MemoryChecker, ctx context.Context, req syncd.ListRequest) listed {
 	return func(yield func([]syncd.Listed, error) bool) {
 		for batch, err := range c.List(ctx, req) {
 			if err != nil || !yield(batch, nil) {
@@ -244,18 +250,22 @@ var silentList listFunc = func(c *MemoryChecker, ctx context.Context, req syncd.
 // brokenFinder is a MemorySource with another Find.
 type brokenFinder struct {
 	*MemorySource
-	find findFunc
+	find spoiltFind
 }
 
-type findFunc = func(*MemorySource, context.Context, syncd.Collection, []string) ([]syncd.Key, error)
+type spoiltFind = func(*MemorySource, context.Context, syncd.Collection, []string) ([]syncd.Key, error)
 
-func (b brokenFinder) Find(ctx context.Context, c syncd.Collection, ids []string) ([]syncd.Key, error) {
-	return b.find(b.MemorySource, ctx, c, ids)
+func (b brokenFinder) Abilities() syncd.SourceAbilities {
+	a := b.MemorySource.Abilities()
+	a.Find = func(ctx context.Context, c syncd.Collection, ids []string) ([]syncd.Key, error) {
+		return b.find(b.MemorySource, ctx, c, ids)
+	}
+	return a
 }
 
 var brokenFinders = []struct {
 	name, caught string
-	find         findFunc
+	find         spoiltFind
 }{
 	{"finds nothing", "find", func(_ *MemorySource, _ context.Context, _ syncd.Collection, ids []string) ([]syncd.Key, error) {
 		return make([]syncd.Key, len(ids)), nil
@@ -321,7 +331,7 @@ var brokenFinders = []struct {
 }
 
 // remembering finds what it has found before.
-func remembering() findFunc {
+func remembering() spoiltFind {
 	known := map[string]syncd.Key{}
 	return func(s *MemorySource, ctx context.Context, c syncd.Collection, ids []string) ([]syncd.Key, error) {
 		keys, err := s.Find(ctx, c, ids)
@@ -335,7 +345,7 @@ func remembering() findFunc {
 	}
 }
 
-// runBrokenAbilities runs those of the optional interfaces, one case for each.
+// runBrokenAbilities runs those of the abilities, one case for each.
 func runBrokenAbilities(t *testing.T, some func(t *testing.T, cases []testCase, caught string)) {
 	// A broken plugin does not notice that its index can't be reached: for it there is one that is empty.
 	inner := func(c syncd.Checker) *MemoryChecker {

@@ -3,6 +3,7 @@ package syncdtest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"regexp"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/codec"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -24,30 +26,42 @@ var brokenSources = []struct {
 	name, caught string
 	wreck        func(syncd.Source) syncd.Source
 }{
-	{"drops the last record of a scan", "one_document", changeScan(func(b *scanBreaker) { b.dropLast = true })},
-	{"drops the last record of a full batch", "every_batch_size", changeScan(func(b *scanBreaker) { b.dropOfFull = true })},
-	{"repeats a batch", "one_document", changeScan(func(b *scanBreaker) { b.repeat = true })},
-	{"never ends", "one_document", changeScan(func(b *scanBreaker) { b.endless = true })},
-	{"reverses each batch", "every_batch_size", changeScan(func(b *scanBreaker) { b.reverse = true })},
-	{"gives an empty batch at the end", "empty_collection", changeScan(func(b *scanBreaker) { b.emptyAtEnd = true })},
-	{"uses its batch again", "batches_belong_to_the_caller", changeScan(func(b *scanBreaker) { b.reuse = true })},
-	{"goes on after the loop was left", "stop_early", changeScan(func(b *scanBreaker) { b.deaf = true })},
-	{"ignores the context", "cancel_during_a_scan", changeScan(func(b *scanBreaker) { b.noContext = true })},
-	{"hangs once the context has ended", "cancel_during_a_scan", changeScan(func(b *scanBreaker) { b.hang = true })},
-	{"leaves a goroutine", "leaves_no_goroutine", changeScan(func(b *scanBreaker) { b.leak = true })},
-	{"ignores After", "resume_after_each_record", changeRequest(func(r *syncd.ScanRequest) { r.After = "" })},
-	{"includes After", "resume_after_each_record", changeScan(func(b *scanBreaker) { b.includeAfter = true })},
-	{"ignores the split", "every_batch_size", changeRequest(func(r *syncd.ScanRequest) { r.Split.Lower, r.Split.Upper = "", "" })},
-	{"ignores BatchSize", "every_batch_size", changeRequest(func(r *syncd.ScanRequest) { r.BatchSize = 1000 })},
-	{"ignores BatchBytes", "batch_bytes", changeRequest(func(r *syncd.ScanRequest) { r.BatchBytes = 0 })},
-	{"always carries documents", "one_document", changeRequest(func(r *syncd.ScanRequest) { r.Documents = true })},
-	{"sorts the fields", "fields", changeRequest(func(r *syncd.ScanRequest) {
+	{"drops the last change of a read", "one_document", changeRead(func(b *readBreaker) { b.dropLast = true })},
+	{"drops the last change of a full batch", "every_batch_size", changeRead(func(b *readBreaker) { b.dropOfFull = true })},
+	{"repeats a batch", "one_document", changeRead(func(b *readBreaker) { b.repeat = true })},
+	{"never ends", "one_document", changeRead(func(b *readBreaker) { b.endless = true })},
+	{"reverses each batch", "every_batch_size", changeRead(func(b *readBreaker) { b.reverse = true })},
+	{"gives an empty batch at the end", "empty_collection", changeRead(func(b *readBreaker) { b.emptyAtEnd = true })},
+	{"uses its batch again", "batches_belong_to_the_caller", changeRead(func(b *readBreaker) { b.reuse = true })},
+	{"goes on after the loop was left", "stop_early", changeRead(func(b *readBreaker) { b.deaf = true })},
+	{"ignores the context", "cancel_during_a_read", changeRead(func(b *readBreaker) { b.noContext = true })},
+	{"hangs once the context has ended", "cancel_during_a_read", changeRead(func(b *readBreaker) { b.hang = true })},
+	{"leaves a goroutine", "leaves_no_goroutine", changeRead(func(b *readBreaker) { b.leak = true })},
+	{"ignores After", "resume_behind_each_offset", changeRequest(func(r *syncd.ReadRequest) { r.After = "" })},
+	{"includes After", "resume_behind_each_offset", changeRead(func(b *readBreaker) { b.includeAfter = true })},
+	{"ignores the split", "every_batch_size", changeRequest(func(r *syncd.ReadRequest) { r.Split.Lower, r.Split.Upper = "", "" })},
+	{"ignores BatchSize", "every_batch_size", changeRequest(func(r *syncd.ReadRequest) { r.BatchSize = 1000 })},
+	{"ignores BatchBytes", "batch_bytes", changeRequest(func(r *syncd.ReadRequest) { r.BatchBytes = 0 })},
+	{"always carries documents", "one_document", changeRequest(func(r *syncd.ReadRequest) { r.Documents = true })},
+	{"sorts the fields", "fields", changeRequest(func(r *syncd.ReadRequest) {
 		r.Fields = slices.Sorted(slices.Values(r.Fields))
 	})},
-	{"scans all with documents but the first", "documents_change_nothing_else", changeScan(func(b *scanBreaker) { b.skipFirstDoc = true })},
+	{"reads all with documents but the first", "documents_change_nothing_else", changeRead(func(b *readBreaker) { b.skipFirstDoc = true })},
 
-	{"plans nothing", "one_document", func(s syncd.Source) syncd.Source { return noPlan{s} }},
-	{"plans a missing collection", "missing_collection", func(s syncd.Source) syncd.Source { return anyPlan{s} }},
+	{"gives no offset", "one_document", changeRead(func(b *readBreaker) { b.noOffset = true })},
+	{"repeats changes when it resumes", "resume_behind_each_offset", changeRead(func(b *readBreaker) { b.firstOffset = true })},
+	{"skips changes when it resumes", "resume_behind_each_offset", changeRead(func(b *readBreaker) { b.nextOffset = true })},
+	{"has offsets that are numbers of changes", "resume_behind_a_deleted_document", countOffsets},
+	{"has offsets that only it understands", "resume_by_another_source", keepOffsets},
+	{"fails where a collection is gone", "read_a_dropped_collection", func(s syncd.Source) syncd.Source { return failsWhenGone{s} }},
+	{"says what the index holds", "one_document", changeChange(func(c *syncd.Change) { c.Verdict = syncd.Present })},
+	{"makes changes without keys", "one_document", changeChange(func(c *syncd.Change) { c.Key = "" })},
+	{"makes errors of documents", "one_document", changeChange(func(c *syncd.Change) { c.Err = errFault })},
+	{"loses an ability at once", "abilities", fade(1)},
+	{"loses an ability by use", "abilities", fade(2)},
+
+	{"has no splits", "one_document", func(s syncd.Source) syncd.Source { return noSplits{s} }},
+	{"splits a missing collection", "missing_collection", func(s syncd.Source) syncd.Source { return anySplits{s} }},
 	{"fetches by position", "fetch", changeFetch(func(i int, f syncd.Fetched) (syncd.Fetched, bool) {
 		f.Index = i / 2
 		return f, true
@@ -135,86 +149,126 @@ var brokenCheckers = []struct {
 
 var brokenSinks = []struct {
 	name, caught string
+	event        codec.Config
 	write        writeFunc
 }{
-	{"drops the last event", "one_event", func(s *MemorySink, ctx context.Context, e []syncd.Event) error {
-		return s.Write(ctx, e[:max(0, len(e)-1)])
+	{"drops the last change", "one_change", plain, func(s *MemorySink, ctx context.Context, c []syncd.Change) error {
+		return s.Write(ctx, c[:max(0, len(c)-1)])
 	}},
-	{"sends twice", "one_event", func(s *MemorySink, ctx context.Context, e []syncd.Event) error {
-		_ = s.Write(ctx, e)
-		return s.Write(ctx, e)
+	{"sends twice", "one_change", plain, func(s *MemorySink, ctx context.Context, c []syncd.Change) error {
+		_ = s.Write(ctx, c)
+		return s.Write(ctx, c)
 	}},
-	{"refuses an empty batch", "no_events", func(s *MemorySink, ctx context.Context, e []syncd.Event) error {
-		if len(e) == 0 {
+	{"refuses an empty batch", "no_changes", plain, func(s *MemorySink, ctx context.Context, c []syncd.Change) error {
+		if len(c) == 0 {
 			return errFault
 		}
-		return s.Write(ctx, e)
+		return s.Write(ctx, c)
 	}},
-	{"is durable one write later", "one_event", laterSink()},
-	{"reverses a batch", "order_within_a_key", func(s *MemorySink, ctx context.Context, e []syncd.Event) error {
-		e = slices.Clone(e)
-		slices.Reverse(e)
-		return s.Write(ctx, e)
+	{"is durable one write later", "one_change", plain, laterSink()},
+	{"reverses a batch", "order_within_a_key", plain, func(s *MemorySink, ctx context.Context, c []syncd.Change) error {
+		c = slices.Clone(c)
+		slices.Reverse(c)
+		return s.Write(ctx, c)
 	}},
-	{"compacts JSON", "exact_text", changeEvent(func(e *syncd.Event) {
+	{"compacts JSON", "exact_text", mongoKafka, changeEvents(func(e *codec.Event) {
 		e.Value = []byte(strings.ReplaceAll(string(e.Value), ": ", ":"))
 	})},
-	{"drops headers without a value", "headers", changeEvent(func(e *syncd.Event) {
-		e.Headers = slices.DeleteFunc(slices.Clone(e.Headers), func(h syncd.Header) bool { return h.Value == "" })
+	{"drops headers without a value", "headers", plain, changeEvents(func(e *codec.Event) {
+		e.Headers = slices.DeleteFunc(slices.Clone(e.Headers), func(h codec.Header) bool { return h.Value == "" })
 	})},
-	{"writes tombstones as empty values", "tombstone", changeEvent(func(e *syncd.Event) { e.Value = append([]byte{}, e.Value...) })},
-	{"writes empty values as tombstones", "empty_value", changeEvent(func(e *syncd.Event) {
-		if len(e.Value) == 0 {
+	{"sorts headers", "one_change", plain, changeEvents(func(e *codec.Event) {
+		slices.SortFunc(e.Headers, func(a, b codec.Header) int { return strings.Compare(a.Name, b.Name) })
+	})},
+	{"writes tombstones as empty values", "operations", tombstones, changeEvents(func(e *codec.Event) { e.Value = append([]byte{}, e.Value...) })},
+	{"writes deletes that are no tombstones as such", "operations", plain, changeEvents(func(e *codec.Event) {
+		if strings.Contains(string(e.Value), `"operationType":"delete"`) {
 			e.Value = nil
 		}
 	})},
-	{"repairs UTF-8", "binary", changeEvent(func(e *syncd.Event) {
+	{"repairs UTF-8", "exact_text", bsonWire, changeEvents(func(e *codec.Event) {
 		if e.Value != nil {
 			e.Value = []byte(strings.ToValidUTF8(string(e.Value), "?"))
 		}
 	})},
-	{"ignores a target's topic", "targets", changeEvent(func(e *syncd.Event) { e.Target.Topic = "" })},
-	{"keeps the caller's buffers", "events_belong_to_the_caller", func(s *MemorySink, _ context.Context, e []syncd.Event) error {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.events = append(s.events, e...)
-		return nil
+	{"writes another form of events", "one_change", mongoKafka, func(s *MemorySink, ctx context.Context, c []syncd.Change) error {
+		s.Event = codec.Defaults()
+		return s.Write(ctx, c)
 	}},
-	{"appends to the caller's buffers", "events_are_not_changed", func(s *MemorySink, ctx context.Context, e []syncd.Event) error {
-		for i := range e {
-			_ = append(e[i].Value, '\n')
+	{"inserts what is to be replaced", "operations", plain, changeBefore(func(c *syncd.Change) { c.Operation = syncd.Insert })},
+	{"gives one reason for all", "operations", plain, changeBefore(func(c *syncd.Change) { c.Reason = syncd.ReasonMissing })},
+	{"writes the documents of references", "references", plain, changeBefore(func(c *syncd.Change) { c.Reference = false })},
+	{"takes dead letters for changes", "dead_letters", plain, changeBefore(func(c *syncd.Change) { c.Err = nil })},
+	{"leaves out dead letters", "dead_letters", plain, func(s *MemorySink, ctx context.Context, c []syncd.Change) error {
+		return s.Write(ctx, slices.DeleteFunc(slices.Clone(c), func(c syncd.Change) bool { return c.Err != nil }))
+	}},
+	{"ignores a target's topic", "targets", plain, changeEvents(func(e *codec.Event) { e.Target.Topic = "" })},
+	{"keeps the caller's slice", "changes_belong_to_the_caller", plain, keepingSink()},
+	{"takes the documents away", "changes_are_not_changed", plain, changeAfter(func(c *syncd.Change) { c.Document = nil })},
+	{"takes the errors away", "dead_letters", plain, changeAfter(func(c *syncd.Change) { c.Err = nil })},
+	{"writes into a document", "changes_are_not_changed", plain, changeAfter(func(c *syncd.Change) {
+		raw := c.Document.(syncd.BSONDocument).BSON()
+		raw[len(raw)-2]++
+	})},
+	{"writes behind the changes", "changes_are_not_changed", plain, func(s *MemorySink, ctx context.Context, c []syncd.Change) error {
+		all := c[:cap(c)]
+		for i := range all {
+			all[i].Bytes = 1
 		}
-		return s.Write(ctx, e)
+		return s.Write(ctx, c)
 	}},
-	{"says nothing of the size", "too_large", func(s *MemorySink, ctx context.Context, e []syncd.Event) error {
-		err := s.Write(ctx, e)
-		if failed, ok := errors.AsType[*syncd.BatchError](err); ok {
-			for _, i := range failed.Failed() {
-				failed.Fail(i, errFault)
-			}
+	{"does not tell how much it wrote", "one_change", plain, changeAfter(func(c *syncd.Change) { c.Bytes = 0 })},
+	{"tells the size without the key", "one_change", plain, changeAfter(func(c *syncd.Change) { c.Bytes -= len(c.ID) })},
+	{"tells another place", "many_sizes", plain, changeAfter(func(c *syncd.Change) { c.Placement.Offset++ })},
+	{"places what it refuses", "not_encodable", plain, changeAfter(func(c *syncd.Change) { c.Bytes++ })},
+	{"says nothing of the size", "too_large", plain, changeError(func(_ *MemorySink, failed *syncd.BatchError) error {
+		for _, i := range failed.Failed() {
+			failed.Fail(i, errFault)
 		}
-		return err
-	}},
-	{"fails a batch for one event", "too_large", func(s *MemorySink, ctx context.Context, e []syncd.Event) error {
-		if slices.ContainsFunc(e, func(e syncd.Event) bool { return s.Reject(e) != nil }) {
-			return errFault
+		return failed
+	})},
+	{"takes a large change for an outage", "too_large", plain, changeError(func(_ *MemorySink, failed *syncd.BatchError) error {
+		for _, i := range failed.Failed() {
+			failed.Fail(i, fmt.Errorf("%w: %w", syncd.ErrUnavailable, failed.Of(i)))
 		}
-		return s.Write(ctx, e)
-	}},
-	{"stops at a bad event", "too_large", func(s *MemorySink, ctx context.Context, e []syncd.Event) error {
-		for i := range e {
-			if err := s.Write(ctx, e[i:i+1]); err != nil {
-				var failed syncd.BatchError
-				failed.Fail(i, err)
-				return &failed
-			}
+		return failed
+	})},
+	{"does not tell what has no form", "not_encodable", plain, changeError(func(_ *MemorySink, failed *syncd.BatchError) error {
+		for _, i := range failed.Failed() {
+			failed.Fail(i, errFault)
 		}
-		return ctx.Err()
+		return failed
+	})},
+	{"fails a batch for one change", "too_large", plain, changeError(func(*MemorySink, *syncd.BatchError) error { return errFault })},
+	{"fails a batch for one change without a form", "not_encodable", plain, changeError(func(*MemorySink, *syncd.BatchError) error { return errFault })},
+	{"leaves out what has no form", "not_encodable", plain, changeError(func(*MemorySink, *syncd.BatchError) error { return nil })},
+	{"stops at a bad change", "too_large", plain, stopAtBad},
+	{"stops at a change without a form", "not_encodable", plain, stopAtBad},
+	{"ignores the context", "context_that_has_ended", plain, func(s *MemorySink, ctx context.Context, c []syncd.Change) error {
+		return s.Write(context.WithoutCancel(ctx), c)
 	}},
-	{"ignores the context", "context_that_has_ended", func(s *MemorySink, ctx context.Context, e []syncd.Event) error {
-		return s.Write(context.WithoutCancel(ctx), e)
-	}},
-	{"loses events of concurrent writers", "concurrent_writers", unsafeWrite()},
+	{"loses changes of concurrent writers", "concurrent_writers", plain, unsafeWrite()},
+}
+
+func stopAtBad(s *MemorySink, ctx context.Context, c []syncd.Change) error {
+	for i := range c {
+		if err := s.Write(ctx, c[i:i+1]); err != nil {
+			var failed syncd.BatchError
+			failed.Fail(i, err)
+			return &failed
+		}
+	}
+	return ctx.Err()
+}
+
+// brokenAbilities are sinks that are broken in what they say they can do.
+var brokenAbilities = []struct {
+	name, caught string
+	wreck        func(*MemorySink) syncd.Sink
+}{
+	{"loses an ability by use", "abilities", func(s *MemorySink) syncd.Sink { return fadingSink{s} }},
+	{"has marks and can't commit", "abilities", func(s *MemorySink) syncd.Sink { return halfCommitter{s} }},
+	{"forgets the run", "one_change", func(s *MemorySink) syncd.Sink { return unnamed{s} }},
 }
 
 type badConfig struct {
@@ -289,15 +343,23 @@ func TestBroken(t *testing.T) {
 	}
 	for _, b := range brokenSinks {
 		t.Run("sink "+b.name, func(t *testing.T) {
-			some(t, sinkHarness(func(s syncd.Sink) syncd.Sink {
+			some(t, sinkHarness(b.event, func(s syncd.Sink) syncd.Sink {
 				m := s.(*MemorySink)
-				return brokenSink{m, func(ctx context.Context, e []syncd.Event) error { return b.write(m, ctx, e) }}
+				return brokenSink{m, func(ctx context.Context, c []syncd.Change) error { return b.write(m, ctx, c) }}
 			}).cases(), b.caught)
 		})
 	}
+	for _, b := range brokenAbilities {
+		t.Run("sink "+b.name, func(t *testing.T) {
+			some(t, sinkHarness(plain, func(s syncd.Sink) syncd.Sink { return b.wreck(s.(*MemorySink)) }).cases(), b.caught)
+		})
+	}
+	t.Run("checker loses an ability by use", func(t *testing.T) {
+		some(t, checkerHarness(func(c syncd.Checker) syncd.Checker { return fadingChecker{c.(*MemoryChecker)} }).cases(), "abilities")
+	})
 	for _, b := range brokenCommitters {
 		t.Run("committer "+b.name, func(t *testing.T) {
-			some(t, committerHarness(func(c *MemoryCommitter) syncd.Sink { return b.wreck(c) }).cases(), b.caught)
+			some(t, committerHarness(plain, func(c *MemoryCommitter) syncd.Sink { return b.wreck(c) }).cases(), b.caught)
 		})
 	}
 	runBrokenAbilities(t, some)
@@ -305,7 +367,7 @@ func TestBroken(t *testing.T) {
 		t.Run("plugin "+b.name, func(t *testing.T) { TestPlugin(t, b.plugin) })
 	}
 	t.Run("harness excepts what does not exist", func(t *testing.T) {
-		h := sinkHarness(asIs[syncd.Sink])
+		h := sinkHarness(plain, asIs[syncd.Sink])
 		h.Except = map[string]string{"no_such_case": "it was renamed"}
 		TestSink(t, h)
 	})
@@ -358,6 +420,10 @@ func TestSuitesCatchBrokenPlugins(t *testing.T) {
 	for _, b := range brokenPlugins {
 		caught("plugin", b.name, b.caught)
 	}
+	for _, b := range brokenAbilities {
+		caught("sink", b.name, b.caught)
+	}
+	caught("checker", "loses an ability by use", "abilities")
 	caught("harness", "excepts what does not exist", "")
 	for _, fault := range []string{`"URL": the name`, `"size": its doc`, `"admin_password": it holds`, `"Forgot": the field`, `"inner.X": the field`} {
 		if !strings.Contains(string(out), fault) {

@@ -30,12 +30,15 @@ func (h CheckerHarness) listCases() []testCase {
 	}
 }
 
-func (h CheckerHarness) lister(t *testing.T, n int) (*fullIndex, syncd.Lister) {
+// listFunc is the ability List.
+type listFunc = func(context.Context, syncd.ListRequest) iter.Seq2[[]syncd.Listed, error]
+
+func (h CheckerHarness) lister(t *testing.T, n int) (*fullIndex, listFunc) {
 	t.Helper()
 	x := h.openPayload(t, n)
-	l, ok := x.Checker.(syncd.Lister)
-	if !ok {
-		t.Skip("the checker is not a syncd.Lister")
+	l := x.Abilities().List
+	if l == nil {
+		t.Skip("the checker can't list points")
 	}
 	return x, l
 }
@@ -63,7 +66,7 @@ func (x *fullIndex) list(ctx context.Context, req syncd.ListRequest, each func()
 		seen[p.ID] = true
 		return nil
 	}
-	err := read(x.Checker.(syncd.Lister).List(ctx, req), func(batch []syncd.Listed) bool {
+	err := read(x.Abilities().List(ctx, req), func(batch []syncd.Listed) bool {
 		for _, p := range batch {
 			if wrong = check(p); wrong != nil {
 				return false
@@ -194,8 +197,8 @@ func (h CheckerHarness) listNoIndex(t *testing.T) {
 	}
 	x := &fullIndex{Checker: h.Empty(t)}
 	closeLater(t, x.Checker)
-	if _, ok := x.Checker.(syncd.Lister); !ok {
-		t.Skip("the checker is not a syncd.Lister")
+	if x.Abilities().List == nil {
+		t.Skip("the checker can't list points")
 	}
 	must(t, x.lists(t.Context(), syncd.ListRequest{Parts: 3, Keys: []string{"version"}, Match: map[string]string{"content_type": "page"}}, 0))
 }
@@ -208,12 +211,12 @@ func (h CheckerHarness) listStopEarly(t *testing.T) {
 			if _, err := x.list(ctx, syncd.ListRequest{Parts: 1}, func() bool { return false }); err != nil {
 				return err
 			}
-			next, stop := iter.Pull2(l.List(ctx, syncd.ListRequest{Parts: 1}))
+			next, stop := iter.Pull2(l(ctx, syncd.ListRequest{Parts: 1}))
 			if _, err, ok := next(); err != nil || !ok {
 				return fmt.Errorf("List: %v, %v", err, ok)
 			}
 			stop()
-			l.List(ctx, syncd.ListRequest{Parts: 1}) // never read at all
+			l(ctx, syncd.ListRequest{Parts: 1}) // never read at all
 		}
 		return nil
 	})
@@ -250,8 +253,8 @@ func (h CheckerHarness) listUnreachable(t *testing.T) {
 	}
 	x := &fullIndex{Checker: h.Unreachable(t)}
 	closeLater(t, x.Checker)
-	if _, ok := x.Checker.(syncd.Lister); !ok {
-		t.Skip("the checker is not a syncd.Lister")
+	if x.Abilities().List == nil {
+		t.Skip("the checker can't list points")
 	}
 	ctx := t.Context()
 	inTime(t, unreachableLimit, "List, whose server is gone,", func() error {

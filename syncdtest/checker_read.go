@@ -80,19 +80,22 @@ func (x *fullIndex) values(id uuid.UUID, keys []string) []syncd.Value {
 	return out
 }
 
-func (h CheckerHarness) reader(t *testing.T, n int) (*fullIndex, syncd.PayloadReader) {
+// readFunc is the ability Read.
+type readFunc = func(context.Context, []syncd.Point, []string, []syncd.Found) error
+
+func (h CheckerHarness) reader(t *testing.T, n int) (*fullIndex, readFunc) {
 	t.Helper()
 	x := h.openPayload(t, n)
-	r, ok := x.Checker.(syncd.PayloadReader)
-	if !ok {
-		t.Skip("the checker is not a syncd.PayloadReader")
+	r := x.Abilities().Read
+	if r == nil {
+		t.Skip("the checker can't read payload")
 	}
 	return x, r
 }
 
 // read reads points and compares all that was found.
 func (x *fullIndex) read(ctx context.Context, points []syncd.Point, keys []string, found []syncd.Found) error {
-	if err := x.Checker.(syncd.PayloadReader).Read(ctx, points, keys, found); err != nil {
+	if err := x.Abilities().Read(ctx, points, keys, found); err != nil {
 		return fmt.Errorf("Read of %d points: %w", len(points), err)
 	}
 	for i, p := range points {
@@ -215,7 +218,7 @@ func (h CheckerHarness) readContextEnded(t *testing.T) {
 	x, r := h.reader(t, 10)
 	for _, ctx := range []context.Context{canceled(t), expired(t)} {
 		inTime(t, patience, "Read, whose context had ended,", func() error {
-			if r.Read(ctx, points(0, 20), []string{"version"}, make([]syncd.Found, 20)) == nil {
+			if r(ctx, points(0, 20), []string{"version"}, make([]syncd.Found, 20)) == nil {
 				return errors.New("the context had ended, and Read returned nil")
 			}
 			return nil
@@ -230,8 +233,8 @@ func (h CheckerHarness) readNoIndex(t *testing.T) {
 	}
 	x := &fullIndex{Checker: h.Empty(t)}
 	closeLater(t, x.Checker)
-	if _, ok := x.Checker.(syncd.PayloadReader); !ok {
-		t.Skip("the checker is not a syncd.PayloadReader")
+	if x.Abilities().Read == nil {
+		t.Skip("the checker can't read payload")
 	}
 	must(t, x.read(t.Context(), points(0, 100), payloadKeys(), make([]syncd.Found, 100)))
 }
@@ -242,12 +245,12 @@ func (h CheckerHarness) readUnreachable(t *testing.T) {
 	}
 	c := h.Unreachable(t)
 	closeLater(t, c)
-	r, ok := c.(syncd.PayloadReader)
-	if !ok {
-		t.Skip("the checker is not a syncd.PayloadReader")
+	r := c.Abilities().Read
+	if r == nil {
+		t.Skip("the checker can't read payload")
 	}
 	ctx := t.Context()
 	inTime(t, unreachableLimit, "Read, whose server is gone,", func() error {
-		return wantUnavailable("Read", r.Read(ctx, points(0, 10), []string{"version"}, make([]syncd.Found, 10)))
+		return wantUnavailable("Read", r(ctx, points(0, 10), []string{"version"}, make([]syncd.Found, 10)))
 	})
 }

@@ -21,7 +21,7 @@ type CheckerHarness struct {
 	Open func(t *testing.T, present []uuid.UUID) syncd.Checker
 
 	// OpenPayload is Open for points that carry payload: strings, under names that are paths where they hold dots ("a.b"
-	// is b in the object a). Nil skips the cases of syncd.PayloadReader and syncd.Lister.
+	// is b in the object a). Nil skips the cases of the abilities Read and List.
 	OpenPayload func(t *testing.T, points map[uuid.UUID]map[string]string) syncd.Checker
 
 	// Empty returns an open checker whose index does not exist yet. Nil skips the cases that need it.
@@ -63,6 +63,7 @@ func (h CheckerHarness) cases() []testCase {
 		{"unreachable", h.unreachable},
 		{"unreachable_until_a_deadline", h.unreachableUntilDeadline},
 		{"inspect", h.inspect},
+		{"abilities", h.abilities},
 		{"close_unused", func(t *testing.T) { h.open(t, 1) }},
 	}
 	return slices.Concat(cases, h.readCases(), h.listCases())
@@ -244,8 +245,8 @@ func (h CheckerHarness) indexThatDoesNotExist(t *testing.T) {
 	x := &index{Checker: h.Empty(t)}
 	closeLater(t, x.Checker)
 	must(t, x.check(t.Context(), points(0, 100)))
-	if inspector, ok := x.Checker.(syncd.Inspector); ok {
-		described, err := inspector.Inspect(t.Context())
+	if inspect := x.Abilities().Inspect; inspect != nil {
+		described, err := inspect(t.Context())
 		if err != nil || described.Exists || described.Points != 0 || described.Name == "" {
 			t.Errorf("Inspect = %+v, %v; want an index that does not exist, and its name", described, err)
 		}
@@ -262,9 +263,9 @@ func (h CheckerHarness) unreachable(t *testing.T) {
 	inTime(t, unreachableLimit, "Check, whose server is gone,", func() error {
 		return wantUnavailable("Check", c.Check(ctx, points(0, 10), make([]syncd.Verdict, 10)))
 	})
-	if inspector, ok := c.(syncd.Inspector); ok {
+	if inspect := c.Abilities().Inspect; inspect != nil {
 		inTime(t, unreachableLimit, "Inspect, whose server is gone,", func() error {
-			_, err := inspector.Inspect(ctx)
+			_, err := inspect(ctx)
 			return wantUnavailable("Inspect", err)
 		})
 	}
@@ -297,11 +298,11 @@ func (h CheckerHarness) unreachableUntilDeadline(t *testing.T) {
 func (h CheckerHarness) inspect(t *testing.T) {
 	const n = 200
 	x := h.open(t, n)
-	inspector, ok := x.Checker.(syncd.Inspector)
-	if !ok {
-		t.Skip("the checker is not a syncd.Inspector")
+	inspect := x.Abilities().Inspect
+	if inspect == nil {
+		t.Skip("the checker can't describe its index")
 	}
-	described, err := inspector.Inspect(t.Context())
+	described, err := inspect(t.Context())
 	must(t, err)
 	if !described.Exists || described.Name == "" {
 		t.Errorf("Inspect = %+v; want an index that exists, and its name", described)
@@ -310,4 +311,14 @@ func (h CheckerHarness) inspect(t *testing.T) {
 	if described.Points < n/2 || described.Points > 2*n {
 		t.Errorf("Inspect counts %d points where there are %d", described.Points, n)
 	}
+}
+
+// abilities are the same at any moment.
+func (h CheckerHarness) abilities(t *testing.T) {
+	x := h.open(t, 10)
+	first := abilitiesOf(x.Abilities())
+	must(t, sameAbilities(first, x.Abilities()))
+	must(t, x.check(t.Context(), points(0, 20)))
+	must(t, sameAbilities(first, x.Abilities()))
+	together(t, 8, func(int) error { return sameAbilities(first, x.Abilities()) })
 }

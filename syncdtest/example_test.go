@@ -15,8 +15,9 @@ func ExampleFaultySink() {
 	sink := syncdtest.FaultySink(memory, syncdtest.SinkFaults{
 		Write: syncdtest.Nth(2, syncdtest.Fault{Err: errors.New("connection reset"), Done: true}),
 	})
+	target := &syncd.Target{Database: "wiki", Collection: "page"}
 	for _, id := range []string{"a", "b"} {
-		err := sink.Write(context.Background(), []syncd.Event{{ID: id}})
+		err := sink.Write(context.Background(), []syncd.Change{{ID: id, Target: target, Operation: syncd.Delete}})
 		fmt.Println(id, err)
 	}
 	fmt.Println(len(memory.Events()), "events")

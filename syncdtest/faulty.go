@@ -15,7 +15,7 @@ type Fault struct {
 	Gate *Gate         // the call waits here first, until the gate opens or its context ends
 	Err  error         // what the call ends with, instead of doing its work
 	Done bool          // with Err: the work is done, and only the answer is lost
-	Fail map[int]error // of a Write or a Commit: the events that fail, in a BatchError; the others are written
+	Fail map[int]error // of a Write or a Commit: the changes that fail, in a BatchError; the others are written
 }
 
 // Schedule says what happens to the n-th call, counted from 1. It is called once per call, by the calling goroutine. A nil
@@ -108,6 +108,19 @@ func (c *calls) around(ctx context.Context, work func() error) error {
 	return f.Err
 }
 
+// answer is around for a call that returns a value, which is the zero one with an error.
+func answer[T any](ctx context.Context, c *calls, work func() (T, error)) (T, error) {
+	var v T
+	err := c.around(ctx, func() (err error) {
+		v, err = work()
+		return err
+	})
+	if err != nil {
+		return *new(T), err
+	}
+	return v, nil
+}
+
 // aroundSeq is around for a call that returns a sequence: with Done the sequence ends with the fault's error.
 func aroundSeq[T any](ctx context.Context, c *calls, seq iter.Seq2[T, error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
@@ -156,37 +169,54 @@ func aroundEach[T any](ctx context.Context, c *calls, seq iter.Seq2[T, error]) i
 
 // SourceFaults schedules the faults of a source. A sequence counts as one call, made when its reading begins.
 type SourceFaults struct {
-	Plan  Schedule
-	Scan  Schedule
-	Batch Schedule // the batches of all scans: with Done the batch arrives and the error follows it
-	Fetch Schedule
-	Count Schedule
-	Find  Schedule
+	Splits Schedule
+	Read   Schedule
+	Batch  Schedule // the batches of all reads: with Done the batch arrives and the error follows it
+	Fetch  Schedule
+	Count  Schedule
+	Find   Schedule
 }
 
-// FaultySource returns src with faults. It implements the optional interfaces that src implements.
+// FaultySource returns src with faults. It has the abilities that src has.
 func FaultySource(src syncd.Source, faults SourceFaults) syncd.Source {
-	f := &faultySource{Source: src}
-	f.plan.schedule, f.scan.schedule, f.batch.schedule = faults.Plan, faults.Scan, faults.Batch
-	f.fetch.schedule = faults.Fetch
-	return f.withAbilities(faults)
+	return &faultySource{
+		Source: src,
+		splits: calls{schedule: faults.Splits}, read: calls{schedule: faults.Read}, batch: calls{schedule: faults.Batch},
+		fetch: calls{schedule: faults.Fetch}, count: calls{schedule: faults.Count}, find: calls{schedule: faults.Find},
+	}
 }
 
 type faultySource struct {
 	syncd.Source
-	plan, scan, batch, fetch calls
+	splits, read, batch, fetch, count, find calls
 }
 
-func (f *faultySource) Plan(ctx context.Context, c syncd.Collection) iter.Seq2[syncd.Split, error] {
-	return aroundSeq(ctx, &f.plan, f.Source.Plan(ctx, c))
+func (f *faultySource) Splits(ctx context.Context, c syncd.Collection) iter.Seq2[syncd.Split, error] {
+	return aroundSeq(ctx, &f.splits, f.Source.Splits(ctx, c))
 }
 
-func (f *faultySource) Scan(ctx context.Context, req syncd.ScanRequest) iter.Seq2[[]syncd.Record, error] {
-	return aroundSeq(ctx, &f.scan, aroundEach(ctx, &f.batch, f.Source.Scan(ctx, req)))
+func (f *faultySource) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
+	return aroundSeq(ctx, &f.read, aroundEach(ctx, &f.batch, f.Source.Read(ctx, req)))
 }
 
 func (f *faultySource) Fetch(ctx context.Context, c syncd.Collection, keys []syncd.Key) iter.Seq2[syncd.Fetched, error] {
 	return aroundSeq(ctx, &f.fetch, f.Source.Fetch(ctx, c, keys))
+}
+
+// Abilities are those of the source. What a schedule may spoil is replaced, all else is passed on as it is.
+func (f *faultySource) Abilities() syncd.SourceAbilities {
+	a := f.Source.Abilities()
+	if count := a.Count; count != nil {
+		a.Count = func(ctx context.Context, c syncd.Collection) (int64, error) {
+			return answer(ctx, &f.count, func() (int64, error) { return count(ctx, c) })
+		}
+	}
+	if find := a.Find; find != nil {
+		a.Find = func(ctx context.Context, c syncd.Collection, ids []string) ([]syncd.Key, error) {
+			return answer(ctx, &f.find, func() ([]syncd.Key, error) { return find(ctx, c, ids) })
+		}
+	}
+	return a
 }
 
 // CheckerFaults schedules the faults of a checker. A listing counts as one call, made when its reading begins.
@@ -198,20 +228,43 @@ type CheckerFaults struct {
 	Page    Schedule // the batches of all listings: with Done the batch arrives and the error follows it
 }
 
-// FaultyChecker returns c with faults. It implements the optional interfaces that c implements.
+// FaultyChecker returns c with faults. It has the abilities that c has.
 func FaultyChecker(c syncd.Checker, faults CheckerFaults) syncd.Checker {
-	f := &faultyChecker{Checker: c}
-	f.check.schedule = faults.Check
-	return f.withAbilities(faults)
+	return &faultyChecker{
+		Checker: c,
+		check:   calls{schedule: faults.Check}, inspect: calls{schedule: faults.Inspect}, read: calls{schedule: faults.Read},
+		list: calls{schedule: faults.List}, page: calls{schedule: faults.Page},
+	}
 }
 
 type faultyChecker struct {
 	syncd.Checker
-	check calls
+	check, inspect, read, list, page calls
 }
 
 func (f *faultyChecker) Check(ctx context.Context, points []syncd.Point, verdicts []syncd.Verdict) error {
 	return f.check.around(ctx, func() error { return f.Checker.Check(ctx, points, verdicts) })
+}
+
+// Abilities are those of the checker, as with a source.
+func (f *faultyChecker) Abilities() syncd.CheckerAbilities {
+	a := f.Checker.Abilities()
+	if read := a.Read; read != nil {
+		a.Read = func(ctx context.Context, points []syncd.Point, keys []string, found []syncd.Found) error {
+			return f.read.around(ctx, func() error { return read(ctx, points, keys, found) })
+		}
+	}
+	if list := a.List; list != nil {
+		a.List = func(ctx context.Context, req syncd.ListRequest) iter.Seq2[[]syncd.Listed, error] {
+			return aroundSeq(ctx, &f.list, aroundEach(ctx, &f.page, list(ctx, req)))
+		}
+	}
+	if inspect := a.Inspect; inspect != nil {
+		a.Inspect = func(ctx context.Context) (syncd.Index, error) {
+			return answer(ctx, &f.inspect, func() (syncd.Index, error) { return inspect(ctx) })
+		}
+	}
+	return a
 }
 
 // SinkFaults schedules the faults of a sink.
@@ -222,25 +275,47 @@ type SinkFaults struct {
 	Commit  Schedule // its Fail works as that of a Write; the marks are committed
 }
 
-// FaultySink returns s with faults. It implements the optional interfaces that s implements, of those that a run writes with:
-// Preparer, Router and Committer.
+// FaultySink returns s with faults. It has the abilities that s has.
 func FaultySink(s syncd.Sink, faults SinkFaults) syncd.Sink {
-	f := &faultySink{Sink: s}
-	f.write.schedule = faults.Write
-	return f.withAbilities(faults)
+	return &faultySink{
+		Sink:    s,
+		prepare: calls{schedule: faults.Prepare}, write: calls{schedule: faults.Write}, marks: calls{schedule: faults.Marks},
+		commit: calls{schedule: faults.Commit},
+	}
 }
 
 type faultySink struct {
 	syncd.Sink
-	write calls
+	prepare, write, marks, commit calls
 }
 
-func (f *faultySink) Write(ctx context.Context, events []syncd.Event) error {
-	return f.write.aroundEvents(ctx, events, func(events []syncd.Event) error { return f.Sink.Write(ctx, events) })
+func (f *faultySink) Write(ctx context.Context, changes []syncd.Change) error {
+	return f.write.aroundChanges(ctx, changes, func(changes []syncd.Change) error { return f.Sink.Write(ctx, changes) })
 }
 
-// aroundEvents is around for a call that tells events apart.
-func (c *calls) aroundEvents(ctx context.Context, events []syncd.Event, work func([]syncd.Event) error) error {
+// Abilities are those of the sink, as with a source.
+func (f *faultySink) Abilities() syncd.SinkAbilities {
+	a := f.Sink.Abilities()
+	if prepare := a.Prepare; prepare != nil {
+		a.Prepare = func(ctx context.Context, run syncd.Run) error {
+			return f.prepare.around(ctx, func() error { return prepare(ctx, run) })
+		}
+	}
+	if marks := a.Marks; marks != nil {
+		a.Marks = func(ctx context.Context, prefix string) (map[string][]byte, error) {
+			return answer(ctx, &f.marks, func() (map[string][]byte, error) { return marks(ctx, prefix) })
+		}
+	}
+	if commit := a.Commit; commit != nil {
+		a.Commit = func(ctx context.Context, changes []syncd.Change, marks []syncd.Mark) error {
+			return f.commit.aroundChanges(ctx, changes, func(changes []syncd.Change) error { return commit(ctx, changes, marks) })
+		}
+	}
+	return a
+}
+
+// aroundChanges is around for a call that tells changes apart.
+func (c *calls) aroundChanges(ctx context.Context, changes []syncd.Change, work func([]syncd.Change) error) error {
 	fault, err := c.next(ctx)
 	switch {
 	case err != nil:
@@ -248,9 +323,9 @@ func (c *calls) aroundEvents(ctx context.Context, events []syncd.Event, work fun
 	case fault.Err != nil && !fault.Done:
 		return fault.Err
 	case len(fault.Fail) > 0:
-		err = withoutFailing(events, fault.Fail, work)
+		err = withoutFailing(changes, fault.Fail, work)
 	default:
-		err = work(events)
+		err = work(changes)
 	}
 	if fault.Err != nil {
 		return fault.Err
@@ -258,22 +333,26 @@ func (c *calls) aroundEvents(ctx context.Context, events []syncd.Event, work fun
 	return err
 }
 
-// withoutFailing does the work of the events that are not to fail. What the sink itself refuses keeps its index in events.
-func withoutFailing(events []syncd.Event, fail map[int]error, work func([]syncd.Event) error) error {
+// withoutFailing does the work of the changes that are not to fail. What the sink itself refuses keeps its index in changes, and
+// what it sets of a change is set there.
+func withoutFailing(changes []syncd.Change, fail map[int]error, work func([]syncd.Change) error) error {
 	var failed syncd.BatchError
 	for i, err := range fail {
-		if i < len(events) {
+		if i < len(changes) {
 			failed.Fail(i, err)
 		}
 	}
-	var written []syncd.Event
+	var written []syncd.Change
 	var index []int
-	for i, e := range events {
+	for i, c := range changes {
 		if failed.Of(i) == nil {
-			written, index = append(written, e), append(index, i)
+			written, index = append(written, c), append(index, i)
 		}
 	}
 	err := work(written)
+	for i, c := range written {
+		changes[index[i]].Placement, changes[index[i]].Bytes = c.Placement, c.Bytes
+	}
 	own, partial := errors.AsType[*syncd.BatchError](err)
 	if err != nil && !partial {
 		return err
@@ -284,33 +363,4 @@ func withoutFailing(events []syncd.Event, fail map[int]error, work func([]syncd.
 		}
 	}
 	return failed.OrNil()
-}
-
-type faultyPreparer struct {
-	syncd.Preparer
-	prepare calls
-}
-
-func (f *faultyPreparer) Prepare(ctx context.Context, targets []syncd.Target) error {
-	return f.prepare.around(ctx, func() error { return f.Preparer.Prepare(ctx, targets) })
-}
-
-type faultyCommitter struct {
-	committer     syncd.Committer
-	marks, commit calls
-}
-
-func (f *faultyCommitter) Marks(ctx context.Context, prefix string) (marks map[string][]byte, err error) {
-	err = f.marks.around(ctx, func() (err error) {
-		marks, err = f.committer.Marks(ctx, prefix)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return marks, nil
-}
-
-func (f *faultyCommitter) Commit(ctx context.Context, events []syncd.Event, marks []syncd.Mark) error {
-	return f.commit.aroundEvents(ctx, events, func(events []syncd.Event) error { return f.committer.Commit(ctx, events, marks) })
 }

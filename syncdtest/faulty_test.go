@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/codec"
 )
 
 var errFault = errors.New("fault")
@@ -32,23 +35,26 @@ func TestFaultyPluginsConform(t *testing.T) {
 		TestChecker(t, checkerHarness(func(c syncd.Checker) syncd.Checker { return FaultyChecker(c, CheckerFaults{}) }))
 	})
 	t.Run("sink", func(t *testing.T) {
-		TestSink(t, sinkHarness(func(s syncd.Sink) syncd.Sink { return FaultySink(s, SinkFaults{}) }))
+		TestSink(t, sinkHarness(plain, func(s syncd.Sink) syncd.Sink { return FaultySink(s, SinkFaults{}) }))
+	})
+	t.Run("committer", func(t *testing.T) {
+		TestSink(t, committerHarness(plain, func(c *MemoryCommitter) syncd.Sink { return FaultySink(c, SinkFaults{}) }))
 	})
 }
 
 func TestFaultySource(t *testing.T) {
 	second := Nth(2, Fault{Err: errFault})
 	secondDone := Nth(2, Fault{Err: errFault, Done: true})
-	scanned := func(faults SourceFaults, times int) (records int, err error) {
+	readAll := func(faults SourceFaults, times int) (changes int, err error) {
 		c := faultySourceOf(10, faults)
 		for range times {
-			got, err := c.scan(t.Context(), syncd.ScanRequest{Split: syncd.Split{Collection: c.Collection}, BatchSize: 3}, nil)
-			records += len(got)
+			got, err := c.read(t.Context(), syncd.ReadRequest{Split: syncd.Split{Collection: c.Collection}, BatchSize: 3}, nil)
+			changes += len(got)
 			if err != nil {
-				return records, err
+				return changes, err
 			}
 		}
-		return records, nil
+		return changes, nil
 	}
 	for _, test := range []struct {
 		name   string
@@ -56,35 +62,35 @@ func TestFaultySource(t *testing.T) {
 		times  int
 		want   int
 	}{
-		{"the second scan", SourceFaults{Scan: second}, 2, 10},
-		{"the second scan, at its end", SourceFaults{Scan: secondDone}, 2, 20},
+		{"the second read", SourceFaults{Read: second}, 2, 10},
+		{"the second read, at its end", SourceFaults{Read: secondDone}, 2, 20},
 		{"the second batch", SourceFaults{Batch: second}, 1, 3},
 		{"after the second batch", SourceFaults{Batch: secondDone}, 1, 6},
 	} {
-		if n, err := scanned(test.faults, test.times); n != test.want || !errors.Is(err, errFault) {
-			t.Errorf("%s: %d records, then: %v; want %d and the fault", test.name, n, err, test.want)
+		if n, err := readAll(test.faults, test.times); n != test.want || !errors.Is(err, errFault) {
+			t.Errorf("%s: %d changes, then: %v; want %d and the fault", test.name, n, err, test.want)
 		}
 	}
 
 	c := faultySourceOf(3, SourceFaults{
-		Plan: second, Count: second, Fetch: InOrder(Fault{Err: errFault}, Fault{Err: errFault, Done: true}),
+		Splits: second, Count: second, Fetch: InOrder(Fault{Err: errFault}, Fault{Err: errFault, Done: true}),
 	})
-	records, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 3})
+	changes, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 3})
 	must(t, err)
-	if _, err := c.plan(t.Context()); !errors.Is(err, errFault) {
-		t.Errorf("the second plan: %v", err)
+	if _, err := c.split(t.Context()); !errors.Is(err, errFault) {
+		t.Errorf("the second look for splits: %v", err)
 	}
 	for _, want := range []struct {
 		found int
 		err   error
 	}{{0, errFault}, {3, errFault}, {3, nil}} {
-		if found, err := c.fetched(t.Context(), records); len(found) != want.found || !errors.Is(err, want.err) {
+		if found, err := c.fetched(t.Context(), changes); len(found) != want.found || !errors.Is(err, want.err) {
 			t.Errorf("Fetch found %d, then: %v; want %+v", len(found), err, want)
 		}
 	}
-	counter := c.Source.(syncd.Counter)
+	count := c.Abilities().Count
 	for call, want := range []error{nil, errFault, nil} {
-		if _, err := counter.Count(t.Context(), c.Collection); !errors.Is(err, want) {
+		if _, err := count(t.Context(), c.Collection); !errors.Is(err, want) {
 			t.Errorf("Count %d: %v, want %v", call, err, want)
 		}
 	}
@@ -101,9 +107,9 @@ func TestFaultyCheckerLosesTheAnswer(t *testing.T) {
 	}
 }
 
-func TestFaultySinkFailsSomeEvents(t *testing.T) {
+func TestFaultySinkFailsSomeChanges(t *testing.T) {
 	inner := NewMemorySink()
-	inner.Reject = func(e syncd.Event) error {
+	inner.Reject = func(e codec.Event) error {
 		if e.ID == "3" {
 			return errors.New("own")
 		}
@@ -112,13 +118,18 @@ func TestFaultySinkFailsSomeEvents(t *testing.T) {
 	s := FaultySink(inner, SinkFaults{Write: InOrder(
 		Fault{Fail: map[int]error{1: errFault, 9: errFault}}, Fault{Err: errFault}, Fault{Err: errFault, Done: true},
 	)})
-	events := []syncd.Event{{ID: "0"}, {ID: "1"}, {ID: "2"}, {ID: "3"}}
-	failed, _ := errors.AsType[*syncd.BatchError](s.Write(t.Context(), events))
+	changes := deletes(4)
+	failed, _ := errors.AsType[*syncd.BatchError](s.Write(t.Context(), changes))
 	if failed == nil || fmt.Sprint(failed.Failed(), failed.Of(3)) != "[1 3] own" || !errors.Is(failed.Of(1), errFault) {
-		t.Errorf("got %v; want the events 1 and 3 to fail", failed)
+		t.Errorf("got %v; want the changes 1 and 3 to fail", failed)
+	}
+	for i, c := range changes {
+		if durable := i == 0 || i == 2; (c.Bytes > 0) != durable {
+			t.Errorf("change %d has %d bytes", i, c.Bytes)
+		}
 	}
 	for _, kept := range []int{2, 5} { // nothing the first time, and an answer that is lost the second
-		if err := s.Write(t.Context(), events); !errors.Is(err, errFault) || len(inner.Events()) != kept {
+		if err := s.Write(t.Context(), changes); !errors.Is(err, errFault) || len(inner.Events()) != kept {
 			t.Errorf("%v, with %d events kept; want %d", err, len(inner.Events()), kept)
 		}
 	}
@@ -147,7 +158,7 @@ func TestGateHoldsACall(t *testing.T) {
 func TestFaultyFinder(t *testing.T) {
 	c := faultySourceOf(1, SourceFaults{Find: InOrder(Fault{Err: errFault}, Fault{Err: errFault, Done: true})})
 	for call, want := range []error{errFault, errFault, nil} {
-		keys, err := c.Source.(syncd.Finder).Find(t.Context(), c.Collection, []string{"0"})
+		keys, err := c.Abilities().Find(t.Context(), c.Collection, []string{"0"})
 		if !errors.Is(err, want) || (len(keys) == 1) != (want == nil) {
 			t.Errorf("call %d: %q, %v; want %v", call, keys, err, want)
 		}
@@ -166,7 +177,7 @@ func TestFaultyReaderAndLister(t *testing.T) {
 	})
 	for call, want := range []error{errFault, nil} {
 		found := make([]syncd.Found, 1)
-		err := c.(syncd.PayloadReader).Read(t.Context(), points(7, 8), []string{"n"}, found)
+		err := c.Abilities().Read(t.Context(), points(7, 8), []string{"n"}, found)
 		if !errors.Is(err, want) || found[0].Payload[0].Text != "7" || len(inner.Reads()) != call+1 {
 			t.Errorf("read %d: %+v, %v", call, found, err)
 		}
@@ -176,7 +187,7 @@ func TestFaultyReaderAndLister(t *testing.T) {
 		err    error
 	}{{0, errFault}, {memoryPage, errFault}, {memoryPage, errFault}, {2*memoryPage + 1, nil}} {
 		n := 0
-		err := read(c.(syncd.Lister).List(t.Context(), syncd.ListRequest{Parts: 1}), func(batch []syncd.Listed) bool {
+		err := read(c.Abilities().List(t.Context(), syncd.ListRequest{Parts: 1}), func(batch []syncd.Listed) bool {
 			n += len(batch)
 			return true
 		})
@@ -186,107 +197,13 @@ func TestFaultyReaderAndLister(t *testing.T) {
 	}
 }
 
-// A wrapper must have the abilities of what it wraps, and no others.
-func TestFaultyPluginsHaveTheAbilitiesOfTheirOwn(t *testing.T) {
-	type estimator struct{ syncd.Estimator }
-	m := NewMemorySource()
-	for _, s := range []syncd.Source{
-		m,
-		struct{ syncd.Source }{m},
-		struct {
-			syncd.Source
-			syncd.Counter
-		}{m, m},
-		struct {
-			syncd.Source
-			estimator
-		}{m, estimator{}},
-		struct {
-			syncd.Source
-			syncd.CollectionLister
-		}{m, m},
-		struct {
-			syncd.Source
-			syncd.Finder
-		}{m, m},
-		struct {
-			syncd.Source
-			syncd.Counter
-			estimator
-		}{m, m, estimator{}},
-		struct {
-			*MemorySource
-			estimator
-		}{m, estimator{}},
-		struct {
-			syncd.Source
-			estimator
-			syncd.CollectionLister
-			syncd.Finder
-		}{m, estimator{}, m, m},
-	} {
-		if got, want := sourceAbilities(FaultySource(s, SourceFaults{})), sourceAbilities(s); got != want {
-			t.Errorf("of %s the wrapper has %s", want, got)
-		}
+// deletes are changes with the ids 0 to n-1, the smallest that there are.
+func deletes(n int) []syncd.Change {
+	changes := make([]syncd.Change, n)
+	for i := range changes {
+		changes[i] = syncd.Change{ID: fmt.Sprint(i), Target: &syncd.Target{}, Operation: syncd.Delete, PointID: point(i)}
 	}
-	c := NewMemoryChecker()
-	for _, k := range []syncd.Checker{
-		c,
-		struct{ syncd.Checker }{c},
-		struct {
-			syncd.Checker
-			syncd.Inspector
-		}{c, c},
-		struct {
-			syncd.Checker
-			syncd.PayloadReader
-		}{c, c},
-		struct {
-			syncd.Checker
-			syncd.Lister
-		}{c, c},
-		struct {
-			syncd.Checker
-			syncd.PayloadReader
-			syncd.Lister
-		}{c, c, c},
-	} {
-		if got, want := checkerAbilities(FaultyChecker(k, CheckerFaults{})), checkerAbilities(k); got != want {
-			t.Errorf("of %s the wrapper has %s", want, got)
-		}
-	}
-	sink, ledger := NewMemorySink(), NewMemoryCommitter()
-	for _, k := range []syncd.Sink{
-		sink,
-		ledger,
-		struct{ syncd.Sink }{sink},
-		struct {
-			syncd.Sink
-			syncd.Preparer
-		}{sink, sink},
-		struct {
-			syncd.Sink
-			syncd.Router
-		}{sink, sink},
-		struct {
-			syncd.Sink
-			syncd.Committer
-		}{sink, ledger},
-		struct {
-			syncd.Sink
-			syncd.Preparer
-			syncd.Committer
-		}{sink, sink, ledger},
-		struct {
-			syncd.Sink
-			syncd.Router
-			syncd.Committer
-		}{sink, sink, ledger},
-	} {
-		if got, want := sinkAbilities(FaultySink(k, SinkFaults{})), sinkAbilities(k); got != want {
-			t.Errorf("of %s the wrapper has %s", want, got)
-		}
-	}
+	return changes
 }
 
 func TestFaultyCommitter(t *testing.T) {
@@ -294,7 +211,7 @@ func TestFaultyCommitter(t *testing.T) {
 	s := FaultySink(inner, SinkFaults{
 		Marks:  Nth(1, Fault{Err: errFault}),
 		Commit: InOrder(Fault{Err: errFault}, Fault{Err: errFault, Done: true}, Fault{Fail: map[int]error{1: errFault}}),
-	}).(syncd.Committer)
+	}).Abilities()
 	for call, want := range []error{errFault, nil} {
 		if _, err := s.Marks(t.Context(), ""); !errors.Is(err, want) {
 			t.Errorf("marks %d: %v, want %v", call, err, want)
@@ -305,7 +222,7 @@ func TestFaultyCommitter(t *testing.T) {
 		events int // committed so far
 	}{{errFault, 0}, {errFault, 2}, {errFault, 3}, {nil, 5}} {
 		mark := fmt.Sprint(call)
-		err := s.Commit(t.Context(), make([]syncd.Event, 2), []syncd.Mark{{Name: mark, Value: []byte("x")}})
+		err := s.Commit(t.Context(), deletes(2), []syncd.Mark{{Name: mark, Value: []byte("x")}})
 		_, marked := inner.Ledger()[mark]
 		if n := len(inner.Committed()); !errors.Is(err, want.err) || n != want.events || marked != (call > 0) {
 			t.Errorf("commit %d: %v, %d events, marked %t; want %+v", call, err, n, marked, want)
@@ -313,24 +230,132 @@ func TestFaultyCommitter(t *testing.T) {
 	}
 }
 
-func sinkAbilities(s syncd.Sink) string {
-	_, prepares := s.(syncd.Preparer)
-	_, routes := s.(syncd.Router)
-	_, commits := s.(syncd.Committer)
-	return fmt.Sprintf("Preparer %t, Router %t, Committer %t", prepares, routes, commits)
+func TestFaultyPrepareAndInspect(t *testing.T) {
+	sink := NewMemorySink()
+	prepare := FaultySink(sink, SinkFaults{Prepare: Nth(1, Fault{Err: errFault})}).Abilities().Prepare
+	inspect := FaultyChecker(NewMemoryChecker(), CheckerFaults{Inspect: Nth(1, Fault{Err: errFault, Done: true})}).Abilities().Inspect
+	for call, want := range []error{errFault, nil} {
+		if err := prepare(t.Context(), syncd.Run{Targets: SinkTargets()}); !errors.Is(err, want) || len(sink.Prepared()) != call*len(SinkTargets()) {
+			t.Errorf("prepare %d: %v, with %d targets", call, err, len(sink.Prepared()))
+		}
+		if index, err := inspect(t.Context()); !errors.Is(err, want) || index.Exists != (want == nil) {
+			t.Errorf("inspect %d: %+v, %v", call, index, err)
+		}
+	}
 }
 
-func sourceAbilities(s syncd.Source) string {
-	_, counts := s.(syncd.Counter)
-	_, estimates := s.(syncd.Estimator)
-	_, lists := s.(syncd.CollectionLister)
-	_, finds := s.(syncd.Finder)
-	return fmt.Sprintf("Counter %t, Estimator %t, CollectionLister %t, Finder %t", counts, estimates, lists, finds)
+type (
+	ableSource struct {
+		syncd.Source
+		able syncd.SourceAbilities
+	}
+	ableChecker struct {
+		syncd.Checker
+		able syncd.CheckerAbilities
+	}
+	ableSink struct {
+		syncd.Sink
+		able syncd.SinkAbilities
+	}
+)
+
+func (s ableSource) Abilities() syncd.SourceAbilities   { return s.able }
+func (c ableChecker) Abilities() syncd.CheckerAbilities { return c.able }
+func (s ableSink) Abilities() syncd.SinkAbilities       { return s.able }
+
+// A wrapper has the abilities of what it wraps, and no others: each function of a struct of abilities is passed on, also one that
+// is added to the struct later.
+func TestFaultyPluginsPassOnAllAbilities(t *testing.T) {
+	never := Always(Fault{})
+	t.Run("source", func(t *testing.T) {
+		passesOnAll(t, func(a syncd.SourceAbilities) syncd.SourceAbilities {
+			return FaultySource(ableSource{able: a}, SourceFaults{never, never, never, never, never, never}).Abilities()
+		})
+	})
+	t.Run("checker", func(t *testing.T) {
+		passesOnAll(t, func(a syncd.CheckerAbilities) syncd.CheckerAbilities {
+			return FaultyChecker(ableChecker{able: a}, CheckerFaults{never, never, never, never, never}).Abilities()
+		})
+	})
+	t.Run("sink", func(t *testing.T) {
+		passesOnAll(t, func(a syncd.SinkAbilities) syncd.SinkAbilities {
+			return FaultySink(ableSink{able: a}, SinkFaults{never, never, never, never}).Abilities()
+		})
+	})
 }
 
-func checkerAbilities(c syncd.Checker) string {
-	_, inspects := c.(syncd.Inspector)
-	_, reads := c.(syncd.PayloadReader)
-	_, lists := c.(syncd.Lister)
-	return fmt.Sprintf("Inspector %t, PayloadReader %t, Lister %t", inspects, reads, lists)
+// passesOnAll wraps a plugin that has one ability, for each that there is, and calls it through the wrapper.
+func passesOnAll[A any](t *testing.T, wrap func(A) A) {
+	t.Helper()
+	for _, ability := range reflect.VisibleFields(reflect.TypeFor[A]()) {
+		if ability.Type.Kind() != reflect.Func {
+			t.Errorf("%s is no function", ability.Name)
+			continue
+		}
+		var own A
+		calls := 0
+		var passed []reflect.Value
+		reflect.ValueOf(&own).Elem().FieldByIndex(ability.Index).Set(reflect.MakeFunc(ability.Type, func(in []reflect.Value) []reflect.Value {
+			calls++
+			passed = in
+			out := make([]reflect.Value, ability.Type.NumOut())
+			for i := range out {
+				out[i] = zeroOf(ability.Type.Out(i))
+			}
+			return out
+		}))
+		wrapped := wrap(own)
+		if got, want := abilitiesOf(wrapped), []string{ability.Name}; !slices.Equal(got, want) {
+			t.Errorf("of a plugin with the abilities %q the wrapper has %q", want, got)
+			continue
+		}
+		f := reflect.ValueOf(wrapped).FieldByIndex(ability.Index)
+		given := make([]reflect.Value, f.Type().NumIn())
+		for i := range given {
+			given[i] = exampleOf(f.Type().In(i))
+		}
+		for _, out := range f.Call(given) {
+			if out.Kind() == reflect.Func { // a sequence, whose reading may be the call
+				for range out.Seq2() {
+				}
+			}
+		}
+		if calls != 1 || len(passed) != len(given) {
+			t.Errorf("a call of the wrapper's %s is %d calls of the plugin's", ability.Name, calls)
+			continue
+		}
+		for i, v := range passed {
+			if !reflect.DeepEqual(v.Interface(), given[i].Interface()) {
+				t.Errorf("the wrapper's %s passes on %v where it is given %v", ability.Name, v, given[i])
+			}
+		}
+	}
+}
+
+// zeroOf returns a type's zero value, or a sequence without values.
+func zeroOf(t reflect.Type) reflect.Value {
+	if t.Kind() == reflect.Func {
+		return reflect.MakeFunc(t, func([]reflect.Value) []reflect.Value { return nil })
+	}
+	return reflect.Zero(t)
+}
+
+// exampleOf returns a value that differs from the zero value.
+func exampleOf(t reflect.Type) reflect.Value {
+	v := reflect.New(t).Elem()
+	switch t.Kind() {
+	case reflect.Interface:
+		v.Set(reflect.ValueOf(context.WithValue(context.Background(), errFault, "the caller's")))
+	case reflect.String:
+		v.SetString("text")
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(t, 2, 2))
+	case reflect.Struct:
+		for _, f := range reflect.VisibleFields(t) {
+			if f.Type.Kind() == reflect.String {
+				v.FieldByIndex(f.Index).SetString("text")
+			}
+		}
+	}
+	return v
 }

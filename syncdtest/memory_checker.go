@@ -26,13 +26,6 @@ type MemoryChecker struct {
 	closes  int
 }
 
-var (
-	_ syncd.Checker       = (*MemoryChecker)(nil)
-	_ syncd.PayloadReader = (*MemoryChecker)(nil)
-	_ syncd.Lister        = (*MemoryChecker)(nil)
-	_ syncd.Inspector     = (*MemoryChecker)(nil)
-)
-
 // NewMemoryChecker returns a checker whose index exists and holds the given points.
 func NewMemoryChecker(present ...uuid.UUID) *MemoryChecker {
 	c := &MemoryChecker{present: map[uuid.UUID]map[string]any{}}
@@ -122,7 +115,12 @@ func (c *MemoryChecker) Check(ctx context.Context, points []syncd.Point, verdict
 	return nil
 }
 
-// Read implements syncd.PayloadReader.
+// Abilities implements syncd.Checker.
+func (c *MemoryChecker) Abilities() syncd.CheckerAbilities {
+	return syncd.CheckerAbilities{Read: c.Read, List: c.List, Inspect: c.Inspect}
+}
+
+// Read is the ability of that name.
 func (c *MemoryChecker) Read(ctx context.Context, points []syncd.Point, keys []string, found []syncd.Found) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -154,7 +152,7 @@ func appendValues(dst []syncd.Value, payload map[string]any, keys []string) []sy
 // memoryPage is how many points a batch of List has at most: few, so that what is listed spans many batches.
 const memoryPage = 100
 
-// List implements syncd.Lister, in the order of ids. The index may change between two batches.
+// List is the ability of that name, in the order of ids. The index may change between two batches.
 func (c *MemoryChecker) List(ctx context.Context, req syncd.ListRequest) iter.Seq2[[]syncd.Listed, error] {
 	return func(yield func([]syncd.Listed, error) bool) {
 		if req.Part < 0 || req.Part >= req.Parts {
@@ -216,7 +214,7 @@ func (c *MemoryChecker) page(ctx context.Context, req syncd.ListRequest, ids []u
 	return batch, nil, nil
 }
 
-// Inspect implements syncd.Inspector.
+// Inspect is the ability of that name.
 func (c *MemoryChecker) Inspect(ctx context.Context) (syncd.Index, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -11,29 +11,33 @@ import (
 	"sync"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/codec"
 )
 
-// MemoryCommitter is a sink that keeps events together with marks. What is committed is kept by a ledger: each MemoryCommitter
+// MemoryCommitter is a sink that keeps changes, and their events, together with marks. What is committed is kept by a ledger: each MemoryCommitter
 // that Reopen returns is another user of the same ledger, as a later run is, and Marks shuts out all the others. Every method is
 // safe for concurrent use; the fields must be set before the first Commit.
 type MemoryCommitter struct {
+	// Event is the form of events. The zero value is the plain form.
+	Event codec.Config
 	// Reject says why an event is refused, or nil. The refused events make the BatchError: of a Write, which keeps the others,
 	// or of a Commit, of which nothing is kept.
-	Reject func(e syncd.Event) error
+	Reject func(e codec.Event) error
 	// Before is called at the beginning of a Commit or a Write: its error ends the call, and nothing has happened. It is a
 	// place for a crash, or to wait.
-	Before func(ctx context.Context, events []syncd.Event, marks []syncd.Mark) error
+	Before func(ctx context.Context, changes []syncd.Change, marks []syncd.Mark) error
 	// After is called when a Commit or a Write took effect: its error is what the call returns in place of its own. It is a
 	// place for a crash between the commit and the return.
-	After func(ctx context.Context, events []syncd.Event, marks []syncd.Mark) error
+	After func(ctx context.Context, changes []syncd.Change, marks []syncd.Mark) error
 
 	// Written is called with the copy of every event that was committed, one at a time, as that of a MemorySink.
-	Written func(e syncd.Event)
+	Written func(e codec.Event)
 
 	ledger *ledger
 
 	mu     sync.Mutex
-	epoch  int // 0 before Marks
+	run    string // the id that Prepare was given
+	epoch  int    // 0 before Marks
 	calls  int
 	closes int
 }
@@ -42,26 +46,33 @@ type MemoryCommitter struct {
 type ledger struct {
 	mu      sync.Mutex
 	epoch   int // that of the last Marks; older ones are shut out
-	events  []syncd.Event
+	kept    record
 	marks   map[string][]byte
 	targets []syncd.Target
 }
 
-// NewMemoryCommitter returns a sink that refuses nothing, over an empty ledger.
+// NewMemoryCommitter returns a sink that refuses nothing which can be encoded, over an empty ledger.
 func NewMemoryCommitter() *MemoryCommitter {
 	return &MemoryCommitter{ledger: &ledger{marks: map[string][]byte{}}}
 }
 
 // Reopen returns another user of the same ledger, with the same fields. Nothing changes for c until the other one's Marks.
 func (c *MemoryCommitter) Reopen() *MemoryCommitter {
-	return &MemoryCommitter{Reject: c.Reject, Before: c.Before, After: c.After, Written: c.Written, ledger: c.ledger}
+	return &MemoryCommitter{Event: c.Event, Reject: c.Reject, Before: c.Before, After: c.After, Written: c.Written, ledger: c.ledger}
 }
 
 // Committed returns the events that are committed, in the order in which they were.
-func (c *MemoryCommitter) Committed() []syncd.Event {
+func (c *MemoryCommitter) Committed() []codec.Event {
 	c.ledger.mu.Lock()
 	defer c.ledger.mu.Unlock()
-	return slices.Clone(c.ledger.events)
+	return slices.Clone(c.ledger.kept.events)
+}
+
+// Changes returns the changes that are committed, one for each of Committed.
+func (c *MemoryCommitter) Changes() []syncd.Change {
+	c.ledger.mu.Lock()
+	defer c.ledger.mu.Unlock()
+	return slices.Clone(c.ledger.kept.changes)
 }
 
 // Ledger returns the marks that are committed.
@@ -99,24 +110,35 @@ func (c *MemoryCommitter) Prepared() []syncd.Target {
 	return slices.Clone(c.ledger.targets)
 }
 
-// Plugin declares a sink of that name; opening it gives c itself.
+// Plugin declares a sink of that name; opening it gives c itself, with the form of events that the configuration says.
 func (c *MemoryCommitter) Plugin(name string) syncd.Plugin {
-	return syncd.NewSink(name, "Keeps events and marks in memory.", struct{}{},
-		func(context.Context, struct{}, syncd.Env) (syncd.Sink, error) { return c, nil })
+	return syncd.NewSink(name, "Keeps events and marks in memory.", newMemorySinkConfig(c.Event),
+		func(_ context.Context, config memorySinkConfig, _ syncd.Env) (syncd.Sink, error) {
+			c.Event = config.Event
+			return c, nil
+		})
 }
 
-// Prepare implements syncd.Preparer.
-func (c *MemoryCommitter) Prepare(ctx context.Context, targets []syncd.Target) error {
+// Abilities implements syncd.Sink.
+func (c *MemoryCommitter) Abilities() syncd.SinkAbilities {
+	return syncd.SinkAbilities{Prepare: c.Prepare, Route: c.Route, Marks: c.Marks, PeekMarks: c.PeekMarks, Commit: c.Commit}
+}
+
+// Prepare is the ability of that name. It may be called again.
+func (c *MemoryCommitter) Prepare(ctx context.Context, run syncd.Run) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.ledger.mu.Lock()
 	defer c.ledger.mu.Unlock()
-	c.ledger.targets = append(c.ledger.targets, targets...)
+	c.run = run.ID
+	c.ledger.targets = append(c.ledger.targets, run.Targets...)
 	return ctx.Err()
 }
 
-// Route implements syncd.Router as MemorySink does.
+// Route is the ability of that name, as that of a MemorySink.
 func (c *MemoryCommitter) Route(t syncd.Target) string { return memoryRoute(t) }
 
-// Marks implements syncd.Committer.
+// Marks is the ability of that name.
 func (c *MemoryCommitter) Marks(ctx context.Context, prefix string) (map[string][]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("reading marks: %w", err)
@@ -127,29 +149,41 @@ func (c *MemoryCommitter) Marks(ctx context.Context, prefix string) (map[string]
 	defer c.ledger.mu.Unlock()
 	c.ledger.epoch++
 	c.epoch = c.ledger.epoch
+	return c.ledger.under(prefix), nil
+}
+
+// PeekMarks is the ability of that name.
+func (c *MemoryCommitter) PeekMarks(ctx context.Context, prefix string) (map[string][]byte, error) {
+	c.ledger.mu.Lock()
+	defer c.ledger.mu.Unlock()
+	return c.ledger.under(prefix), ctx.Err()
+}
+
+// under copies the marks whose names begin with prefix.
+func (l *ledger) under(prefix string) map[string][]byte {
 	out := map[string][]byte{}
-	for name, value := range c.ledger.marks {
+	for name, value := range l.marks {
 		if strings.HasPrefix(name, prefix) {
 			out[name] = bytes.Clone(value)
 		}
 	}
-	return out, nil
+	return out
 }
 
-// Commit implements syncd.Committer. A call is a transaction of its own.
-func (c *MemoryCommitter) Commit(ctx context.Context, events []syncd.Event, marks []syncd.Mark) error {
+// Commit is the ability of that name. A call is a transaction of its own.
+func (c *MemoryCommitter) Commit(ctx context.Context, changes []syncd.Change, marks []syncd.Mark) error {
 	c.mu.Lock()
 	c.calls++
 	epoch := c.epoch
 	c.mu.Unlock()
 	if epoch == 0 {
-		return fmt.Errorf("committing %d events: the marks were not asked for before", len(events))
+		return fmt.Errorf("committing %d changes: the marks were not asked for before", len(changes))
 	}
-	return c.apply(ctx, epoch, events, marks, true)
+	return c.apply(ctx, epoch, changes, marks, true)
 }
 
 // Write implements syncd.Sink: a transaction without marks, which is no less shut out.
-func (c *MemoryCommitter) Write(ctx context.Context, events []syncd.Event) error {
+func (c *MemoryCommitter) Write(ctx context.Context, changes []syncd.Change) error {
 	c.mu.Lock()
 	c.calls++
 	if c.epoch == 0 { // nobody asked for marks: this is the first that is heard of this user
@@ -160,20 +194,20 @@ func (c *MemoryCommitter) Write(ctx context.Context, events []syncd.Event) error
 	}
 	epoch := c.epoch
 	c.mu.Unlock()
-	return c.apply(ctx, epoch, events, nil, false)
+	return c.apply(ctx, epoch, changes, nil, false)
 }
 
 // apply is a transaction, which commits all or nothing if whole, else what is not refused.
-func (c *MemoryCommitter) apply(ctx context.Context, epoch int, events []syncd.Event, marks []syncd.Mark, whole bool) error {
+func (c *MemoryCommitter) apply(ctx context.Context, epoch int, changes []syncd.Change, marks []syncd.Mark, whole bool) error {
 	if c.Before != nil {
-		if err := c.Before(ctx, events, marks); err != nil {
+		if err := c.Before(ctx, changes, marks); err != nil {
 			return err
 		}
 	}
-	err := c.commit(ctx, epoch, events, marks, whole)
+	err := c.commit(ctx, epoch, changes, marks, whole)
 	if _, partial := errors.AsType[*syncd.BatchError](err); err == nil || partial && !whole {
 		if c.After != nil {
-			if err := c.After(ctx, events, marks); err != nil {
+			if err := c.After(ctx, changes, marks); err != nil {
 				return err
 			}
 		}
@@ -181,36 +215,23 @@ func (c *MemoryCommitter) apply(ctx context.Context, epoch int, events []syncd.E
 	return err
 }
 
-func (c *MemoryCommitter) commit(ctx context.Context, epoch int, events []syncd.Event, marks []syncd.Mark, whole bool) error {
+func (c *MemoryCommitter) commit(ctx context.Context, epoch int, changes []syncd.Change, marks []syncd.Mark, whole bool) error {
+	c.mu.Lock()
+	run := c.run
+	c.mu.Unlock()
 	l := c.ledger
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("committing %d events: %w", len(events), err)
+		return fmt.Errorf("committing %d changes: %w", len(changes), err)
 	}
 	if epoch != l.epoch {
-		return fmt.Errorf("committing %d events: %w", len(events), syncd.ErrFenced)
+		return fmt.Errorf("committing %d changes: %w", len(changes), syncd.ErrFenced)
 	}
-	var failed syncd.BatchError
-	for i, e := range events {
-		if c.Reject != nil {
-			if err := c.Reject(e); err != nil {
-				failed.Fail(i, err)
-			}
-		}
-	}
-	if err := failed.OrNil(); whole && err != nil {
+	w := writing{event: c.Event, run: run, reject: c.Reject, written: c.Written, whole: whole}
+	err := l.kept.add(w, changes)
+	if whole && err != nil {
 		return err
-	}
-	for i, e := range events {
-		if failed.Of(i) != nil {
-			continue
-		}
-		e = cloneEvent(e)
-		l.events = append(l.events, e)
-		if c.Written != nil {
-			c.Written(e)
-		}
 	}
 	for _, m := range marks {
 		if m.Value == nil {
@@ -219,7 +240,7 @@ func (c *MemoryCommitter) commit(ctx context.Context, epoch int, events []syncd.
 			l.marks[m.Name] = bytes.Clone(m.Value)
 		}
 	}
-	return failed.OrNil()
+	return err
 }
 
 // Close implements syncd.Sink.

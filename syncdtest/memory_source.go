@@ -19,16 +19,16 @@ import (
 
 // MemoryDoc is a document of a MemorySource. It must not change once inserted.
 type MemoryDoc struct {
-	ID     any            // string, int, int64, uuid.UUID or fmt.Stringer; anything else, nil too, is an id that no record can have
+	ID     any            // string, int, int64, uuid.UUID or fmt.Stringer; anything else, nil too, is an id that no change can have
 	Fields map[string]any // what encoding/json can encode; embedded documents are map[string]any
 
-	Err       error // makes the record unreadable: it arrives as Record.Err
+	Err       error // makes the document unreadable: it arrives as Change.Err
 	EncodeErr error // makes AppendJSON fail
 }
 
 // MemorySource is a source whose documents are in memory. Documents come in the order of their keys: numbers before
 // texts, numbers by value, texts by their bytes. A filter is an object of top-level fields and the text that each must
-// have. Every method is safe for concurrent use, so documents may come and go while a scan runs.
+// have. Every method is safe for concurrent use, so documents may come and go while they are read.
 type MemorySource struct {
 	mu          sync.RWMutex
 	collections map[string][]*memoryDoc // sorted by key, each key once
@@ -42,7 +42,7 @@ func NewMemorySource() *MemorySource {
 	return &MemorySource{collections: map[string][]*memoryDoc{}, identities: map[string]string{}, splits: 1}
 }
 
-// SetSplits sets into how many splits of about equal size Plan divides a collection, at least 1.
+// SetSplits sets into how many splits of about equal size Splits divides a collection, at least 1.
 func (s *MemorySource) SetSplits(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -60,7 +60,7 @@ func (s *MemorySource) Insert(collection string, docs ...MemoryDoc) {
 	if !exists {
 		s.identities[collection] = uuid.NewString()
 	}
-	merged := slices.Clone(old) // scans may still read the old one
+	merged := slices.Clone(old) // a read may still read the old one
 	for _, d := range docs {
 		merged = append(merged, newMemoryDoc(d))
 	}
@@ -128,12 +128,12 @@ func (memorySourceConfig) CheckFilter(filter string) error {
 	return err
 }
 
-// Plan implements syncd.Source.
-func (s *MemorySource) Plan(ctx context.Context, c syncd.Collection) iter.Seq2[syncd.Split, error] {
+// Splits implements syncd.Source.
+func (s *MemorySource) Splits(ctx context.Context, c syncd.Collection) iter.Seq2[syncd.Split, error] {
 	return func(yield func(syncd.Split, error) bool) {
 		docs, err := s.matching(ctx, c)
 		if err != nil {
-			yield(syncd.Split{}, fmt.Errorf("planning collection %q: %w", c.Name, err))
+			yield(syncd.Split{}, fmt.Errorf("splitting collection %q: %w", c.Name, err))
 			return
 		}
 		s.mu.RLock()
@@ -154,26 +154,34 @@ func (s *MemorySource) Plan(ctx context.Context, c syncd.Collection) iter.Seq2[s
 	}
 }
 
-// Scan implements syncd.Source.
-func (s *MemorySource) Scan(ctx context.Context, req syncd.ScanRequest) iter.Seq2[[]syncd.Record, error] {
-	return func(yield func([]syncd.Record, error) bool) {
-		for after := req.After; ; {
-			batch, err := s.batch(ctx, req, after)
+// Read implements syncd.Source. An offset is the key of the change before it.
+func (s *MemorySource) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
+	return func(yield func(syncd.Batch, error) bool) {
+		for after := syncd.Key(req.After); ; {
+			changes, err := s.batch(ctx, req, after)
 			if err != nil {
-				yield(nil, fmt.Errorf("scanning collection %q: %w", req.Split.Collection.Name, err))
+				yield(syncd.Batch{}, fmt.Errorf("reading collection %q: %w", req.Split.Collection.Name, err))
 				return
 			}
-			if len(batch) == 0 || !yield(slices.Clone(batch), nil) {
+			if len(changes) == 0 {
 				return
 			}
-			after = batch[len(batch)-1].Key
+			after = changes[len(changes)-1].Key
+			for b := range syncd.KeyedBatches(changes) {
+				if !yield(b, nil) {
+					return
+				}
+			}
 		}
 	}
 }
 
-// batch reads the records that follow after. Each batch looks the documents up anew, since they may change between two.
-func (s *MemorySource) batch(ctx context.Context, req syncd.ScanRequest, after syncd.Key) ([]syncd.Record, error) {
+// batch reads the changes that follow after. Each batch looks the documents up anew, since they may change between two.
+func (s *MemorySource) batch(ctx context.Context, req syncd.ReadRequest, after syncd.Key) ([]syncd.Change, error) {
 	docs, err := s.snapshot(ctx, req.Split.Collection.Name)
+	if errors.Is(err, syncd.ErrCollectionNotFound) {
+		return nil, nil // it has been dropped since it was split
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +197,7 @@ func (s *MemorySource) batch(ctx context.Context, req syncd.ScanRequest, after s
 		}
 		from = max(from, i)
 	}
-	var batch []syncd.Record
+	var batch []syncd.Change
 	size := 0
 	for _, d := range docs[from:] {
 		if req.Split.Upper != "" && d.key >= req.Split.Upper {
@@ -201,7 +209,7 @@ func (s *MemorySource) batch(ctx context.Context, req syncd.ScanRequest, after s
 		if len(batch) > 0 && req.Documents && req.BatchBytes > 0 && size+d.Size() > req.BatchBytes {
 			break
 		}
-		batch = append(batch, d.record(req.Fields, req.Documents))
+		batch = append(batch, d.change(req.Fields, req.Documents))
 		size += d.Size()
 		if len(batch) >= req.BatchSize {
 			break
@@ -229,7 +237,12 @@ func (s *MemorySource) Fetch(ctx context.Context, c syncd.Collection, keys []syn
 	}
 }
 
-// Count implements syncd.Counter.
+// Abilities implements syncd.Source.
+func (s *MemorySource) Abilities() syncd.SourceAbilities {
+	return syncd.SourceAbilities{Count: s.Count, Find: s.Find, Identity: s.Identity, Collections: s.Collections}
+}
+
+// Count is the ability of that name.
 func (s *MemorySource) Count(ctx context.Context, c syncd.Collection) (int64, error) {
 	docs, err := s.matching(ctx, c)
 	if err != nil {
@@ -238,7 +251,7 @@ func (s *MemorySource) Count(ctx context.Context, c syncd.Collection) (int64, er
 	return int64(len(docs)), nil
 }
 
-// Identity implements syncd.Identifier.
+// Identity is the ability of that name.
 func (s *MemorySource) Identity(ctx context.Context, c syncd.Collection) (string, error) {
 	if _, err := s.snapshot(ctx, c.Name); err != nil {
 		return "", fmt.Errorf("identifying collection %q: %w", c.Name, err)
@@ -248,7 +261,7 @@ func (s *MemorySource) Identity(ctx context.Context, c syncd.Collection) (string
 	return s.identities[c.Name], nil
 }
 
-// Find implements syncd.Finder, by walking the collection.
+// Find is the ability of that name, by walking the collection.
 func (s *MemorySource) Find(ctx context.Context, c syncd.Collection, ids []string) ([]syncd.Key, error) {
 	docs, err := s.matching(ctx, c)
 	if err != nil {
@@ -267,7 +280,7 @@ func (s *MemorySource) Find(ctx context.Context, c syncd.Collection, ids []strin
 	return found, nil
 }
 
-// Collections implements syncd.CollectionLister.
+// Collections is the ability of that name.
 func (s *MemorySource) Collections(ctx context.Context) ([]string, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -335,7 +348,7 @@ type memoryDoc struct {
 	doc     MemoryDoc
 	key     syncd.Key
 	id      string
-	err     error // why it is no record
+	err     error // why no change can be made of it
 	json    []byte
 	jsonErr error
 }
@@ -409,23 +422,23 @@ func marshal(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
-func (m *memoryDoc) record(fields []string, document bool) syncd.Record {
-	r := syncd.Record{Key: m.key, ID: m.id, Err: m.err}
+func (m *memoryDoc) change(fields []string, document bool) syncd.Change {
+	c := syncd.Change{Key: m.key, ID: m.id, Err: m.err}
 	if m.err != nil {
-		return r
+		return c
 	}
 	if len(fields) > 0 {
-		r.Fields = make([]syncd.Value, len(fields))
+		c.Fields = make([]syncd.Value, len(fields))
 	}
 	for i, path := range fields {
-		if r.Fields[i], r.Err = m.Lookup(path); r.Err != nil {
-			return r
+		if c.Fields[i], c.Err = m.Lookup(path); c.Err != nil {
+			return c
 		}
 	}
 	if document {
-		r.Document = m
+		c.Document = m
 	}
-	return r
+	return c
 }
 
 func (m *memoryDoc) matches(filter map[string]string) bool { return hasTexts(m.Lookup, filter) }

@@ -13,11 +13,11 @@ import (
 // proberPatience is how long a Probe may go on after its context has ended.
 const proberPatience = 5 * time.Second
 
-// TestProber checks what every Prober must keep to, whatever it looks at: findings that can be shown, the same ones when
+// TestProber checks what every Probe must keep to, whatever it looks at: findings that can be shown, the same ones when
 // asked again, and an end soon after that of the context. The plugin must be open, and its server at rest.
-func TestProber(t *testing.T, p syncd.Prober, targets []syncd.ProbeTarget) {
+func TestProber(t *testing.T, p syncd.Probe, targets []syncd.ProbeTarget) {
 	t.Helper()
-	first := p.Probe(t.Context(), targets)
+	first := p(t.Context(), targets)
 	if len(first) == 0 {
 		t.Error("there is no finding, not even about the server")
 	}
@@ -32,13 +32,13 @@ func TestProber(t *testing.T, p syncd.Prober, targets []syncd.ProbeTarget) {
 		}
 		return out
 	}
-	if again := p.Probe(t.Context(), targets); !slices.Equal(summary(first), summary(again)) {
+	if again := p(t.Context(), targets); !slices.Equal(summary(first), summary(again)) {
 		t.Errorf("the second Probe found something else: first %q, then %q", summary(first), summary(again))
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	began := time.Now()
-	for _, f := range p.Probe(ctx, targets) {
+	for _, f := range p(ctx, targets) {
 		checkFinding(t, f)
 	}
 	if d := time.Since(began); d > proberPatience {

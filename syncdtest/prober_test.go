@@ -8,7 +8,7 @@ import (
 	"github.com/syncd-io/syncd/syncdtest"
 )
 
-// findings is a Prober that always finds the same.
+// findings are those of a Probe that always finds the same.
 type findings []syncd.Finding
 
 func (f findings) Probe(context.Context, []syncd.ProbeTarget) []syncd.Finding { return f }
@@ -17,5 +17,5 @@ func TestProber(t *testing.T) {
 	syncdtest.TestProber(t, findings{
 		{Subject: "server", Status: syncd.StatusOK, Detail: "version 1"},
 		{Subject: "room", Status: syncd.StatusWarning, Detail: "little", Hint: "make more"},
-	}, nil)
+	}.Probe, nil)
 }

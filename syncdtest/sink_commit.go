@@ -19,9 +19,11 @@ import (
 func (h SinkHarness) commitCases() []testCase {
 	return []testCase{
 		{"commit_marks", h.commitMarks},
-		{"commit_events_and_marks", h.commitEventsAndMarks},
+		{"commit_changes_and_marks", h.commitChangesAndMarks},
 		{"commit_fenced", h.commitFenced},
+		{"commit_and_peek", h.commitAndPeek},
 		{"commit_overlapping", h.commitOverlapping},
+		{"commit_not_encodable", h.commitNotEncodable},
 		{"commit_too_large", h.commitTooLarge},
 		{"commit_whose_context_has_ended", h.commitContextHasEnded},
 		{"commit_whose_context_ends", h.commitContextEnds},
@@ -31,21 +33,22 @@ func (h SinkHarness) commitCases() []testCase {
 // ledgerUser is an outlet that commits.
 type ledgerUser struct {
 	*outlet
-	syncd.Committer
+	syncd.SinkAbilities
+	users *int // of the ledger, for the ids of their runs
 }
 
 // commit opens a sink, which the case is skipped without the ability of, and asks for the run's marks.
 func (h SinkHarness) commit(t *testing.T) *ledgerUser {
 	t.Helper()
 	o := h.open(t)
-	c, ok := o.Sink.(syncd.Committer)
-	if !ok {
-		t.Skip("the sink is no Committer")
+	a := o.Sink.Abilities()
+	if a.Commit == nil {
+		t.Skip("the sink can't commit")
 	}
 	if h.OpenAgain == nil {
-		t.Fatal("the sink is a Committer, and the harness has no OpenAgain")
+		t.Fatal("the sink can commit, and the harness has no OpenAgain")
 	}
-	u := &ledgerUser{o, c}
+	u := &ledgerUser{o, a, new(int)}
 	u.wantMarks(t, nil)
 	return u
 }
@@ -53,23 +56,21 @@ func (h SinkHarness) commit(t *testing.T) *ledgerUser {
 // again opens the sink of a later run. The marks are still to be asked for.
 func (u *ledgerUser) again(t *testing.T) *ledgerUser {
 	t.Helper()
-	s := u.h.OpenAgain(t)
-	closeLater(t, s)
-	c, ok := s.(syncd.Committer)
-	if !ok {
-		t.Fatal("the sink is a Committer, and opened again it is not")
-	}
-	if p, ok := s.(syncd.Preparer); ok {
-		must(t, p.Prepare(t.Context(), SinkTargets()))
-	}
 	next := *u.outlet
-	next.Sink = s
-	return &ledgerUser{&next, c}
+	next.Sink = u.h.OpenAgain(t)
+	closeLater(t, next.Sink)
+	a := next.Sink.Abilities()
+	if a.Commit == nil {
+		t.Fatal("the sink can commit, and opened again it can't")
+	}
+	*u.users++
+	next.prepare(t, fmt.Sprintf("%s/%d", u.name, *u.users))
+	return &ledgerUser{&next, a, u.users}
 }
 
 // mark names a mark of this case alone.
 func (u *ledgerUser) mark(name, value string) syncd.Mark {
-	return syncd.Mark{Name: u.run + "/" + name, Value: []byte(value)}
+	return syncd.Mark{Name: u.name + "/" + name, Value: []byte(value)}
 }
 
 // marks asks for the case's marks, without their common prefix. It is a user's first call.
@@ -77,7 +78,7 @@ func (u *ledgerUser) marks(t *testing.T, prefix string) map[string]string {
 	t.Helper()
 	var found map[string][]byte
 	inTime(t, 3*patience, "Marks", func() (err error) {
-		found, err = u.Marks(t.Context(), u.run+"/"+prefix)
+		found, err = u.Marks(t.Context(), u.name+"/"+prefix)
 		return err
 	})
 	if t.Failed() {
@@ -85,9 +86,9 @@ func (u *ledgerUser) marks(t *testing.T, prefix string) map[string]string {
 	}
 	out := map[string]string{}
 	for name, value := range found {
-		short, ok := strings.CutPrefix(name, u.run+"/")
+		short, ok := strings.CutPrefix(name, u.name+"/")
 		if !ok {
-			t.Errorf("Marks gives %q, which does not begin with %q", name, u.run+"/"+prefix)
+			t.Errorf("Marks gives %q, which does not begin with %q", name, u.name+"/"+prefix)
 		}
 		if value == nil {
 			t.Errorf("mark %q is nil, which would mean that it is forgotten", name)
@@ -105,12 +106,13 @@ func (u *ledgerUser) wantMarks(t *testing.T, want map[string]string) {
 }
 
 // committed commits, which must succeed.
-func (u *ledgerUser) committed(t *testing.T, events []syncd.Event, marks ...syncd.Mark) {
+func (u *ledgerUser) committed(t *testing.T, changes []syncd.Change, marks ...syncd.Mark) {
 	t.Helper()
-	expected := cloneEvents(events)
-	if err := u.Commit(t.Context(), events, marks); err != nil {
+	expected, before := u.expect(changes...), slices.Clone(changes)
+	if err := u.Commit(t.Context(), changes, marks); err != nil {
 		t.Fatalf("Commit: %v", err)
 	}
+	mustBeUnchanged(t, before, changes)
 	u.sent = append(u.sent, expected...)
 }
 
@@ -132,13 +134,12 @@ func (h SinkHarness) commitMarks(t *testing.T) {
 	u.again(t).wantMarks(t, a)
 }
 
-func (h SinkHarness) commitEventsAndMarks(t *testing.T) {
+func (h SinkHarness) commitChangesAndMarks(t *testing.T) {
 	u := h.commit(t)
 	want := map[string]string{}
 	for i, n := range []int{1, 100, 0, 1000} {
 		m := u.mark("progress", strconv.Itoa(i))
-		events := u.events(10_000*i, 10_000*i+n)
-		u.committed(t, events, m)
+		u.committed(t, u.changes(10_000*i, 10_000*i+n), m)
 		u.verify(t) // what is committed is there when Commit returns
 		for k := range m.Value {
 			m.Value[k] = '#' // the bytes are the caller's again
@@ -153,20 +154,20 @@ func (h SinkHarness) commitEventsAndMarks(t *testing.T) {
 
 func (h SinkHarness) commitFenced(t *testing.T) {
 	old := h.commit(t)
-	old.committed(t, old.events(0, 10), old.mark("progress", "old"))
+	old.committed(t, old.changes(0, 10), old.mark("progress", "old"))
 	next := old.again(t)
 	next.wantMarks(t, map[string]string{"progress": "old"})
 	next.sent = old.sent
 	for i := range 2 { // it stays shut out
 		inTime(t, patience, "Commit of a run that is shut out", func() error {
-			err := old.Commit(t.Context(), old.events(100+10*i, 110+10*i), []syncd.Mark{old.mark("progress", "stale")})
+			err := old.Commit(t.Context(), old.changes(100+10*i, 110+10*i), []syncd.Mark{old.mark("progress", "stale")})
 			if !errors.Is(err, syncd.ErrFenced) {
 				return fmt.Errorf("Commit of a run that is shut out: %w, want one that wraps ErrFenced", err)
 			}
 			return nil
 		})
 	}
-	next.committed(t, next.events(200, 210), next.mark("progress", "new"))
+	next.committed(t, next.changes(200, 210), next.mark("progress", "new"))
 	last := next.again(t)
 	last.wantMarks(t, map[string]string{"progress": "new"})
 	last.sent = next.sent
@@ -187,7 +188,7 @@ func (h SinkHarness) commitOverlapping(t *testing.T) {
 	together(t, writers, func(w int) error {
 		for b := range batches {
 			from := (w*batches + b) * size
-			err := u.Commit(ctx, u.events(from, from+size), []syncd.Mark{
+			err := u.Commit(ctx, u.changes(from, from+size), []syncd.Mark{
 				u.mark(fmt.Sprintf("writer-%d", w), strconv.Itoa(b)), u.mark(fmt.Sprintf("writer-%d/batch-%d", w, b), "done"),
 			})
 			if err != nil {
@@ -196,54 +197,95 @@ func (h SinkHarness) commitOverlapping(t *testing.T) {
 		}
 		return nil
 	})
-	u.sent = u.events(0, writers*batches*size)
+	u.sent = u.expect(u.changes(0, writers*batches*size)...)
 	u.verify(t)
 	u.again(t).wantMarks(t, want)
 }
 
-// commitTooLarge has overlapping calls, each with one event that is refused: each must hear of its own alone, nothing of it is
-// committed, and the others can be committed again.
+func (h SinkHarness) commitNotEncodable(t *testing.T) {
+	h.commitRefused(t, syncd.ErrNotEncodable, func(_ *ledgerUser, c syncd.Change) syncd.Change {
+		c.Document = &unwritable{c.Document}
+		return c
+	})
+}
+
 func (h SinkHarness) commitTooLarge(t *testing.T) {
 	if h.TooLarge == 0 {
 		t.Skip("the harness has no TooLarge")
 	}
+	h.commitRefused(t, syncd.ErrTooLarge, func(u *ledgerUser, c syncd.Change) syncd.Change {
+		return u.padded(strings.TrimPrefix(c.ID, u.name+"/"), h.TooLarge)
+	})
+}
+
+// commitRefused has overlapping calls, each with one change that is refused: each must hear of its own alone, nothing of it is
+// committed, and the others can be committed again.
+func (h SinkHarness) commitRefused(t *testing.T, want error, spoil func(*ledgerUser, syncd.Change) syncd.Change) {
 	u := h.commit(t)
 	const calls, size = 3, 3
-	want := map[string]string{}
+	marks := map[string]string{}
 	var mu sync.Mutex
 	ctx := t.Context()
 	together(t, calls, func(i int) error {
-		events := u.events(10*i, 10*i+size)
-		events[i].Value = []byte(`{"text":"` + strings.Repeat("x", h.TooLarge) + `"}`)
+		changes := u.changes(10*i, 10*i+size)
+		changes[i] = spoil(u, changes[i])
 		name := fmt.Sprintf("call-%d", i)
-		err := u.Commit(ctx, events, []syncd.Mark{u.mark(name, "done")})
-		failed, ok := errors.AsType[*syncd.BatchError](err)
-		if !ok || !slices.Equal(failed.Failed(), []int{i}) {
-			return fmt.Errorf("event %d of %d is too large: %w; want a BatchError of that event alone", i, size, err)
+		own, err := refusalOf(i, u.Commit(ctx, changes, []syncd.Mark{u.mark(name, "done")}))
+		if err != nil {
+			return err
 		}
-		if own := failed.Of(i); !errors.Is(own, syncd.ErrTooLarge) || errors.Is(own, syncd.ErrUnavailable) {
-			return fmt.Errorf("event %d is too large, which is its own fault: %w", i, own)
+		if !errors.Is(own, want) {
+			return fmt.Errorf("change %d is refused: %w; want an error that wraps: %w", i, own, want)
 		}
-		rest := slices.Delete(events, i, i+1)
+		rest := slices.Delete(changes, i, i+1)
+		expected := u.expect(rest...)
 		if err := u.Commit(ctx, rest, []syncd.Mark{u.mark(name, "done")}); err != nil {
 			return fmt.Errorf("committing what was not refused: %w", err)
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		want[name] = "done"
-		u.sent = append(u.sent, rest...)
+		marks[name] = "done"
+		u.sent = append(u.sent, expected...)
 		return nil
 	})
-	u.committed(t, u.events(1000, 1001))
+	u.committed(t, u.changes(1000, 1001))
 	u.verify(t)
-	u.again(t).wantMarks(t, want)
+	u.again(t).wantMarks(t, marks)
+}
+
+// commitAndPeek looks at marks from outside, which shuts out nobody.
+func (h SinkHarness) commitAndPeek(t *testing.T) {
+	u := h.commit(t)
+	if u.PeekMarks == nil {
+		t.Skip("the sink can't show marks to others")
+	}
+	look := func(want string) {
+		t.Helper()
+		other := u.again(t)
+		inTime(t, 3*patience, "PeekMarks", func() error {
+			found, err := other.PeekMarks(t.Context(), u.name+"/a/")
+			if err != nil {
+				return fmt.Errorf("PeekMarks: %w", err)
+			}
+			if len(found) != 1 || string(found[u.name+"/a/progress"]) != want {
+				return fmt.Errorf("PeekMarks = %q; want one mark, a/progress, with the value %q", found, want)
+			}
+			return nil
+		})
+	}
+	for i := range 3 {
+		value := strconv.Itoa(i)
+		u.committed(t, u.changes(10*i, 10*i+3), u.mark("a/progress", value), u.mark("b/other", value))
+		look(value)
+	}
+	u.verify(t)
 }
 
 func (h SinkHarness) commitContextHasEnded(t *testing.T) {
 	u := h.commit(t)
 	for i, ctx := range []context.Context{canceled(t), expired(t)} {
 		inTime(t, patience, "Commit, whose context had ended,", func() error {
-			if u.Commit(ctx, u.events(i, i+1), []syncd.Mark{u.mark("never", "x")}) == nil {
+			if u.Commit(ctx, u.changes(i, i+1), []syncd.Mark{u.mark("never", "x")}) == nil {
 				return errors.New("the context had ended, and Commit returned nil")
 			}
 			return nil
@@ -255,17 +297,16 @@ func (h SinkHarness) commitContextHasEnded(t *testing.T) {
 }
 
 // commitContextEnds ends contexts at every moment at which a sink may look at one: whatever Commit returns, a later run finds
-// the events and the mark, or neither.
+// the changes and the mark, or neither.
 func (h SinkHarness) commitContextEnds(t *testing.T) {
 	u := h.commit(t)
 	want := map[string]string{}
 	for looks := range 12 {
 		ctx := newFragileContext(t, looks)
 		name := fmt.Sprintf("mark-%02d", looks)
-		events := u.events(100*looks, 100*looks+20)
 		var err error
 		inTime(t, patience, "Commit, whose context ended,", func() error {
-			err = u.Commit(ctx, events, []syncd.Mark{u.mark(name, "x")})
+			err = u.Commit(ctx, u.changes(100*looks, 100*looks+20), []syncd.Mark{u.mark(name, "x")})
 			return nil
 		})
 		if err == nil {
@@ -281,7 +322,7 @@ func (h SinkHarness) commitContextEnds(t *testing.T) {
 		}
 		next.sent = u.sent
 		if want[name] != "" {
-			next.sent = append(next.sent, u.events(100*looks, 100*looks+20)...)
+			next.sent = append(next.sent, u.expect(u.changes(100*looks, 100*looks+20)...)...)
 		}
 		next.verify(t)
 		u = next

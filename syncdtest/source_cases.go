@@ -18,12 +18,12 @@ import (
 
 func (h SourceHarness) emptyCollection(t *testing.T) {
 	c := h.open(t, 0)
-	_, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 10})
+	_, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 10})
 	must(t, err)
-	_, err = c.complete(t.Context(), syncd.ScanRequest{BatchSize: 10, BatchBytes: 1, Documents: true})
+	_, err = c.complete(t.Context(), syncd.ReadRequest{BatchSize: 10, BatchBytes: 1, Documents: true})
 	must(t, err)
-	if counter, ok := c.Source.(syncd.Counter); ok {
-		if n, err := counter.Count(t.Context(), c.Collection); err != nil || n != 0 {
+	if count := c.Abilities().Count; count != nil {
+		if n, err := count(t.Context(), c.Collection); err != nil || n != 0 {
 			t.Errorf("Count = %d, %v; want 0", n, err)
 		}
 	}
@@ -33,26 +33,26 @@ func (h SourceHarness) missingCollection(t *testing.T) {
 	c := h.open(t, 1)
 	missing := syncd.Collection{Name: c.Name + "_missing"}
 	splits := 0
-	err := read(c.Plan(t.Context(), missing), func(syncd.Split) bool {
+	err := read(c.Splits(t.Context(), missing), func(syncd.Split) bool {
 		splits++
 		return true
 	})
 	if splits > 0 || !errors.Is(err, syncd.ErrCollectionNotFound) {
-		t.Errorf("Plan gave %d splits, then: %v; want only ErrCollectionNotFound", splits, err)
+		t.Errorf("Splits gave %d splits, then: %v; want only ErrCollectionNotFound", splits, err)
 	}
-	if counter, ok := c.Source.(syncd.Counter); ok {
-		if n, err := counter.Count(t.Context(), missing); !errors.Is(err, syncd.ErrCollectionNotFound) {
+	if count := c.Abilities().Count; count != nil {
+		if n, err := count(t.Context(), missing); !errors.Is(err, syncd.ErrCollectionNotFound) {
 			t.Errorf("Count = %d, %v; want ErrCollectionNotFound", n, err)
 		}
 	}
-	_, err = c.complete(t.Context(), syncd.ScanRequest{BatchSize: 10})
+	_, err = c.complete(t.Context(), syncd.ReadRequest{BatchSize: 10})
 	must(t, err)
 }
 
 func (h SourceHarness) oneDocument(t *testing.T) {
 	c := h.open(t, 1)
 	for _, size := range []int{1, 2, 1000} {
-		_, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: size})
+		_, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: size})
 		must(t, err)
 	}
 }
@@ -60,11 +60,11 @@ func (h SourceHarness) oneDocument(t *testing.T) {
 func (h SourceHarness) everyBatchSize(t *testing.T) {
 	const n = 24 // with every size up to n+2, batches that fit exactly, that leave one over and that lack one
 	c := h.open(t, n)
-	first, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: n})
+	first, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: n})
 	must(t, err)
 	for size := 1; size <= n+2; size++ {
 		for _, documents := range []bool{false, true} {
-			got, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: size, Documents: documents})
+			got, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: size, Documents: documents})
 			must(t, err)
 			sameOrder(t, fmt.Sprintf("the order depends on the batch size: with %d", size), first, got)
 		}
@@ -75,15 +75,15 @@ func (h SourceHarness) fields(t *testing.T) {
 	c := h.open(t, 20)
 	paths := []string{"even", "title", "absent", "meta.owner", "meta.absent", "title.absent"}
 	for _, documents := range []bool{false, true} {
-		records, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 7, Fields: paths, Documents: documents})
+		changes, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 7, Fields: paths, Documents: documents})
 		must(t, err)
-		for _, r := range records {
+		for _, r := range changes {
 			want := make([]syncd.Value, len(paths))
 			for i, path := range paths {
 				want[i].Text, want[i].Set = c.docs[r.ID].Fields[path], c.docs[r.ID].Fields[path] != ""
 			}
 			if diff := cmp.Diff(want, r.Fields); diff != "" {
-				t.Errorf("document %q, fields %q (-stored +scanned):\n%s", r.ID, paths, diff)
+				t.Errorf("document %q, fields %q (-stored +read):\n%s", r.ID, paths, diff)
 			}
 		}
 	}
@@ -91,13 +91,13 @@ func (h SourceHarness) fields(t *testing.T) {
 
 func (h SourceHarness) documentsChangeNothingElse(t *testing.T) {
 	c := h.open(t, 30)
-	req := syncd.ScanRequest{BatchSize: 8, Fields: []string{"title"}}
+	req := syncd.ReadRequest{BatchSize: 8, Fields: []string{"title"}}
 	without, err := c.complete(t.Context(), req)
 	must(t, err)
 	req.Documents = true
 	with, err := c.complete(t.Context(), req)
 	must(t, err)
-	sameOrder(t, "a scan with documents differs from one without", without, with)
+	sameOrder(t, "a read with documents differs from one without", without, with)
 	for i := range without {
 		if diff := cmp.Diff(without[i].Fields, with[i].Fields); diff != "" {
 			t.Errorf("document %q: fields without and with documents (-without +with):\n%s", without[i].ID, diff)
@@ -114,9 +114,9 @@ func (h SourceHarness) documents(t *testing.T) {
 			"quotes": `"it's" \ / <b>&amp;`, "control": "a\tb\nc\rd\u0001\u007f\u2028", "unicode": "žluťoučký 漢字 🐎", "empty": "",
 		}})
 	c := h.openWith(t, docs)
-	records, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 5, Documents: true})
+	changes, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 5, Documents: true})
 	must(t, err)
-	for _, r := range records {
+	for _, r := range changes {
 		if err := c.checkDocument(r.ID, r.Document); err != nil {
 			t.Error(err)
 		}
@@ -139,19 +139,19 @@ func difficultDocs() []Doc {
 func (h SourceHarness) difficultIDs(t *testing.T) {
 	docs := difficultDocs()
 	c := h.openWith(t, docs)
-	records, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 4, Documents: true})
+	changes, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 4, Documents: true})
 	must(t, err)
-	for _, r := range records {
+	for _, r := range changes {
 		if err := c.checkDocument(r.ID, r.Document); err != nil {
 			t.Error(err)
 		}
 	}
-	found, err := c.fetched(t.Context(), records)
+	found, err := c.fetched(t.Context(), changes)
 	must(t, err)
-	if len(found) != len(records) {
-		t.Errorf("Fetch found %d of %d documents", len(found), len(records))
+	if len(found) != len(changes) {
+		t.Errorf("Fetch found %d of %d documents", len(found), len(changes))
 	}
-	c.resumeEach(t, syncd.ScanRequest{BatchSize: 4})
+	c.resumeEach(t, syncd.ReadRequest{BatchSize: 4})
 }
 
 func (h SourceHarness) batchBytes(t *testing.T) {
@@ -162,29 +162,29 @@ func (h SourceHarness) batchBytes(t *testing.T) {
 	}
 	docs[n/2].Pad = 3 * limit // larger than a batch may be
 	c := h.openWith(t, docs)
-	plain, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: n})
+	plain, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: n})
 	must(t, err)
 	for _, limit := range []int{1, pad, limit, 100 * n * pad} {
 		// "About": twice the limit and one document more, so that no source has to know a size before it has read it.
-		atMost := func(batch []syncd.Record) bool {
+		atMost := func(batch syncd.Batch) bool {
 			size, largest := 0, 0
-			for _, r := range batch {
+			for _, r := range batch.Changes {
 				size += r.Document.Size()
 				largest = max(largest, r.Document.Size())
 			}
 			if size-largest > 2*limit {
-				t.Errorf("a batch has %d bytes of documents in %d records where BatchBytes is %d", size, len(batch), limit)
+				t.Errorf("a batch has %d bytes of documents in %d changes where BatchBytes is %d", size, len(batch.Changes), limit)
 			}
 			return true
 		}
-		splits, err := c.plan(t.Context())
+		splits, err := c.split(t.Context())
 		must(t, err)
-		var got []syncd.Record
+		var got []syncd.Change
 		for _, split := range splits {
-			records, err := c.scan(t.Context(),
-				syncd.ScanRequest{Split: split, BatchSize: n, BatchBytes: limit, Documents: true}, atMost)
+			changes, err := c.read(t.Context(),
+				syncd.ReadRequest{Split: split, BatchSize: n, BatchBytes: limit, Documents: true}, atMost)
 			must(t, err)
-			got = append(got, records...)
+			got = append(got, changes...)
 		}
 		sameOrder(t, fmt.Sprintf("with BatchBytes %d", limit), plain, got)
 	}
@@ -192,38 +192,38 @@ func (h SourceHarness) batchBytes(t *testing.T) {
 
 func (h SourceHarness) batchesBelongToTheCaller(t *testing.T) {
 	c := h.open(t, 40)
-	req := syncd.ScanRequest{BatchSize: 6, Documents: true, Fields: []string{"title", "even"}}
-	splits, err := c.plan(t.Context())
+	req := syncd.ReadRequest{BatchSize: 6, Documents: true, Fields: []string{"title", "even"}}
+	splits, err := c.split(t.Context())
 	must(t, err)
 	for _, req.Split = range splits {
-		var kept [][]syncd.Record
-		var copied []syncd.Record
-		_, err := c.scan(t.Context(), req, func(batch []syncd.Record) bool {
-			for _, r := range batch {
+		var kept [][]syncd.Change
+		var copied []syncd.Change
+		_, err := c.read(t.Context(), req, func(batch syncd.Batch) bool {
+			for _, r := range batch.Changes {
 				r.Fields = slices.Clone(r.Fields)
 				r.ID, r.Key = strings.Clone(r.ID), syncd.Key(strings.Clone(string(r.Key)))
 				copied = append(copied, r)
 			}
-			kept = append(kept, batch)
+			kept = append(kept, batch.Changes)
 			return true
 		})
 		must(t, err)
 		for i, r := range slices.Concat(kept...) {
 			if r.ID != copied[i].ID || r.Key != copied[i].Key || !slices.Equal(r.Fields, copied[i].Fields) {
-				t.Errorf("record %q has changed since it was read; its batch was used again", copied[i].ID)
+				t.Errorf("change %q is another now than when it was read; its batch was used again", copied[i].ID)
 			}
 			if err := c.checkDocument(copied[i].ID, r.Document); err != nil {
 				t.Errorf("after later batches were read: %v", err)
 			}
 		}
-		var seen []syncd.Record
-		_, err = c.scan(t.Context(), req, func(batch []syncd.Record) bool {
-			seen = append(seen, slices.Clone(batch)...)
-			for _, r := range batch {
+		var seen []syncd.Change
+		_, err = c.read(t.Context(), req, func(batch syncd.Batch) bool {
+			seen = append(seen, slices.Clone(batch.Changes)...)
+			for _, r := range batch.Changes {
 				clear(r.Fields)
 			}
-			clear(batch)
-			clear(batch[len(batch):cap(batch)])
+			clear(batch.Changes)
+			clear(batch.Changes[len(batch.Changes):cap(batch.Changes)])
 			return true
 		})
 		must(t, err)
@@ -231,98 +231,122 @@ func (h SourceHarness) batchesBelongToTheCaller(t *testing.T) {
 	}
 }
 
-// resumeEach resumes every split after each of its records.
-func (c *collection) resumeEach(t *testing.T, req syncd.ScanRequest) {
+// place is a point at which a read can resume: behind so many changes of its split.
+type place struct {
+	changes int
+	offset  syncd.Offset
+}
+
+// places reads a split, and returns its changes and the offset of every batch.
+func (c *collection) places(ctx context.Context, req syncd.ReadRequest) ([]syncd.Change, []place, error) {
+	var places []place
+	n := 0
+	changes, err := c.read(ctx, req, func(batch syncd.Batch) bool {
+		n += len(batch.Changes)
+		places = append(places, place{n, batch.Offset})
+		return true
+	})
+	return changes, places, err
+}
+
+// resumeEach resumes every split behind each of its batches, by batches of another size, without and with documents: what comes
+// is exactly the rest.
+func (c *collection) resumeEach(t *testing.T, req syncd.ReadRequest) {
 	t.Helper()
-	splits, err := c.plan(t.Context())
+	splits, err := c.split(t.Context())
 	must(t, err)
 	for _, req.Split = range splits {
 		req.After = ""
-		whole, err := c.scan(t.Context(), req, nil)
+		whole, places, err := c.places(t.Context(), req)
 		must(t, err)
-		for i, r := range whole {
-			req.After = r.Key
-			rest, err := c.scan(t.Context(), req, nil)
-			must(t, err)
-			sameOrder(t, fmt.Sprintf("resuming split %d after record %d, %q", req.Split.Index, i, r.ID), whole[i+1:], rest)
+		for _, p := range places {
+			for _, size := range []int{1, 7, 1000} {
+				for _, documents := range []bool{false, true} {
+					rest, err := c.read(t.Context(),
+						syncd.ReadRequest{Split: req.Split, After: p.offset, BatchSize: size, Documents: documents}, nil)
+					must(t, err)
+					sameOrder(t, fmt.Sprintf("resuming split %d behind its first %d changes", req.Split.Index, p.changes), whole[p.changes:], rest)
+				}
+			}
 		}
 	}
 }
 
-func (h SourceHarness) resumeAfterEachRecord(t *testing.T) {
+func (h SourceHarness) resumeBehindEachOffset(t *testing.T) {
 	c := h.open(t, 24)
-	c.resumeEach(t, syncd.ScanRequest{BatchSize: 5})
-	c.resumeEach(t, syncd.ScanRequest{BatchSize: 24, Documents: true})
+	c.resumeEach(t, syncd.ReadRequest{BatchSize: 1})
+	c.resumeEach(t, syncd.ReadRequest{BatchSize: 5})
+	c.resumeEach(t, syncd.ReadRequest{BatchSize: 1, Documents: true})
+	c.resumeEach(t, syncd.ReadRequest{BatchSize: 24, BatchBytes: 1, Documents: true})
 }
 
 func (h SourceHarness) resumeByAnotherSource(t *testing.T) {
 	docs := someDocs(20)
 	c := h.openWith(t, docs)
-	splits, err := c.plan(t.Context())
+	splits, err := c.split(t.Context())
 	must(t, err)
 	other := h.openWith(t, docs)
 	for _, split := range splits {
-		req := syncd.ScanRequest{Split: split, BatchSize: 3}
-		whole, err := c.scan(t.Context(), req, nil)
+		req := syncd.ReadRequest{Split: split, BatchSize: 3}
+		whole, places, err := c.places(t.Context(), req)
 		must(t, err)
-		if len(whole) == 0 {
-			continue
+		for _, p := range places {
+			req.After = p.offset
+			rest, err := other.read(t.Context(), req, nil)
+			must(t, err)
+			sameOrder(t, "another source resumes the split", whole[p.changes:], rest)
 		}
-		req.After = whole[len(whole)/2].Key
-		rest, err := other.scan(t.Context(), req, nil)
-		must(t, err)
-		sameOrder(t, "another source resumes the split", whole[len(whole)/2+1:], rest)
 	}
 }
 
-// resumeAfterDeleted stops behind a record in front, in the middle and at the end of each split, whose document then is
-// deleted: a scan goes on strictly behind where it was, with no record twice and none left out.
-func (h SourceHarness) resumeAfterDeleted(t *testing.T) {
+// resumeBehindDeleted stops behind a change in front, in the middle and at the end of each split, whose document then is
+// deleted: a read resumes strictly behind where it was, with no change twice and none left out.
+func (h SourceHarness) resumeBehindDeleted(t *testing.T) {
 	h.needDelete(t)
 	c := h.open(t, 20)
-	splits, err := c.plan(t.Context())
+	splits, err := c.split(t.Context())
 	must(t, err)
 	tried := 0
 	for _, split := range splits {
-		req := syncd.ScanRequest{Split: split, BatchSize: 3}
-		left, err := c.scan(t.Context(), req, nil)
+		req := syncd.ReadRequest{Split: split, BatchSize: 1}
+		left, places, err := c.places(t.Context(), req)
 		must(t, err)
 		for len(left) > 0 {
 			for _, at := range []int{0, len(left) / 2, len(left) - 1} {
 				if _, there := c.docs[left[at].ID]; there {
 					h.delete(t, c, left[at].ID)
 				}
-				req.After = left[at].Key
-				rest, err := c.scan(t.Context(), req, nil)
+				req.After = places[at].offset
+				rest, err := c.read(t.Context(), req, nil)
 				must(t, err)
-				want := slices.DeleteFunc(slices.Clone(left[at+1:]), func(r syncd.Record) bool {
+				want := slices.DeleteFunc(slices.Clone(left[at+1:]), func(r syncd.Change) bool {
 					_, there := c.docs[r.ID]
 					return !there
 				})
-				sameOrder(t, "resuming after a record whose document is gone", want, rest)
+				sameOrder(t, "resuming behind a change whose document is gone", want, rest)
 				tried++
 			}
 			req.After = ""
-			left, err = c.scan(t.Context(), req, nil)
+			left, places, err = c.places(t.Context(), req)
 			must(t, err)
 		}
 	}
 	if tried == 0 {
-		t.Error("no split had a record")
+		t.Error("no split had a change")
 	}
 }
 
-func (h SourceHarness) deleteDuringScan(t *testing.T) {
+func (h SourceHarness) deleteDuringRead(t *testing.T) {
 	h.needDelete(t)
 	c := h.open(t, 30)
-	before, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 30})
+	before, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 30})
 	must(t, err)
-	splits, err := c.plan(t.Context())
+	splits, err := c.split(t.Context())
 	must(t, err)
 	gone := []string{before[0].ID, before[15].ID, before[29].ID}
-	var got []syncd.Record
+	var got []syncd.Change
 	for _, split := range splits {
-		records, err := c.scan(t.Context(), syncd.ScanRequest{Split: split, BatchSize: 2}, func([]syncd.Record) bool {
+		changes, err := c.read(t.Context(), syncd.ReadRequest{Split: split, BatchSize: 2}, func(syncd.Batch) bool {
 			for _, id := range gone {
 				if _, ok := c.docs[id]; ok {
 					h.delete(t, c, id)
@@ -331,100 +355,100 @@ func (h SourceHarness) deleteDuringScan(t *testing.T) {
 			return true
 		})
 		must(t, err)
-		got = append(got, records...)
+		got = append(got, changes...)
 	}
 	// Whether a deleted document is still seen is a matter of luck; the others must all be seen, once and in order.
-	left := func(records []syncd.Record) []syncd.Record {
-		return slices.DeleteFunc(slices.Clone(records), func(r syncd.Record) bool { return slices.Contains(gone, r.ID) })
+	left := func(changes []syncd.Change) []syncd.Change {
+		return slices.DeleteFunc(slices.Clone(changes), func(r syncd.Change) bool { return slices.Contains(gone, r.ID) })
 	}
 	sameOrder(t, "documents that were not deleted", left(before), left(got))
 	if len(got) > len(before) {
-		t.Errorf("%d records from %d documents", len(got), len(before))
+		t.Errorf("%d changes from %d documents", len(got), len(before))
 	}
 }
 
 func (h SourceHarness) stopEarly(t *testing.T) {
 	c := h.open(t, 100)
-	records, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 100})
+	changes, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 100})
 	must(t, err)
-	splits, err := c.plan(t.Context())
+	splits, err := c.split(t.Context())
 	must(t, err)
 	ctx := t.Context()
 	inTime(t, patience, "a sequence that is no longer read", func() error {
-		if err := read(c.Plan(ctx, c.Collection), func(syncd.Split) bool { return false }); err != nil {
-			return fmt.Errorf("Plan: %w", err)
+		if err := read(c.Splits(ctx, c.Collection), func(syncd.Split) bool { return false }); err != nil {
+			return fmt.Errorf("Splits: %w", err)
 		}
-		if err := read(c.Fetch(ctx, c.Collection, keys(records)), func(syncd.Fetched) bool { return false }); err != nil {
+		if err := read(c.Fetch(ctx, c.Collection, keys(changes)), func(syncd.Fetched) bool { return false }); err != nil {
 			return fmt.Errorf("Fetch: %w", err)
 		}
 		for _, documents := range []bool{false, true} {
-			req := syncd.ScanRequest{Split: splits[0], BatchSize: 1, Documents: documents}
-			if _, err := c.scan(ctx, req, func([]syncd.Record) bool { return false }); err != nil {
+			req := syncd.ReadRequest{Split: splits[0], BatchSize: 1, Documents: documents}
+			if _, err := c.read(ctx, req, func(syncd.Batch) bool { return false }); err != nil {
 				return err
 			}
 			// The engine hands batches to other goroutines; here the reader sits in a coroutine that is abandoned.
-			next, stop := iter.Pull2(c.Scan(ctx, req))
+			next, stop := iter.Pull2(c.Read(ctx, req))
 			if _, err, ok := next(); err != nil || !ok {
-				return fmt.Errorf("Scan: %v, %v", err, ok)
+				return fmt.Errorf("Read: %v, %v", err, ok)
 			}
 			stop()
 		}
-		c.Scan(ctx, syncd.ScanRequest{Split: splits[0], BatchSize: 1}) // never read at all
-		c.Fetch(ctx, c.Collection, keys(records))
+		c.Read(ctx, syncd.ReadRequest{Split: splits[0], BatchSize: 1}) // never read at all
+		c.Fetch(ctx, c.Collection, keys(changes))
 		return nil
 	})
-	again, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 100})
+	again, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 100})
 	must(t, err)
-	sameOrder(t, "a scan after others were left early", records, again)
+	sameOrder(t, "a read after others were left early", changes, again)
 }
 
-func (h SourceHarness) cancelDuringScan(t *testing.T) {
+func (h SourceHarness) cancelDuringRead(t *testing.T) {
 	c := h.open(t, 1000)
-	splits, err := c.plan(t.Context())
+	splits, err := c.split(t.Context())
 	must(t, err)
-	const enough = 100 // records in a split, to be more than any source has at hand when the context ends
+	const enough = 100 // changes in a split, to be more than any source has at hand when the context ends
 	for _, documents := range []bool{false, true} {
 		tried := false
 		for _, split := range splits {
-			req := syncd.ScanRequest{Split: split, BatchSize: 2, Documents: documents}
-			if whole, err := c.scan(t.Context(), req, nil); err != nil || len(whole) < enough {
+			req := syncd.ReadRequest{Split: split, BatchSize: 2, Documents: documents}
+			if whole, err := c.read(t.Context(), req, nil); err != nil || len(whole) < enough {
 				must(t, err)
 				continue
 			}
 			tried = true
 			ctx, cancel := context.WithCancel(t.Context())
-			inTime(t, patience, "Scan, after its context ended,", func() error {
-				_, err := c.scan(ctx, req, func([]syncd.Record) bool {
+			inTime(t, patience, "Read, after its context ended,", func() error {
+				_, err := c.read(ctx, req, func(syncd.Batch) bool {
 					cancel()
 					return true
 				})
 				if !errors.Is(err, context.Canceled) {
-					return fmt.Errorf("the context ended during the scan, and the scan with: %v; want context.Canceled", err)
+					return fmt.Errorf("the context ended during the read, and the read with: %v; want context.Canceled", err)
 				}
 				return nil
 			})
 			cancel()
 		}
 		if !tried {
-			t.Skipf("no split has %d records", enough)
+			t.Skipf("no split has %d changes", enough)
 		}
 	}
 }
 
 func (h SourceHarness) cancelDuringFetch(t *testing.T) {
 	c := h.open(t, 500)
-	records, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 500})
+	changes, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 500})
 	must(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	inTime(t, patience, "Fetch, after its context ended,", func() error {
 		found := 0
-		err := read(c.Fetch(ctx, c.Collection, keys(records)), func(syncd.Fetched) bool {
+		err := read(c.Fetch(ctx, c.Collection, keys(changes)), func(syncd.Fetched) bool {
 			cancel()
 			found++
 			return true
 		})
-		return noSilence("Fetch", err, context.Canceled, found == len(records))
+		return noSilence("Fetch", err, context.Canceled, found == len(changes))
 	})
 }
 
@@ -442,42 +466,42 @@ func noSilence(what string, err, want error, complete bool) error {
 
 func (h SourceHarness) contextThatHasEnded(t *testing.T) {
 	c := h.open(t, 50)
-	records, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 50})
+	changes, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 50})
 	must(t, err)
-	splits, err := c.plan(t.Context())
+	splits, err := c.split(t.Context())
 	must(t, err)
 	for want, ctx := range map[error]context.Context{
 		context.Canceled: canceled(t), context.DeadlineExceeded: expired(t),
 	} {
 		inTime(t, patience, "a call whose context had ended", func() error {
-			if _, err := c.scan(ctx, syncd.ScanRequest{Split: splits[0], BatchSize: 1}, nil); !errors.Is(err, want) {
-				return fmt.Errorf("Scan ended with: %v; want %w", err, want)
+			if _, err := c.read(ctx, syncd.ReadRequest{Split: splits[0], BatchSize: 1}, nil); !errors.Is(err, want) {
+				return fmt.Errorf("Read ended with: %v; want %w", err, want)
 			}
-			got, planErr := c.plan(ctx)
-			found, fetchErr := c.fetched(ctx, records)
+			got, splitErr := c.split(ctx)
+			found, fetchErr := c.fetched(ctx, changes)
 			errs := []error{
-				noSilence("Plan", planErr, want, slices.Equal(got, splits)),
-				noSilence("Fetch", fetchErr, want, len(found) == len(records)),
+				noSilence("Splits", splitErr, want, slices.Equal(got, splits)),
+				noSilence("Fetch", fetchErr, want, len(found) == len(changes)),
 			}
-			if counter, ok := c.Source.(syncd.Counter); ok {
-				n, err := counter.Count(ctx, c.Collection)
-				errs = append(errs, noSilence("Count", err, want, n == int64(len(records))))
+			if count := c.Abilities().Count; count != nil {
+				n, err := count(ctx, c.Collection)
+				errs = append(errs, noSilence("Count", err, want, n == int64(len(changes))))
 			}
 			return errors.Join(errs...)
 		})
 	}
-	_, err = c.complete(t.Context(), syncd.ScanRequest{BatchSize: 50})
+	_, err = c.complete(t.Context(), syncd.ReadRequest{BatchSize: 50})
 	must(t, err)
 }
 
 func (h SourceHarness) fetch(t *testing.T) {
 	c := h.open(t, 60)
-	records, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 60})
+	changes, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 60})
 	must(t, err)
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, n := range []int{1, 2, 59, 60} {
-		random.Shuffle(len(records), func(i, j int) { records[i], records[j] = records[j], records[i] })
-		found, err := c.fetched(t.Context(), records[:n])
+		random.Shuffle(len(changes), func(i, j int) { changes[i], changes[j] = changes[j], changes[i] })
+		found, err := c.fetched(t.Context(), changes[:n])
 		must(t, err)
 		if len(found) != n {
 			t.Errorf("Fetch found %d of %d documents", len(found), n)
@@ -487,8 +511,8 @@ func (h SourceHarness) fetch(t *testing.T) {
 
 func (h SourceHarness) fetchNothing(t *testing.T) {
 	c := h.open(t, 3)
-	for _, records := range [][]syncd.Record{nil, {}} {
-		found, err := c.fetched(t.Context(), records)
+	for _, changes := range [][]syncd.Change{nil, {}} {
+		found, err := c.fetched(t.Context(), changes)
 		must(t, err)
 		if len(found) > 0 {
 			t.Errorf("Fetch of no keys found %v", found)
@@ -498,14 +522,14 @@ func (h SourceHarness) fetchNothing(t *testing.T) {
 
 func (h SourceHarness) fetchKeyTwice(t *testing.T) {
 	c := h.open(t, 3)
-	records, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 3})
+	changes, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 3})
 	must(t, err)
-	twice := []syncd.Record{records[0], records[1], records[0]}
+	twice := []syncd.Change{changes[0], changes[1], changes[0]}
 	found, err := c.fetched(t.Context(), twice)
 	must(t, err)
 	// Whether the second of two equal keys gets an answer of its own is the source's choice.
 	got := slices.Compact(slices.Sorted(maps.Values(found)))
-	if want := slices.Sorted(slices.Values([]string{records[0].ID, records[1].ID})); !slices.Equal(got, want) {
+	if want := slices.Sorted(slices.Values([]string{changes[0].ID, changes[1].ID})); !slices.Equal(got, want) {
 		t.Errorf("Fetch of a key twice found %q, want %q", got, want)
 	}
 }
@@ -513,16 +537,16 @@ func (h SourceHarness) fetchKeyTwice(t *testing.T) {
 func (h SourceHarness) fetchDeleted(t *testing.T) {
 	h.needDelete(t)
 	c := h.open(t, 5)
-	records, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 5})
+	changes, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 5})
 	must(t, err)
-	h.delete(t, c, records[2].ID)
-	found, err := c.fetched(t.Context(), records)
+	h.delete(t, c, changes[2].ID)
+	found, err := c.fetched(t.Context(), changes)
 	must(t, err)
-	want := map[int]string{0: records[0].ID, 1: records[1].ID, 3: records[3].ID, 4: records[4].ID}
+	want := map[int]string{0: changes[0].ID, 1: changes[1].ID, 3: changes[3].ID, 4: changes[4].ID}
 	if diff := cmp.Diff(want, found); diff != "" {
 		t.Errorf("Fetch, after one document was deleted (-want +found):\n%s", diff)
 	}
-	found, err = c.fetched(t.Context(), records[2:3])
+	found, err = c.fetched(t.Context(), changes[2:3])
 	must(t, err)
 	if len(found) > 0 {
 		t.Errorf("Fetch of a deleted document found %v", found)
@@ -532,10 +556,10 @@ func (h SourceHarness) fetchDeleted(t *testing.T) {
 func (h SourceHarness) manyDocuments(t *testing.T) {
 	const n = 5000
 	c := h.open(t, n)
-	records, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 1000})
+	changes, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 1000})
 	must(t, err)
-	rand.New(rand.NewPCG(3, 4)).Shuffle(n, func(i, j int) { records[i], records[j] = records[j], records[i] })
-	found, err := c.fetched(t.Context(), records)
+	rand.New(rand.NewPCG(3, 4)).Shuffle(n, func(i, j int) { changes[i], changes[j] = changes[j], changes[i] })
+	found, err := c.fetched(t.Context(), changes)
 	must(t, err)
 	if len(found) != n {
 		t.Errorf("Fetch found %d of %d documents", len(found), n)
@@ -544,29 +568,29 @@ func (h SourceHarness) manyDocuments(t *testing.T) {
 
 func (h SourceHarness) concurrentUse(t *testing.T) {
 	c := h.open(t, 200)
-	shared, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 200, Documents: true})
+	shared, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 200, Documents: true})
 	must(t, err)
 	ctx := t.Context()
 	together(t, 8, func(i int) error {
-		records, err := c.complete(ctx, syncd.ScanRequest{BatchSize: 7 + i, Documents: i%2 == 0, Fields: []string{"title"}})
+		changes, err := c.complete(ctx, syncd.ReadRequest{BatchSize: 7 + i, Documents: i%2 == 0, Fields: []string{"title"}})
 		if err != nil {
 			return err
 		}
-		found, err := c.fetched(ctx, records)
+		found, err := c.fetched(ctx, changes)
 		if err != nil {
 			return err
 		}
-		if len(found) != len(records) {
-			return fmt.Errorf("Fetch found %d of %d documents", len(found), len(records))
+		if len(found) != len(changes) {
+			return fmt.Errorf("Fetch found %d of %d documents", len(found), len(changes))
 		}
 		for _, r := range shared {
 			if err := c.checkDocument(r.ID, r.Document); err != nil {
 				return err
 			}
 		}
-		if counter, ok := c.Source.(syncd.Counter); ok {
-			if n, err := counter.Count(ctx, c.Collection); err != nil || n != int64(len(records)) {
-				return fmt.Errorf("Count = %d, %v; want %d", n, err, len(records))
+		if count := c.Abilities().Count; count != nil {
+			if n, err := count(ctx, c.Collection); err != nil || n != int64(len(changes)) {
+				return fmt.Errorf("Count = %d, %v; want %d", n, err, len(changes))
 			}
 		}
 		return nil
@@ -575,12 +599,12 @@ func (h SourceHarness) concurrentUse(t *testing.T) {
 
 func (h SourceHarness) count(t *testing.T) {
 	c := h.open(t, 37)
-	counter, ok := c.Source.(syncd.Counter)
-	if !ok {
-		t.Skip("the source is not a syncd.Counter")
+	count := c.Abilities().Count
+	if count == nil {
+		t.Skip("the source can't count")
 	}
 	for want := int64(37); want > 35; want-- {
-		if got, err := counter.Count(t.Context(), c.Collection); err != nil || got != want {
+		if got, err := count(t.Context(), c.Collection); err != nil || got != want {
 			t.Errorf("Count = %d, %v; want %d", got, err, want)
 		}
 		if h.Delete == nil {
@@ -592,13 +616,42 @@ func (h SourceHarness) count(t *testing.T) {
 
 func (h SourceHarness) collections(t *testing.T) {
 	c := h.open(t, 1)
-	lister, ok := c.Source.(syncd.CollectionLister)
-	if !ok {
-		t.Skip("the source is not a syncd.CollectionLister")
+	list := c.Abilities().Collections
+	if list == nil {
+		t.Skip("the source can't name its collections")
 	}
-	names, err := lister.Collections(t.Context())
+	names, err := list(t.Context())
 	must(t, err)
 	if !slices.Contains(names, c.Name) {
 		t.Errorf("Collections = %q; %q is not among them", names, c.Name)
 	}
+}
+
+// readDropped reads what was split before the collection was dropped.
+func (h SourceHarness) readDropped(t *testing.T) {
+	if h.Drop == nil {
+		t.Skip("the harness has no Drop")
+	}
+	c := h.open(t, 10)
+	splits, err := c.split(t.Context())
+	must(t, err)
+	h.Drop(t, c.Name)
+	for _, split := range splits {
+		changes, err := c.read(t.Context(), syncd.ReadRequest{Split: split, BatchSize: 3}, nil)
+		must(t, err)
+		if len(changes) > 0 {
+			t.Errorf("Read of a collection that is gone: %d changes", len(changes))
+		}
+	}
+}
+
+// abilities are the same at any moment.
+func (h SourceHarness) abilities(t *testing.T) {
+	c := h.open(t, 5)
+	first := abilitiesOf(c.Abilities())
+	must(t, sameAbilities(first, c.Abilities()))
+	_, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 2})
+	must(t, err)
+	must(t, sameAbilities(first, c.Abilities()))
+	together(t, 8, func(int) error { return sameAbilities(first, c.Abilities()) })
 }

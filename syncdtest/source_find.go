@@ -27,17 +27,17 @@ func (h SourceHarness) findCases() []testCase {
 	}
 }
 
-// finder opens a source, and returns the key that a scan gives for each of its documents.
+// finder opens a source, and returns the key that a read gives for each of its documents.
 func (h SourceHarness) finder(t *testing.T, docs []Doc) (*collection, map[string]syncd.Key) {
 	t.Helper()
 	c := h.openWith(t, docs)
-	if _, ok := c.Source.(syncd.Finder); !ok {
-		t.Skip("the source is not a syncd.Finder")
+	if c.Abilities().Find == nil {
+		t.Skip("the source can't find documents by their ids")
 	}
-	records, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 1000})
+	changes, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 1000})
 	must(t, err)
-	keys := make(map[string]syncd.Key, len(records))
-	for _, r := range records {
+	keys := make(map[string]syncd.Key, len(changes))
+	for _, r := range changes {
 		keys[r.ID] = r.Key
 	}
 	return c, keys
@@ -46,7 +46,7 @@ func (h SourceHarness) finder(t *testing.T, docs []Doc) (*collection, map[string
 // find finds ids and compares the keys with those of keys; an id that has none there must not be found.
 func (c *collection) find(ctx context.Context, ids []string, keys map[string]syncd.Key) error {
 	asked := slices.Clone(ids)
-	got, err := c.Source.(syncd.Finder).Find(ctx, c.Collection, ids)
+	got, err := c.Abilities().Find(ctx, c.Collection, ids)
 	switch {
 	case err != nil:
 		return fmt.Errorf("Find of %d ids: %w", len(ids), err)
@@ -57,7 +57,7 @@ func (c *collection) find(ctx context.Context, ids []string, keys map[string]syn
 	}
 	for i, id := range ids {
 		if got[i] != keys[id] {
-			return fmt.Errorf("Find of %d ids: id %d, %q, has the key %q; want %q, as in a scan", len(ids), i, id, got[i], keys[id])
+			return fmt.Errorf("Find of %d ids: id %d, %q, has the key %q; want %q, as in a read", len(ids), i, id, got[i], keys[id])
 		}
 	}
 	return nil
@@ -111,7 +111,7 @@ func (h SourceHarness) findInMissing(t *testing.T) {
 	c, _ := h.finder(t, someDocs(3))
 	missing := syncd.Collection{Name: c.Name + "_missing"}
 	for _, ids := range [][]string{{"doc-00001"}, {"doc-00001", "507f1f77bcf86cd799439011", "42"}} {
-		keys, err := c.Source.(syncd.Finder).Find(t.Context(), missing, ids)
+		keys, err := c.Abilities().Find(t.Context(), missing, ids)
 		if !errors.Is(err, syncd.ErrCollectionNotFound) {
 			t.Errorf("Find of %d ids in a collection that does not exist = %q, %v; want ErrCollectionNotFound", len(ids), keys, err)
 		}

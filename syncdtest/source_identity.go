@@ -21,14 +21,14 @@ func (h SourceHarness) identityCases() []testCase {
 func (h SourceHarness) identifier(t *testing.T, n int) *collection {
 	t.Helper()
 	c := h.open(t, n)
-	if _, ok := c.Source.(syncd.Identifier); !ok {
-		t.Skip("the source is not a syncd.Identifier")
+	if c.Abilities().Identity == nil {
+		t.Skip("the source can't tell identities")
 	}
 	return c
 }
 
 func (c *collection) identity(ctx context.Context) (string, error) {
-	return c.Source.(syncd.Identifier).Identity(ctx, c.Collection)
+	return c.Abilities().Identity(ctx, c.Collection)
 }
 
 // identity stays the same, also where documents come and go under it.
@@ -37,7 +37,7 @@ func (h SourceHarness) identity(t *testing.T) {
 	first, err := c.identity(t.Context())
 	must(t, err)
 	must(t, c.keepsIdentity(t.Context(), first))
-	_, err = c.complete(t.Context(), syncd.ScanRequest{BatchSize: 2, Documents: true})
+	_, err = c.complete(t.Context(), syncd.ReadRequest{BatchSize: 2, Documents: true})
 	must(t, err)
 	if h.Delete != nil {
 		h.delete(t, c, "doc-00003")

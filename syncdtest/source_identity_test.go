@@ -34,8 +34,8 @@ type identityFunc struct {
 	identify func() (string, error)
 }
 
-func (f identityFunc) Identity(context.Context, syncd.Collection) (string, error) {
-	return f.identify()
+func (f identityFunc) Abilities() syncd.SourceAbilities {
+	return syncd.SourceAbilities{Identity: func(context.Context, syncd.Collection) (string, error) { return f.identify() }}
 }
 
 // What the suite holds a source to must be able to fail.
@@ -61,34 +61,5 @@ func TestBrokenIdentities(t *testing.T) {
 	}
 	if err := as(func() (string, error) { return "", nil }).losesIdentity(t.Context(), ""); err != nil {
 		t.Errorf("a source that can't tell: %v", err)
-	}
-}
-
-// A wrapper has the ability if what it wraps has it, whatever else that can do.
-func TestFaultyIdentifier(t *testing.T) {
-	m := NewMemorySource()
-	if _, ok := FaultySource(struct{ syncd.Source }{m}, SourceFaults{}).(syncd.Identifier); ok {
-		t.Error("a source without identities has got them")
-	}
-	for name, s := range map[string]syncd.Source{
-		"alone": struct {
-			syncd.Source
-			syncd.Identifier
-		}{m, m},
-		"with Find": struct {
-			syncd.Source
-			syncd.Finder
-			syncd.Identifier
-		}{m, m, m},
-		"with all": m,
-	} {
-		wrapped := FaultySource(s, SourceFaults{})
-		if _, ok := wrapped.(syncd.Identifier); !ok {
-			t.Errorf("%s: the identities are lost", name)
-		}
-		_, finds := s.(syncd.Finder)
-		if _, ok := wrapped.(syncd.Finder); ok != finds {
-			t.Errorf("%s: Finder %t, want %t", name, ok, finds)
-		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 
 	"github.com/syncd-io/syncd"
 )
@@ -79,7 +80,7 @@ type SourceHarness struct {
 }
 
 // TestSource tests that a source does what [syncd.Source] says, one subtest per case. Keys are opaque, so the order that
-// it holds a source to is the source's own: the same in every scan, and the one that After means.
+// it holds a source to is the source's own: the same in every read, and the one that offsets mean.
 func TestSource(t *testing.T, h SourceHarness) {
 	t.Helper()
 	runCases(t, h.cases(), h.Except, h.Background)
@@ -97,12 +98,12 @@ func (h SourceHarness) cases() []testCase {
 		{"difficult_ids", h.difficultIDs},
 		{"batch_bytes", h.batchBytes},
 		{"batches_belong_to_the_caller", h.batchesBelongToTheCaller},
-		{"resume_after_each_record", h.resumeAfterEachRecord},
+		{"resume_behind_each_offset", h.resumeBehindEachOffset},
 		{"resume_by_another_source", h.resumeByAnotherSource},
-		{"resume_after_a_deleted_document", h.resumeAfterDeleted},
-		{"delete_during_a_scan", h.deleteDuringScan},
+		{"resume_behind_a_deleted_document", h.resumeBehindDeleted},
+		{"delete_during_a_read", h.deleteDuringRead},
 		{"stop_early", h.stopEarly},
-		{"cancel_during_a_scan", h.cancelDuringScan},
+		{"cancel_during_a_read", h.cancelDuringRead},
 		{"cancel_during_a_fetch", h.cancelDuringFetch},
 		{"context_that_has_ended", h.contextThatHasEnded},
 		{"fetch", h.fetch},
@@ -111,6 +112,8 @@ func (h SourceHarness) cases() []testCase {
 		{"fetch_a_deleted_document", h.fetchDeleted},
 		{"many_documents", h.manyDocuments},
 		{"concurrent_use", h.concurrentUse},
+		{"read_a_dropped_collection", h.readDropped},
+		{"abilities", h.abilities},
 		{"count", h.count},
 		{"collections", h.collections},
 		{"close_unused", func(t *testing.T) { h.open(t, 1) }},
@@ -171,123 +174,129 @@ func someDocs(n int) []Doc {
 	return docs
 }
 
-// plan reads the plan and checks its form.
-func (c *collection) plan(ctx context.Context) ([]syncd.Split, error) {
+// split reads the splits and checks their form.
+func (c *collection) split(ctx context.Context) ([]syncd.Split, error) {
 	var splits []syncd.Split
-	err := read(c.Plan(ctx, c.Collection), func(s syncd.Split) bool {
+	err := read(c.Splits(ctx, c.Collection), func(s syncd.Split) bool {
 		splits = append(splits, s)
 		return true
 	})
 	for i, s := range splits {
 		if s.Index != i {
-			return nil, fmt.Errorf("Plan: split %d has the index %d", i, s.Index)
+			return nil, fmt.Errorf("Splits: split %d has the index %d", i, s.Index)
 		}
 		if s.Collection != c.Collection {
-			return nil, fmt.Errorf("Plan: split %d is of collection %+v, not of %+v", i, s.Collection, c.Collection)
+			return nil, fmt.Errorf("Splits: split %d is of collection %+v, not of %+v", i, s.Collection, c.Collection)
 		}
 	}
 	if err != nil {
-		return splits, fmt.Errorf("Plan: %w", err)
+		return splits, fmt.Errorf("Splits: %w", err)
 	}
 	return splits, nil
 }
 
-// scan reads one split (or what is left of it) and checks the form of every batch. each may be nil.
-func (c *collection) scan(ctx context.Context, req syncd.ScanRequest, each func([]syncd.Record) bool) ([]syncd.Record, error) {
-	var records []syncd.Record
+// read reads one split (or what is left of it) and checks the form of every batch. each may be nil.
+func (c *collection) read(ctx context.Context, req syncd.ReadRequest, each func(syncd.Batch) bool) ([]syncd.Change, error) {
+	var changes []syncd.Change
 	var wrong error
-	err := read(c.Scan(ctx, req), func(batch []syncd.Record) bool {
+	err := read(c.Read(ctx, req), func(batch syncd.Batch) bool {
 		switch {
-		case len(batch) == 0:
-			wrong = errors.New("Scan: a batch has no records")
-		case len(batch) > req.BatchSize:
-			wrong = fmt.Errorf("Scan: a batch has %d records where BatchSize is %d", len(batch), req.BatchSize)
-		case len(records) > 2*len(c.docs)+req.BatchSize:
-			wrong = fmt.Errorf("Scan: more than %d records from %d documents; it seems not to end", len(records), len(c.docs))
+		case len(batch.Changes) == 0:
+			wrong = errors.New("Read: a batch has no changes")
+		case len(batch.Changes) > req.BatchSize:
+			wrong = fmt.Errorf("Read: a batch has %d changes where BatchSize is %d", len(batch.Changes), req.BatchSize)
+		case len(changes) > 2*len(c.docs)+req.BatchSize:
+			wrong = fmt.Errorf("Read: more than %d changes from %d documents; it seems not to end", len(changes), len(c.docs))
 		}
-		for _, r := range batch {
+		for _, change := range batch.Changes {
 			if wrong == nil {
-				wrong = checkRecord(r, req)
+				wrong = checkChange(change, req)
 			}
 		}
-		records = append(records, batch...)
+		if wrong == nil && batch.Offset == "" {
+			wrong = fmt.Errorf("Read: the batch with change %q has no offset, and no change with an error; it would be sent again", batch.Changes[0].ID)
+		}
+		changes = append(changes, batch.Changes...)
 		return wrong == nil && (each == nil || each(batch))
 	})
 	if wrong != nil {
-		return records, wrong
+		return changes, wrong
 	}
 	if err != nil {
-		return records, fmt.Errorf("Scan: %w", err)
+		return changes, fmt.Errorf("Read: %w", err)
 	}
-	return records, nil
+	return changes, nil
 }
 
-func checkRecord(r syncd.Record, req syncd.ScanRequest) error {
+func checkChange(c syncd.Change, req syncd.ReadRequest) error {
 	switch {
-	case r.Err != nil:
-		return fmt.Errorf("Scan: record %q: %w", r.ID, r.Err)
-	case r.Key == "":
-		return fmt.Errorf("Scan: record %q has no key", r.ID)
-	case len(r.Fields) != len(req.Fields):
-		return fmt.Errorf("Scan: record %q has %d fields, not the %d asked for", r.ID, len(r.Fields), len(req.Fields))
-	case req.Documents && r.Document == nil:
-		return fmt.Errorf("Scan: record %q has no document, though documents were asked for", r.ID)
-	case !req.Documents && r.Document != nil:
-		return fmt.Errorf("Scan: record %q has a document, though none were asked for", r.ID)
+	case c.Err != nil:
+		return fmt.Errorf("Read: change %q: %w", c.ID, c.Err)
+	case c.Key == "":
+		return fmt.Errorf("Read: change %q has no key", c.ID)
+	case len(c.Fields) != len(req.Fields):
+		return fmt.Errorf("Read: change %q has %d fields, not the %d asked for", c.ID, len(c.Fields), len(req.Fields))
+	case req.Documents && c.Document == nil:
+		return fmt.Errorf("Read: change %q has no document, though documents were asked for", c.ID)
+	case !req.Documents && c.Document != nil:
+		return fmt.Errorf("Read: change %q has a document, though none were asked for", c.ID)
+	case c.Target != nil || c.PointID != uuid.Nil || c.Operation != syncd.Insert || c.Reason != syncd.ReasonMissing ||
+		c.Verdict != syncd.Unknown || c.Reference || !c.ReadAt.IsZero() || c.Placement != (syncd.Placement{}) || c.Bytes != 0:
+		return fmt.Errorf("Read: change %q has fields set that are not the source's: %+v", c.ID, c)
 	}
 	return nil
 }
 
-// all plans and scans the whole collection; req says how, its Split is set here.
-func (c *collection) all(ctx context.Context, req syncd.ScanRequest) ([]syncd.Record, error) {
-	splits, err := c.plan(ctx)
+// all splits and reads the whole collection; req says how, its Split is set here.
+func (c *collection) all(ctx context.Context, req syncd.ReadRequest) ([]syncd.Change, error) {
+	splits, err := c.split(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var records []syncd.Record
+	var changes []syncd.Change
 	for _, split := range splits {
 		req.Split = split
-		got, err := c.scan(ctx, req, nil)
+		got, err := c.read(ctx, req, nil)
 		if err != nil {
 			return nil, err
 		}
-		records = append(records, got...)
+		changes = append(changes, got...)
 	}
-	return records, nil
+	return changes, nil
 }
 
-// complete returns all records, having checked that every document is among them exactly once.
-func (c *collection) complete(ctx context.Context, req syncd.ScanRequest) ([]syncd.Record, error) {
-	records, err := c.all(ctx, req)
+// complete returns all changes, having checked that every document is among them exactly once.
+func (c *collection) complete(ctx context.Context, req syncd.ReadRequest) ([]syncd.Change, error) {
+	changes, err := c.all(ctx, req)
 	if err != nil {
 		return nil, err
 	}
-	if diff := cmp.Diff(slices.Sorted(maps.Keys(c.docs)), slices.Sorted(slices.Values(ids(records)))); diff != "" {
-		return nil, fmt.Errorf("scanning all splits must give every document once (-stored +scanned):\n%s", diff)
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(c.docs)), slices.Sorted(slices.Values(ids(changes)))); diff != "" {
+		return nil, fmt.Errorf("reading all splits must give every document once (-stored +read):\n%s", diff)
 	}
 	keys := map[syncd.Key]string{}
-	for _, r := range records {
+	for _, r := range changes {
 		if other, ok := keys[r.Key]; ok {
 			return nil, fmt.Errorf("documents %q and %q have the same key", other, r.ID)
 		}
 		keys[r.Key] = r.ID
 	}
-	return records, nil
+	return changes, nil
 }
 
 // fetched fetches by key and checks that each document is the one of its key. It returns the ids found, by index.
-func (c *collection) fetched(ctx context.Context, records []syncd.Record) (map[int]string, error) {
+func (c *collection) fetched(ctx context.Context, changes []syncd.Change) (map[int]string, error) {
 	found := map[int]string{}
 	kept := map[int]syncd.Document{}
 	var wrong error
-	err := read(c.Fetch(ctx, c.Collection, keys(records)), func(f syncd.Fetched) bool {
+	err := read(c.Fetch(ctx, c.Collection, keys(changes)), func(f syncd.Fetched) bool {
 		switch {
-		case f.Index < 0 || f.Index >= len(records):
-			wrong = fmt.Errorf("Fetch: index %d of %d keys", f.Index, len(records))
+		case f.Index < 0 || f.Index >= len(changes):
+			wrong = fmt.Errorf("Fetch: index %d of %d keys", f.Index, len(changes))
 		case f.Document == nil:
-			wrong = fmt.Errorf("Fetch: %q came without a document", records[f.Index].ID)
+			wrong = fmt.Errorf("Fetch: %q came without a document", changes[f.Index].ID)
 		case kept[f.Index] != nil:
-			wrong = fmt.Errorf("Fetch: %q came twice", records[f.Index].ID)
+			wrong = fmt.Errorf("Fetch: %q came twice", changes[f.Index].ID)
 		default:
 			kept[f.Index] = f.Document
 		}
@@ -296,16 +305,16 @@ func (c *collection) fetched(ctx context.Context, records []syncd.Record) (map[i
 	if wrong != nil {
 		return nil, wrong
 	}
-	// Read only now: a document may not live in a buffer that the next one overwrites.
+	// Looked at only now: a document may not live in a buffer that the next one overwrites.
 	for i, doc := range kept {
-		found[i] = records[i].ID
-		if v, err := doc.Lookup("_id"); err != nil || v.Text != records[i].ID {
-			return nil, fmt.Errorf("Fetch: under the key of %q: %q, %v", records[i].ID, v.Text, err)
+		found[i] = changes[i].ID
+		if v, err := doc.Lookup("_id"); err != nil || v.Text != changes[i].ID {
+			return nil, fmt.Errorf("Fetch: under the key of %q: %q, %v", changes[i].ID, v.Text, err)
 		}
 		if i%50 > 0 && len(kept) > 1000 {
 			continue // most of many documents are only told apart, to save time
 		}
-		if err := c.checkDocument(records[i].ID, doc); err != nil {
+		if err := c.checkDocument(changes[i].ID, doc); err != nil {
 			return nil, fmt.Errorf("Fetch: %w", err)
 		}
 	}
@@ -367,24 +376,24 @@ func (c *collection) checkDocument(id string, doc syncd.Document) error {
 	return nil
 }
 
-func ids(records []syncd.Record) []string {
-	out := make([]string, len(records))
-	for i, r := range records {
+func ids(changes []syncd.Change) []string {
+	out := make([]string, len(changes))
+	for i, r := range changes {
 		out[i] = r.ID
 	}
 	return out
 }
 
-func keys(records []syncd.Record) []syncd.Key {
-	out := make([]syncd.Key, len(records))
-	for i, r := range records {
+func keys(changes []syncd.Change) []syncd.Key {
+	out := make([]syncd.Key, len(changes))
+	for i, r := range changes {
 		out[i] = r.Key
 	}
 	return out
 }
 
-// sameOrder compares two readings of the same records.
-func sameOrder(t *testing.T, what string, want, got []syncd.Record) {
+// sameOrder compares two readings of the same changes.
+func sameOrder(t *testing.T, what string, want, got []syncd.Change) {
 	t.Helper()
 	if diff := cmp.Diff(ids(want), ids(got)); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", what, diff)

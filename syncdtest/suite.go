@@ -8,6 +8,7 @@ import (
 	"iter"
 	"maps"
 	"path"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -145,4 +146,24 @@ func read[T any](seq iter.Seq2[T, error], each func(T) bool) error {
 		return fmt.Errorf("%w (with: %v)", errWentOn, end)
 	}
 	return end
+}
+
+// abilitiesOf names the functions that a struct of abilities has.
+func abilitiesOf(abilities any) []string {
+	var names []string
+	v := reflect.ValueOf(abilities)
+	for i := range v.NumField() {
+		if !v.Field(i).IsNil() {
+			names = append(names, v.Type().Field(i).Name)
+		}
+	}
+	return names
+}
+
+// sameAbilities compares abilities with those that abilitiesOf named before.
+func sameAbilities(before []string, abilities any) error {
+	if now := abilitiesOf(abilities); !slices.Equal(before, now) {
+		return fmt.Errorf("Abilities were %q and are %q; they must be the same for as long as the plugin is open", before, now)
+	}
+	return nil
 }

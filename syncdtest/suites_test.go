@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/codec"
 )
 
 // memoryHarness is the harness of a MemorySource, seen through wrap.
@@ -34,6 +35,7 @@ func memoryHarness(splits int, wrap func(syncd.Source) syncd.Source) SourceHarne
 				t.Errorf("%q was not there to delete", id)
 			}
 		},
+		Drop:   func(_ *testing.T, collection string) { last.Drop(collection) },
 		Filter: func(field, text string) string { return fmt.Sprintf("{%q:%q}", field, text) },
 	}
 }
@@ -73,63 +75,84 @@ func TestMemoryChecker(t *testing.T) { TestChecker(t, checkerHarness(asIs[syncd.
 
 const tooLarge = 100_000
 
-func refuseLarge(e syncd.Event) error {
+func refuseLarge(e codec.Event) error {
 	if len(e.Value) > tooLarge {
 		return fmt.Errorf("an event of %d bytes: %w", len(e.Value), syncd.ErrTooLarge)
 	}
 	return nil
 }
 
+// The forms of events that sinks are tested with.
+var (
+	plain      = codec.Config{}
+	mongoKafka = codec.Config{Profile: codec.MongoKafka}
+	tombstones = codec.Config{DeleteFormat: codec.DeleteTombstone}
+	bsonWire   = codec.Config{Profile: codec.MongoKafka, Wire: codec.WireBSON, DeleteFormat: codec.DeleteTombstone}
+)
+
+func eachForm(t *testing.T, test func(t *testing.T, event codec.Config)) {
+	for name, event := range map[string]codec.Config{
+		"plain": plain, "mongo_kafka": mongoKafka, "tombstones": tombstones, "bson": bsonWire, "defaults": codec.Defaults(),
+	} {
+		t.Run(name, func(t *testing.T) { test(t, event) })
+	}
+}
+
+func received(events []codec.Event) []Received {
+	out := make([]Received, len(events))
+	for i, e := range events {
+		out[i] = Received{
+			Target: memoryRoute(e.Target), Key: e.Key, Value: e.Value, Headers: e.Headers,
+			Placement: syncd.Placement{Offset: int64(i), Known: true},
+		}
+	}
+	return out
+}
+
 // sinkHarness is the harness of a MemorySink, seen through wrap.
-func sinkHarness(wrap func(syncd.Sink) syncd.Sink) SinkHarness {
+func sinkHarness(event codec.Config, wrap func(syncd.Sink) syncd.Sink) SinkHarness {
 	var last *MemorySink
 	return SinkHarness{
+		Event: event,
 		Open: func(*testing.T) syncd.Sink {
 			last = NewMemorySink()
-			last.Reject = refuseLarge
+			last.Event, last.Reject, last.Placed = event, refuseLarge, true
 			return wrap(last)
 		},
-		Read: func(*testing.T) []Received {
-			var out []Received
-			for _, e := range last.Events() {
-				out = append(out, Received{Target: last.Route(e.Target), Key: e.Key, Value: e.Value, Headers: e.Headers})
-			}
-			return out
-		},
+		Read:     func(*testing.T) []Received { return received(last.Events()) },
 		TooLarge: tooLarge,
 	}
 }
 
-func TestMemorySink(t *testing.T) { TestSink(t, sinkHarness(asIs[syncd.Sink])) }
+func TestMemorySink(t *testing.T) {
+	eachForm(t, func(t *testing.T, event codec.Config) { TestSink(t, sinkHarness(event, asIs[syncd.Sink])) })
+}
 
 // committerHarness is the harness of a MemoryCommitter, seen through wrap.
-func committerHarness(wrap func(*MemoryCommitter) syncd.Sink) SinkHarness {
+func committerHarness(event codec.Config, wrap func(*MemoryCommitter) syncd.Sink) SinkHarness {
 	var last *MemoryCommitter
 	return SinkHarness{
+		Event: event,
 		Open: func(*testing.T) syncd.Sink {
 			last = NewMemoryCommitter()
-			last.Reject = refuseLarge
+			last.Event, last.Reject = event, refuseLarge
 			return wrap(last)
 		},
 		OpenAgain: func(*testing.T) syncd.Sink { return wrap(last.Reopen()) },
-		Read: func(*testing.T) []Received {
-			var out []Received
-			for _, e := range last.Committed() {
-				out = append(out, Received{Target: last.Route(e.Target), Key: e.Key, Value: e.Value, Headers: e.Headers})
-			}
-			return out
-		},
-		TooLarge: tooLarge,
+		Read:      func(*testing.T) []Received { return received(last.Committed()) },
+		TooLarge:  tooLarge,
 	}
 }
 
 func TestMemoryCommitter(t *testing.T) {
-	TestSink(t, committerHarness(func(c *MemoryCommitter) syncd.Sink { return c }))
+	eachForm(t, func(t *testing.T, event codec.Config) {
+		TestSink(t, committerHarness(event, func(c *MemoryCommitter) syncd.Sink { return c }))
+	})
 }
 
 func TestMemoryCommitterCrashes(t *testing.T) {
 	mark := func(v string) []syncd.Mark { return []syncd.Mark{{Name: "m", Value: []byte(v)}} }
-	crash := func(context.Context, []syncd.Event, []syncd.Mark) error { return errFault }
+	crash := func(context.Context, []syncd.Change, []syncd.Mark) error { return errFault }
 	for name, c := range map[string]struct {
 		change func(*MemoryCommitter)
 		err    error
@@ -150,7 +173,7 @@ func TestMemoryCommitterCrashes(t *testing.T) {
 			_, err := s.Marks(t.Context(), "")
 			must(t, err)
 			c.change(s)
-			err = s.Commit(t.Context(), make([]syncd.Event, 1), mark("new"))
+			err = s.Commit(t.Context(), deletes(1), mark("new"))
 			if !errors.Is(err, c.err) || len(s.Committed()) != c.events || string(s.Ledger()["m"]) != c.mark {
 				t.Errorf("%v, %d events, marks %q", err, len(s.Committed()), s.Ledger())
 			}
@@ -178,14 +201,17 @@ func TestMemorySourceHandlesIDsOfEveryKind(t *testing.T) {
 		}})
 	s.Insert("page", MemoryDoc{ID: 10, Fields: map[string]any{"new": true}}) // in place of the other
 	c := collection{Source: s, Collection: syncd.Collection{Name: "page"}}
-	splits, err := c.plan(t.Context())
+	splits, err := c.split(t.Context())
 	must(t, err)
 	var got []string
-	for batch, err := range s.Scan(t.Context(), syncd.ScanRequest{Split: splits[0], BatchSize: 4, Documents: true}) {
+	for batch, err := range s.Read(t.Context(), syncd.ReadRequest{Split: splits[0], BatchSize: 4, Documents: true}) {
 		must(t, err)
-		for _, r := range batch {
+		if batch.Offset == "" {
+			t.Error("a batch has no offset to resume behind")
+		}
+		for _, r := range batch.Changes {
 			if r.Key == "" {
-				t.Errorf("record %q has no key to resume after", r.ID)
+				t.Errorf("change %q has no key", r.ID)
 			}
 			text := r.ID
 			if r.Err != nil {
@@ -219,14 +245,14 @@ func TestMemorySourceFilters(t *testing.T) {
 	c := collection{Source: s, Collection: syncd.Collection{Name: "page", Filter: `{"even":"true"}`}, docs: map[string]Doc{
 		"0": {}, "2": {}, "4": {}, "6": {}, "8": {},
 	}}
-	if _, err := c.complete(t.Context(), syncd.ScanRequest{BatchSize: 2}); err != nil {
+	if _, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 2}); err != nil {
 		t.Error(err)
 	}
 	if n, err := s.Count(t.Context(), c.Collection); n != 5 || err != nil {
 		t.Errorf("Count = %d, %v", n, err)
 	}
 	c.Filter = `{`
-	if _, err := c.plan(t.Context()); err == nil {
+	if _, err := c.split(t.Context()); err == nil {
 		t.Error("a filter that can't be read was accepted")
 	}
 }
@@ -262,9 +288,8 @@ func TestMemoryCheckerHoldsPayload(t *testing.T) {
 
 func TestMemorySinkTellsTheIndexer(t *testing.T) {
 	index, s := NewMemoryChecker(), NewMemorySink()
-	s.Written = func(e syncd.Event) { index.Add(e.PointID) }
-	events := []syncd.Event{{PointID: point(1)}, {PointID: point(2)}}
-	must(t, s.Write(t.Context(), events))
+	s.Written = func(e codec.Event) { index.Add(e.PointID) }
+	must(t, s.Write(t.Context(), deletes(3)[1:]))
 	verdicts := make([]syncd.Verdict, 3)
 	must(t, index.Check(t.Context(), points(0, 3), verdicts))
 	if !slices.Equal(verdicts, []syncd.Verdict{syncd.Missing, syncd.Present, syncd.Present}) {
@@ -272,5 +297,63 @@ func TestMemorySinkTellsTheIndexer(t *testing.T) {
 	}
 	if fmt.Sprint(index.Calls(), s.Batches()) != "[3] [2]" {
 		t.Error(index.Calls(), s.Batches())
+	}
+}
+
+// What a sink in memory keeps as a change is what it keeps as an event, and the caller may use the changes again.
+func TestMemorySinksKeepChanges(t *testing.T) {
+	sink, committer := NewMemorySink(), NewMemoryCommitter()
+	for _, s := range []interface {
+		syncd.Sink
+		Changes() []syncd.Change
+	}{sink, committer} {
+		changes := deletes(3)
+		changes[1].Operation = syncd.Insert // without a document, which no sink can write
+		changes[2].Fields = []syncd.Value{{Text: "kept", Set: true}}
+		failed, _ := errors.AsType[*syncd.BatchError](s.Write(t.Context(), changes))
+		if failed == nil || fmt.Sprint(failed.Failed()) != "[1]" || !errors.Is(failed, syncd.ErrNotEncodable) {
+			t.Errorf("%T: %v", s, failed)
+		}
+		clear(changes[2].Fields)
+		clear(changes)
+		kept := s.Changes()
+		if len(kept) != 2 || kept[0].ID != "0" || kept[1].ID != "2" || kept[1].Fields[0].Text != "kept" || kept[1].Bytes == 0 {
+			t.Errorf("%T keeps %+v", s, kept)
+		}
+	}
+	for _, events := range [][]codec.Event{sink.Events(), committer.Committed()} {
+		if len(events) != 2 || events[0].ID != "0" || events[1].ID != "2" || string(events[1].Key) != "2" {
+			t.Errorf("%+v", events)
+		}
+	}
+}
+
+// TestMemorySinkPlugin: the configuration chooses the form of events, and shows it without connecting.
+func TestMemorySinkPlugin(t *testing.T) {
+	for _, s := range []interface {
+		Plugin(name string) syncd.Plugin
+	}{NewMemorySink(), NewMemoryCommitter()} {
+		p := s.Plugin("memory")
+		config := p.Config().(*memorySinkConfig)
+		config.Event.Profile = codec.MongoKafka
+		sink, err := p.OpenSink(t.Context(), config, syncd.Env{})
+		must(t, err)
+		c := deletes(1)
+		key, value, err := config.Preview(&c[0])
+		must(t, err)
+		must(t, sink.Write(t.Context(), c))
+		if route, target := sink.Abilities().Route, SinkTargets()[2]; route(target) != config.Route(target) {
+			t.Errorf("Route of %+v: %q, %q", target, route(target), config.Route(target))
+		}
+		var events []codec.Event
+		switch sink := sink.(type) {
+		case *MemorySink:
+			events = sink.Events()
+		case *MemoryCommitter:
+			events = sink.Committed()
+		}
+		if len(events) != 1 || string(events[0].Key) != string(key) || string(events[0].Value) != string(value) || string(key) != `{"_id": "0"}` {
+			t.Errorf("%s %s, but %+v", key, value, events)
+		}
 	}
 }
