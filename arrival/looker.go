@@ -19,6 +19,7 @@ type looker struct {
 	points   []syncd.Point
 	verdicts []syncd.Verdict
 	changes  []syncd.Change
+	fields   []syncd.Value // of changes
 }
 
 func newLooker(checker syncd.Checker) *looker {
@@ -88,10 +89,10 @@ func (l *looker) present(ctx context.Context, s *segment) error {
 func (l *looker) judge(ctx context.Context, s *segment, rule *mapping.Rule, events []int) error {
 	l.changes = l.changes[:0]
 	width := len(rule.Fields())
-	fields := make([]syncd.Value, len(events)*width)
+	l.fields = resize(l.fields, len(events)*width)
 	for k, i := range events {
 		id, version := s.text(i)
-		own := fields[k*width : (k+1)*width]
+		own := l.fields[k*width : (k+1)*width]
 		for f := range own {
 			own[f] = version
 		}
