@@ -9,7 +9,8 @@
 //     can't be read beyond a broken length, so that ends the read and names the byte;
 //   - no input makes it panic, loop or allocate without bound;
 //   - files are never written. One that changes while it is read, or between a run and its resumption, is noticed where it
-//     matters: a position that no longer begins a document is an error.
+//     matters: a position that no longer begins a document is an error. One that was deleted has no documents, unless the
+//     folder is missing as well, which is an error.
 //
 // Two documents of one file may have the same _id; they are two changes.
 package file

@@ -65,6 +65,11 @@ func (s *source) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[sync
 
 func (s *source) read(ctx context.Context, req syncd.ReadRequest, yield func(syncd.Batch, error) bool) error {
 	f, err := s.open(req.Split.Collection)
+	if errors.Is(err, syncd.ErrCollectionNotFound) {
+		// A collection that was deleted has no changes. Where the whole folder is missing, more likely nothing was deleted.
+		_, err = os.Stat(s.cfg.Path)
+		return cmp.Or(ctx.Err(), err)
+	}
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -402,6 +403,34 @@ func TestFileThatHasChanged(t *testing.T) {
 				t.Errorf("%s: a read resumed where no document begins", name)
 			}
 		}
+	}
+}
+
+// A file that was deleted is a collection without documents. A folder that is missing tells nothing about its files.
+func TestReadingWhatIsGone(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "exports")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "c.ndjson", []byte("{\"_id\":1}\n{\"_id\":2}\n"))
+	s := openDir(t, dir)
+	_, changes, err := readAll(t, s, syncd.ReadRequest{})
+	if err != nil || len(changes) != 2 {
+		t.Fatal(changes, err)
+	}
+	if err := os.Remove(filepath.Join(dir, "c.ndjson")); err != nil {
+		t.Fatal(err)
+	}
+	for _, after := range []syncd.Offset{"", syncd.Offset(changes[0].Key)} {
+		if _, got, err := readAll(t, s, syncd.ReadRequest{After: after}); err != nil || len(got) > 0 {
+			t.Errorf("after %q: %v, %v", after, got, err)
+		}
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := readAll(t, s, syncd.ReadRequest{}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without the folder: %v", err)
 	}
 }
 
