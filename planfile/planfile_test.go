@@ -84,10 +84,15 @@ func TestAPlanIsReadBack(t *testing.T) {
 			if c.Document == nil || c.Err != nil || c.PointID != fixture.PointID("page", c.ID, 0) {
 				t.Errorf("%+v", c)
 			}
-			for fetched, err := range source.Fetch(t.Context(), rules[0].Collection, []syncd.Key{c.Key}) {
-				if id, _ := fetched.Document.Lookup("_id"); err != nil || id.Text != c.ID {
+			fetched := 0
+			for f, err := range source.Fetch(t.Context(), rules[0].Collection, []syncd.Key{c.Key}) {
+				fetched++
+				if id, _ := f.Document.Lookup("_id"); err != nil || id.Text != c.ID {
 					t.Errorf("key %q is of %v, %v", c.Key, id, err)
 				}
+			}
+			if fetched != 1 {
+				t.Errorf("no document has key %q", c.Key)
 			}
 		}
 		if diff := cmp.Diff(map[string]string{"stale": "now", "fallback": "", "missing": fixture.Monday}, got); diff != "" {
