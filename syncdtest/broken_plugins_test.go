@@ -162,6 +162,9 @@ func countOffsets(s syncd.Source) syncd.Source {
 			for batch := range s.Read(ctx, req) {
 				all = append(all, batch.Changes...)
 			}
+			if len(all) == 0 {
+				return ""
+			}
 			return syncd.Offset(all[min(n, len(all))-1].Key)
 		},
 	}
@@ -488,6 +491,14 @@ func changeEvents(change func(*codec.Event)) writeFunc {
 	}
 }
 
+// claim says of changes that they were written, so that a sink is caught by what it did not write.
+func claim(changes []syncd.Change, err error) error {
+	for i := range changes {
+		changes[i].Bytes = 1 << 20
+	}
+	return err
+}
+
 // changeBefore writes other changes than those it is given.
 func changeBefore(change func(*syncd.Change)) writeFunc {
 	return func(s *MemorySink, ctx context.Context, changes []syncd.Change) error {
@@ -495,11 +506,7 @@ func changeBefore(change func(*syncd.Change)) writeFunc {
 		for i := range own {
 			change(&own[i])
 		}
-		err := s.Write(ctx, own)
-		for i, c := range own {
-			changes[i].Placement, changes[i].Bytes = c.Placement, c.Bytes
-		}
-		return err
+		return claim(changes, s.Write(ctx, own))
 	}
 }
 
@@ -534,7 +541,7 @@ func laterSink() writeFunc {
 		defer mu.Unlock()
 		err := s.Write(ctx, pending)
 		pending = slices.Clone(changes)
-		return err
+		return claim(changes, err)
 	}
 }
 
@@ -549,7 +556,7 @@ func keepingSink() writeFunc {
 		s.mu.Lock()
 		s.kept = record{}
 		s.mu.Unlock()
-		return s.Write(ctx, slices.Concat(kept...))
+		return claim(changes, s.Write(ctx, slices.Concat(kept...)))
 	}
 }
 

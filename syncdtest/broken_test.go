@@ -153,7 +153,7 @@ var brokenSinks = []struct {
 	write        writeFunc
 }{
 	{"drops the last change", "one_change", plain, func(s *MemorySink, ctx context.Context, c []syncd.Change) error {
-		return s.Write(ctx, c[:max(0, len(c)-1)])
+		return claim(c, s.Write(ctx, c[:max(0, len(c)-1)]))
 	}},
 	{"sends twice", "one_change", plain, func(s *MemorySink, ctx context.Context, c []syncd.Change) error {
 		_ = s.Write(ctx, c)
@@ -167,9 +167,9 @@ var brokenSinks = []struct {
 	}},
 	{"is durable one write later", "one_change", plain, laterSink()},
 	{"reverses a batch", "order_within_a_key", plain, func(s *MemorySink, ctx context.Context, c []syncd.Change) error {
-		c = slices.Clone(c)
-		slices.Reverse(c)
-		return s.Write(ctx, c)
+		reversed := slices.Clone(c)
+		slices.Reverse(reversed)
+		return claim(c, s.Write(ctx, reversed))
 	}},
 	{"compacts JSON", "exact_text", mongoKafka, changeEvents(func(e *codec.Event) {
 		e.Value = []byte(strings.ReplaceAll(string(e.Value), ": ", ":"))
@@ -193,14 +193,14 @@ var brokenSinks = []struct {
 	})},
 	{"writes another form of events", "one_change", mongoKafka, func(s *MemorySink, ctx context.Context, c []syncd.Change) error {
 		s.Event = codec.Defaults()
-		return s.Write(ctx, c)
+		return claim(c, s.Write(ctx, c))
 	}},
 	{"inserts what is to be replaced", "operations", plain, changeBefore(func(c *syncd.Change) { c.Operation = syncd.Insert })},
 	{"gives one reason for all", "operations", plain, changeBefore(func(c *syncd.Change) { c.Reason = syncd.ReasonMissing })},
 	{"writes the documents of references", "references", plain, changeBefore(func(c *syncd.Change) { c.Reference = false })},
 	{"takes dead letters for changes", "dead_letters", plain, changeBefore(func(c *syncd.Change) { c.Err = nil })},
 	{"leaves out dead letters", "dead_letters", plain, func(s *MemorySink, ctx context.Context, c []syncd.Change) error {
-		return s.Write(ctx, slices.DeleteFunc(slices.Clone(c), func(c syncd.Change) bool { return c.Err != nil }))
+		return claim(c, s.Write(ctx, slices.DeleteFunc(slices.Clone(c), func(c syncd.Change) bool { return c.Err != nil })))
 	}},
 	{"ignores a target's topic", "targets", plain, changeEvents(func(e *codec.Event) { e.Target.Topic = "" })},
 	{"keeps the caller's slice", "changes_belong_to_the_caller", plain, keepingSink()},

@@ -114,6 +114,8 @@ func (c *MemoryCommitter) Prepared() []syncd.Target {
 func (c *MemoryCommitter) Plugin(name string) syncd.Plugin {
 	return syncd.NewSink(name, "Keeps events and marks in memory.", newMemorySinkConfig(c.Event),
 		func(_ context.Context, config memorySinkConfig, _ syncd.Env) (syncd.Sink, error) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
 			c.Event = config.Event
 			return c, nil
 		})
@@ -217,7 +219,7 @@ func (c *MemoryCommitter) apply(ctx context.Context, epoch int, changes []syncd.
 
 func (c *MemoryCommitter) commit(ctx context.Context, epoch int, changes []syncd.Change, marks []syncd.Mark, whole bool) error {
 	c.mu.Lock()
-	run := c.run
+	event, run := c.Event, c.run
 	c.mu.Unlock()
 	l := c.ledger
 	l.mu.Lock()
@@ -228,7 +230,7 @@ func (c *MemoryCommitter) commit(ctx context.Context, epoch int, changes []syncd
 	if epoch != l.epoch {
 		return fmt.Errorf("committing %d changes: %w", len(changes), syncd.ErrFenced)
 	}
-	w := writing{event: c.Event, run: run, reject: c.Reject, written: c.Written, whole: whole}
+	w := writing{event: event, run: run, reject: c.Reject, written: c.Written, whole: whole}
 	err := l.kept.add(w, changes)
 	if whole && err != nil {
 		return err

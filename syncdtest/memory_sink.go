@@ -13,7 +13,7 @@ import (
 )
 
 // MemorySink is a sink that keeps what it is given, as changes and as the events that a byte sink would write of them. Every
-// method is safe for concurrent use; the fields must be set before the first Write.
+// method is safe for concurrent use; the fields must be set before Plugin and the first Write.
 type MemorySink struct {
 	// Event is the form of events. The zero value is the plain form.
 	Event codec.Config
@@ -74,6 +74,8 @@ func (s *MemorySink) Closes() int {
 func (s *MemorySink) Plugin(name string) syncd.Plugin {
 	return syncd.NewSink(name, "Keeps events in memory.", newMemorySinkConfig(s.Event),
 		func(_ context.Context, config memorySinkConfig, _ syncd.Env) (syncd.Sink, error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
 			s.Event = config.Event
 			return s, nil
 		})

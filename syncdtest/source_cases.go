@@ -256,17 +256,14 @@ func (c *collection) resumeEach(t *testing.T, req syncd.ReadRequest) {
 	splits, err := c.split(t.Context())
 	must(t, err)
 	for _, req.Split = range splits {
-		req.After = ""
 		whole, places, err := c.places(t.Context(), req)
 		must(t, err)
 		for _, p := range places {
-			for _, size := range []int{1, 7, 1000} {
-				for _, documents := range []bool{false, true} {
-					rest, err := c.read(t.Context(),
-						syncd.ReadRequest{Split: req.Split, After: p.offset, BatchSize: size, Documents: documents}, nil)
-					must(t, err)
-					sameOrder(t, fmt.Sprintf("resuming split %d behind its first %d changes", req.Split.Index, p.changes), whole[p.changes:], rest)
-				}
+			for _, again := range []syncd.ReadRequest{{BatchSize: 2}, {BatchSize: 1000, Documents: true}} {
+				again.Split, again.After = req.Split, p.offset
+				rest, err := c.read(t.Context(), again, nil)
+				must(t, err)
+				sameOrder(t, fmt.Sprintf("resuming split %d behind its first %d changes", req.Split.Index, p.changes), whole[p.changes:], rest)
 			}
 		}
 	}

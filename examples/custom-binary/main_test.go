@@ -23,7 +23,7 @@ func TestProgram(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if out, err := exec.Command(program, "plugins").CombinedOutput(); err != nil || !strings.Contains(string(out), "Counts events by content type.") {
+	if out, err := exec.Command(program, "plugins").CombinedOutput(); err != nil || !strings.Contains(string(out), "Counts changes by content type.") {
 		t.Errorf("plugins: %v\n%s", err, out)
 	}
 	// The declaration of Config is all that it takes: the plugin has a reference page and a place in the schema.
@@ -49,7 +49,7 @@ func TestProgram(t *testing.T) {
 	if err := json.Unmarshal(out, &schema); err != nil {
 		t.Fatal(err)
 	}
-	if d := schema.Properties.Sink.Properties["tally"].Properties["limit"].Description; !strings.HasPrefix(d, "Refuse values") {
+	if d := schema.Properties.Sink.Properties["tally"].Properties["limit"].Description; !strings.HasPrefix(d, "Refuse documents") {
 		t.Errorf("the schema does not describe sink.tally.limit: %q", d)
 	}
 
