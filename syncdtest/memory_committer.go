@@ -14,9 +14,9 @@ import (
 	"github.com/syncd-io/syncd/codec"
 )
 
-// MemoryCommitter is a sink that keeps changes, and their events, together with marks. What is committed is kept by a ledger: each MemoryCommitter
-// that Reopen returns is another user of the same ledger, as a later run is, and Marks shuts out all the others. Every method is
-// safe for concurrent use; the fields must be set before the first Commit.
+// MemoryCommitter is a sink that keeps changes, and their events, together with marks. What is committed is kept by a ledger: each
+// MemoryCommitter that Reopen returns is another user of the same ledger, as a later run is, and Marks shuts out all the others.
+// Every method is safe for concurrent use; the fields must be set before Plugin and the first Commit.
 type MemoryCommitter struct {
 	// Event is the form of events. The zero value is the plain form.
 	Event codec.Config
