@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/codec"
 	"github.com/syncd-io/syncd/sandbox/kafkaserver"
 	"github.com/syncd-io/syncd/sinks/kafka"
 	"github.com/syncd-io/syncd/spec"
@@ -88,8 +90,11 @@ func createTopics(c *kafka.Config) {
 func suite(t *testing.T, addr, user, password string, change func(*kafka.Config)) {
 	t.Helper()
 	open := func(t *testing.T) syncd.Sink { return openKafka(t, addr, change) }
+	c := kafka.Plugin().Config().(*kafka.Config)
+	change(c)
 	syncdtest.TestSink(t, syncdtest.SinkHarness{
-		Open: open, OpenAgain: open,
+		Event: c.Event,
+		Open:  open, OpenAgain: open,
 		Read: func(t *testing.T) []syncdtest.Received {
 			var topics []string
 			for _, target := range syncdtest.SinkTargets() {
@@ -98,8 +103,9 @@ func suite(t *testing.T, addr, user, password string, change func(*kafka.Config)
 			var out []syncdtest.Received
 			for _, r := range consume(t, addr, user, password, topics...) {
 				got := syncdtest.Received{Target: r.Topic, Key: r.Key, Value: r.Value}
+				got.Placement = syncd.Placement{Partition: r.Partition, Offset: r.Offset, Known: true}
 				for _, h := range r.Headers {
-					got.Headers = append(got.Headers, syncd.Header{Name: h.Key, Value: string(h.Value)})
+					got.Headers = append(got.Headers, codec.Header{Name: h.Key, Value: string(h.Value)})
 				}
 				out = append(out, got)
 			}
@@ -128,6 +134,21 @@ func exactlyOnce(c *kafka.Config) {
 
 func TestKafkaExactlyOnce(t *testing.T) {
 	suite(t, kafkaBroker(t, kafkaserver.Config{}).Addr(), "", "", exactlyOnce)
+}
+
+// TestKafkaForms runs the suite with other forms of events than the default.
+func TestKafkaForms(t *testing.T) {
+	for name, form := range map[string]codec.Config{
+		"tombstones": {Profile: codec.Plain, DeleteFormat: codec.DeleteTombstone},
+		"bson":       {Profile: codec.MongoKafka, Wire: codec.WireBSON, KeyWire: codec.WireString, DeleteFormat: codec.DeleteTombstone},
+	} {
+		t.Run(name, func(t *testing.T) {
+			suite(t, kafkaBroker(t, kafkaserver.Config{}).Addr(), "", "", func(c *kafka.Config) {
+				createTopics(c)
+				c.Event = form
+			})
+		})
+	}
 }
 
 func TestKafkaWithPassword(t *testing.T) {
@@ -217,21 +238,37 @@ func TestKafkaWithoutLogin(t *testing.T) {
 	}
 }
 
-// pages makes events of one topic, whose values are of the given size.
-func pages(n, size int) []syncd.Event {
-	out := make([]syncd.Event, n)
+// text is a document that is one JSON string.
+type text string
+
+func (t text) Lookup(string) (syncd.Value, error) { return syncd.Value{}, nil }
+func (t text) Size() int                          { return len(t) }
+func (t text) AppendJSON(dst []byte, _ syncd.Dialect) ([]byte, error) {
+	return append(append(append(dst, '"'), t...), '"'), nil
+}
+
+var page = syncd.Target{Database: "db", Collection: "page"}
+
+// pages makes changes of one topic, whose documents are of the given size.
+func pages(n, size int) []syncd.Change {
+	out := make([]syncd.Change, n)
 	for i := range out {
-		out[i] = syncd.Event{Target: syncd.Target{Database: "db", Collection: "page"}, Key: fmt.Appendf(nil, "%d", i), Value: bytes.Repeat([]byte{byte(i)}, size)}
+		out[i] = syncd.Change{Target: &page, ID: strconv.Itoa(i), Document: text(strings.Repeat(string(rune('a'+i%26)), size))}
 	}
 	return out
+}
+
+func prepare(t testing.TB, s syncd.Sink, targets ...syncd.Target) error {
+	t.Helper()
+	return s.Abilities().Prepare(t.Context(), syncd.Run{ID: "run-1", Targets: targets})
 }
 
 func TestKafkaCreatesTopics(t *testing.T) {
 	b := kafkaBroker(t, kafkaserver.Config{Partitions: 2, AutoCreateTopics: true})
 	targets := []syncd.Target{{Database: "db", Collection: "page"}, {Database: "db", Collection: "epic"}}
-	refusing := closingKafka(t, b.Addr(), nil).(syncd.Preparer)
+	refusing := closingKafka(t, b.Addr(), nil)
 	for range 2 { // the broker would create a topic that is asked for, unless it is asked not to
-		if err := refusing.Prepare(t.Context(), targets); err == nil || !strings.Contains(err.Error(), "db.page") || !strings.Contains(err.Error(), "db.epic") {
+		if err := prepare(t, refusing, targets...); err == nil || !strings.Contains(err.Error(), "db.page") || !strings.Contains(err.Error(), "db.epic") {
 			t.Fatalf("error %v", err)
 		}
 	}
@@ -248,7 +285,7 @@ func TestKafkaCreatesTopics(t *testing.T) {
 		}
 	}()
 	for range 2 {
-		if err := s.(syncd.Preparer).Prepare(t.Context(), targets); err != nil {
+		if err := prepare(t, s, targets...); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -265,7 +302,7 @@ func TestKafkaCreatesTopics(t *testing.T) {
 func TestKafkaCanNotCreateTopics(t *testing.T) {
 	b := kafkaBroker(t, kafkaserver.Config{})
 	s := closingKafka(t, b.Addr(), func(c *kafka.Config) { c.CreateTopics = &kafka.CreateTopics{ReplicationFactor: 3} })
-	err := s.(syncd.Preparer).Prepare(t.Context(), []syncd.Target{{Database: "db", Collection: "page"}})
+	err := prepare(t, s, page)
 	if err == nil || !strings.Contains(err.Error(), `"db.page" can't be created`) || !strings.Contains(strings.ToLower(err.Error()), "replication") {
 		t.Errorf("error %v", err)
 	}
@@ -290,8 +327,8 @@ func TestKafkaSmallLimit(t *testing.T) {
 		}
 	}()
 	events := pages(200, 1000)
-	events[7].Value = make([]byte, 30_000)
-	if err := s.(syncd.Preparer).Prepare(t.Context(), []syncd.Target{events[0].Target}); err != nil {
+	events[7].Document = text(strings.Repeat("x", 30_000))
+	if err := prepare(t, s, page); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(log.String(), "max_message_bytes") {
@@ -318,7 +355,7 @@ func TestKafkaTopicGoneMidRun(t *testing.T) {
 		c.DeliveryTimeout = 2 * time.Second
 	})
 	events := pages(10, 10)
-	if err := s.(syncd.Preparer).Prepare(t.Context(), []syncd.Target{events[0].Target}); err != nil {
+	if err := prepare(t, s, page); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Write(t.Context(), events); err != nil {
@@ -371,8 +408,8 @@ func TestKafkaBlamesNoNeighbour(t *testing.T) {
 			c.Compression = "none"
 		})
 		events := pages(100, 10)
-		events[42].Value = []byte("a bad event")
-		if err := s.(syncd.Preparer).Prepare(t.Context(), []syncd.Target{events[0].Target}); err != nil {
+		events[42].Document = text("a bad event")
+		if err := prepare(t, s, page); err != nil {
 			t.Fatal(err)
 		}
 		refuseProduce(b, code.Code, func(batch []byte) bool { return bytes.Contains(batch, []byte("a bad event")) })
@@ -391,8 +428,14 @@ func TestKafkaBlamesNoNeighbour(t *testing.T) {
 	}
 }
 
-// ledger opens a sink of delivery: exactly_once, prepared for pages, which is taken over from its predecessors.
-func ledger(t *testing.T, addr string, retried func(string), change func(*kafka.Config)) (syncd.Committer, map[string][]byte) {
+// committer is a sink of delivery: exactly_once.
+type committer struct {
+	syncd.Sink
+	syncd.SinkAbilities
+}
+
+// ledger opens a committer, prepared for pages, and takes over from its predecessors.
+func ledger(t *testing.T, addr string, retried func(string), change func(*kafka.Config)) (committer, map[string][]byte) {
 	t.Helper()
 	c := unclaimed(t, addr, retried, change)
 	marks, err := c.Marks(t.Context(), "")
@@ -403,7 +446,7 @@ func ledger(t *testing.T, addr string, retried func(string), change func(*kafka.
 }
 
 // unclaimed is ledger before Marks. Topics are named after the test, so that it can run at a real broker.
-func unclaimed(t *testing.T, addr string, retried func(string), change func(*kafka.Config)) syncd.Committer {
+func unclaimed(t *testing.T, addr string, retried func(string), change func(*kafka.Config)) committer {
 	t.Helper()
 	p := kafka.Plugin()
 	c := p.Config().(*kafka.Config)
@@ -421,10 +464,10 @@ func unclaimed(t *testing.T, addr string, retried func(string), change func(*kaf
 			t.Error(err)
 		}
 	})
-	if err := s.(syncd.Preparer).Prepare(t.Context(), []syncd.Target{pages(1, 1)[0].Target}); err != nil {
+	if err := prepare(t, s, page); err != nil {
 		t.Fatal(err)
 	}
-	return s.(syncd.Committer)
+	return committer{s, s.Abilities()}
 }
 
 // began makes the names of a real broker's topics and transactions this run's own.
@@ -450,10 +493,10 @@ func keys(t *testing.T, addr string) []string {
 	return out
 }
 
-func keysOf(events []syncd.Event) []string {
+func keysOf(changes []syncd.Change) []string {
 	var out []string
-	for _, e := range events {
-		out = append(out, string(e.Key))
+	for _, c := range changes {
+		out = append(out, c.ID)
 	}
 	slices.Sort(out)
 	return out
@@ -489,10 +532,10 @@ func (c *counter) of(reason string) int {
 	return c.n[reason]
 }
 
-func TestKafkaAtLeastOnceIsNoCommitter(t *testing.T) {
-	s := closingKafka(t, kafkaBroker(t, kafkaserver.Config{}).Addr(), nil)
-	if _, ok := s.(syncd.Committer); ok {
-		t.Error("it is one")
+func TestKafkaAtLeastOnceCommitsNothing(t *testing.T) {
+	a := closingKafka(t, kafkaBroker(t, kafkaserver.Config{}).Addr(), nil).Abilities()
+	if a.Marks != nil || a.Commit != nil || a.PeekMarks != nil {
+		t.Error("it says that it can")
 	}
 }
 
@@ -532,7 +575,7 @@ func TestKafkaTakesOverFromTheDead(t *testing.T) {
 	if err := first.Commit(t.Context(), all[:10], mark("progress", "20")); !errors.Is(err, syncd.ErrFenced) || syncd.HintOf(err) == "" {
 		t.Errorf("error %v", err)
 	}
-	if err := first.(syncd.Sink).Write(t.Context(), all[:10]); !errors.Is(err, syncd.ErrFenced) {
+	if err := first.Write(t.Context(), all[:10]); !errors.Is(err, syncd.ErrFenced) {
 		t.Errorf("error %v", err)
 	}
 	_, marks = ledger(t, addr, nil, nil)
@@ -583,6 +626,95 @@ func TestKafkaMarksBehindAnotherJob(t *testing.T) {
 	}
 }
 
+// TestKafkaPeek looks at marks from outside: that creates nothing, shuts out nobody, and waits for nobody.
+func TestKafkaPeek(t *testing.T) {
+	b := kafkaBroker(t, kafkaserver.Config{AutoCreateTopics: true})
+	outside := unclaimed(t, b.Addr(), nil, nil)
+	peek := func(want string) {
+		t.Helper()
+		marks, err := outside.PeekMarks(t.Context(), "pro")
+		if err != nil || string(marks["progress"]) != want || len(marks) > 1 {
+			t.Errorf("marks %q, %v; want %q", marks, err, want)
+		}
+	}
+	peek("")
+	if n := len(b.Cluster().PartitionInfos(stateTopic(t))); n > 0 {
+		t.Errorf("looking has created the state topic, with %d partitions", n)
+	}
+	run, _ := ledger(t, b.Addr(), nil, nil)
+	peek("")
+	for i := range 3 {
+		if err := run.Commit(t.Context(), pages(1, 10), append(mark("progress", strconv.Itoa(i)), mark("other", "x")...)); err != nil {
+			t.Fatal(err)
+		}
+		peek(strconv.Itoa(i))
+	}
+	open, err := kgo.NewClient(kgo.SeedBrokers(b.Addr()), kgo.TransactionalID(testName(t)+"-open"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+	if err := open.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	if err := open.ProduceSync(t.Context(), &kgo.Record{Topic: stateTopic(t), Key: []byte("progress"), Value: []byte("never")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	peek("2")
+	if err := open.EndTransaction(t.Context(), kgo.TryAbort); err != nil {
+		t.Fatal(err)
+	}
+	if err := run.Commit(t.Context(), nil, mark("progress", "3")); err != nil {
+		t.Errorf("looking has shut out the run: %v", err)
+	}
+	peek("3")
+}
+
+// TestKafkaPeekRefused: a login that may not look at the state topic is told so.
+func TestKafkaPeekRefused(t *testing.T) {
+	b := kafkaBroker(t, kafkaserver.Config{})
+	s := unclaimed(t, b.Addr(), nil, nil)
+	b.Cluster().ControlKey(int16(kmsg.Metadata), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		b.Cluster().KeepControl()
+		topics := req.(*kmsg.MetadataRequest).Topics
+		if len(topics) != 1 || topics[0].Topic == nil || *topics[0].Topic != stateTopic(t) {
+			return nil, nil, false
+		}
+		resp := req.ResponseKind().(*kmsg.MetadataResponse)
+		topic := kmsg.NewMetadataResponseTopic()
+		topic.Topic, topic.ErrorCode = topics[0].Topic, kerr.TopicAuthorizationFailed.Code
+		resp.Topics = append(resp.Topics, topic)
+		return resp, nil, true
+	})
+	if marks, err := s.PeekMarks(t.Context(), ""); err == nil || !strings.Contains(err.Error(), stateTopic(t)) || !strings.Contains(syncd.HintOf(err), "DESCRIBE") {
+		t.Errorf("marks %q, error %v, hint %q", marks, err, syncd.HintOf(err))
+	}
+}
+
+// TestKafkaNotEncodableInTransaction: a change that has no form ends its Commit before anything is sent.
+func TestKafkaNotEncodableInTransaction(t *testing.T) {
+	b := kafkaBroker(t, kafkaserver.Config{})
+	s, _ := ledger(t, b.Addr(), nil, nil)
+	changes := pages(5, 10)
+	changes[2].Document = nil
+	err := s.Commit(t.Context(), changes, mark("progress", "1"))
+	failed, ok := errors.AsType[*syncd.BatchError](err)
+	if !ok || !slices.Equal(failed.Failed(), []int{2}) || !errors.Is(failed.Of(2), syncd.ErrNotEncodable) {
+		t.Fatalf("error %v", err)
+	}
+	for i, c := range changes {
+		if c.Placement.Known || c.Bytes != 0 {
+			t.Errorf("change %d is not committed, and has %+v and %d bytes", i, c.Placement, c.Bytes)
+		}
+	}
+	if got := keys(t, b.Addr()); len(got) > 0 {
+		t.Errorf("committed %q", got)
+	}
+	if err := s.Commit(t.Context(), slices.Delete(changes, 2, 3), mark("progress", "1")); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestKafkaRefusedInTransaction has brokers refuse one event, by its size or otherwise: nothing of its Commit is committed, and
 // the others can be committed again; a Commit beside it is none the wiser, and a Write commits the others by itself.
 func TestKafkaRefusedInTransaction(t *testing.T) {
@@ -604,16 +736,16 @@ func TestKafkaRefusedInTransaction(t *testing.T) {
 				}
 			})
 			events := pages(100, 1000)
-			events[7].Value = bytes.Repeat([]byte("a bad event"), 3000)
+			events[7].Document = text(strings.Repeat("a bad event", 3000))
 			later := events[7] // of the same document, and sound
-			later.Value = []byte("later")
+			later.Document = text("later")
 			events = append(events, later)
 			if c.refuse != 0 {
 				refuseProduce(b, c.refuse, func(batch []byte) bool { return bytes.Contains(batch, []byte("a bad event")) })
 			}
 			neighbour := make(chan error, 1)
 			go func() {
-				neighbour <- s.Commit(t.Context(), []syncd.Event{{Target: events[0].Target, Key: []byte("neighbour")}}, mark("neighbour", "1"))
+				neighbour <- s.Commit(t.Context(), []syncd.Change{{Target: &page, ID: "neighbour", Document: text("x")}}, mark("neighbour", "1"))
 			}()
 			err := s.Commit(t.Context(), events, mark("progress", "1"))
 			failed, ok := errors.AsType[*syncd.BatchError](err)
@@ -634,8 +766,8 @@ func TestKafkaRefusedInTransaction(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i, e := range sound {
-				if !e.Position.Known {
-					t.Errorf("event %d: position %+v", i, e.Position)
+				if !e.Placement.Known || e.Bytes == 0 {
+					t.Errorf("change %d: %+v, %d bytes", i, e.Placement, e.Bytes)
 				}
 			}
 			want := append(keysOf(sound), "neighbour")
@@ -643,7 +775,7 @@ func TestKafkaRefusedInTransaction(t *testing.T) {
 			if diff := cmp.Diff(want, keys(t, b.Addr())); diff != "" {
 				t.Errorf("committed (-want +got):\n%s", diff)
 			}
-			err = s.(syncd.Sink).Write(t.Context(), events)
+			err = s.Write(t.Context(), events)
 			if failed, ok := errors.AsType[*syncd.BatchError](err); !ok || !slices.Equal(failed.Failed(), []int{7}) {
 				t.Errorf("error %v", err)
 			}
@@ -653,8 +785,8 @@ func TestKafkaRefusedInTransaction(t *testing.T) {
 				t.Errorf("written beside (-want +got):\n%s", diff)
 			}
 			for i, e := range events {
-				if e.Position.Known == (i == 7) {
-					t.Errorf("event %d: position %+v", i, e.Position)
+				if e.Placement.Known == (i == 7) {
+					t.Errorf("change %d: %+v", i, e.Placement)
 				}
 			}
 			_, marks := ledger(t, b.Addr(), nil, nil)
@@ -685,11 +817,11 @@ func TestKafkaSkippedBatch(t *testing.T) {
 		}
 	}()
 	events := pages(5, 10)
-	if err := s.(syncd.Preparer).Prepare(t.Context(), []syncd.Target{events[0].Target}); err != nil {
+	if err := prepare(t, s, page); err != nil {
 		t.Fatal(err)
 	}
 	for i := range events {
-		events[i].Value = fmt.Appendf(nil, "this is event %d", i)
+		events[i].Document = text(fmt.Sprintf("this is event %d", i))
 	}
 	var mu sync.Mutex
 	var batches [][]byte // that were taken
@@ -722,7 +854,7 @@ func TestKafkaSkippedBatch(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	for i, e := range events {
-		if !slices.ContainsFunc(batches, func(batch []byte) bool { return bytes.Contains(batch, e.Value) }) {
+		if !slices.ContainsFunc(batches, func(batch []byte) bool { return bytes.Contains(batch, []byte(e.Document.(text))) }) {
 			t.Errorf("event %d is lost", i)
 		}
 	}
@@ -1007,7 +1139,7 @@ func TestKafkaTellsRetries(t *testing.T) {
 		}
 	}()
 	events := pages(5, 10)
-	if err := s.(syncd.Preparer).Prepare(t.Context(), []syncd.Target{events[0].Target}); err != nil {
+	if err := prepare(t, s, page); err != nil {
 		t.Fatal(err)
 	}
 	refused := 0
@@ -1041,15 +1173,15 @@ func BenchmarkKafkaDelivery(b *testing.B) {
 			b.Cleanup(func() { _ = s.Close() })
 			const size = 1000
 			write := s.Write
-			if c, ok := s.(syncd.Committer); ok {
-				if _, err := c.Marks(b.Context(), ""); err != nil {
+			if a := s.Abilities(); a.Commit != nil {
+				if _, err := a.Marks(b.Context(), ""); err != nil {
 					b.Fatal(err)
 				}
-				write = func(ctx context.Context, events []syncd.Event) error {
-					return c.Commit(ctx, events, mark("progress", "1"))
+				write = func(ctx context.Context, changes []syncd.Change) error {
+					return a.Commit(ctx, changes, mark("progress", "1"))
 				}
 			}
-			if err := s.(syncd.Preparer).Prepare(b.Context(), []syncd.Target{pages(1, 1)[0].Target}); err != nil {
+			if err := prepare(b, s, page); err != nil {
 				b.Fatal(err)
 			}
 			b.SetParallelism(2) // callers for each of GOMAXPROCS

@@ -1,12 +1,17 @@
 package kafka
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"github.com/google/uuid"
+	"go.mongodb.org/mongo-driver/v2/bson"
 
+	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/codec"
+	"github.com/syncd-io/syncd/internal/bsondoc"
 )
 
 const benchEvents = 1000
@@ -34,6 +39,28 @@ func BenchmarkWrite(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := s.write(b.Context(), s.main, in); err != nil {
+			b.Fatal(err)
+		}
+	}
+	perEvent(b)
+}
+
+// BenchmarkWriteChanges is BenchmarkWrite with the encoding, of documents of 700 bytes.
+func BenchmarkWriteChanges(b *testing.B) {
+	s := startClosing(b, cluster(b, "db.page").BootstrapServers(), nil)
+	in := make([]syncd.Change, benchEvents)
+	target := event("page", "", nil).Target
+	for i := range in {
+		id := bson.NewObjectID()
+		raw, err := bson.Marshal(bson.D{{Key: "_id", Value: id}, {Key: "text", Value: strings.Repeat("x", 650)}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		in[i] = syncd.Change{Target: &target, ID: id.Hex(), PointID: uuid.New(), ReadAt: time.Now(), Document: bsondoc.NewDocument(raw)}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := s.Write(b.Context(), in); err != nil {
 			b.Fatal(err)
 		}
 	}
