@@ -106,4 +106,15 @@ func singular(name string) string {
 }
 
 // defaultCollections are those of the described system.
-func defaultCollections() mapping.Collections { return mapping.Defaults().Collections }
+func defaultCollections() mapping.Collections {
+	return mapping.Collections{
+		{Name: "page", ContentType: "page"},
+		{Name: "workItem", ContentType: "work_item"},
+		{Name: "project", ContentType: "project"},
+		{Name: "cycle", ContentType: "cycle"},
+		{Name: "module", ContentType: "module"},
+		{Name: "epic", ContentType: "epic"},
+		{Name: "features", ContentType: "feature"},
+		{Name: "userStory", ContentType: "user_story"},
+	}
+}

@@ -39,13 +39,18 @@ func (d Difference) String() string {
 
 // Differences lists the settings whose values differ, those of a in its order, each group of b's own behind its
 // predecessor. What is set to the same value in different places is no difference, nor is a block that one side lacks and
-// the other leaves empty.
+// the other leaves empty, nor are names that both jobs have from their files.
 func (e *Effective) Differences(b *Effective) ([]Difference, error) {
 	left, right := e.leaves(), b.leaves()
 	absent := func(s *setting) bool {
 		return s.value.IsNull() && !s.value.Broken || s.value.Kind == spec.Map && len(s.value.Entries) == 0
 	}
 	left, right = slices.DeleteFunc(left, absent), slices.DeleteFunc(right, absent)
+	named := func(s *setting) bool { return len(s.path) == 1 && s.name == "name" && !s.isDefault() }
+	if !slices.ContainsFunc(left, named) && !slices.ContainsFunc(right, named) {
+		unnamed := func(s *setting) bool { return len(s.path) == 1 && s.name == "name" }
+		left, right = slices.DeleteFunc(left, unnamed), slices.DeleteFunc(right, unnamed)
+	}
 	same := func(s *setting) func(*setting) bool {
 		return func(o *setting) bool { return slices.Equal(s.comparedAs(), o.comparedAs()) }
 	}

@@ -329,6 +329,26 @@ run: {mode: full, batch_size: 5, sleep: 1}
 	}
 }
 
+// TestDifferentNames: names that come from the files are no difference; one that is set is.
+func TestDifferentNames(t *testing.T) {
+	dir := write(t, map[string]string{"a.yaml": minimal, "b.yaml": minimal, "c.yaml": minimal + "name: tuesday\n"})
+	resolve := func(name string) *config.Effective {
+		e, diags := config.Resolve(config.Input{Path: filepath.Join(dir, name), Registry: registry(t)})
+		if len(diags) > 0 {
+			t.Fatal(diags)
+		}
+		return e
+	}
+	a, b, c := resolve("a.yaml"), resolve("b.yaml"), resolve("c.yaml")
+	if d, err := a.Differences(b); err != nil || len(d) > 0 {
+		t.Errorf("%v, %v", d, err)
+	}
+	d, err := a.Differences(c)
+	if err != nil || len(d) != 1 || !strings.HasPrefix(d[0].String(), "  name: a (default) -> tuesday (") {
+		t.Errorf("%v, %v", d, err)
+	}
+}
+
 func TestSecretFiles(t *testing.T) {
 	dir := write(t, map[string]string{
 		"crlf": "a\r\n\r\n", "spaces": " a b \n", "empty": "", "number": "007\n", "big": strings.Repeat("x", 64<<10+1),

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/syncd-io/syncd/config"
@@ -50,5 +51,26 @@ func TestDescribedSections(t *testing.T) {
 	}
 	if want := "extends name source checker sink mapping run limits errors observe "; names != want {
 		t.Errorf("sections %s, want %s", names, want)
+	}
+}
+
+// TestSchemaRequiresCollections: a file that stands alone must name what it reads; its name it may leave to the file's.
+func TestSchemaRequiresCollections(t *testing.T) {
+	whole := config.Schema(registry(t)).Then
+	if got := fmt.Sprint(whole.Required); got != "[source sink mapping]" {
+		t.Errorf("required: %s", got)
+	}
+	if m := whole.Properties["mapping"]; m == nil || fmt.Sprint(m.Required) != "[collections]" {
+		t.Errorf("required of mapping: %+v", m)
+	}
+}
+
+// TestExample: the example of a whole configuration is one.
+func TestExample(t *testing.T) {
+	text := spec.Example(config.Describe(registry(t)))
+	for _, want := range []string{"name: pages-to-qdrant\n", "\n  collections: {workItem: work_item}\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is missing in\n%s", want, text)
+		}
 	}
 }

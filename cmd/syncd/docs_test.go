@@ -90,7 +90,7 @@ var (
 	codeSpan    = regexp.MustCompile("`([^`]+)`")
 	tableRow    = regexp.MustCompile("^\\| (`[^|]*?`) \\|(.*)")
 	settingsOf  = regexp.MustCompile("^## (?:Settings of )?`([a-z._]+)`")
-	settingText = regexp.MustCompile(`^(?:source|checker|sink|mapping|event|run|limits|errors|observe)(?:\.[\w<>]+)+`)
+	settingText = regexp.MustCompile(`^(?:source|checker|sink|mapping|run|limits|errors|observe)(?:\.[\w<>]+)+`)
 	variable    = regexp.MustCompile(`SYNCD_[A-Z]+__[A-Z_]+`)
 )
 
