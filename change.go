@@ -25,13 +25,15 @@ type Change struct {
 	Operation Operation
 	Reason    Reason
 	Verdict   Verdict
-	Reference bool      // it is to go without its document, which is too large
-	ReadAt    time.Time // no later than the document was read
+	Reference bool // it is to go without its document, which is too large
+	// Bytes is the size of what was written, with its key; 0 where the sink writes no bytes. The sink sets it. It stands here to
+	// keep the struct small: a run holds one for every document that it looks at.
+	Bytes  int32
+	ReadAt time.Time // no later than the document was read
 
 	// The sink sets these when the change is durable.
 
 	Placement Placement
-	Bytes     int // of what was written, with its key; 0 where the sink writes no bytes
 }
 
 // Key identifies a document inside its collection. It is opaque to all but the source that made it: lossless, stable
@@ -94,8 +96,8 @@ func (v Verdict) String() string {
 
 // Placement is where a reader of the target finds what was written: a Kafka partition and offset.
 type Placement struct {
-	Partition int32
 	Offset    int64
+	Partition int32
 	Known     bool
 }
 

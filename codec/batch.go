@@ -139,6 +139,9 @@ func (e *notEncodableError) Error() string { return e.cause.Error() }
 // Unwrap returns the cause, and what it means.
 func (e *notEncodableError) Unwrap() []error { return []error{e.cause, syncd.ErrNotEncodable} }
 
+// NotEncodable returns cause as an error with the same text that also wraps syncd.ErrNotEncodable.
+func NotEncodable(cause error) error { return &notEncodableError{cause} }
+
 // errNoDocument refuses a change that was to carry a document and has none. The engine sends no such change.
 var errNoDocument = errors.New("the change has no document")
 
@@ -150,7 +153,7 @@ func (e Encoder) appendChange(dst []byte, c *syncd.Change) (out []byte, keySize 
 		return out, keySize, nil
 	}
 	if out, keySize, err = e.appendEvent(dst, c, c.Reference); err != nil {
-		return dst, 0, &notEncodableError{err}
+		return dst, 0, NotEncodable(err)
 	}
 	return out, keySize, nil
 }

@@ -295,7 +295,7 @@ func references(changes []syncd.Change) (n int) {
 
 func bytesOf(changes []syncd.Change) (n int) {
 	for i := range changes {
-		n += changes[i].Bytes
+		n += int(changes[i].Bytes)
 	}
 	return n
 }

@@ -66,7 +66,7 @@ type Report struct {
 	engine.Report
 	Orphans  []audit.OrphanReport // by content type, where they were looked for
 	Index    IndexReport
-	Arrivals *arrival.Arrivals // of a run that waited for all that was sent, to the end
+	Arrivals *arrival.Arrivals // of a run that was to wait for all that was sent
 }
 
 // Failed is how many documents could not be handled, those to be deleted among them.
@@ -308,10 +308,10 @@ func (r *run) await(ctx context.Context, err error) {
 		var a arrival.Arrivals
 		if ended {
 			a = r.tracker.Await(ctx, r.Drain)
-			r.report.Arrivals = &a
 		} else {
 			a = r.tracker.Interrupt()
 		}
+		r.report.Arrivals = &a
 		index.CaughtUp, index.Waited = a.Missing() == 0, a.Waited
 	case r.Await != nil && ended: // there is nobody to ask
 		r.report.Arrivals = &arrival.Arrivals{Sent: acked, Known: acked == 0}

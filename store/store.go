@@ -16,6 +16,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/syncd-io/syncd"
@@ -164,6 +165,24 @@ func (s *Collection) Check(name string) error {
 	return nil
 }
 
+// Entry is what a store holds about one job, for a look from outside.
+type Entry struct {
+	Name        string // the job's
+	Path        string // of its file; empty where there is none
+	Info        Info
+	Handled     int64 // documents that its run had handled
+	Collections map[string]*Collection
+	Problem     error // why the rest is not known: a damaged file
+}
+
+// Handled is how many documents were handled of some collections.
+func Handled(collections map[string]*Collection) (n int64) {
+	for _, c := range collections {
+		n += c.Counts().Scanned
+	}
+	return n
+}
+
 // Counts adds up the splits.
 func (s *Collection) Counts() (n tally.Counts) {
 	for i := range s.Splits {
@@ -174,3 +193,11 @@ func (s *Collection) Counts() (n tally.Counts) {
 
 // DeletesOf names, among the collections of a store, the deletes of a collection's orphans. No collection has such a name.
 func DeletesOf(collection string) string { return "\x00deletes\x00" + collection }
+
+// Host is the name of this machine, for whoever asks where a run is.
+func Host() string {
+	if name, err := os.Hostname(); err == nil {
+		return name
+	}
+	return "this host"
+}

@@ -1,4 +1,4 @@
-package pipeline_test
+package job_test
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/mapping"
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/spec"
 	"github.com/syncd-io/syncd/syncdtest"
 )
@@ -27,12 +27,12 @@ type positions struct {
 	next int64
 }
 
-func (p *positions) Write(ctx context.Context, events []syncd.Event) error {
+func (p *positions) Write(ctx context.Context, events []syncd.Change) error {
 	err := p.MemorySink.Write(ctx, events)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := range events {
-		events[i].Position = syncd.Position{Partition: int32(p.next % 2), Offset: p.next / 2, Known: true}
+		events[i].Placement = syncd.Placement{Partition: int32(p.next % 2), Offset: p.next / 2, Known: true}
 		p.next++
 	}
 	return err
@@ -40,11 +40,22 @@ func (p *positions) Write(ctx context.Context, events []syncd.Event) error {
 
 // indexing has what is sent indexed at once, but for what drop says.
 func (f *fixture) indexing(drop func(id string) bool) {
-	f.sink.Written = func(e syncd.Event) {
+	f.sink.Written = func(e codec.Event) {
 		if drop == nil || !drop(e.ID) {
 			f.checker.Add(e.PointID)
 		}
 	}
+}
+
+// runAndWait is a run that waits until the index shows what it sent.
+func runAndWait(t testing.TB, o job.Options, w job.Await) (job.Report, arrival.Arrivals, error) {
+	t.Helper()
+	o.Await = &w
+	rep, err := job.Run(t.Context(), o)
+	if rep.Arrivals == nil {
+		t.Fatal("nothing is said about arrivals", err)
+	}
+	return rep, *rep.Arrivals, err
 }
 
 func TestWaitNamesWhatNeverAppears(t *testing.T) {
@@ -56,10 +67,10 @@ func TestWaitNamesWhatNeverAppears(t *testing.T) {
 		f.insert("epic", 40, func(i int) bool { return i < 20 })
 		f.indexing(func(id string) bool { return id == "00033" || id == "00050" })
 		told := 0
-		f.opts.Sent = func(s []pipeline.Sent) { told += len(s) }
-		var said []pipeline.Arrivals
-		rep, a, err := pipeline.RunAndWait(t.Context(), f.opts, pipeline.Wait{
-			Timeout: time.Minute, Every: 5 * time.Second, Progress: func(a pipeline.Arrivals) { said = append(said, a) },
+		f.opts.Hooks.Sent = func(_ *mapping.Rule, c []syncd.Change) { told += len(c) }
+		var said []arrival.Arrivals
+		rep, a, err := runAndWait(t, f.opts, job.Await{
+			Timeout: time.Minute, Every: 5 * time.Second, Progress: func(a arrival.Arrivals) { said = append(said, a) },
 		})
 		if err != nil || !a.Known || a.Interrupted || a.Err != nil {
 			t.Fatalf("%+v, %v", a, err)
@@ -72,7 +83,7 @@ func TestWaitNamesWhatNeverAppears(t *testing.T) {
 		}
 		var names []string
 		for _, n := range a.Open {
-			names = append(names, fmt.Sprintf("%s %s %s %d %d", n.Rule.Collection.Name, n.ID, n.Place, n.Position.Partition, n.Position.Offset))
+			names = append(names, fmt.Sprintf("%s %s %s %d %d", n.Rule.Collection.Name, n.ID, n.Place, n.Placement.Partition, n.Placement.Offset))
 			if n.PointID != pointID(n.Rule.Collection.Name, n.ID) {
 				t.Errorf("point id %s of %s", n.PointID, n.ID)
 			}
@@ -103,14 +114,14 @@ func TestWaitEndsWhenAllHasArrived(t *testing.T) {
 		f.insert("page", 9000, nil)
 		f.opts.BatchSize = 1000
 		var ids []uuid.UUID
-		f.sink.Written = func(e syncd.Event) { // indexed seven seconds later, a hundred at a time
+		f.sink.Written = func(e codec.Event) { // indexed seven seconds later, a hundred at a time
 			if ids = append(ids, e.PointID); len(ids) == 100 {
 				points := ids
 				ids = nil
 				time.AfterFunc(7*time.Second, func() { f.checker.Add(points...) })
 			}
 		}
-		rep, a, err := pipeline.RunAndWait(t.Context(), f.opts, pipeline.Wait{Timeout: time.Hour})
+		rep, a, err := runAndWait(t, f.opts, job.Await{Timeout: time.Hour})
 		if err != nil || a.Missing() != 0 || a.Sent != 9000 || !a.Known || len(a.Open) != 0 || !rep.Index.CaughtUp {
 			t.Fatalf("%+v, %v", a, err)
 		}
@@ -133,8 +144,8 @@ func TestWaitThinsWhileTheRunGoesOn(t *testing.T) {
 		f.insert("page", 1000, nil)
 		f.opts.Readers, f.opts.Workers, f.opts.BatchSize, f.opts.Sleep = 1, 1, 10, time.Second
 		f.indexing(nil)
-		var sending pipeline.Arrivals
-		_, a, err := pipeline.RunAndWait(t.Context(), f.opts, pipeline.Wait{Timeout: time.Hour, Every: time.Second, Progress: func(a pipeline.Arrivals) {
+		var sending arrival.Arrivals
+		_, a, err := runAndWait(t, f.opts, job.Await{Timeout: time.Hour, Every: time.Second, Progress: func(a arrival.Arrivals) {
 			if a.Sending {
 				sending = a
 			}
@@ -163,7 +174,7 @@ func TestWaitIsInterrupted(t *testing.T) {
 		f.opts.Drain = drain
 		time.AfterFunc(30*time.Second, func() { close(drain) })
 		f.indexing(func(id string) bool { return id < "00200" })
-		rep, a, err := pipeline.RunAndWait(t.Context(), f.opts, pipeline.Wait{Timeout: time.Hour})
+		rep, a, err := runAndWait(t, f.opts, job.Await{Timeout: time.Hour})
 		if err != nil || rep.Interrupted || !a.Interrupted || !a.Known || a.Missing() != 200 || len(a.Open) != 100 {
 			t.Errorf("%+v, %v", a, err)
 		}
@@ -204,7 +215,7 @@ func TestWaitCannotAsk(t *testing.T) {
 				f.insert("page", 50, nil)
 				f.indexing(nil)
 				f.opts.Checker = syncdtest.FaultyChecker(f.checker, syncdtest.CheckerFaults{Check: c.check})
-				_, a, err := pipeline.RunAndWait(t.Context(), f.opts, pipeline.Wait{Timeout: time.Minute})
+				_, a, err := runAndWait(t, f.opts, job.Await{Timeout: time.Minute})
 				if err != nil || a.Sent != 50 {
 					t.Fatalf("%+v, %v", a, err)
 				}
@@ -225,7 +236,7 @@ func TestWaitAfterAFailedRun(t *testing.T) {
 		f := newFixture(t, "page")
 		f.insert("page", 500, nil)
 		f.opts.Sink = syncdtest.FaultySink(f.sink, syncdtest.SinkFaults{Write: syncdtest.Nth(3, syncdtest.Fault{Err: boom})})
-		rep, a, err := pipeline.RunAndWait(t.Context(), f.opts, pipeline.Wait{Timeout: time.Hour})
+		rep, a, err := runAndWait(t, f.opts, job.Await{Timeout: time.Hour})
 		if !errors.Is(err, boom) || a.Waited > time.Second || a.Sent != rep.Total.Acked || a.Sent == 0 {
 			t.Errorf("%+v, %v", a, err)
 		}
@@ -236,7 +247,7 @@ func TestWaitWithNobodyToAsk(t *testing.T) {
 	f := newFixture(t, "page")
 	f.insert("page", 5, nil)
 	f.opts.Checker = nil
-	_, a, err := pipeline.RunAndWait(t.Context(), f.opts, pipeline.Wait{Timeout: time.Hour})
+	_, a, err := runAndWait(t, f.opts, job.Await{Timeout: time.Hour})
 	if err != nil || a.Known || a.Sent != 5 || a.Arrived != 0 {
 		t.Errorf("%+v, %v", a, err)
 	}
@@ -284,6 +295,8 @@ func (p *payloads) Read(_ context.Context, points []syncd.Point, keys []string, 
 	return nil
 }
 
+func (p *payloads) Abilities() syncd.CheckerAbilities { return syncd.CheckerAbilities{Read: p.Read} }
+
 func (p *payloads) Close() error { return nil }
 
 func pointOf(collection, id string, chunk int) uuid.UUID {
@@ -325,7 +338,7 @@ func TestWaitJudgesAsTheRuleDoes(t *testing.T) {
 		for _, id := range []string{"updated", "overtaken", "stale"} {
 			index.set(pointOf("page", id, 0), "at", old)
 		}
-		sink.Written = func(e syncd.Event) {
+		sink.Written = func(e codec.Event) {
 			switch e.ID {
 			case "updated", "epic-updated":
 				index.set(e.PointID, "at", sent)
@@ -343,7 +356,7 @@ func TestWaitJudgesAsTheRuleDoes(t *testing.T) {
 				index.set(e.PointID)
 			}
 		}
-		_, a, err := pipeline.RunAndWait(t.Context(), pipeline.Options{
+		_, a, err := pipeline.RunAndWait(t.Context(), job.Options{
 			RunID: "r", Source: source, Checker: index, Sink: sink, Rules: m.Rules, BatchSize: 3, BatchBytes: 1 << 20,
 			Observer: &observer{}, Logger: slog.New(slog.DiscardHandler),
 		}, pipeline.Wait{Timeout: time.Minute})

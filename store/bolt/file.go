@@ -1,6 +1,7 @@
-package state
+package bolt
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -18,7 +19,8 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/internal/boltfile"
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/store"
+	"github.com/syncd-io/syncd/tally"
 )
 
 const (
@@ -39,40 +41,15 @@ var (
 	keyState          = []byte("state")
 )
 
-// Status is how a run stands.
-type Status string
-
-// The statuses.
-const (
-	Running     Status = "running"
-	Interrupted Status = "interrupted" // ended before it was done, by itself or not
-	Complete    Status = "complete"
-	Failed      Status = "failed" // it contradicts itself, and is not gone on with
-)
-
-// Info is what a file says about its run.
-type Info struct {
-	RunID       string    `json:"run_id"`
-	Job         string    `json:"job"`         // what it works on, in words
-	Fingerprint string    `json:"fingerprint"` // of the configuration
-	Config      string    `json:"config"`      // the configuration's file
-	Status      Status    `json:"status"`
-	Started     time.Time `json:"started"`
-	Updated     time.Time `json:"updated"`
-	Resumes     int       `json:"resumes"` // how often it was gone on with
-	PID         int       `json:"pid"`
-	Host        string    `json:"host"`
-}
-
-// Run is the open file of a run. It implements pipeline.Journal and is safe for concurrent use.
-type Run struct {
+// Store is the open file of a job. It implements store.Store.
+type Store struct {
 	path string
 	db   *bbolt.DB
 	now  func() time.Time
 
 	mu          sync.Mutex
-	info        Info
-	collections map[string]*pipeline.CollectionState // what was found in the file; not kept up to date
+	info        store.Info
+	collections map[string]*store.Collection // what was found in the file; not kept up to date
 	dirty       changes
 	generation  int // of dirty
 
@@ -82,7 +59,7 @@ type Run struct {
 	last    time.Time  // when changes were last written
 }
 
-var _ pipeline.Journal = (*Run)(nil)
+var _ store.Store = (*Store)(nil)
 
 // changes are what the file does not have yet.
 type changes struct {
@@ -93,14 +70,15 @@ type changes struct {
 	splits      map[string]map[int][]byte // likewise, by collection
 }
 
-// Open opens the state of the job, and makes it if there is none. A file that another process uses is a *BusyError.
-func Open(path string, job Info) (*Run, error) {
-	r := &Run{path: path, now: time.Now, collections: map[string]*pipeline.CollectionState{}}
+// Open opens the state of a job in a folder, and makes it if there is none. A file that another process uses is a *BusyError.
+func Open(dir, job string) (*Store, error) {
+	path := pathOf(dir, job)
+	r := &Store{path: path, now: time.Now, collections: map[string]*store.Collection{}}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, syncd.Hint(fmt.Errorf("making the folder of the run's state: %w", err), placeHint)
 	}
 	_, before := os.Stat(path)
-	if err := r.guarded(func() error { return r.open(job) }); err != nil {
+	if err := r.guarded(func() error { return r.open() }); err != nil {
 		if r.db != nil {
 			_ = r.db.Close()
 		}
@@ -110,7 +88,7 @@ func Open(path string, job Info) (*Run, error) {
 		}
 		return nil, err
 	}
-	if err := writeOwner(path, Info{PID: os.Getpid(), Host: hostName(), Started: r.now()}); err != nil {
+	if err := writeOwner(path, store.Info{Job: job, PID: os.Getpid(), Host: store.Host(), Started: r.now()}); err != nil {
 		_ = r.db.Close()
 		return nil, r.explain(err)
 	}
@@ -165,7 +143,7 @@ func lock(path string) (*bbolt.DB, error) {
 }
 
 // open runs guarded.
-func (r *Run) open(job Info) error {
+func (r *Store) open() error {
 	db, err := lock(r.path)
 	if err != nil {
 		return err
@@ -174,13 +152,7 @@ func (r *Run) open(job Info) error {
 	if err := db.Update(begin); err != nil {
 		return err
 	}
-	if err := db.View(r.load); err != nil {
-		return err
-	}
-	if r.info.RunID != "" && r.info.Fingerprint != job.Fingerprint {
-		r.info, r.collections = Info{}, map[string]*pipeline.CollectionState{} // an old file of the same name
-	}
-	return nil
+	return db.View(r.load)
 }
 
 // begin makes what a new file lacks.
@@ -199,15 +171,16 @@ func begin(tx *bbolt.Tx) error {
 }
 
 // load reads the file.
-func (r *Run) load(tx *bbolt.Tx) error {
-	info, collections, err := read(tx)
+func (r *Store) load(tx *bbolt.Tx) error {
+	info, collections, err := content(tx)
 	if err == nil {
 		r.info, r.collections = info, collections
 	}
 	return err
 }
 
-func read(tx *bbolt.Tx) (info Info, collections map[string]*pipeline.CollectionState, err error) {
+// content reads what a file holds.
+func content(tx *bbolt.Tx) (info store.Info, collections map[string]*store.Collection, err error) {
 	meta, all := tx.Bucket(bucketMeta), tx.Bucket(bucketCollections)
 	if meta == nil || all == nil {
 		return info, nil, boltfile.ErrDamaged
@@ -220,16 +193,16 @@ func read(tx *bbolt.Tx) (info Info, collections map[string]*pipeline.CollectionS
 			return info, nil, fmt.Errorf("%w: %w", boltfile.ErrDamaged, err)
 		}
 	}
-	collections = map[string]*pipeline.CollectionState{}
+	collections = map[string]*store.Collection{}
 	err = all.ForEachBucket(func(name []byte) error {
 		b := all.Bucket(name)
-		s := &pipeline.CollectionState{}
+		s := &store.Collection{}
 		if err := json.Unmarshal(b.Get(keyState), s); err != nil {
 			return fmt.Errorf("%w: %w", boltfile.ErrDamaged, err)
 		}
 		collections[string(name)] = s
 		return b.Bucket(bucketSplits).ForEach(func(_, text []byte) error {
-			var p pipeline.SplitState
+			var p store.Split
 			if err := json.Unmarshal(text, &p); err != nil {
 				return fmt.Errorf("%w: %w", boltfile.ErrDamaged, err)
 			}
@@ -240,46 +213,34 @@ func read(tx *bbolt.Tx) (info Info, collections map[string]*pipeline.CollectionS
 	return info, collections, err
 }
 
-// Path is the file's.
-func (r *Run) Path() string { return r.path }
-
-// Info returns what is known of the run that the file is about; its RunID is empty before the first.
-func (r *Run) Info() Info {
+// Info implements store.Store.
+func (r *Store) Info() store.Info {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.info
 }
 
-// Handled is how many documents the run in the file has handled.
-func (r *Run) Handled() (n int64) {
+// Handled implements store.Store.
+func (r *Store) Handled() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return handled(r.collections)
+	return store.Handled(r.collections)
 }
 
-func handled(collections map[string]*pipeline.CollectionState) (n int64) {
-	for _, c := range collections {
-		for _, s := range c.Splits {
-			n += s.Counts.Scanned
-		}
-	}
-	return n
-}
-
-// Begin makes the file that of a new run, and forgets what was there.
-func (r *Run) Begin(job Info) error {
+// Begin implements store.Store.
+func (r *Store) Begin(_ context.Context, run store.Info) error {
 	r.mu.Lock()
-	r.collections = map[string]*pipeline.CollectionState{}
+	r.collections = map[string]*store.Collection{}
 	r.dirty = changes{forget: true}
-	r.info = job
+	r.info = run
 	r.info.Started = r.now()
 	r.enter()
 	r.mu.Unlock()
 	return r.sync()
 }
 
-// Resume makes the file that of the process that goes on with its run.
-func (r *Run) Resume() error {
+// Resume implements store.Store.
+func (r *Store) Resume(context.Context) error {
 	r.mu.Lock()
 	r.info.Resumes++
 	r.enter()
@@ -287,22 +248,23 @@ func (r *Run) Resume() error {
 	return r.sync()
 }
 
-// enter notes whose run it is now. The caller holds mu.
-func (r *Run) enter() {
-	r.info.PID, r.info.Host, r.info.Status = os.Getpid(), hostName(), Running
+// enter notes whose run it is now. The caller holds mu. Until the run ends the file says that it may be resumed: whoever reads
+// that without a lock held knows that the process is gone.
+func (r *Store) enter() {
+	r.info.PID, r.info.Host, r.info.Outcome, r.info.Resumable = os.Getpid(), store.Host(), tally.Running, true
 	r.dirty.info = true
 	r.generation++
 }
 
-// Recall implements pipeline.Journal.
-func (r *Run) Recall(collection string) *pipeline.CollectionState {
+// Recall implements store.Checkpoints.
+func (r *Store) Recall(collection string) *store.Collection {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.collections[collection]
 }
 
-// Collection implements pipeline.Journal.
-func (r *Run) Collection(name string, s pipeline.CollectionState, begin bool) error {
+// Collection implements store.Checkpoints.
+func (r *Store) Collection(_ context.Context, name string, s store.Collection, begin bool) error {
 	s.Splits = nil
 	text, err := json.Marshal(s)
 	if err != nil {
@@ -325,8 +287,8 @@ func (r *Run) Collection(name string, s pipeline.CollectionState, begin bool) er
 	return r.syncSoon()
 }
 
-// Split implements pipeline.Journal.
-func (r *Run) Split(collection string, s pipeline.SplitState, durable bool) error {
+// Split implements store.Checkpoints.
+func (r *Store) Split(_ context.Context, collection string, s store.Split, durable bool) error {
 	text, err := json.Marshal(s)
 	if err != nil {
 		return fmt.Errorf("writing the state of a split of collection %s: %w", collection, err)
@@ -350,7 +312,7 @@ func (r *Run) Split(collection string, s pipeline.SplitState, durable bool) erro
 }
 
 // syncSoon writes the changes if it is time, and nobody does already.
-func (r *Run) syncSoon() error {
+func (r *Store) syncSoon() error {
 	if !r.writing.TryLock() {
 		return nil
 	}
@@ -362,7 +324,7 @@ func (r *Run) syncSoon() error {
 }
 
 // sync writes all changes made so far. Callers that meet share one write.
-func (r *Run) sync() error {
+func (r *Store) sync() error {
 	r.mu.Lock()
 	mine := r.generation
 	r.mu.Unlock()
@@ -375,7 +337,7 @@ func (r *Run) sync() error {
 }
 
 // write writes what is dirty. The caller holds writing.
-func (r *Run) write() error {
+func (r *Store) write() error {
 	if r.broken != nil {
 		return r.broken // what came before is not there, so what follows must not be
 	}
@@ -445,11 +407,11 @@ func (c *changes) apply(tx *bbolt.Tx, info []byte) error {
 	return nil
 }
 
-// Close keeps how the run ended and lets go of the file.
-func (r *Run) Close(s Status) error {
+// Close implements store.Store.
+func (r *Store) Close(_ context.Context, end store.End) error {
 	r.mu.Lock()
-	if r.info.RunID != "" && r.info.Status == Running {
-		r.info.Status = s
+	if r.info.RunID != "" && r.info.Outcome == tally.Running {
+		r.info.Outcome, r.info.Resumable = end.Outcome, end.Resumable
 		r.dirty.info = true
 		r.generation++
 	}
@@ -472,9 +434,9 @@ func (e *formatError) Error() string {
 }
 
 // guarded runs f, which works on the file, and says of its error what it means.
-func (r *Run) guarded(f func() error) error { return r.explain(boltfile.Guarded(f)) }
+func (r *Store) guarded(f func() error) error { return r.explain(boltfile.Guarded(f)) }
 
-func (r *Run) explain(err error) error { return explain(r.path, err) }
+func (r *Store) explain(err error) error { return explain(r.path, err) }
 
 func explain(path string, err error) error {
 	var foreign *formatError

@@ -1,4 +1,4 @@
-package pipeline_test
+package job_test
 
 import (
 	"bytes"
@@ -17,7 +17,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/mapping"
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/spec"
 	"github.com/syncd-io/syncd/syncdtest"
 )
@@ -93,9 +93,9 @@ func truth(t testing.TB) *fixture {
 func TestVerdicts(t *testing.T) {
 	f := truth(t)
 	got := map[string]string{}
-	f.opts.Item = func(i pipeline.Item) { got[i.ID] = pipeline.LineOf(i).Sigil }
-	f.opts.Orphans = pipeline.OrphansReport
-	rep, err := pipeline.Run(t.Context(), f.opts)
+	f.opts.Hooks.Item = func(i verdict.Item) { got[i.ID] = planfile.LineOf(i).Sigil }
+	f.opts.Orphans = job.OrphansReport
+	rep, err := job.Run(t.Context(), f.opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestNewerPolicyLeavesALaterIndexAlone(t *testing.T) {
 	f.opts.Rules = versioned(t, "page")
 	f.source.Insert("page", syncdtest.MemoryDoc{ID: "a", Fields: map[string]any{"updatedAt": monday}})
 	f.index("page", "a", tuesday, 1)
-	rep, err := pipeline.Run(t.Context(), f.opts)
+	rep, err := job.Run(t.Context(), f.opts)
 	if err != nil || rep.Total.Stale != 1 {
 		t.Errorf("differs: %v, %+v", err, rep.Total)
 	}
@@ -141,8 +141,8 @@ func TestNewerPolicyLeavesALaterIndexAlone(t *testing.T) {
 func TestPruneDeletesOrphansOnce(t *testing.T) {
 	for _, tombstone := range []bool{false, true} {
 		f := truth(t)
-		f.opts.Orphans, f.opts.Tombstones = pipeline.OrphansPrune, tombstone
-		rep, err := pipeline.Run(t.Context(), f.opts)
+		f.opts.Orphans, f.opts.Tombstones = job.OrphansPrune, tombstone
+		rep, err := job.Run(t.Context(), f.opts)
 		if err != nil || rep.Orphans[0].Deleted != 1 {
 			t.Fatalf("%v, %+v", err, rep.Orphans)
 		}
@@ -197,9 +197,9 @@ func TestNothingIsDeletedWhenInDoubt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := truth(t)
-			f.opts.Orphans = pipeline.OrphansPrune
+			f.opts.Orphans = job.OrphansPrune
 			spoil(f)
-			_, err := pipeline.Run(t.Context(), f.opts)
+			_, err := job.Run(t.Context(), f.opts)
 			if err == nil {
 				t.Error("no error")
 			}
@@ -217,8 +217,8 @@ func TestForeignPointsAreNobodys(t *testing.T) {
 	f.checker.Put(uuid.New(), map[string]any{"content_type": "page", "mongo_id": "orphan", "chunk_index": 0}) // another seed's
 	f.checker.Put(uuid.New(), map[string]any{"content_type": "page"})                                         // says nothing
 	f.checker.Put(uuid.New(), map[string]any{"content_type": "other", "mongo_id": "x"})
-	f.opts.Orphans = pipeline.OrphansPrune
-	rep, err := pipeline.Run(t.Context(), f.opts)
+	f.opts.Orphans = job.OrphansPrune
+	rep, err := job.Run(t.Context(), f.opts)
 	if err != nil || rep.Orphans[0].Foreign != 2 || rep.Orphans[0].Deleted != 1 {
 		t.Errorf("%v, %+v", err, rep.Orphans)
 	}
@@ -232,8 +232,8 @@ func TestDriftStopsBeforeAnythingIsSent(t *testing.T) {
 
 	f := truth(t)
 	f.opts.Rules = drifted
-	_, err := pipeline.Run(t.Context(), f.opts)
-	var drift *pipeline.DriftError
+	_, err := job.Run(t.Context(), f.opts)
+	var drift *audit.DriftError
 	if !errors.As(err, &drift) || !drift.SameID || len(f.sink.Events()) != 0 {
 		t.Fatalf("%v, %d events", err, len(f.sink.Events()))
 	}
@@ -243,7 +243,7 @@ func TestDriftStopsBeforeAnythingIsSent(t *testing.T) {
 		t.Errorf("%+v", drift)
 	}
 	f.opts.Guards.AllowDrift = true
-	if rep, err := pipeline.Run(t.Context(), f.opts); err != nil || rep.Total.Acked != 7 {
+	if rep, err := job.Run(t.Context(), f.opts); err != nil || rep.Total.Acked != 7 {
 		t.Errorf("with leave to drift: %v, %+v", err, rep.Total)
 	}
 }
@@ -255,14 +255,14 @@ func TestDriftWithoutPayload(t *testing.T) {
 	for range 30 {
 		f.checker.Put(uuid.New(), map[string]any{"content_type": "page"})
 	}
-	_, err := pipeline.Run(t.Context(), f.opts)
-	var drift *pipeline.DriftError
+	_, err := job.Run(t.Context(), f.opts)
+	var drift *audit.DriftError
 	if !errors.As(err, &drift) || drift.SameID || drift.Looked != 100 || len(f.sink.Events()) != 0 {
 		t.Errorf("%v, %d events", err, len(f.sink.Events()))
 	}
 	// One document that is there is enough to go on.
 	f.checker.Put(chunkID("page", "00007", 0), map[string]any{"content_type": "page"})
-	if rep, err := pipeline.Run(t.Context(), f.opts); err != nil || rep.Total.Acked != 99 {
+	if rep, err := job.Run(t.Context(), f.opts); err != nil || rep.Total.Acked != 99 {
 		t.Errorf("%v, %+v", err, rep.Total)
 	}
 }
@@ -270,9 +270,9 @@ func TestDriftWithoutPayload(t *testing.T) {
 func TestMaxEvents(t *testing.T) {
 	f := newFixture(t, "page")
 	f.insert("page", 100, nil)
-	f.opts.Guards.MaxEvents = 35
-	rep, err := pipeline.Run(t.Context(), f.opts)
-	var guard *pipeline.GuardError
+	f.opts.Limits.MaxEvents = 35
+	rep, err := job.Run(t.Context(), f.opts)
+	var guard *tally.GuardError
 	if !errors.As(err, &guard) || rep.Total.Acked > 35 || len(f.sink.Events()) > 35 {
 		t.Errorf("%v, %d events", err, len(f.sink.Events()))
 	}
@@ -289,20 +289,20 @@ func TestMaxMissingRatio(t *testing.T) {
 			f.index("page", id, "", 1)
 		}
 	}
-	_, err := pipeline.Run(t.Context(), f.opts)
-	var guard *pipeline.GuardError
+	_, err := job.Run(t.Context(), f.opts)
+	var guard *tally.GuardError
 	if !errors.As(err, &guard) || len(f.sink.Events()) != 0 {
 		t.Errorf("%v, %d events", err, len(f.sink.Events()))
 	}
 	for i := 40; i < 60; i++ {
 		f.index("page", fmt.Sprintf("%05d", i), "", 1)
 	}
-	if rep, err := pipeline.Run(t.Context(), f.opts); err != nil || rep.Total.Acked != 40 {
+	if rep, err := job.Run(t.Context(), f.opts); err != nil || rep.Total.Acked != 40 {
 		t.Errorf("below the limit: %v, %+v", err, rep.Total)
 	}
 	// A collection of which nothing is indexed yet is new, not wrong.
 	f.checker.Drop()
-	if rep, err := pipeline.Run(t.Context(), f.opts); err != nil || rep.Total.Acked != 100 {
+	if rep, err := job.Run(t.Context(), f.opts); err != nil || rep.Total.Acked != 100 {
 		t.Errorf("an empty index: %v, %+v", err, rep.Total)
 	}
 }
@@ -315,12 +315,12 @@ func TestYoungDocumentsAreLeftAlone(t *testing.T) {
 		f.source.Insert("page",
 			syncdtest.MemoryDoc{ID: "new", Fields: map[string]any{"updatedAt": time.Now().UTC().Format(time.RFC3339Nano)}},
 			syncdtest.MemoryDoc{ID: "old", Fields: map[string]any{"updatedAt": time.Now().Add(-time.Hour).UTC().Format(time.RFC3339Nano)}})
-		rep, err := pipeline.Run(t.Context(), f.opts)
+		rep, err := job.Run(t.Context(), f.opts)
 		if err != nil || rep.Total.Young != 1 || rep.Total.Acked != 1 {
 			t.Errorf("%v, %+v", err, rep.Total)
 		}
 		time.Sleep(2 * time.Minute)
-		if rep, err = pipeline.Run(t.Context(), f.opts); err != nil || rep.Total.Young != 0 || rep.Total.Acked != 2 {
+		if rep, err = job.Run(t.Context(), f.opts); err != nil || rep.Total.Young != 0 || rep.Total.Acked != 2 {
 			t.Errorf("later: %v, %+v", err, rep.Total)
 		}
 	})
@@ -342,7 +342,7 @@ func TestAnswersAreAskedAgainWhenTheyAreOld(t *testing.T) {
 			time.Sleep(10 * time.Second)
 			gate.Open()
 		}()
-		rep, err := pipeline.Run(t.Context(), f.opts)
+		rep, err := job.Run(t.Context(), f.opts)
 		if err != nil || rep.Total.Overtaken != 4 || rep.Total.Acked != 5 {
 			t.Errorf("%v, %+v", err, rep.Total)
 		}
@@ -354,17 +354,17 @@ func TestPlanIsSentExactly(t *testing.T) {
 	f := truth(t)
 	var file bytes.Buffer
 	enc := json.NewEncoder(&file)
-	if err := enc.Encode(pipeline.PlanHeader{Plan: pipeline.PlanVersion}); err != nil {
+	if err := enc.Encode(planfile.Header{Plan: planfile.Version}); err != nil {
 		t.Fatal(err)
 	}
 	o := f.opts
-	o.DryRun, o.Sink, o.Orphans, o.Measure = true, nil, pipeline.OrphansReport, 10
-	o.Item = func(i pipeline.Item) {
-		if err := enc.Encode(pipeline.LineOf(i)); err != nil {
+	o.DryRun, o.Sink, o.Orphans = &engine.DryRun{Measure: 10, Preview: preview}, nil, job.OrphansReport
+	o.Hooks.Item = func(i verdict.Item) {
+		if err := enc.Encode(planfile.LineOf(i)); err != nil {
 			t.Error(err)
 		}
 	}
-	rep, err := pipeline.Run(t.Context(), o)
+	rep, err := job.Run(t.Context(), o)
 	if err != nil || rep.Total.WouldSend != 4 || len(f.sink.Events()) != 0 {
 		t.Fatalf("%v, %+v", err, rep.Total)
 	}
@@ -372,7 +372,7 @@ func TestPlanIsSentExactly(t *testing.T) {
 		t.Errorf("measured %d bytes of %d events", c.MeasuredBytes, c.Measured)
 	}
 
-	plan := pipeline.Plan{Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(file.Bytes())), nil }}
+	plan := planfile.Plan{Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(file.Bytes())), nil }}
 	if h, err := plan.Header(); err != nil || h.Plan != 1 {
 		t.Fatal(h, err)
 	}
@@ -380,11 +380,11 @@ func TestPlanIsSentExactly(t *testing.T) {
 	f.source.Delete("page", "partial")                          // deleted meanwhile
 	f.source.Insert("page", syncdtest.MemoryDoc{ID: "another"}) // not in the plan
 	f.opts.Source = plan.Source(f.source, f.opts.Rules)
-	f.opts.Orphans = pipeline.OrphansPrune
+	f.opts.Orphans = job.OrphansPrune
 	if f.opts.PlannedOrphans, err = plan.Orphans(f.opts.Rules); err != nil {
 		t.Fatal(err)
 	}
-	if _, err = pipeline.Run(t.Context(), f.opts); err != nil {
+	if _, err = job.Run(t.Context(), f.opts); err != nil {
 		t.Fatal(err)
 	}
 	sent := f.sentIDs()
@@ -396,7 +396,7 @@ func TestPlanIsSentExactly(t *testing.T) {
 
 func TestPlansOfOtherFormatsAreRefused(t *testing.T) {
 	for _, text := range []string{"", "{}", "not json", `{"syncd_plan":2}`, `{"sigil":"+"}`} {
-		plan := pipeline.Plan{Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil }}
+		plan := planfile.Plan{Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil }}
 		if _, err := plan.Header(); err == nil {
 			t.Errorf("%q is taken for a plan", text)
 		}
@@ -406,12 +406,12 @@ func TestPlansOfOtherFormatsAreRefused(t *testing.T) {
 func TestSampleIsStableAndAboutRight(t *testing.T) {
 	f := newFixture(t, "page")
 	f.insert("page", 5000, nil)
-	f.opts.DryRun, f.opts.Sink, f.opts.Sample = true, nil, 0.1
-	first, err := pipeline.Run(t.Context(), f.opts)
+	f.opts.DryRun, f.opts.Sink = &engine.DryRun{Sample: 0.1}, nil
+	first, err := job.Run(t.Context(), f.opts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := pipeline.Run(t.Context(), f.opts)
+	second, err := job.Run(t.Context(), f.opts)
 	if err != nil || first.Total != second.Total {
 		t.Errorf("%v: %+v, then %+v", err, first.Total, second.Total)
 	}
@@ -426,7 +426,7 @@ func TestExplain(t *testing.T) {
 		"present": syncd.Present, "whole": syncd.Present, "stale": syncd.Stale, "partial": syncd.Partial,
 		"missing": syncd.Missing, "orphan": syncd.Orphan, "nowhere": syncd.Missing,
 	} {
-		e, err := pipeline.Explain(t.Context(), f.source, f.checker, f.opts.Rules[0], f.opts.Events, id)
+		e, err := audit.Explain(t.Context(), f.source, f.checker, f.opts.Rules[0], f.opts.Events, id)
 		if err != nil || e.Verdict != want || e.PointID != chunkID("page", id, 0) || e.Seed != id+"/page/0" || e.Why == "" {
 			t.Errorf("%s: %+v, %v", id, e, err)
 		}

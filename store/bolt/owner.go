@@ -1,4 +1,4 @@
-package state
+package bolt
 
 import (
 	"encoding/json"
@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/store"
 )
 
 // The lock of a file does not say who holds it: a second file beside it does.
 func ownerPath(path string) string { return path + ".owner" }
 
-func writeOwner(path string, owner Info) error {
+func writeOwner(path string, owner store.Info) error {
 	text, err := json.Marshal(owner)
 	if err != nil {
 		return err
@@ -20,7 +21,7 @@ func writeOwner(path string, owner Info) error {
 	return os.WriteFile(ownerPath(path), append(text, '\n'), 0o600)
 }
 
-func readOwner(path string) (owner Info, ok bool) {
+func readOwner(path string) (owner store.Info, ok bool) {
 	text, err := os.ReadFile(ownerPath(path))
 	if err != nil {
 		return owner, false
@@ -49,11 +50,4 @@ func busy(path string) error {
 		e.PID, e.Host, e.Since = owner.PID, owner.Host, owner.Started
 	}
 	return syncd.Hint(e, "wait for it to end, or stop it; two runs of one job would send everything twice")
-}
-
-func hostName() string {
-	if name, err := os.Hostname(); err == nil {
-		return name
-	}
-	return "this host"
 }

@@ -1,4 +1,4 @@
-package pipeline_test
+package job_test
 
 import (
 	"errors"
@@ -13,12 +13,12 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/syncd-io/syncd"
-	"github.com/syncd-io/syncd/event"
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/codec"
+	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/syncdtest"
 )
 
-func headersOf(e syncd.Event) map[string]string {
+func headersOf(e codec.Event) map[string]string {
 	out := map[string]string{}
 	for _, h := range e.Headers {
 		out[h.Name] = h.Value
@@ -82,13 +82,13 @@ func TestDeadLetters(t *testing.T) {
 			if tc.full {
 				f.opts.Checker = nil
 			}
-			f.sink.Reject = func(e syncd.Event) error {
+			f.sink.Reject = func(e codec.Event) error {
 				if e.ID == "good" {
 					return nil
 				}
 				return tc.reject
 			}
-			rep, err := pipeline.Run(t.Context(), f.opts)
+			rep, err := job.Run(t.Context(), f.opts)
 			if err != nil || rep.Total.Failed() != 1 || rep.Total.DeadLettered != 1 || rep.Total.Acked != 1 {
 				t.Fatalf("%v, %+v", err, rep.Total)
 			}
@@ -100,11 +100,11 @@ func TestDeadLetters(t *testing.T) {
 				t.Errorf("key %q, value %s, point %s, target %+v", e.Key, e.Value, e.PointID, e.Target)
 			}
 			h := headersOf(e)
-			if !strings.Contains(h[event.HeaderErrorMessage], tc.reason) {
-				t.Errorf("message %q", h[event.HeaderErrorMessage])
+			if !strings.Contains(h[codec.HeaderErrorMessage], tc.reason) {
+				t.Errorf("message %q", h[codec.HeaderErrorMessage])
 			}
-			delete(h, event.HeaderErrorMessage)
-			delete(h, event.HeaderReadTime)
+			delete(h, codec.HeaderErrorMessage)
+			delete(h, codec.HeaderReadTime)
 			want := map[string]string{
 				"syncd-run-id": "run-1", "syncd-reason": tc.reasonHeader, "syncd-content-type": "page", "syncd-point-id": tc.point.String(),
 				"__connect.errors.topic": "db.page", "__connect.errors.connector.name": "syncd", "__connect.errors.task.id": "0",
@@ -120,7 +120,7 @@ func TestDeadLetters(t *testing.T) {
 // smallSink takes nothing that carries a document.
 func smallSink() *syncdtest.MemorySink {
 	s := syncdtest.NewMemorySink()
-	s.Reject = func(e syncd.Event) error {
+	s.Reject = func(e codec.Event) error {
 		if strings.Contains(string(e.Value), "fullDocument") || strings.HasPrefix(string(e.Value), `{"_id"`) {
 			return syncd.ErrTooLarge
 		}
@@ -134,7 +134,7 @@ func TestDeadLettersThatAreTooLargeThemselves(t *testing.T) {
 	f := newFixture(t, "page")
 	f.insert("page", 5, nil)
 	f.source.Insert("page", syncdtest.MemoryDoc{ID: "\xff"})
-	f.sink.Reject = func(e syncd.Event) error {
+	f.sink.Reject = func(e codec.Event) error {
 		if e.ID < "00003" {
 			return errors.New("not allowed")
 		}
@@ -142,14 +142,14 @@ func TestDeadLettersThatAreTooLargeThemselves(t *testing.T) {
 	}
 	dead := smallSink()
 	f.opts.DeadLetters = dead
-	rep, err := pipeline.Run(t.Context(), f.opts)
+	rep, err := job.Run(t.Context(), f.opts)
 	if err != nil || rep.Total.DeadLettered != 4 || rep.Total.Acked != 2 {
 		t.Errorf("%v, %+v", err, rep.Total)
 	}
 	got := map[string]string{}
 	for _, e := range dead.Events() {
 		got[e.ID] = string(e.Value)
-		if headersOf(e)[event.HeaderErrorStage] == "" {
+		if headersOf(e)[codec.HeaderErrorStage] == "" {
 			t.Errorf("%s has no reason", e.ID)
 		}
 	}
@@ -173,7 +173,7 @@ func TestDeadLettersThatAreRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, "page")
 			f.insert("page", 100, nil)
-			f.sink.Reject = func(e syncd.Event) error {
+			f.sink.Reject = func(e codec.Event) error {
 				if e.ID[4] == '5' {
 					return errors.New("not allowed")
 				}
@@ -211,7 +211,7 @@ func TestDeadLettersThatAreRefused(t *testing.T) {
 func TestTheDocumentThatStopsTheRunIsADeadLetter(t *testing.T) {
 	f := newFixture(t, "page")
 	f.insert("page", 100, nil)
-	f.sink.Reject = func(e syncd.Event) error {
+	f.sink.Reject = func(e codec.Event) error {
 		if e.ID == "00042" {
 			return errors.New("not allowed")
 		}
@@ -220,8 +220,8 @@ func TestTheDocumentThatStopsTheRunIsADeadLetter(t *testing.T) {
 	f.opts.Workers, f.opts.Readers, f.opts.StopOnFailure = 1, 1, true
 	dead := syncdtest.NewMemorySink()
 	f.opts.DeadLetters = dead
-	rep, err := pipeline.Run(t.Context(), f.opts)
-	if !errors.Is(err, pipeline.ErrStopped) || !strings.Contains(err.Error(), "00042") || rep.Total.FailedWrite != 1 || rep.Collections[0].Complete {
+	rep, err := job.Run(t.Context(), f.opts)
+	if !errors.Is(err, engine.ErrStopped) || !strings.Contains(err.Error(), "00042") || rep.Total.FailedWrite != 1 || rep.Collections[0].Complete {
 		t.Errorf("%v, %+v", err, rep.Total)
 	}
 	if len(dead.Events()) != 1 || dead.Events()[0].ID != "00042" || len(f.sink.Events()) != 49 {
@@ -248,15 +248,15 @@ func TestMaxFailuresIsExact(t *testing.T) {
 					}
 					f.source.Insert("page", d)
 				}
-				f.sink.Reject = func(e syncd.Event) error {
+				f.sink.Reject = func(e codec.Event) error {
 					if strings.Contains(string(e.Value), "refused") {
 						return errors.New("not allowed")
 					}
 					return nil
 				}
 				f.opts.BatchSize, f.opts.MaxFailures, f.opts.Workers = 3, limit, 8
-				rep, err := pipeline.Run(t.Context(), f.opts)
-				var guard *pipeline.GuardError
+				rep, err := job.Run(t.Context(), f.opts)
+				var guard *tally.GuardError
 				if errors.As(err, &guard) != stops || !stops && (err != nil || rep.Total.Failed() != int64(fail) || rep.Total.Acked != int64(60-fail)) {
 					t.Errorf("%v, %+v", err, rep.Total)
 				}
@@ -270,11 +270,11 @@ func TestMaxFailuresIsExact(t *testing.T) {
 
 // TestOversize: what becomes of an event that is too large is the user's to say.
 func TestOversize(t *testing.T) {
-	tooLarge := func(e syncd.Event) bool { return e.ID[4] == '5' && strings.Contains(string(e.Value), "fullDocument") }
+	tooLarge := func(e codec.Event) bool { return e.ID[4] == '5' && strings.Contains(string(e.Value), "fullDocument") }
 	for _, tc := range []struct {
 		name    string
-		policy  pipeline.Oversize
-		reject  func(e syncd.Event) error // beside what is too large
+		policy  engine.Oversize
+		reject  func(e codec.Event) error // beside what is too large
 		fault   map[int]error             // of the write of the references
 		err     error
 		acked   int64
@@ -282,24 +282,24 @@ func TestOversize(t *testing.T) {
 		refused int64
 	}{
 		{name: "default", acked: 90, refused: 10},
-		{name: "dlq", policy: pipeline.OversizeDLQ, acked: 90, refused: 10},
-		{name: "reference", policy: pipeline.OversizeReference, acked: 100, refs: 10},
+		{name: "dlq", policy: engine.OversizeDLQ, acked: 90, refused: 10},
+		{name: "reference", policy: engine.OversizeReference, acked: 100, refs: 10},
 		{
-			name: "reference that is refused", policy: pipeline.OversizeReference, acked: 99, refs: 9, refused: 1,
-			reject: func(e syncd.Event) error {
+			name: "reference that is refused", policy: engine.OversizeReference, acked: 99, refs: 9, refused: 1,
+			reject: func(e codec.Event) error {
 				if e.ID == "00055" {
 					return fmt.Errorf("even so: %w", syncd.ErrTooLarge)
 				}
 				return nil
 			},
 		},
-		{name: "reference, outage", policy: pipeline.OversizeReference, fault: map[int]error{0: syncd.ErrUnavailable}, err: syncd.ErrUnavailable, acked: 9},
-		{name: "fail", policy: pipeline.OversizeFail, err: pipeline.ErrStopped, acked: 9, refused: 1},
+		{name: "reference, outage", policy: engine.OversizeReference, fault: map[int]error{0: syncd.ErrUnavailable}, err: syncd.ErrUnavailable, acked: 9},
+		{name: "fail", policy: engine.OversizeFail, err: engine.ErrStopped, acked: 9, refused: 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			f := newFixture(t, "page")
 			f.insert("page", 100, nil)
-			f.sink.Reject = func(e syncd.Event) error {
+			f.sink.Reject = func(e codec.Event) error {
 				if tooLarge(e) {
 					return syncd.ErrTooLarge
 				}
@@ -314,7 +314,7 @@ func TestOversize(t *testing.T) {
 			}
 			dead := syncdtest.NewMemorySink()
 			f.opts.DeadLetters = dead
-			rep, err := pipeline.Run(t.Context(), f.opts)
+			rep, err := job.Run(t.Context(), f.opts)
 			if !errors.Is(err, tc.err) {
 				t.Fatal(err)
 			}
@@ -322,12 +322,12 @@ func TestOversize(t *testing.T) {
 			if n.Acked != tc.acked || n.Referenced != tc.refs || n.FailedWrite != tc.refused || n.DeadLettered != tc.refused && tc.err == nil {
 				t.Errorf("%+v", n)
 			}
-			if tc.err != nil && syncd.HintOf(err) == "" && tc.policy == pipeline.OversizeFail {
+			if tc.err != nil && syncd.HintOf(err) == "" && tc.policy == engine.OversizeFail {
 				t.Error("no hint")
 			}
 			refs := int64(0)
 			for _, e := range f.sink.Events() {
-				if headersOf(e)[event.HeaderDocument] == event.DocumentReference {
+				if headersOf(e)[codec.HeaderDocument] == codec.DocumentReference {
 					refs++
 					if string(e.Value) != `{"operationType":"insert","ns":{"db":"db","coll":"page"},"documentKey":{"_id":"`+e.ID+`"}}` || string(e.Key) != e.ID {
 						t.Errorf("reference %s, key %s", e.Value, e.Key)
@@ -348,7 +348,7 @@ func TestADryRunBuriesNothing(t *testing.T) {
 	f.source.Insert("page", syncdtest.MemoryDoc{ID: "x", Err: errors.New("no id")})
 	dead := syncdtest.NewMemorySink()
 	f.opts.DeadLetters, f.opts.DryRun, f.opts.Sink = dead, true, nil
-	rep, err := pipeline.Run(t.Context(), f.opts)
+	rep, err := job.Run(t.Context(), f.opts)
 	if err != nil || rep.Total.FailedRead != 1 || rep.Total.DeadLettered != 0 || len(dead.Events()) != 0 || len(dead.Prepared()) != 0 {
 		t.Errorf("%v, %+v", err, rep.Total)
 	}

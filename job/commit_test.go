@@ -1,4 +1,4 @@
-package pipeline_test
+package job_test
 
 import (
 	"context"
@@ -10,9 +10,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/syncd-io/syncd"
-	"github.com/syncd-io/syncd/event"
+	"github.com/syncd-io/syncd/codec"
 	"github.com/syncd-io/syncd/mapping"
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/syncdtest"
 )
 
@@ -26,7 +26,7 @@ func commitsOf(c *syncdtest.MemoryCommitter) map[string]int {
 }
 
 // committing prepares a run that commits to c and keeps its state in j.
-func (f *fixture) committing(c *syncdtest.MemoryCommitter, j pipeline.Journal) pipeline.Options {
+func (f *fixture) committing(c *syncdtest.MemoryCommitter, j pipeline.Journal) job.Options {
 	o := f.opts
 	o.Sink, o.Journal, o.Commit = c.Reopen(), j, true
 	return o
@@ -40,7 +40,7 @@ func TestCrashAroundACommit(t *testing.T) {
 				f := newFixture(t, "page")
 				f.insert("page", 100, nil)
 				f.opts.Workers, f.opts.Readers = 1, 1
-				want, err := pipeline.Run(t.Context(), f.opts)
+				want, err := job.Run(t.Context(), f.opts)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -54,7 +54,7 @@ func TestCrashAroundACommit(t *testing.T) {
 					j.die()
 					return fault
 				}})
-				if _, err := pipeline.Run(t.Context(), o); !errors.Is(err, errBoom) {
+				if _, err := job.Run(t.Context(), o); !errors.Is(err, errBoom) {
 					t.Fatal(err)
 				}
 				done := 10 * (n - 1)
@@ -64,7 +64,7 @@ func TestCrashAroundACommit(t *testing.T) {
 				if len(c.Committed()) != done {
 					t.Fatalf("%d events", len(c.Committed()))
 				}
-				rep, err := pipeline.Run(t.Context(), f.committing(c, j.reborn()))
+				rep, err := job.Run(t.Context(), f.committing(c, j.reborn()))
 				if err != nil || rep.Resumed != int64(done) {
 					t.Errorf("%v, resumed %d of %d", err, rep.Resumed, done)
 				}
@@ -95,15 +95,15 @@ func TestExactlyOnce(t *testing.T) {
 		dead := syncdtest.NewMemorySink()
 		s.opts.DeadLetters = dead
 		if s.rnd.IntN(2) == 0 {
-			s.opts.Oversize = pipeline.OversizeReference
+			s.opts.Oversize = engine.OversizeReference
 		}
 		c, j := syncdtest.NewMemoryCommitter(), newForgetting()
-		reject := func(e syncd.Event) error {
+		reject := func(e codec.Event) error {
 			switch e.ID[4] {
 			case '3':
 				return errors.New("refused")
 			case '7':
-				if e.Headers[len(e.Headers)-1].Name != event.HeaderDocument {
+				if e.Headers[len(e.Headers)-1].Name != codec.HeaderDocument {
 					return syncd.ErrTooLarge
 				}
 			}
@@ -117,7 +117,7 @@ func TestExactlyOnce(t *testing.T) {
 			}
 			user := c.Reopen()
 			if at := s.rnd.IntN(30); deaths < 6 {
-				hook := func(context.Context, []syncd.Event, []syncd.Mark) error {
+				hook := func(context.Context, []codec.Event, []syncd.Mark) error {
 					if at--; at < 0 {
 						j.die()
 						return errBoom
@@ -125,7 +125,7 @@ func TestExactlyOnce(t *testing.T) {
 					return nil
 				}
 				calls := make(chan struct{}, 1) // hooks are called concurrently
-				one := func(ctx context.Context, e []syncd.Event, m []syncd.Mark) error {
+				one := func(ctx context.Context, e []codec.Event, m []syncd.Mark) error {
 					calls <- struct{}{}
 					defer func() { <-calls }()
 					return hook(ctx, e, m)
@@ -138,9 +138,9 @@ func TestExactlyOnce(t *testing.T) {
 			}
 			user.Reject = reject
 			o.Sink, o.Journal, o.Commit = user, j, true
-			rep, err := pipeline.Run(t.Context(), o)
+			rep, err := job.Run(t.Context(), o)
 			if err != nil {
-				if deaths++; deaths > 6 || errors.Is(err, pipeline.ErrNotResumable) {
+				if deaths++; deaths > 6 || errors.Is(err, store.ErrNotResumable) {
 					t.Errorf("death %d: %v", deaths, err)
 					break
 				}
@@ -157,7 +157,7 @@ func TestExactlyOnce(t *testing.T) {
 }
 
 // once checks that every document came once, or is remembered as one that can't.
-func (s *scenario) once(t testing.TB, c *syncdtest.MemoryCommitter, dead *syncdtest.MemorySink, rep pipeline.Report) {
+func (s *scenario) once(t testing.TB, c *syncdtest.MemoryCommitter, dead *syncdtest.MemorySink, rep job.Report) {
 	t.Helper()
 	buried := map[string]int{}
 	for _, e := range dead.Events() {
@@ -171,7 +171,7 @@ func (s *scenario) once(t testing.TB, c *syncdtest.MemoryCommitter, dead *syncdt
 		case '3':
 			wantCame, wantBuried = 0, true
 		case '7':
-			if s.opts.Oversize == pipeline.OversizeReference {
+			if s.opts.Oversize == engine.OversizeReference {
 				referenced++
 			} else {
 				wantCame, wantBuried = 0, true
@@ -204,11 +204,11 @@ func TestFencedRunEnds(t *testing.T) {
 	o.Sink = syncdtest.FaultySink(o.Sink, syncdtest.SinkFaults{Commit: syncdtest.Nth(4, syncdtest.Fault{Gate: gate})})
 	ended := make(chan error)
 	go func() {
-		_, err := pipeline.Run(t.Context(), o)
+		_, err := job.Run(t.Context(), o)
 		ended <- err
 	}()
 	<-gate.Arrived()
-	rep, err := pipeline.Run(t.Context(), f.committing(c, j.reborn()))
+	rep, err := job.Run(t.Context(), f.committing(c, j.reborn()))
 	if err != nil || rep.Resumed != 30 {
 		t.Errorf("%v, resumed %d", err, rep.Resumed)
 	}
@@ -232,7 +232,7 @@ func TestMarksThatCannotBeForgotten(t *testing.T) {
 		c, j := syncdtest.NewMemoryCommitter(), newForgetting()
 		o := f.committing(c, j)
 		user := c.Reopen()
-		hook := func(_ context.Context, events []syncd.Event, _ []syncd.Mark) error {
+		hook := func(_ context.Context, events []codec.Event, _ []syncd.Mark) error {
 			if len(events) == 0 {
 				j.die()
 				return errBoom
@@ -243,10 +243,10 @@ func TestMarksThatCannotBeForgotten(t *testing.T) {
 			user.Before, user.After = nil, hook
 		}
 		o.Sink = user
-		if _, err := pipeline.Run(t.Context(), o); !errors.Is(err, errBoom) || (len(c.Ledger()) == 0) != after {
+		if _, err := job.Run(t.Context(), o); !errors.Is(err, errBoom) || (len(c.Ledger()) == 0) != after {
 			t.Fatalf("%v, marks %d", err, len(c.Ledger()))
 		}
-		rep, err := pipeline.Run(t.Context(), f.committing(c, j.reborn()))
+		rep, err := job.Run(t.Context(), f.committing(c, j.reborn()))
 		if err != nil || rep.Resumed != 120 || len(c.Committed()) != 120 || len(c.Ledger()) != 0 {
 			t.Errorf("%v, resumed %d, %d events, marks %v", err, rep.Resumed, len(c.Committed()), c.Ledger())
 		}
@@ -261,10 +261,10 @@ func TestMarksOfACollectionMadeAnew(t *testing.T) {
 		f.source.SetSplits(splits)
 		f.opts.Workers, f.opts.Readers = 1, 1
 		c, j := syncdtest.NewMemoryCommitter(), newForgetting()
-		die := func(at int) pipeline.Options {
+		die := func(at int) job.Options {
 			o := f.committing(c, j)
 			user := c.Reopen()
-			user.Before = func(_ context.Context, events []syncd.Event, _ []syncd.Mark) error {
+			user.Before = func(_ context.Context, events []codec.Event, _ []syncd.Mark) error {
 				if len(events) > 0 {
 					at--
 				}
@@ -277,7 +277,7 @@ func TestMarksOfACollectionMadeAnew(t *testing.T) {
 			o.Sink = user
 			return o
 		}
-		if _, err := pipeline.Run(t.Context(), die(9)); !errors.Is(err, errBoom) {
+		if _, err := job.Run(t.Context(), die(9)); !errors.Is(err, errBoom) {
 			t.Fatal(err)
 		}
 		old := len(c.Committed())
@@ -285,12 +285,12 @@ func TestMarksOfACollectionMadeAnew(t *testing.T) {
 		f.insert("page", 100, nil) // the same ids, but nobody knows that
 		for _, at := range []int{1, 2, 3} {
 			j = j.reborn()
-			if _, err := pipeline.Run(t.Context(), die(at)); !errors.Is(err, errBoom) {
+			if _, err := job.Run(t.Context(), die(at)); !errors.Is(err, errBoom) {
 				t.Fatal(err)
 			}
 		}
 		j = j.reborn()
-		if _, err := pipeline.Run(t.Context(), f.committing(c, j)); err != nil {
+		if _, err := job.Run(t.Context(), f.committing(c, j)); err != nil {
 			t.Fatal(err)
 		}
 		if n := len(c.Committed()) - old; n != 100 || len(c.Ledger()) != 0 {
@@ -306,22 +306,22 @@ func TestNoCommits(t *testing.T) {
 	c := syncdtest.NewMemoryCommitter()
 	o := f.committing(c, nil)
 	o.Journal = nil
-	if _, err := pipeline.Run(t.Context(), o); !errors.Is(err, pipeline.ErrNoCommits) {
+	if _, err := job.Run(t.Context(), o); !errors.Is(err, pipeline.ErrNoCommits) {
 		t.Errorf("without a journal: %v", err)
 	}
 	o = f.committing(c, newForgetting())
 	o.Sink = f.sink
-	if _, err := pipeline.Run(t.Context(), o); !errors.Is(err, pipeline.ErrNoCommits) || len(f.sink.Events()) > 0 {
+	if _, err := job.Run(t.Context(), o); !errors.Is(err, pipeline.ErrNoCommits) || len(f.sink.Events()) > 0 {
 		t.Errorf("a sink that can't: %v", err)
 	}
 	o = f.committing(c, newForgetting())
 	o.Sink = syncdtest.FaultySink(c.Reopen(), syncdtest.SinkFaults{Marks: syncdtest.Nth(1, syncdtest.Fault{Err: errBoom})})
-	if _, err := pipeline.Run(t.Context(), o); !errors.Is(err, errBoom) || len(c.Committed()) > 0 {
+	if _, err := job.Run(t.Context(), o); !errors.Is(err, errBoom) || len(c.Committed()) > 0 {
 		t.Errorf("marks that can't be read: %v", err)
 	}
 	o = f.committing(c, nil)
 	o.Journal, o.DryRun = nil, true
-	if _, err := pipeline.Run(t.Context(), o); err != nil {
+	if _, err := job.Run(t.Context(), o); err != nil {
 		t.Errorf("a dry run commits nothing: %v", err)
 	}
 }
@@ -355,12 +355,12 @@ func TestMarksThatDoNotFit(t *testing.T) {
 				t.Fatal(err)
 			}
 			j := newForgetting()
-			j.told["page"] = pipeline.CollectionState{Found: true, Before: 10, Splits: []pipeline.SplitState{{}}}
+			j.told["page"] = store.Collection{Found: true, Before: 10, Splits: []store.Split{{}}}
 			f.source.SetIdentity("page", "")
 			o := f.committing(c, j)
 			o.Workers = 1
-			_, err := pipeline.Run(t.Context(), o)
-			if !errors.Is(err, pipeline.ErrNotResumable) {
+			_, err := job.Run(t.Context(), o)
+			if !errors.Is(err, store.ErrNotResumable) {
 				t.Errorf("%v", err)
 			}
 			for _, e := range c.Committed() {
@@ -379,23 +379,23 @@ func TestCommitStopsBeforeTheDocumentThatEndsTheRun(t *testing.T) {
 	f.source.Insert("page", syncdtest.MemoryDoc{ID: "00025", Err: errors.New("no id")})
 	f.opts.Workers, f.opts.Readers, f.opts.StopOnFailure = 1, 1, true
 	c, j := syncdtest.NewMemoryCommitter(), newForgetting()
-	if _, err := pipeline.Run(t.Context(), f.committing(c, j)); !errors.Is(err, pipeline.ErrStopped) {
+	if _, err := job.Run(t.Context(), f.committing(c, j)); !errors.Is(err, engine.ErrStopped) {
 		t.Fatal(err)
 	}
 	f.source.Insert("page", syncdtest.MemoryDoc{ID: "00025"})
 	o := f.committing(c, j)
 	user := c.Reopen()
-	user.Reject = func(e syncd.Event) error {
+	user.Reject = func(e codec.Event) error {
 		if e.ID == "00035" {
 			return errors.New("no")
 		}
 		return nil
 	}
 	o.Sink = user
-	if _, err := pipeline.Run(t.Context(), o); !errors.Is(err, pipeline.ErrStopped) {
+	if _, err := job.Run(t.Context(), o); !errors.Is(err, engine.ErrStopped) {
 		t.Fatal(err)
 	}
-	rep, err := pipeline.Run(t.Context(), f.committing(c, j))
+	rep, err := job.Run(t.Context(), f.committing(c, j))
 	if err != nil || rep.Total.Acked != 50 || rep.Total.Failed() != 0 || len(c.Committed()) != 50 || len(commitsOf(c)) != 50 {
 		t.Errorf("%v, %+v, %d events", err, rep.Total, len(c.Committed()))
 	}
@@ -409,18 +409,18 @@ func TestCommitOutage(t *testing.T) {
 	c, j := syncdtest.NewMemoryCommitter(), newForgetting()
 	o := f.committing(c, j)
 	user := c.Reopen()
-	user.Reject = func(e syncd.Event) error {
+	user.Reject = func(e codec.Event) error {
 		if e.ID == "00035" {
 			return fmt.Errorf("%w: no leader", syncd.ErrUnavailable)
 		}
 		return nil
 	}
 	o.Sink = user
-	rep, err := pipeline.Run(t.Context(), o)
+	rep, err := job.Run(t.Context(), o)
 	if !errors.Is(err, syncd.ErrUnavailable) || rep.Total.Acked != 30 || rep.Total.Failed() != 0 || rep.Total.Unconfirmed() != 10 || len(c.Committed()) != 30 {
 		t.Errorf("%v, %+v, %d events", err, rep.Total, len(c.Committed()))
 	}
-	rep, err = pipeline.Run(t.Context(), f.committing(c, j))
+	rep, err = job.Run(t.Context(), f.committing(c, j))
 	if err != nil || rep.Resumed != 30 || len(c.Committed()) != 50 {
 		t.Errorf("%v, resumed %d, %d events", err, rep.Resumed, len(c.Committed()))
 	}
@@ -435,9 +435,9 @@ func TestCommitsAreSmall(t *testing.T) {
 	most := 0
 	o := f.committing(c, newForgetting())
 	user := c.Reopen()
-	user.Before = func(_ context.Context, e []syncd.Event, _ []syncd.Mark) error { most = max(most, len(e)); return nil }
+	user.Before = func(_ context.Context, e []codec.Event, _ []syncd.Mark) error { most = max(most, len(e)); return nil }
 	o.Sink = user
-	if _, err := pipeline.Run(t.Context(), o); err != nil || most != 250 {
+	if _, err := job.Run(t.Context(), o); err != nil || most != 250 {
 		t.Errorf("%v, at most %d", err, most)
 	}
 }
@@ -445,7 +445,7 @@ func TestCommitsAreSmall(t *testing.T) {
 // ledgerOf is a record of attempts that fails.
 type failingLedger struct{ judge, sent bool }
 
-func (l failingLedger) Judge(*mapping.Rule, *syncd.Record, syncd.Verdict) (bool, error) {
+func (l failingLedger) Judge(*mapping.Rule, *syncd.Change, syncd.Verdict) (bool, error) {
 	if l.judge {
 		return false, errBoom
 	}
@@ -470,7 +470,7 @@ func TestARecordOfAttemptsThatFails(t *testing.T) {
 				o = f.committing(syncdtest.NewMemoryCommitter(), newForgetting())
 			}
 			o.Ledger = l
-			if _, err := pipeline.Run(t.Context(), o); !errors.Is(err, errBoom) {
+			if _, err := job.Run(t.Context(), o); !errors.Is(err, errBoom) {
 				t.Errorf("commit %t, %+v: %v", commit, l, err)
 			}
 		}

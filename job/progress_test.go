@@ -1,4 +1,4 @@
-package pipeline_test
+package job_test
 
 import (
 	"context"
@@ -16,18 +16,18 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/syncd-io/syncd"
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/syncdtest"
 )
 
 // forward reports whether no number of b is below a's.
-func forward(a, b pipeline.Snapshot) error {
+func forward(a, b job.Snapshot) error {
 	switch {
 	case b.Total.Scanned < a.Total.Scanned, b.Total.Acked < a.Total.Acked, b.Total.Present < a.Total.Present, b.Bytes < a.Bytes,
 		b.Phase < a.Phase, b.Elapsed < a.Elapsed, b.LastMove.Before(a.LastMove):
 		return fmt.Errorf("from %+v back to %+v", a, b)
 	}
-	var sum pipeline.Counts
+	var sum tally.Counts
 	for i, c := range b.Collections {
 		sum.Add(c.Counts)
 		if i < len(a.Collections) && (c.SplitsDone < a.Collections[i].SplitsDone || a.Collections[i].Done && !c.Done) || c.SplitsDone > c.Splits {
@@ -36,7 +36,7 @@ func forward(a, b pipeline.Snapshot) error {
 	}
 	for s := range b.Times {
 		if b.Times[s] < a.Times[s] || b.Working[s] < 0 {
-			return fmt.Errorf("stage %s: %d working, %s after %s", pipeline.Stage(s), b.Working[s], b.Times[s], a.Times[s])
+			return fmt.Errorf("stage %s: %d working, %s after %s", engine.Stage(s), b.Working[s], b.Times[s], a.Times[s])
 		}
 	}
 	if sum != b.Total {
@@ -52,13 +52,13 @@ func TestMonitor(t *testing.T) {
 	f.insert("epic", 100, nil)
 	f.source.SetSplits(5)
 	f.opts.BatchBytes = 200
-	var m pipeline.Monitor
+	var m job.Monitor
 	if _, ok := m.Snapshot(); ok {
 		t.Error("a run before there is one")
 	}
 	f.opts.Monitor = &m
 	var mu sync.Mutex
-	var last pipeline.Snapshot
+	var last job.Snapshot
 	looks := 0
 	look := func() {
 		mu.Lock()
@@ -73,15 +73,15 @@ func TestMonitor(t *testing.T) {
 		last = s
 		looks++
 	}
-	f.opts.BatchDone = func(pipeline.BatchReport) { look() }
+	f.opts.Hooks.BatchDone = func(engine.BatchReport) { look() }
 	f.opts.Sent = func([]pipeline.Sent) { look() }
-	rep, err := pipeline.Run(t.Context(), f.opts)
+	rep, err := job.Run(t.Context(), f.opts)
 	if err != nil || looks < 200 {
 		t.Fatalf("%v, %d looks", err, looks)
 	}
 	look()
 	s := last
-	if s.Phase != pipeline.PhaseEnd || s.Working != [pipeline.StageCount]int{} || s.Waiting != 0 || s.Stalled || s.Total != rep.Total || s.Bytes != rep.Bytes || s.Times != rep.Times || s.RunID != "run-1" || s.Bytes == 0 {
+	if s.Phase != job.PhaseEnd || s.Working != [engine.StageCount]int{} || s.Waiting != 0 || s.Stalled || s.Total != rep.Total || s.Bytes != rep.Bytes || s.Times != rep.Times || s.RunID != "run-1" || s.Bytes == 0 {
 		t.Errorf("at the end: %+v", s)
 	}
 	for i, c := range s.Collections {
@@ -94,30 +94,30 @@ func TestMonitor(t *testing.T) {
 
 // TestMonitorAfterAFailure: nobody works any more, and nothing claims to be done.
 func TestMonitorAfterAFailure(t *testing.T) {
-	for name, change := range map[string]func(f *fixture, o *pipeline.Options){
-		"write": func(f *fixture, o *pipeline.Options) {
+	for name, change := range map[string]func(f *fixture, o *job.Options){
+		"write": func(f *fixture, o *job.Options) {
 			o.Sink = syncdtest.FaultySink(f.sink, syncdtest.SinkFaults{Write: syncdtest.Nth(3, syncdtest.Fault{Err: errBoom})})
 		},
-		"fetch": func(f *fixture, o *pipeline.Options) {
+		"fetch": func(f *fixture, o *job.Options) {
 			o.Source = syncdtest.FaultySource(f.source, syncdtest.SourceFaults{Fetch: syncdtest.Nth(3, syncdtest.Fault{Err: errBoom, Done: true})})
 		},
-		"check": func(f *fixture, o *pipeline.Options) {
+		"check": func(f *fixture, o *job.Options) {
 			o.Checker = syncdtest.FaultyChecker(f.checker, syncdtest.CheckerFaults{Check: syncdtest.Nth(3, syncdtest.Fault{Err: errBoom})})
 		},
-		"scan": func(f *fixture, o *pipeline.Options) {
+		"scan": func(f *fixture, o *job.Options) {
 			o.Source = syncdtest.FaultySource(f.source, syncdtest.SourceFaults{Batch: syncdtest.Nth(3, syncdtest.Fault{Err: errBoom})})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, "page")
 			f.insert("page", 1000, func(i int) bool { return i%10 > 0 })
-			var m pipeline.Monitor
+			var m job.Monitor
 			o := f.opts
 			o.Monitor = &m
 			change(f, &o)
-			_, err := pipeline.Run(t.Context(), o)
+			_, err := job.Run(t.Context(), o)
 			s, _ := m.Snapshot()
-			if !errors.Is(err, errBoom) || s.Working != [pipeline.StageCount]int{} || s.Phase != pipeline.PhaseEnd || s.Collections[0].SplitsDone != 0 {
+			if !errors.Is(err, errBoom) || s.Working != [engine.StageCount]int{} || s.Phase != job.PhaseEnd || s.Collections[0].SplitsDone != 0 {
 				t.Errorf("%v, %+v", err, s)
 			}
 		})
@@ -128,7 +128,7 @@ func TestMonitorAfterAFailure(t *testing.T) {
 func TestMonitorOfAResumedRun(t *testing.T) {
 	f := newFixture(t, "page")
 	path := interrupted(t, f)
-	var m pipeline.Monitor
+	var m job.Monitor
 	f.opts.Monitor = &m
 	if _, err := attempt(t.Context(), t, path, f.opts); err != nil {
 		t.Fatal(err)
@@ -145,9 +145,9 @@ type slowSource struct {
 	scan, fetch time.Duration
 }
 
-func (s slowSource) Scan(ctx context.Context, req syncd.ScanRequest) iter.Seq2[[]syncd.Record, error] {
-	return func(yield func([]syncd.Record, error) bool) {
-		for batch, err := range s.MemorySource.Scan(ctx, req) {
+func (s slowSource) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
+	return func(yield func([]syncd.Change, error) bool) {
+		for batch, err := range s.MemorySource.Read(ctx, req) {
 			time.Sleep(s.scan)
 			if !yield(batch, err) {
 				return
@@ -182,7 +182,7 @@ type slowSink struct {
 	write time.Duration
 }
 
-func (s slowSink) Write(ctx context.Context, events []syncd.Event) error {
+func (s slowSink) Write(ctx context.Context, events []syncd.Change) error {
 	time.Sleep(s.write)
 	return s.MemorySink.Write(ctx, events)
 }
@@ -196,15 +196,15 @@ func TestStageTimes(t *testing.T) {
 		f.opts.Checker = slowChecker{f.checker, 10 * time.Millisecond}
 		f.opts.Sink = slowSink{f.sink, time.Millisecond}
 		f.opts.Readers, f.opts.Workers, f.opts.BatchBytes = 1, 1, 1 // each event is a write, while the next is fetched
-		var batches []pipeline.BatchReport
-		f.opts.BatchDone = func(b pipeline.BatchReport) { batches = append(batches, b) }
-		rep, err := pipeline.Run(t.Context(), f.opts)
+		var batches []engine.BatchReport
+		f.opts.Hooks.BatchDone = func(b engine.BatchReport) { batches = append(batches, b) }
+		rep, err := job.Run(t.Context(), f.opts)
 		if err != nil || len(batches) != 3 {
 			t.Fatalf("%v, %d batches", err, len(batches))
 		}
-		want := [pipeline.StageCount]time.Duration{
-			pipeline.StageScan: time.Second, pipeline.StageCheck: 10 * time.Millisecond, pipeline.StageFetch: 100 * time.Millisecond,
-			pipeline.StageWrite: 2 * time.Millisecond,
+		want := [engine.StageCount]time.Duration{
+			engine.StageScan: time.Second, engine.StageCheck: 10 * time.Millisecond, engine.StageFetch: 100 * time.Millisecond,
+			engine.StageWrite: 2 * time.Millisecond,
 		}
 		for i, b := range batches {
 			if b.Times != want || b.Collection != "page" || b.Counts.Acked != 2 {
@@ -213,7 +213,7 @@ func TestStageTimes(t *testing.T) {
 		}
 		for s := range want {
 			if rep.Times[s] != 3*want[s] {
-				t.Errorf("%s: %s", pipeline.Stage(s), rep.Times[s])
+				t.Errorf("%s: %s", engine.Stage(s), rep.Times[s])
 			}
 		}
 	})
@@ -228,11 +228,11 @@ func TestBatchesAddUp(t *testing.T) {
 	f.source.SetSplits(4)
 	f.opts.DeadLetters = syncdtest.NewMemorySink()
 	var mu sync.Mutex
-	var total pipeline.Counts
+	var total tally.Counts
 	var bytes int64
-	var times [pipeline.StageCount]time.Duration
+	var times [engine.StageCount]time.Duration
 	by := map[string]int64{}
-	f.opts.BatchDone = func(b pipeline.BatchReport) {
+	f.opts.Hooks.BatchDone = func(b engine.BatchReport) {
 		mu.Lock()
 		defer mu.Unlock()
 		total.Add(b.Counts)
@@ -242,7 +242,7 @@ func TestBatchesAddUp(t *testing.T) {
 			times[s] += b.Times[s]
 		}
 	}
-	rep, err := pipeline.Run(t.Context(), f.opts)
+	rep, err := job.Run(t.Context(), f.opts)
 	if err != nil || total != rep.Total || bytes != rep.Bytes || times != rep.Times || by["page"] != 500 || by["epic"] != 51 {
 		t.Errorf("%v\n%+v, %d bytes, %v, %v\n%+v, %d bytes, %v", err, total, bytes, times, by, rep.Total, rep.Bytes, rep.Times)
 	}
@@ -262,7 +262,7 @@ type tracer struct {
 	open    map[int]string
 	n       int
 	batches int
-	stages  [pipeline.StageCount]int
+	stages  [engine.StageCount]int
 	failed  []string
 }
 
@@ -287,7 +287,7 @@ func (r *tracer) begin(ctx context.Context, name string) (context.Context, func(
 	}
 }
 
-func (r *tracer) Batch(ctx context.Context, b pipeline.BatchInfo) (context.Context, func(error)) {
+func (r *tracer) Batch(ctx context.Context, b engine.BatchInfo) (context.Context, func(error)) {
 	if b.Collection != "page" || b.Documents < 1 || b.Scan.IsZero() || b.ScanTime < 0 || b.Split < 0 || b.Split > 2 {
 		r.t.Errorf("%+v", b)
 	}
@@ -297,11 +297,11 @@ func (r *tracer) Batch(ctx context.Context, b pipeline.BatchInfo) (context.Conte
 	return r.begin(ctx, "batch")
 }
 
-func (r *tracer) Stage(ctx context.Context, s pipeline.Stage, documents int) (context.Context, func(error)) {
+func (r *tracer) Stage(ctx context.Context, s engine.Stage, documents int) (context.Context, func(error)) {
 	r.mu.Lock()
 	r.stages[s]++
 	parent, _ := ctx.Value(traceKey{}).(int)
-	if in := r.open[parent]; in != "batch" && (in != "fetch" || s != pipeline.StageWrite) || documents < 1 {
+	if in := r.open[parent]; in != "batch" && (in != "fetch" || s != engine.StageWrite) || documents < 1 {
 		r.t.Errorf("%s of %d documents inside %q", s, documents, in)
 	}
 	r.mu.Unlock()
@@ -317,7 +317,7 @@ func TestTracer(t *testing.T) {
 			f.source.SetSplits(3)
 			f.opts.BatchBytes = 1
 			tr := &tracer{t: t, open: map[int]string{}}
-			f.opts.Tracer = tr
+			f.opts.Hooks.Tracer = tr
 			f.opts.DeadLetters = syncdtest.NewMemorySink()
 			fault := syncdtest.Nth(3, syncdtest.Fault{Err: errBoom})
 			switch fails {
@@ -330,14 +330,14 @@ func TestTracer(t *testing.T) {
 			case "dead letters":
 				f.opts.DeadLetters = syncdtest.FaultySink(syncdtest.NewMemorySink(), syncdtest.SinkFaults{Write: syncdtest.Nth(1, syncdtest.Fault{Err: errBoom})})
 			}
-			_, err := pipeline.Run(t.Context(), f.opts)
+			_, err := job.Run(t.Context(), f.opts)
 			if (err != nil) != (fails != "") || len(tr.open) > 0 {
 				t.Errorf("%v, still open: %v", err, tr.open)
 			}
 			if (len(tr.failed) > 0) != (fails != "") {
 				t.Errorf("failed: %v", tr.failed)
 			}
-			if fails == "" && (tr.batches < 30 || tr.stages[pipeline.StageCheck] < tr.batches-1 || tr.stages[pipeline.StageWrite] != 75+1 || tr.stages[pipeline.StageFetch] == 0) {
+			if fails == "" && (tr.batches < 30 || tr.stages[engine.StageCheck] < tr.batches-1 || tr.stages[engine.StageWrite] != 75+1 || tr.stages[engine.StageFetch] == 0) {
 				t.Errorf("%d batches, stages %v", tr.batches, tr.stages)
 			}
 		})
@@ -374,7 +374,7 @@ func TestWatchdog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, "page")
 		f.insert("page", 30, nil)
-		var m pipeline.Monitor
+		var m job.Monitor
 		said := newWarnings()
 		f.opts.Monitor, f.opts.StallAfter, f.opts.Logger = &m, time.Minute, slog.New(said)
 		f.opts.Readers, f.opts.Workers = 1, 1
@@ -382,13 +382,13 @@ func TestWatchdog(t *testing.T) {
 		f.opts.Sink = syncdtest.FaultySink(f.sink, syncdtest.SinkFaults{Write: syncdtest.InOrder(syncdtest.Fault{Gate: first}, syncdtest.Fault{Gate: second})})
 		ended := make(chan error)
 		go func() {
-			_, err := pipeline.Run(t.Context(), f.opts)
+			_, err := job.Run(t.Context(), f.opts)
 			ended <- err
 		}()
 		stalled := func(want bool) {
 			t.Helper()
 			synctest.Wait()
-			if s, _ := m.Snapshot(); s.Stalled != want || s.Working[pipeline.StageWrite] != 1 {
+			if s, _ := m.Snapshot(); s.Stalled != want || s.Working[engine.StageWrite] != 1 {
 				t.Errorf("stalled %t, working %v", s.Stalled, s.Working)
 			}
 		}
@@ -430,7 +430,7 @@ func TestWatchdogIsSilent(t *testing.T) {
 				id := fmt.Sprintf("gone%d", i)
 				f.checker.Put(pointID("page", id), map[string]any{"content_type": "page", "mongo_id": id, "chunk_index": 0})
 			}
-			f.opts.Orphans, f.opts.Sink = pipeline.OrphansPrune, slowSink{f.sink, 40 * time.Second}
+			f.opts.Orphans, f.opts.Sink = job.OrphansPrune, slowSink{f.sink, 40 * time.Second}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -442,7 +442,7 @@ func TestWatchdogIsSilent(t *testing.T) {
 				f.opts.Readers, f.opts.Workers = 1, 1
 				change(f)
 				f.opts.Checker = f.checker
-				rep, err := pipeline.Run(t.Context(), f.opts)
+				rep, err := job.Run(t.Context(), f.opts)
 				if err != nil || rep.Total.Acked != 40 || len(said.all()) > 0 || rep.Duration < time.Minute {
 					t.Errorf("%v, %s, %v", err, rep.Duration, said.all())
 				}
@@ -459,7 +459,7 @@ func TestWatchdogBeforeAnyStage(t *testing.T) {
 		said := newWarnings()
 		f.opts.Logger, f.opts.StallAfter = slog.New(said), time.Minute
 		f.opts.Source = stuckPlan{f.source, 90 * time.Second}
-		if _, err := pipeline.Run(t.Context(), f.opts); err != nil {
+		if _, err := job.Run(t.Context(), f.opts); err != nil {
 			t.Error(err)
 		}
 		if diff := cmp.Diff([]string{"1m0s nothing has moved for 1m0s: the run waits for reading"}, said.all()); diff != "" {
@@ -473,9 +473,9 @@ type stuckPlan struct {
 	plan time.Duration
 }
 
-func (s stuckPlan) Plan(ctx context.Context, c syncd.Collection) iter.Seq2[syncd.Split, error] {
+func (s stuckPlan) Splits(ctx context.Context, c syncd.Collection) iter.Seq2[syncd.Split, error] {
 	time.Sleep(s.plan)
-	return s.MemorySource.Plan(ctx, c)
+	return s.MemorySource.Splits(ctx, c)
 }
 
 // away is an index that can't be asked for some time after a number of questions.
@@ -517,7 +517,7 @@ func TestWaitForIndex(t *testing.T) {
 		f.opts.Logger, f.opts.StallAfter = slog.New(said), 2*time.Minute
 		a := &away{MemoryChecker: f.checker, left: 20, for_: 5 * time.Minute, err: errAway}
 		f.opts.Checker, f.opts.WaitForIndex = a, true
-		rep, err := pipeline.Run(t.Context(), f.opts)
+		rep, err := job.Run(t.Context(), f.opts)
 		if err != nil || rep.Total.Present != 333 || rep.Total.Missing != 167 || rep.Total.Acked != 167 || len(f.sentIDs()) != 167 {
 			t.Errorf("%v, %+v", err, rep.Total)
 		}
@@ -592,10 +592,10 @@ func TestWaitForIndexEnds(t *testing.T) {
 
 func TestWords(t *testing.T) {
 	var stages, phases []string
-	for s := range pipeline.StageCount {
+	for s := range engine.StageCount {
 		stages = append(stages, s.String())
 	}
-	for p := range pipeline.PhaseEnd + 1 {
+	for p := range job.PhaseEnd + 1 {
 		phases = append(phases, p.String())
 	}
 	if got := strings.Join(stages, ",") + ";" + strings.Join(phases, ","); got != "idle,scan,check,fetch,write;starting,reading,looking for orphans,waiting for the index,done" {
@@ -619,10 +619,10 @@ func TestNobodyStandsStillAfterTheReading(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, "page")
 		f.insert("page", 30, nil)
-		var m pipeline.Monitor
+		var m job.Monitor
 		f.opts.Monitor, f.opts.StallAfter = &m, time.Minute
 		f.opts.Source = slowCount{&recounted{MemorySource: f.source, counts: []int64{31, 30}, scans: map[string]int{}}}
-		if _, err := pipeline.Run(t.Context(), f.opts); err != nil {
+		if _, err := job.Run(t.Context(), f.opts); err != nil {
 			t.Fatal(err)
 		}
 		if s, _ := m.Snapshot(); s.Stalled {

@@ -1,4 +1,4 @@
-package pipeline_test
+package job_test
 
 import (
 	"context"
@@ -20,7 +20,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/mapping"
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/spec"
 	"github.com/syncd-io/syncd/syncdtest"
 )
@@ -35,9 +35,9 @@ type observer struct {
 	done    []string
 }
 
-func (o *observer) Started(_ pipeline.IndexReport, full bool) { o.started++; o.full = full }
+func (o *observer) Started(_ job.IndexReport, full bool) { o.started++; o.full = full }
 
-func (o *observer) CollectionDone(r pipeline.CollectionReport) {
+func (o *observer) CollectionDone(r engine.CollectionReport) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.done = append(o.done, r.Rule.Collection.Name)
@@ -67,7 +67,7 @@ type fixture struct {
 	checker *syncdtest.MemoryChecker
 	sink    *syncdtest.MemorySink
 	seen    *observer
-	opts    pipeline.Options
+	opts    job.Options
 }
 
 func newFixture(t testing.TB, names ...string) *fixture {
@@ -75,9 +75,13 @@ func newFixture(t testing.TB, names ...string) *fixture {
 		source: syncdtest.NewMemorySource(), checker: syncdtest.NewMemoryChecker(), sink: syncdtest.NewMemorySink(),
 		seen: &observer{},
 	}
-	f.opts = pipeline.Options{
-		RunID: "run-1", Source: f.source, Checker: f.checker, Sink: f.sink, Rules: rules(t, names...),
-		BatchSize: 10, BatchBytes: 1 << 20, Observer: f.seen, Logger: slog.New(slog.DiscardHandler),
+	f.opts = job.Options{
+		Options: engine.Options{
+			RunID: "run-1", Source: f.source, Checker: f.checker, Sink: f.sink, Rules: rules(t, names...),
+			BatchSize: 10, BatchBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler),
+			Hooks: engine.Hooks{CollectionDone: f.seen.CollectionDone},
+		},
+		Started: f.seen.Started,
 	}
 	return f
 }
@@ -110,7 +114,7 @@ func TestIncrementalSendsExactlyWhatIsMissing(t *testing.T) {
 				present := func(i int) bool { return i%share != 0 }
 				f.insert("page", 1003, present)
 				f.insert("epic", 10, present)
-				rep, err := pipeline.Run(t.Context(), f.opts)
+				rep, err := job.Run(t.Context(), f.opts)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -140,7 +144,7 @@ func TestIncrementalSendsExactlyWhatIsMissing(t *testing.T) {
 				for _, e := range f.sink.Events() {
 					f.checker.Add(e.PointID)
 				}
-				rep, err = pipeline.Run(t.Context(), f.opts)
+				rep, err = job.Run(t.Context(), f.opts)
 				if err != nil || rep.Total.Emitted != 0 || rep.Total.Present != 1013 {
 					t.Errorf("second run: %+v, %v", rep.Total, err)
 				}
@@ -152,7 +156,7 @@ func TestIncrementalSendsExactlyWhatIsMissing(t *testing.T) {
 func TestEvents(t *testing.T) {
 	f := newFixture(t, "page")
 	f.source.Insert("page", syncdtest.MemoryDoc{ID: "a\"é", Fields: map[string]any{"title": "x"}})
-	if _, err := pipeline.Run(t.Context(), f.opts); err != nil {
+	if _, err := job.Run(t.Context(), f.opts); err != nil {
 		t.Fatal(err)
 	}
 	e := f.sink.Events()[0]
@@ -171,7 +175,7 @@ func TestEvents(t *testing.T) {
 		v.FullDocument["_id"] != `a"é` || v.FullDocument["title"] != "x" || string(e.Key) != `a"é` {
 		t.Errorf("event %s, key %s", e.Value, e.Key)
 	}
-	want := []syncd.Header{
+	want := []codec.Header{
 		{Name: "syncd-run-id", Value: "run-1"},
 		{Name: "syncd-reason", Value: "missing"},
 		{Name: "syncd-point-id", Value: pointID("page", `a"é`).String()},
@@ -194,7 +198,7 @@ func TestFullModeAsksNothing(t *testing.T) {
 	f := newFixture(t, "page")
 	f.insert("page", 25, func(int) bool { return true })
 	f.opts.Checker = nil
-	rep, err := pipeline.Run(t.Context(), f.opts)
+	rep, err := job.Run(t.Context(), f.opts)
 	if err != nil || rep.Total.Acked != 25 || rep.Total.Unasked != 25 || len(f.checker.Calls()) != 0 || !f.seen.full {
 		t.Errorf("%+v, %v", rep.Total, err)
 	}
@@ -209,7 +213,7 @@ func TestDryRunSendsNothing(t *testing.T) {
 	f := newFixture(t, "page")
 	f.insert("page", 40, func(i int) bool { return i >= 30 })
 	f.opts.DryRun, f.opts.Sink = true, nil
-	rep, err := pipeline.Run(t.Context(), f.opts)
+	rep, err := job.Run(t.Context(), f.opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,13 +236,13 @@ func TestBadDocumentsAreCountedAndOthersGoOn(t *testing.T) {
 		syncdtest.MemoryDoc{ID: "unencodable", EncodeErr: errors.New("not UTF-8")},
 		syncdtest.MemoryDoc{ID: "huge"},
 	)
-	f.sink.Reject = func(e syncd.Event) error {
+	f.sink.Reject = func(e codec.Event) error {
 		if e.ID == "huge" {
 			return errors.New("too large")
 		}
 		return nil
 	}
-	rep, err := pipeline.Run(t.Context(), f.opts)
+	rep, err := job.Run(t.Context(), f.opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,8 +251,8 @@ func TestBadDocumentsAreCountedAndOthersGoOn(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	f.opts.StopOnFailure = true
-	rep, err = pipeline.Run(t.Context(), f.opts)
-	if !errors.Is(err, pipeline.ErrStopped) || rep.Total.Failed() == 0 {
+	rep, err = job.Run(t.Context(), f.opts)
+	if !errors.Is(err, engine.ErrStopped) || rep.Total.Failed() == 0 {
 		t.Errorf("stop on failure: %v, %+v", err, rep.Total)
 	}
 }
@@ -256,7 +260,7 @@ func TestBadDocumentsAreCountedAndOthersGoOn(t *testing.T) {
 func TestMissingCollectionCountsAsEmpty(t *testing.T) {
 	f := newFixture(t, "page", "gone")
 	f.insert("page", 5, nil)
-	rep, err := pipeline.Run(t.Context(), f.opts)
+	rep, err := job.Run(t.Context(), f.opts)
 	if err != nil || rep.Collections[1].Found || !rep.Collections[1].Complete || rep.Total.Acked != 5 {
 		t.Errorf("%+v, %v", rep.Collections[1], err)
 	}
@@ -273,10 +277,10 @@ func TestFailuresEndTheRun(t *testing.T) {
 			f.opts.Source = syncdtest.FaultySource(f.source, syncdtest.SourceFaults{Count: first})
 		},
 		"plan": func(f *fixture) {
-			f.opts.Source = syncdtest.FaultySource(f.source, syncdtest.SourceFaults{Plan: first})
+			f.opts.Source = syncdtest.FaultySource(f.source, syncdtest.SourceFaults{Splits: first})
 		},
 		"scan": func(f *fixture) {
-			f.opts.Source = syncdtest.FaultySource(f.source, syncdtest.SourceFaults{Scan: first})
+			f.opts.Source = syncdtest.FaultySource(f.source, syncdtest.SourceFaults{Read: first})
 		},
 		"batch": func(f *fixture) {
 			f.opts.Source = syncdtest.FaultySource(f.source, syncdtest.SourceFaults{Batch: late})
@@ -304,7 +308,7 @@ func TestFailuresEndTheRun(t *testing.T) {
 			f := newFixture(t, "page")
 			f.insert("page", 500, func(i int) bool { return i%10 != 0 })
 			wrap(f)
-			rep, err := pipeline.Run(t.Context(), f.opts)
+			rep, err := job.Run(t.Context(), f.opts)
 			if !errors.Is(err, boom) {
 				t.Fatalf("error %v", err)
 			}
@@ -339,7 +343,7 @@ func TestUnknownIsNeverMissing(t *testing.T) {
 	f := newFixture(t, "page")
 	f.insert("page", 10, func(int) bool { return true })
 	f.opts.Checker = forgetful{f.checker}
-	if _, err := pipeline.Run(t.Context(), f.opts); err == nil || len(f.sink.Events()) != 0 {
+	if _, err := job.Run(t.Context(), f.opts); err == nil || len(f.sink.Events()) != 0 {
 		t.Errorf("error %v, %d events", err, len(f.sink.Events()))
 	}
 }
@@ -347,9 +351,9 @@ func TestUnknownIsNeverMissing(t *testing.T) {
 // lossy is a source whose scan silently leaves out documents, as range scans over mixed id types do.
 type lossy struct{ *syncdtest.MemorySource }
 
-func (l lossy) Scan(ctx context.Context, req syncd.ScanRequest) iter.Seq2[[]syncd.Record, error] {
-	return func(yield func([]syncd.Record, error) bool) {
-		for b, err := range l.MemorySource.Scan(ctx, req) {
+func (l lossy) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
+	return func(yield func([]syncd.Change, error) bool) {
+		for b, err := range l.MemorySource.Read(ctx, req) {
 			if len(b) > 1 {
 				b = b[1:]
 			}
@@ -364,8 +368,8 @@ func TestCoverageIsProved(t *testing.T) {
 	f := newFixture(t, "page")
 	f.insert("page", 100, nil)
 	f.opts.Source = lossy{f.source}
-	_, err := pipeline.Run(t.Context(), f.opts)
-	var coverage *pipeline.CoverageError
+	_, err := job.Run(t.Context(), f.opts)
+	var coverage *tally.CoverageError
 	if !errors.As(err, &coverage) || coverage.Collection != "page" {
 		t.Errorf("a scan that loses documents: %v", err)
 	}
@@ -384,7 +388,7 @@ func TestDrainFinishesWhatIsUnderWay(t *testing.T) {
 		close(drain)
 		gate.Open()
 	}()
-	rep, err := pipeline.Run(t.Context(), f.opts)
+	rep, err := job.Run(t.Context(), f.opts)
 	if err != nil || !rep.Interrupted {
 		t.Fatalf("drained: %v, %+v", err, rep)
 	}
@@ -409,7 +413,7 @@ func TestCancelEndsAtOnce(t *testing.T) {
 		<-gate.Arrived()
 		cancel()
 	}()
-	rep, err := pipeline.Run(ctx, f.opts)
+	rep, err := job.Run(ctx, f.opts)
 	if !errors.Is(err, context.Canceled) || rep.Total.Unconfirmed() == 0 {
 		t.Errorf("%v, %+v", err, rep.Total)
 	}
@@ -427,7 +431,7 @@ func TestDeletedMeanwhileIsNotAFailure(t *testing.T) {
 		f.source.Delete("page", "00055")
 		gate.Open()
 	}()
-	rep, err := pipeline.Run(t.Context(), f.opts)
+	rep, err := job.Run(t.Context(), f.opts)
 	if c := rep.Total; err != nil || c.Gone != 2 || c.Emitted != 0 || c.Failed() != 0 {
 		t.Errorf("%v, %+v", err, c)
 	}
@@ -442,7 +446,7 @@ type counting struct {
 	fetched int
 }
 
-func (c *counting) Scan(ctx context.Context, req syncd.ScanRequest) iter.Seq2[[]syncd.Record, error] {
+func (c *counting) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
 	c.mu.Lock()
 	if req.Documents {
 		c.whole++
@@ -450,7 +454,7 @@ func (c *counting) Scan(ctx context.Context, req syncd.ScanRequest) iter.Seq2[[]
 		c.ids++
 	}
 	c.mu.Unlock()
-	return c.MemorySource.Scan(ctx, req)
+	return c.MemorySource.Read(ctx, req)
 }
 
 func (c *counting) Fetch(ctx context.Context, col syncd.Collection, keys []syncd.Key) iter.Seq2[syncd.Fetched, error] {
@@ -465,7 +469,7 @@ func TestScanAdaptsToWhatIsMissing(t *testing.T) {
 	src := &counting{MemorySource: f.source}
 	f.opts.Source, f.opts.Workers, f.opts.Readers = src, 1, 1
 	f.insert("page", 1000, nil) // the index is empty: whole documents from the start
-	if _, err := pipeline.Run(t.Context(), f.opts); err != nil || src.ids != 0 || src.whole != 1 || src.fetched != 0 {
+	if _, err := job.Run(t.Context(), f.opts); err != nil || src.ids != 0 || src.whole != 1 || src.fetched != 0 {
 		t.Errorf("empty index: %+v, %v", src, err)
 	}
 	// The index holds the first and last quarter: ids, then whole documents, then ids again.
@@ -473,7 +477,7 @@ func TestScanAdaptsToWhatIsMissing(t *testing.T) {
 	src = &counting{MemorySource: f.source}
 	f.opts.Source, f.opts.Workers, f.opts.Readers = src, 1, 1
 	f.insert("page", 1000, func(i int) bool { return i < 250 || i >= 750 })
-	rep, err := pipeline.Run(t.Context(), f.opts)
+	rep, err := job.Run(t.Context(), f.opts)
 	if err != nil || src.ids != 2 || src.whole != 1 || src.fetched == 0 || src.fetched > 100 {
 		t.Errorf("half: ids %d, whole %d, fetched %d, %v", src.ids, src.whole, src.fetched, err)
 	}
@@ -487,10 +491,10 @@ func TestWaitsForTheIndexer(t *testing.T) {
 		f := newFixture(t, "page")
 		f.insert("page", 100, nil)
 		f.opts.WaitTimeout = time.Minute
-		f.sink.Written = func(e syncd.Event) {
+		f.sink.Written = func(e codec.Event) {
 			time.AfterFunc(5*time.Second, func() { f.checker.Add(e.PointID) })
 		}
-		rep, err := pipeline.Run(t.Context(), f.opts)
+		rep, err := job.Run(t.Context(), f.opts)
 		if err != nil || !rep.Index.CaughtUp || rep.Index.Before.Points != 0 || rep.Index.After.Points != 100 {
 			t.Errorf("%v, %+v", err, rep.Index)
 		}
@@ -506,7 +510,7 @@ func TestWaitEnds(t *testing.T) {
 		f := newFixture(t, "page")
 		f.insert("page", 10, nil)
 		f.opts.WaitTimeout = 10 * time.Second
-		rep, err := pipeline.Run(t.Context(), f.opts)
+		rep, err := job.Run(t.Context(), f.opts)
 		if err != nil || rep.Index.CaughtUp || rep.Index.Waited != 10*time.Second {
 			t.Errorf("%v, %+v", err, rep.Index)
 		}
@@ -518,7 +522,7 @@ func TestSleepsBetweenBatches(t *testing.T) {
 		f := newFixture(t, "page")
 		f.insert("page", 100, func(int) bool { return true })
 		f.opts.Sleep = time.Second
-		rep, err := pipeline.Run(t.Context(), f.opts)
+		rep, err := job.Run(t.Context(), f.opts)
 		if err != nil || rep.Duration < 9*time.Second || rep.Duration > 11*time.Second {
 			t.Errorf("ten batches took %s, %v", rep.Duration, err)
 		}
@@ -527,18 +531,18 @@ func TestSleepsBetweenBatches(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	for name, c := range map[string]struct {
-		limits pipeline.Limits
+		limits engine.Limits
 		least  time.Duration
 	}{
-		"documents": {pipeline.Limits{DocumentsPerSecond: 50}, 8 * time.Second}, // 500 documents, the first 50 at once
-		"bytes":     {pipeline.Limits{BytesPerSecond: 5000}, 9 * time.Second},   // 500 events of more than 100 bytes
+		"documents": {engine.Limits{DocumentsPerSecond: 50}, 8 * time.Second}, // 500 documents, the first 50 at once
+		"bytes":     {engine.Limits{BytesPerSecond: 5000}, 9 * time.Second},   // 500 events of more than 100 bytes
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFixture(t, "page")
 				f.insert("page", 500, nil)
 				f.opts.Limits = c.limits
-				rep, err := pipeline.Run(t.Context(), f.opts)
+				rep, err := job.Run(t.Context(), f.opts)
 				if err != nil || rep.Total.Acked != 500 || rep.Scanning < c.least || rep.Scanning > 3*c.least {
 					t.Errorf("%v, %d sent in %s", err, rep.Total.Acked, rep.Scanning)
 				}
@@ -569,7 +573,7 @@ func TestEstimateIsCheckedOnlyWhereItIsNotReached(t *testing.T) {
 		f.insert("page", 100, nil)
 		src := &estimating{MemorySource: f.source, estimate: estimate}
 		f.opts.Source = src
-		if _, err := pipeline.Run(t.Context(), f.opts); err != nil || src.counted != counts {
+		if _, err := job.Run(t.Context(), f.opts); err != nil || src.counted != counts {
 			t.Errorf("estimate %d: %v, counted %d times", estimate, err, src.counted)
 		}
 	}
@@ -596,18 +600,18 @@ func (f flood) Plan(_ context.Context, c syncd.Collection) iter.Seq2[syncd.Split
 	return func(yield func(syncd.Split, error) bool) { yield(syncd.Split{Collection: c}, nil) }
 }
 
-func (f flood) Scan(ctx context.Context, req syncd.ScanRequest) iter.Seq2[[]syncd.Record, error] {
-	return func(yield func([]syncd.Record, error) bool) {
+func (f flood) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
+	return func(yield func([]syncd.Change, error) bool) {
 		start := 0
 		if req.After != "" {
 			fmt.Sscanf(string(req.After), "%d", &start)
 			start++
 		}
 		for ; start < f.n; start += req.BatchSize {
-			var b []syncd.Record
+			var b []syncd.Change
 			for i := start; i < min(start+req.BatchSize, f.n); i++ {
 				id := fmt.Sprintf("%09d", i)
-				r := syncd.Record{Key: syncd.Key(id), ID: id}
+				r := syncd.Change{Key: syncd.Key(id), ID: id}
 				if req.Documents {
 					r.Document = floodDoc{f.size}
 				}
@@ -639,7 +643,7 @@ type heapSink struct {
 	peak uint64
 }
 
-func (s *heapSink) Write(_ context.Context, events []syncd.Event) error {
+func (s *heapSink) Write(_ context.Context, events []syncd.Change) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.n++; s.n%50 == 1 {
@@ -659,7 +663,7 @@ func TestMemoryDoesNotGrowWithTheCollection(t *testing.T) {
 		f := newFixture(t, "page")
 		sink := &heapSink{}
 		f.opts.Source, f.opts.Sink, f.opts.BatchBytes = flood{n: n, size: 1000}, sink, 100_000
-		rep, err := pipeline.Run(t.Context(), f.opts)
+		rep, err := job.Run(t.Context(), f.opts)
 		if err != nil || rep.Total.Acked != int64(n) {
 			t.Fatalf("%v, %+v", err, rep.Total)
 		}

@@ -1,4 +1,4 @@
-package pipeline_test
+package job_test
 
 import (
 	"context"
@@ -19,7 +19,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/syncd-io/syncd"
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/state"
 	"github.com/syncd-io/syncd/syncdtest"
 )
@@ -27,7 +27,7 @@ import (
 var errBoom = errors.New("boom")
 
 // attempt runs the job whose state is at path as the command line does: on from where the last attempt came, or anew.
-func attempt(ctx context.Context, t testing.TB, path string, o pipeline.Options, crash ...*crash) (pipeline.Report, error) {
+func attempt(ctx context.Context, t testing.TB, path string, o job.Options, crash ...*crash) (job.Report, error) {
 	t.Helper()
 	job := state.Info{Job: "db", Fingerprint: "f"}
 	st, err := state.Open(path, job)
@@ -49,7 +49,7 @@ func attempt(ctx context.Context, t testing.TB, path string, o pipeline.Options,
 		crash[0].Journal = st
 		o.Journal = crash[0]
 	}
-	rep, runErr := pipeline.Run(ctx, o)
+	rep, runErr := job.Run(ctx, o)
 	end := state.Complete
 	if runErr != nil || rep.Interrupted {
 		end = state.Interrupted
@@ -71,7 +71,7 @@ type crash struct {
 	copy string
 }
 
-func (c *crash) Collection(name string, s pipeline.CollectionState, begin bool) error {
+func (c *crash) Collection(name string, s store.Collection, begin bool) error {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	if c.dead {
@@ -80,7 +80,7 @@ func (c *crash) Collection(name string, s pipeline.CollectionState, begin bool) 
 	return c.Journal.Collection(name, s, begin)
 }
 
-func (c *crash) Split(collection string, s pipeline.SplitState, durable bool) error {
+func (c *crash) Split(collection string, s store.Split, durable bool) error {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	if c.dead {
@@ -134,10 +134,10 @@ type halting struct {
 	done  *bool
 }
 
-func (h halting) Plan(ctx context.Context, c syncd.Collection) iter.Seq2[syncd.Split, error] {
+func (h halting) Splits(ctx context.Context, c syncd.Collection) iter.Seq2[syncd.Split, error] {
 	return func(yield func(syncd.Split, error) bool) {
 		n := 0
-		for s, err := range h.MemorySource.Plan(ctx, c) {
+		for s, err := range h.MemorySource.Splits(ctx, c) {
 			if n == h.after && !*h.done {
 				*h.done = true
 				yield(syncd.Split{}, errBoom)
@@ -155,17 +155,17 @@ func TestResume(t *testing.T) {
 	third := func(f syncdtest.Fault) syncdtest.Schedule { return syncdtest.Nth(3, f) }
 	boom := syncdtest.Fault{Err: errBoom}
 	afterwards := syncdtest.Fault{Err: errBoom, Done: true}
-	ends := map[string]func(f *fixture, o *pipeline.Options, cancel context.CancelFunc){
-		"count": func(f *fixture, o *pipeline.Options, _ context.CancelFunc) {
+	ends := map[string]func(f *fixture, o *job.Options, cancel context.CancelFunc){
+		"count": func(f *fixture, o *job.Options, _ context.CancelFunc) {
 			o.Source = syncdtest.FaultySource(f.source, syncdtest.SourceFaults{Count: syncdtest.Nth(2, boom)})
 		},
-		"scan": func(f *fixture, o *pipeline.Options, _ context.CancelFunc) {
-			o.Source = syncdtest.FaultySource(f.source, syncdtest.SourceFaults{Scan: syncdtest.Nth(2, boom)})
+		"scan": func(f *fixture, o *job.Options, _ context.CancelFunc) {
+			o.Source = syncdtest.FaultySource(f.source, syncdtest.SourceFaults{Read: syncdtest.Nth(2, boom)})
 		},
-		"batch": func(f *fixture, o *pipeline.Options, _ context.CancelFunc) {
+		"batch": func(f *fixture, o *job.Options, _ context.CancelFunc) {
 			o.Source = syncdtest.FaultySource(f.source, syncdtest.SourceFaults{Batch: syncdtest.Nth(12, boom)})
 		},
-		"behind a batch": func(f *fixture, o *pipeline.Options, _ context.CancelFunc) {
+		"behind a batch": func(f *fixture, o *job.Options, _ context.CancelFunc) {
 			o.Source = syncdtest.FaultySource(f.source, syncdtest.SourceFaults{Batch: func(n int) syncdtest.Fault {
 				if n < 12 { // the engine may stop reading behind any one of them, and never see its error
 					return syncdtest.Fault{}
@@ -173,36 +173,36 @@ func TestResume(t *testing.T) {
 				return afterwards
 			}})
 		},
-		"check": func(f *fixture, o *pipeline.Options, _ context.CancelFunc) {
+		"check": func(f *fixture, o *job.Options, _ context.CancelFunc) {
 			if o.Checker != nil {
 				o.Checker = syncdtest.FaultyChecker(f.checker, syncdtest.CheckerFaults{Check: syncdtest.Nth(12, boom)})
 			} else {
 				o.Source = syncdtest.FaultySource(f.source, syncdtest.SourceFaults{Batch: syncdtest.Nth(9, boom)})
 			}
 		},
-		"write": func(f *fixture, o *pipeline.Options, _ context.CancelFunc) {
+		"write": func(f *fixture, o *job.Options, _ context.CancelFunc) {
 			o.Sink = syncdtest.FaultySink(f.sink, syncdtest.SinkFaults{Write: third(boom)})
 		},
-		"behind a write": func(f *fixture, o *pipeline.Options, _ context.CancelFunc) {
+		"behind a write": func(f *fixture, o *job.Options, _ context.CancelFunc) {
 			o.Sink = syncdtest.FaultySink(f.sink, syncdtest.SinkFaults{Write: third(afterwards)})
 		},
-		"outage": func(f *fixture, o *pipeline.Options, _ context.CancelFunc) {
+		"outage": func(f *fixture, o *job.Options, _ context.CancelFunc) {
 			o.Sink = syncdtest.FaultySink(f.sink, syncdtest.SinkFaults{Write: third(syncdtest.Fault{
 				Fail: map[int]error{0: fmt.Errorf("%w: %w", errBoom, syncd.ErrUnavailable)},
 			})})
 		},
-		"cancel": func(f *fixture, _ *pipeline.Options, cancel context.CancelFunc) {
+		"cancel": func(f *fixture, _ *job.Options, cancel context.CancelFunc) {
 			f.sink.Written = atEvent(100, cancel)
 		},
-		"drain": func(f *fixture, o *pipeline.Options, _ context.CancelFunc) {
+		"drain": func(f *fixture, o *job.Options, _ context.CancelFunc) {
 			drain := make(chan struct{})
 			o.Drain = drain
 			f.sink.Written = atEvent(100, func() { close(drain) })
 		},
-		"planning, nothing planned": func(f *fixture, o *pipeline.Options, _ context.CancelFunc) {
+		"planning, nothing planned": func(f *fixture, o *job.Options, _ context.CancelFunc) {
 			o.Source = halting{f.source, 0, new(bool)}
 		},
-		"planning, some planned": func(f *fixture, o *pipeline.Options, _ context.CancelFunc) {
+		"planning, some planned": func(f *fixture, o *job.Options, _ context.CancelFunc) {
 			o.Source = halting{f.source, 4, new(bool)}
 		},
 	}
@@ -221,7 +221,7 @@ func TestResume(t *testing.T) {
 					if full {
 						f.opts.Checker = nil
 					}
-					want, err := pipeline.Run(t.Context(), f.opts)
+					want, err := job.Run(t.Context(), f.opts)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -261,7 +261,7 @@ func TestResume(t *testing.T) {
 					if rep.RunID != first.RunID || rep.Resumed > first.Total.Scanned || name == "drain" && rep.Resumed != first.Total.Scanned {
 						t.Errorf("run %s, resumed %d; the first one %s, %d", rep.RunID, rep.Resumed, first.RunID, first.Total.Scanned)
 					}
-					var resumed pipeline.Counts
+					var resumed tally.Counts
 					for i, c := range rep.Collections {
 						resumed.Add(c.Resumed)
 						if !c.Complete || c.Before != want.Collections[i].Before || c.Splits < 1 {
@@ -283,9 +283,9 @@ func TestResume(t *testing.T) {
 }
 
 // atEvent calls f when the n-th event was written.
-func atEvent(n int, f func()) func(syncd.Event) {
+func atEvent(n int, f func()) func(codec.Event) {
 	seen := 0 // a sink calls one at a time
-	return func(syncd.Event) {
+	return func(codec.Event) {
 		if seen++; seen == n {
 			f()
 		}
@@ -295,9 +295,9 @@ func atEvent(n int, f func()) func(syncd.Event) {
 // keyless is a source whose unreadable documents have neither keys nor ids.
 type keyless struct{ *syncdtest.MemorySource }
 
-func (k keyless) Scan(ctx context.Context, req syncd.ScanRequest) iter.Seq2[[]syncd.Record, error] {
-	return func(yield func([]syncd.Record, error) bool) {
-		for batch, err := range k.MemorySource.Scan(ctx, req) {
+func (k keyless) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
+	return func(yield func([]syncd.Change, error) bool) {
+		for batch, err := range k.MemorySource.Read(ctx, req) {
 			for i := range batch {
 				if batch[i].Err != nil {
 					batch[i].Key, batch[i].ID = "", ""
@@ -327,7 +327,7 @@ func TestResumeBehindKeylessDocuments(t *testing.T) {
 				if dead {
 					f.opts.DeadLetters = syncdtest.NewMemorySink()
 				}
-				want, err := pipeline.Run(t.Context(), f.opts)
+				want, err := job.Run(t.Context(), f.opts)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -434,11 +434,11 @@ func (r *recounted) Count(ctx context.Context, c syncd.Collection) (int64, error
 	return n, nil
 }
 
-func (r *recounted) Scan(ctx context.Context, req syncd.ScanRequest) iter.Seq2[[]syncd.Record, error] {
+func (r *recounted) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.scans[req.Split.Collection.Name]++
-	return r.MemorySource.Scan(ctx, req)
+	return r.MemorySource.Read(ctx, req)
 }
 
 // TestWhatIsCompleteIsNotReadAgain, nor proved again: what the collection holds by now says nothing about a scan that ended
@@ -470,34 +470,34 @@ func TestWhatIsCompleteIsNotReadAgain(t *testing.T) {
 }
 
 // recalls is a journal that holds one state and keeps nothing.
-type recalls map[string]*pipeline.CollectionState
+type recalls map[string]*store.Collection
 
-func (r recalls) Recall(collection string) *pipeline.CollectionState      { return r[collection] }
-func (r recalls) Collection(string, pipeline.CollectionState, bool) error { return nil }
-func (r recalls) Split(string, pipeline.SplitState, bool) error           { return nil }
+func (r recalls) Recall(collection string) *store.Collection      { return r[collection] }
+func (r recalls) Collection(string, store.Collection, bool) error { return nil }
+func (r recalls) Split(string, store.Split, bool) error           { return nil }
 
 func TestStatesThatDoNotFitAreRefused(t *testing.T) {
-	split := func(i int, lower, upper syncd.Key) pipeline.SplitState {
-		return pipeline.SplitState{Index: i, Lower: lower, Upper: upper}
+	split := func(i int, lower, upper syncd.Key) store.Split {
+		return store.Split{Index: i, Lower: lower, Upper: upper}
 	}
 	done := split(0, "", "")
-	done.Done, done.Counts = true, pipeline.Counts{Scanned: 3, Present: 2}
-	for name, s := range map[string]pipeline.CollectionState{
-		"a gap":                      {Splits: []pipeline.SplitState{split(0, "", "t5"), split(1, "t6", "")}},
-		"an overlap":                 {Splits: []pipeline.SplitState{split(0, "", "t5"), split(1, "t4", "")}},
-		"from the start again":       {Splits: []pipeline.SplitState{split(0, "", ""), split(1, "", "")}},
-		"the first is not there":     {Splits: []pipeline.SplitState{split(1, "", "")}},
-		"one is not there":           {Splits: []pipeline.SplitState{split(0, "", "t5"), split(2, "t5", "")}},
-		"one is there twice":         {Splits: []pipeline.SplitState{split(0, "", "t5"), split(0, "t5", "")}},
-		"numbers that do not add up": {Splits: []pipeline.SplitState{done}},
-		"complete, but not done":     {Complete: true, Splits: []pipeline.SplitState{split(0, "", "")}},
+	done.Done, done.Counts = true, tally.Counts{Scanned: 3, Present: 2}
+	for name, s := range map[string]store.Collection{
+		"a gap":                      {Splits: []store.Split{split(0, "", "t5"), split(1, "t6", "")}},
+		"an overlap":                 {Splits: []store.Split{split(0, "", "t5"), split(1, "t4", "")}},
+		"from the start again":       {Splits: []store.Split{split(0, "", ""), split(1, "", "")}},
+		"the first is not there":     {Splits: []store.Split{split(1, "", "")}},
+		"one is not there":           {Splits: []store.Split{split(0, "", "t5"), split(2, "t5", "")}},
+		"one is there twice":         {Splits: []store.Split{split(0, "", "t5"), split(0, "t5", "")}},
+		"numbers that do not add up": {Splits: []store.Split{done}},
+		"complete, but not done":     {Complete: true, Splits: []store.Split{split(0, "", "")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, "page")
 			f.insert("page", 10, nil)
 			f.source.SetIdentity("page", "")
 			f.opts.Journal = recalls{"page": &s}
-			if _, err := pipeline.Run(t.Context(), f.opts); !errors.Is(err, pipeline.ErrNotResumable) || len(f.sink.Events()) != 0 {
+			if _, err := job.Run(t.Context(), f.opts); !errors.Is(err, store.ErrNotResumable) || len(f.sink.Events()) != 0 {
 				t.Errorf("%v, %d events", err, len(f.sink.Events()))
 			}
 		})
@@ -520,8 +520,8 @@ func (b *broken) call() error {
 	return nil
 }
 
-func (b *broken) Collection(string, pipeline.CollectionState, bool) error { return b.call() }
-func (b *broken) Split(string, pipeline.SplitState, bool) error           { return b.call() }
+func (b *broken) Collection(string, store.Collection, bool) error { return b.call() }
+func (b *broken) Split(string, store.Split, bool) error           { return b.call() }
 
 // TestAJournalThatFails ends the run, at whichever call, since what follows could not be gone on with.
 func TestAJournalThatFails(t *testing.T) {
@@ -530,7 +530,7 @@ func TestAJournalThatFails(t *testing.T) {
 	f.opts.Workers, f.opts.Readers = 1, 1
 	for n := 0; ; n++ {
 		f.opts.Journal = &broken{left: n}
-		_, err := pipeline.Run(t.Context(), f.opts)
+		_, err := job.Run(t.Context(), f.opts)
 		if err == nil {
 			if n < 8 { // page: begun, a split, planned, three batches at once or not, done, complete; gone: begun, complete
 				t.Errorf("%d calls were enough", n)
@@ -550,7 +550,7 @@ func TestOrphansAfterAResumedRun(t *testing.T) {
 		id := fmt.Sprintf("gone%d", i)
 		f.checker.Put(pointID("page", id), map[string]any{"content_type": "page", "mongo_id": id, "chunk_index": 0})
 	}
-	f.opts.Orphans = pipeline.OrphansPrune
+	f.opts.Orphans = job.OrphansPrune
 	path := interrupted(t, f)
 	rep, err := attempt(t.Context(), t, path, f.opts)
 	if err != nil || rep.Resumed != 40 || len(rep.Orphans) != 1 || rep.Orphans[0].Deleted != 5 || rep.Total.Acked != 100 {
@@ -560,21 +560,21 @@ func TestOrphansAfterAResumedRun(t *testing.T) {
 
 // TestLimitsAreOfTheWholeRun: to be interrupted and gone on with is no way around them.
 func TestLimitsAreOfTheWholeRun(t *testing.T) {
-	var guard *pipeline.GuardError
+	var guard *tally.GuardError
 	f := newFixture(t, "page")
 	path := interrupted(t, f)
-	f.opts.Guards.MaxEvents = 99
+	f.opts.Limits.MaxEvents = 99
 	_, err := attempt(t.Context(), t, path, f.opts)
 	if !errors.As(err, &guard) || len(f.sink.Events()) != 90 {
 		t.Errorf("%v, %d events", err, len(f.sink.Events()))
 	}
-	f.opts.Guards.MaxEvents = 100
+	f.opts.Limits.MaxEvents = 100
 	if _, err := attempt(t.Context(), t, path, f.opts); err != nil || len(f.sink.Events()) != 100 {
 		t.Errorf("%v, %d events", err, len(f.sink.Events()))
 	}
 
 	f = newFixture(t, "page")
-	f.sink.Reject = func(e syncd.Event) error {
+	f.sink.Reject = func(e codec.Event) error {
 		if e.ID[4] == '3' || e.ID[4] == '7' {
 			return errors.New("no")
 		}
@@ -603,16 +603,16 @@ func TestSplitStateJSON(t *testing.T) {
 	for i := range all {
 		all[i] = byte(i)
 	}
-	for _, s := range []pipeline.SplitState{
+	for _, s := range []store.Split{
 		{},
 		{Index: 7, Lower: syncd.Key(all), Upper: "\xff\xfe", After: "\x00", Done: true},
-		{Counts: pipeline.Counts{Scanned: 3, FailedRead: 1, Unasked: 2, Emitted: 2, Acked: 2}, Failures: []pipeline.Failure{{ID: "a", Stage: "read", Reason: "é"}}},
+		{Counts: tally.Counts{Scanned: 3, FailedRead: 1, Unasked: 2, Emitted: 2, Acked: 2}, Failures: []tally.Failure{{ID: "a", Stage: "read", Reason: "é"}}},
 	} {
 		text, err := json.Marshal(s)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var back pipeline.SplitState
+		var back store.Split
 		if err := json.Unmarshal(text, &back); err != nil {
 			t.Fatal(err)
 		}
@@ -620,7 +620,7 @@ func TestSplitStateJSON(t *testing.T) {
 			t.Errorf("%s\n%s", text, diff)
 		}
 	}
-	if err := json.Unmarshal([]byte(`{"index":"x"}`), &pipeline.SplitState{}); err == nil {
+	if err := json.Unmarshal([]byte(`{"index":"x"}`), &store.Split{}); err == nil {
 		t.Error("a split that is none")
 	}
 }
@@ -682,7 +682,7 @@ func (s *scenario) fault() syncdtest.Schedule {
 }
 
 // withFaults is a run in which something fails, or nothing.
-func (s *scenario) withFaults() pipeline.Options {
+func (s *scenario) withFaults() job.Options {
 	o := s.opts
 	faults := syncdtest.SourceFaults{Batch: s.fault(), Fetch: s.fault(), Scan: s.fault()}
 	if s.rnd.IntN(6) == 0 {
@@ -695,7 +695,7 @@ func (s *scenario) withFaults() pipeline.Options {
 }
 
 // complete checks a run that came to its end, after so many that did not.
-func (s *scenario) complete(t testing.TB, rep pipeline.Report, interruptions int) {
+func (s *scenario) complete(t testing.TB, rep job.Report, interruptions int) {
 	t.Helper()
 	repeats := covers(t, s.want, s.sentIDs())
 	if limit := interruptions * 2 * s.opts.Workers * s.opts.BatchSize; repeats > limit {
@@ -736,7 +736,7 @@ func TestResumedRunsSendEverything(t *testing.T) {
 					})
 				}
 			}
-			var rep pipeline.Report
+			var rep job.Report
 			var err error
 			if death != nil {
 				rep, err = attempt(ctx, t, path, o, death)
@@ -754,7 +754,7 @@ func TestResumedRunsSendEverything(t *testing.T) {
 				}
 			}
 			if err != nil {
-				if interruptions++; interruptions > 6 || errors.Is(err, pipeline.ErrNotResumable) {
+				if interruptions++; interruptions > 6 || errors.Is(err, store.ErrNotResumable) {
 					t.Errorf("attempt %d: %v", interruptions, err)
 					break
 				}
@@ -773,15 +773,15 @@ func TestResumedRunsSendEverything(t *testing.T) {
 // came before it.
 type forgetting struct {
 	mu         sync.Mutex
-	told, kept map[string]pipeline.CollectionState
+	told, kept map[string]store.Collection
 	dead       bool
 }
 
 func newForgetting() *forgetting {
-	return &forgetting{told: map[string]pipeline.CollectionState{}, kept: map[string]pipeline.CollectionState{}}
+	return &forgetting{told: map[string]store.Collection{}, kept: map[string]store.Collection{}}
 }
 
-func cloneStates(from map[string]pipeline.CollectionState) map[string]pipeline.CollectionState {
+func cloneStates(from map[string]store.Collection) map[string]store.Collection {
 	to := maps.Clone(from)
 	for name, s := range to {
 		s.Splits = slices.Clone(s.Splits)
@@ -801,7 +801,7 @@ func (f *forgetting) die() {
 	f.dead = true
 }
 
-func (f *forgetting) Recall(collection string) *pipeline.CollectionState {
+func (f *forgetting) Recall(collection string) *store.Collection {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s, ok := f.told[collection]
@@ -812,7 +812,7 @@ func (f *forgetting) Recall(collection string) *pipeline.CollectionState {
 	return &s
 }
 
-func (f *forgetting) Collection(name string, s pipeline.CollectionState, begin bool) error {
+func (f *forgetting) Collection(name string, s store.Collection, begin bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.dead {
@@ -825,7 +825,7 @@ func (f *forgetting) Collection(name string, s pipeline.CollectionState, begin b
 	return nil
 }
 
-func (f *forgetting) Split(collection string, p pipeline.SplitState, durable bool) error {
+func (f *forgetting) Split(collection string, p store.Split, durable bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.dead {
@@ -866,10 +866,10 @@ func TestDeathRepeatsNoMoreThanIsUnderWay(t *testing.T) {
 				s.sink.Written = atEvent(1+s.rnd.IntN(40), j.die)
 			}
 			o.Journal = j
-			rep, err := pipeline.Run(t.Context(), o)
+			rep, err := job.Run(t.Context(), o)
 			s.sink.Written = nil
 			if err != nil {
-				if deaths++; deaths > 6 || errors.Is(err, pipeline.ErrNotResumable) {
+				if deaths++; deaths > 6 || errors.Is(err, store.ErrNotResumable) {
 					t.Errorf("death %d: %v", deaths, err)
 					break
 				}
@@ -892,7 +892,7 @@ type durables struct {
 	after []syncd.Key
 }
 
-func (d *durables) Split(_ string, s pipeline.SplitState, durable bool) error {
+func (d *durables) Split(_ string, s store.Split, durable bool) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if durable {
@@ -925,7 +925,7 @@ func TestWhatWasSentIsKeptDurably(t *testing.T) {
 		f.opts.Checker, f.opts.Journal, f.opts.Workers, f.opts.Readers = holding{f.checker, pointID("page", "00000"), gate}, j, 2, 1
 		ended := make(chan error)
 		go func() {
-			_, err := pipeline.Run(t.Context(), f.opts)
+			_, err := job.Run(t.Context(), f.opts)
 			ended <- err
 		}()
 		synctest.Wait() // the second batch was sent, the third had nothing to send, and both wait for the first
@@ -948,10 +948,10 @@ type discreet struct {
 	drain chan struct{}
 }
 
-func (d discreet) Plan(ctx context.Context, c syncd.Collection) iter.Seq2[syncd.Split, error] {
+func (d discreet) Splits(ctx context.Context, c syncd.Collection) iter.Seq2[syncd.Split, error] {
 	return func(yield func(syncd.Split, error) bool) {
 		n := 0
-		for s, err := range d.MemorySource.Plan(context.WithoutCancel(ctx), c) {
+		for s, err := range d.MemorySource.Splits(context.WithoutCancel(ctx), c) {
 			if n == 1 {
 				close(d.drain)
 				<-ctx.Done()

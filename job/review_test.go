@@ -1,4 +1,4 @@
-package pipeline_test
+package job_test
 
 import (
 	"bytes"
@@ -17,9 +17,9 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/syncd-io/syncd"
-	"github.com/syncd-io/syncd/event"
+	"github.com/syncd-io/syncd/codec"
 	"github.com/syncd-io/syncd/mapping"
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/spec"
 	"github.com/syncd-io/syncd/syncdtest"
 )
@@ -77,7 +77,7 @@ func TestFetchIsNotTrusted(t *testing.T) {
 				f.insert("page", 20, func(i int) bool { return i == 0 })
 				f.opts.Source = refetch{f.source, change}
 				f.opts.DryRun, f.opts.Measure = dry, 10
-				if rep, err := pipeline.Run(t.Context(), f.opts); err == nil {
+				if rep, err := job.Run(t.Context(), f.opts); err == nil {
 					t.Errorf("no error: %+v", rep.Total)
 				}
 			})
@@ -87,7 +87,7 @@ func TestFetchIsNotTrusted(t *testing.T) {
 			f.insert("page", 20, nil)
 			plan := planOf(t, f)
 			f.opts.Source = plan.Source(refetch{f.source, change}, f.opts.Rules)
-			if rep, err := pipeline.Run(t.Context(), f.opts); err == nil {
+			if rep, err := job.Run(t.Context(), f.opts); err == nil {
 				t.Errorf("no error: %+v", rep.Total)
 			}
 		})
@@ -95,7 +95,7 @@ func TestFetchIsNotTrusted(t *testing.T) {
 	f := newFixture(t, "page")
 	f.insert("page", 20, func(i int) bool { return i == 0 })
 	f.opts.Source = refetch{f.source, func(f []syncd.Fetched) []syncd.Fetched { slices.Reverse(f); return f }}
-	rep, err := pipeline.Run(t.Context(), f.opts)
+	rep, err := job.Run(t.Context(), f.opts)
 	if err != nil || rep.Total.Acked != 19 {
 		t.Errorf("out of order: %v, %+v", err, rep.Total)
 	}
@@ -107,28 +107,28 @@ func TestFetchIsNotTrusted(t *testing.T) {
 }
 
 // planOf makes a plan of everything that f's run would do.
-func planOf(t testing.TB, f *fixture) pipeline.Plan {
+func planOf(t testing.TB, f *fixture) planfile.Plan {
 	t.Helper()
 	var file bytes.Buffer
 	enc := json.NewEncoder(&file)
-	if err := enc.Encode(pipeline.PlanHeader{Plan: pipeline.PlanVersion}); err != nil {
+	if err := enc.Encode(planfile.Header{Plan: planfile.Version}); err != nil {
 		t.Fatal(err)
 	}
 	o := f.opts
-	o.DryRun, o.Sink, o.Orphans = true, nil, pipeline.OrphansReport
-	o.Item = func(i pipeline.Item) {
-		if err := enc.Encode(pipeline.LineOf(i)); err != nil {
+	o.DryRun, o.Sink, o.Orphans = &engine.DryRun{}, nil, job.OrphansReport
+	o.Hooks.Item = func(i verdict.Item) {
+		if err := enc.Encode(planfile.LineOf(i)); err != nil {
 			t.Error(err)
 		}
 	}
-	if _, err := pipeline.Run(t.Context(), o); err != nil {
+	if _, err := job.Run(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
 	return planText(file.String())
 }
 
-func planText(text string) pipeline.Plan {
-	return pipeline.Plan{Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil }}
+func planText(text string) planfile.Plan {
+	return planfile.Plan{Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil }}
 }
 
 // badSink answers every write with an error of its own.
@@ -137,7 +137,7 @@ type badSink struct {
 	answer func(n int) error
 }
 
-func (b badSink) Write(_ context.Context, events []syncd.Event) error { return b.answer(len(events)) }
+func (b badSink) Write(_ context.Context, events []syncd.Change) error { return b.answer(len(events)) }
 
 // TestSinkNamesEventsThatItWasNotGiven: then nothing is known, and nothing may count as confirmed.
 func TestSinkNamesEventsThatItWasNotGiven(t *testing.T) {
@@ -155,7 +155,7 @@ func TestSinkNamesEventsThatItWasNotGiven(t *testing.T) {
 				fail(n, &e)
 				return &e
 			}}
-			if rep, err := pipeline.Run(t.Context(), f.opts); err == nil || rep.Total.Acked != 0 {
+			if rep, err := job.Run(t.Context(), f.opts); err == nil || rep.Total.Acked != 0 {
 				t.Errorf("%v, %+v", err, rep.Total)
 			}
 		})
@@ -168,8 +168,8 @@ func TestABadPointHidesNoOrphan(t *testing.T) {
 	f.source.Create("page")
 	f.checker.Put(uuid.UUID{}, map[string]any{"content_type": "page", "mongo_id": "bad", "chunk_index": "x"}) // listed first
 	f.checker.Put(pointID("page", "gone"), map[string]any{"content_type": "page", "mongo_id": "gone"})
-	f.opts.Orphans, f.opts.Workers = pipeline.OrphansReport, 1
-	rep, err := pipeline.Run(t.Context(), f.opts)
+	f.opts.Orphans, f.opts.Workers = job.OrphansReport, 1
+	rep, err := job.Run(t.Context(), f.opts)
 	if err != nil || rep.Orphans[0].Orphans != 1 || rep.Orphans[0].Foreign != 1 {
 		t.Errorf("%v, %+v", err, rep.Orphans)
 	}
@@ -193,8 +193,8 @@ func TestRulesOfOneContentType(t *testing.T) {
 		}
 	}
 	f.source.Insert("a", syncdtest.MemoryDoc{ID: "new"})
-	f.opts.Orphans, f.opts.Workers = pipeline.OrphansPrune, 1
-	rep, err := pipeline.Run(t.Context(), f.opts)
+	f.opts.Orphans, f.opts.Workers = job.OrphansPrune, 1
+	rep, err := job.Run(t.Context(), f.opts)
 	if err != nil || rep.Orphans[0].Orphans != 60 || rep.Orphans[0].Deleted != 60 {
 		t.Errorf("%v, %+v", err, rep.Orphans)
 	}
@@ -217,7 +217,7 @@ func TestANewCollectionOfAKnownContentTypeIsNoDrift(t *testing.T) {
 		f.source.Insert("b", syncdtest.MemoryDoc{ID: id})
 		f.checker.Put(pointID("a", id), map[string]any{"content_type": "doc", "mongo_id": id, "chunk_index": 0})
 	}
-	if rep, err := pipeline.Run(t.Context(), f.opts); err != nil || rep.Total.Acked != 50 {
+	if rep, err := job.Run(t.Context(), f.opts); err != nil || rep.Total.Acked != 50 {
 		t.Errorf("%v, %+v", err, rep.Total)
 	}
 }
@@ -225,12 +225,12 @@ func TestANewCollectionOfAKnownContentTypeIsNoDrift(t *testing.T) {
 // sparse is a source whose plan begins with splits that hold nothing, and whose scans begin with small batches.
 type sparse struct{ *syncdtest.MemorySource }
 
-func (s sparse) Plan(ctx context.Context, c syncd.Collection) iter.Seq2[syncd.Split, error] {
+func (s sparse) Splits(ctx context.Context, c syncd.Collection) iter.Seq2[syncd.Split, error] {
 	return func(yield func(syncd.Split, error) bool) {
 		if !yield(syncd.Split{Collection: c, Upper: "!"}, nil) {
 			return
 		}
-		for split, err := range s.MemorySource.Plan(ctx, c) {
+		for split, err := range s.MemorySource.Splits(ctx, c) {
 			if split.Index++; !yield(split, err) {
 				return
 			}
@@ -238,9 +238,9 @@ func (s sparse) Plan(ctx context.Context, c syncd.Collection) iter.Seq2[syncd.Sp
 	}
 }
 
-func (s sparse) Scan(ctx context.Context, req syncd.ScanRequest) iter.Seq2[[]syncd.Record, error] {
+func (s sparse) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
 	req.BatchSize = min(req.BatchSize, 3)
-	return s.MemorySource.Scan(ctx, req)
+	return s.MemorySource.Read(ctx, req)
 }
 
 // TestDriftIsSeenBehindEmptySplits: the first documents are the collection's, wherever they are.
@@ -252,8 +252,8 @@ func TestDriftIsSeenBehindEmptySplits(t *testing.T) {
 		f.checker.Put(uuid.New(), map[string]any{"content_type": "page"})
 	}
 	f.opts.Source = sparse{f.source}
-	_, err := pipeline.Run(t.Context(), f.opts)
-	var drift *pipeline.DriftError
+	_, err := job.Run(t.Context(), f.opts)
+	var drift *audit.DriftError
 	if !errors.As(err, &drift) || drift.Looked != 100 || len(f.sink.Events()) != 0 {
 		t.Errorf("%v, %d events", err, len(f.sink.Events()))
 	}
@@ -271,7 +271,7 @@ func TestADateInTheFutureIsNotYoungForEver(t *testing.T) {
 		f.source.Insert("page",
 			syncdtest.MemoryDoc{ID: "a clock ahead", Fields: in(10 * time.Second)},
 			syncdtest.MemoryDoc{ID: "a wrong date", Fields: in(1_000_000 * time.Hour)})
-		rep, err := pipeline.Run(t.Context(), f.opts)
+		rep, err := job.Run(t.Context(), f.opts)
 		if err != nil || rep.Total.Young != 1 || rep.Total.Acked != 1 {
 			t.Errorf("%v, %+v", err, rep.Total)
 		}
@@ -286,7 +286,7 @@ func TestAPlanOfUnknownCollectionsIsRefused(t *testing.T) {
 {"sigil":"+","verdict":"missing","collection":"pgae","id":"00001","key":"dDAwMDAx","point_id":"` + pointID("page", "00001").String() + `"}
 `)
 	f.opts.Source = plan.Source(f.source, f.opts.Rules)
-	if rep, err := pipeline.Run(t.Context(), f.opts); err == nil {
+	if rep, err := job.Run(t.Context(), f.opts); err == nil {
 		t.Errorf("%+v", rep.Total)
 	}
 	if _, err := plan.Orphans(f.opts.Rules); err == nil {
@@ -296,7 +296,7 @@ func TestAPlanOfUnknownCollectionsIsRefused(t *testing.T) {
 
 // TestPlannedOrphansAreMadeAgain: an edited id must not delete another document, and a seed with fields deletes none.
 func TestPlannedOrphansAreMadeAgain(t *testing.T) {
-	line := func(id string, point uuid.UUID) pipeline.Plan {
+	line := func(id string, point uuid.UUID) planfile.Plan {
 		return planText(fmt.Sprintf("{\"syncd_plan\":1}\n{\"sigil\":\"-\",\"verdict\":\"orphan\",\"collection\":\"page\",\"id\":%q,\"point_id\":%q}\n", id, point))
 	}
 	if _, err := line("edited", pointID("page", "gone")).Orphans(rules(t, "page")); err == nil {
@@ -321,9 +321,9 @@ func TestPlannedOrphansOfALostCollection(t *testing.T) {
 		t.Fatal(orphans, err)
 	}
 	f.opts.Source = plan.Source(f.opts.Source, f.opts.Rules)
-	f.opts.Orphans, f.opts.PlannedOrphans = pipeline.OrphansPrune, orphans
-	_, err = pipeline.Run(t.Context(), f.opts)
-	var guard *pipeline.GuardError
+	f.opts.Orphans, f.opts.PlannedOrphans = job.OrphansPrune, orphans
+	_, err = job.Run(t.Context(), f.opts)
+	var guard *tally.GuardError
 	if !errors.As(err, &guard) || len(f.sink.Events()) != 0 {
 		t.Errorf("%v, %d events", err, len(f.sink.Events()))
 	}
@@ -345,7 +345,7 @@ func TestPlannedDocumentsChange(t *testing.T) {
 	plan := planOf(t, f)
 	f.source.Insert("page", syncdtest.MemoryDoc{ID: "changed", Fields: map[string]any{"a": 2}}, syncdtest.MemoryDoc{ID: "lost"})
 	f.opts.Source = plan.Source(f.source, f.opts.Rules)
-	rep, err := pipeline.Run(t.Context(), f.opts)
+	rep, err := job.Run(t.Context(), f.opts)
 	if err != nil || rep.Total.Acked != 2 || rep.Total.FailedRead != 1 {
 		t.Errorf("%v, %+v", err, rep.Total)
 	}
@@ -356,10 +356,10 @@ func TestAnOrphanSaysWhichPointItIs(t *testing.T) {
 	f := newFixture(t, "page")
 	f.source.Create("page")
 	f.index("page", "gone", "", 3, 0, 1)
-	f.opts.DryRun, f.opts.Orphans = true, pipeline.OrphansReport
-	var got []pipeline.Item
-	f.opts.Item = func(i pipeline.Item) { got = append(got, i) }
-	if _, err := pipeline.Run(t.Context(), f.opts); err != nil || len(got) != 1 {
+	f.opts.DryRun, f.opts.Orphans = &engine.DryRun{}, job.OrphansReport
+	var got []verdict.Item
+	f.opts.Hooks.Item = func(i verdict.Item) { got = append(got, i) }
+	if _, err := job.Run(t.Context(), f.opts); err != nil || len(got) != 1 {
 		t.Fatal(err, got)
 	}
 	if got[0].PointID != chunkID("page", "gone", 0) || got[0].Held != chunkID("page", "gone", 2) {
@@ -374,15 +374,15 @@ func TestDeletesThatWereSentAreReported(t *testing.T) {
 	for i := range 25 {
 		f.index("page", fmt.Sprintf("gone-%02d", i), "", 1)
 	}
-	f.opts.Orphans = pipeline.OrphansPrune
+	f.opts.Orphans = job.OrphansPrune
 	refused := errors.New("refused")
-	f.sink.Reject = func(e syncd.Event) error {
+	f.sink.Reject = func(e codec.Event) error {
 		if len(e.Value) > 0 && e.ID == "gone-13" {
 			return refused
 		}
 		return nil
 	}
-	rep, err := pipeline.Run(t.Context(), f.opts)
+	rep, err := job.Run(t.Context(), f.opts)
 	if !errors.Is(err, refused) || len(rep.Orphans) != 1 || rep.Orphans[0].Deleted != int64(len(f.sink.Events())) || rep.Orphans[0].Orphans != 25 {
 		t.Errorf("%v, %+v, %d sent", err, rep.Orphans, len(f.sink.Events()))
 	}
@@ -393,8 +393,8 @@ func TestWhatIsNotProvedIsNotComplete(t *testing.T) {
 	f := newFixture(t, "page")
 	f.insert("page", 100, nil)
 	f.opts.Source = lossy{f.source}
-	rep, err := pipeline.Run(t.Context(), f.opts)
-	var coverage *pipeline.CoverageError
+	rep, err := job.Run(t.Context(), f.opts)
+	var coverage *tally.CoverageError
 	if !errors.As(err, &coverage) || rep.Collections[0].Complete || len(f.seen.done) != 0 {
 		t.Errorf("%v, %+v, %v", err, rep.Collections[0], f.seen.done)
 	}
@@ -414,11 +414,11 @@ func TestReadTimeIsWhenTheDocumentWasRead(t *testing.T) {
 			time.Sleep(time.Minute)
 			gate.Open()
 		}()
-		if _, err := pipeline.Run(t.Context(), f.opts); err != nil {
+		if _, err := job.Run(t.Context(), f.opts); err != nil {
 			t.Fatal(err)
 		}
 		for _, e := range f.sink.Events() {
-			at := slices.IndexFunc(e.Headers, func(h syncd.Header) bool { return h.Name == event.HeaderReadTime })
+			at := slices.IndexFunc(e.Headers, func(h codec.Header) bool { return h.Name == codec.HeaderReadTime })
 			if read, err := time.Parse(time.RFC3339Nano, e.Headers[at].Value); err != nil || read.Sub(began) > time.Second {
 				t.Errorf("%s: read at %s, %v", e.ID, e.Headers[at].Value, err)
 			}
@@ -436,14 +436,14 @@ func TestDrainFinishesTheDeletesUnderWay(t *testing.T) {
 		}
 		gate, drain := syncdtest.NewGate(), make(chan struct{})
 		f.opts.Sink = syncdtest.FaultySink(f.sink, syncdtest.SinkFaults{Write: syncdtest.Nth(1, syncdtest.Fault{Gate: gate})})
-		f.opts.Orphans, f.opts.Drain = pipeline.OrphansPrune, drain
+		f.opts.Orphans, f.opts.Drain = job.OrphansPrune, drain
 		go func() {
 			<-gate.Arrived()
 			close(drain)
 			time.Sleep(time.Second) // of the bubble, for a context that would end with the drain
 			gate.Open()
 		}()
-		rep, err := pipeline.Run(t.Context(), f.opts)
+		rep, err := job.Run(t.Context(), f.opts)
 		if err != nil || !rep.Interrupted || rep.Orphans[0].Deleted != 10 || len(f.sink.Events()) != 10 {
 			t.Errorf("%v, %+v, %d sent", err, rep.Orphans, len(f.sink.Events()))
 		}
@@ -476,7 +476,7 @@ func TestUnknownIsNotSentAfterTheSecondQuestionEither(t *testing.T) {
 			time.Sleep(10 * time.Second)
 			gate.Open()
 		}()
-		if rep, err := pipeline.Run(t.Context(), f.opts); err == nil || len(f.sink.Events()) != 0 {
+		if rep, err := job.Run(t.Context(), f.opts); err == nil || len(f.sink.Events()) != 0 {
 			t.Errorf("%v, %+v", err, rep.Total)
 		}
 	})
