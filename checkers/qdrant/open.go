@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/qdrant/go-client/qdrant"
 	"google.golang.org/grpc"
@@ -20,6 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/retry"
 )
 
 const (
@@ -50,8 +50,7 @@ type checker struct {
 
 	retried func(reason string)
 
-	now   func() time.Time // fields, so that tests need not wait
-	sleep func(context.Context, time.Duration) error
+	clock retry.Clock // which tests replace, so that they need not wait
 }
 
 var (
@@ -113,7 +112,6 @@ func open(ctx context.Context, conf Config, log *slog.Logger) (*checker, error) 
 		client: client, conf: conf, ep: ep, log: log, consistency: consistency,
 		slots:   make(chan struct{}, conf.Concurrency),
 		retried: func(string) {},
-		now:     time.Now, sleep: sleep,
 	}
 	c.limit.Store(int64(conf.BatchSize))
 	c.reads.Store(int64(conf.BatchSize))

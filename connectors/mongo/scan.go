@@ -72,16 +72,16 @@ func (sc *scan) run(ctx context.Context) error {
 		sc.query.batchSize = idsAtOnce
 	}
 	var from []byte
-	for tries := sc.newAttempts(); ; {
+	for tries := sc.retrier().Start(); ; {
 		from = append(from[:0], sc.last...)
 		err := sc.pass(ctx)
 		if err == nil || errors.Is(err, errStopped) {
 			return err
 		}
 		if !bytes.Equal(from, sc.last) {
-			tries.progress()
+			tries.Progress()
 		}
-		if !tries.again(ctx, err) {
+		if err := tries.Again(ctx, err); err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/retry"
 )
 
 // closeTimeout bounds the wait for events of interrupted writes; those writes have returned their error already.
@@ -60,7 +61,8 @@ func open(ctx context.Context, c Config, env syncd.Env) (syncd.Sink, error) {
 		return nil, err
 	}
 	if c.exactlyOnce() {
-		return &transactional{Sink: s, turn: make(chan struct{}, 1)}, nil
+		pauses := retry.Pauses{Policy: retry.Policy{First: retryPause, Max: retryPauseMax}}
+		return &transactional{Sink: s, turn: make(chan struct{}, 1), pauses: pauses}, nil
 	}
 	return s, nil
 }

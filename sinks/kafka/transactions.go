@@ -11,6 +11,7 @@ import (
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/retry"
 )
 
 // transactionSlice is how long one of librdkafka's transaction calls, which can't be interrupted, may take at once. One that
@@ -55,7 +56,7 @@ type transactional struct {
 	deciding bool    // the commit was asked for, so that the transaction can't be aborted any more
 	group    []*call // that share it
 	broken   error   // why the producer can't go on
-	pause    time.Duration
+	pauses   retry.Pauses
 }
 
 // call is one Commit or Write. While it waits its events are the leader's.
@@ -201,7 +202,7 @@ func (t *transactional) lead(ctx context.Context) {
 	}
 	switch {
 	case err == nil:
-		t.pause = 0
+		t.pauses.Reset()
 		t.finish(func(c *call) (bool, error) { return true, c.left.OrNil() })
 	case t.broken != nil:
 		t.deciding = false
@@ -383,15 +384,7 @@ func (t *transactional) rest(ctx context.Context) error {
 	if !slices.ContainsFunc(t.group, func(c *call) bool { return c.cause != nil && len(c.alone) == 0 }) {
 		return nil // nobody was disappointed, or it is known what to do otherwise
 	}
-	t.pause = min(max(2*t.pause, retryPause), retryPauseMax)
-	timer := time.NewTimer(t.pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return retry.Sleep(ctx, t.pauses.Next())
 }
 
 // produce puts a call's events into the transaction, and then its marks.
@@ -521,10 +514,7 @@ func (t *transactional) settle(ctx context.Context, f func(context.Context) erro
 		}
 		if !k.IsTimeout() { // which is the slice's end
 			t.env.Retried("transaction request")
-			select {
-			case <-ctx.Done():
-			case <-time.After(queueFullPause):
-			}
+			_ = retry.Sleep(ctx, queueFullPause) // the end of ctx is looked at next
 		}
 	}
 }
