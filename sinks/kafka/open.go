@@ -14,6 +14,7 @@ import (
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/dial"
 	"github.com/syncd-io/syncd/internal/retry"
 )
 
@@ -34,7 +35,7 @@ type Sink struct {
 	config   Config
 	logger   *slog.Logger
 	env      syncd.Env
-	replacer *strings.Replacer
+	replacer dial.Scrubber
 	router   *router
 	main     *client
 	limits   time.Duration // how long to wait for topics' limits, see compareLimits
