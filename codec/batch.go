@@ -115,7 +115,7 @@ func (b *Batch) Settle(changes []syncd.Change, err error) error {
 		if partial && failed.Of(next) != nil {
 			out.Fail(i, failed.Of(next))
 		} else {
-			changes[i].Placement, changes[i].Bytes = event.Placement, len(event.Key)+len(event.Value)
+			changes[i].Placement, changes[i].Bytes = event.Placement, int32(len(event.Key)+len(event.Value))
 		}
 		next++
 	}

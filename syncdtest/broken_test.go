@@ -218,7 +218,7 @@ var brokenSinks = []struct {
 		return s.Write(ctx, c)
 	}},
 	{"does not tell how much it wrote", "one_change", plain, changeAfter(func(c *syncd.Change) { c.Bytes = 0 })},
-	{"tells the size without the key", "one_change", plain, changeAfter(func(c *syncd.Change) { c.Bytes -= len(c.ID) })},
+	{"tells the size without the key", "one_change", plain, changeAfter(func(c *syncd.Change) { c.Bytes -= int32(len(c.ID)) })},
 	{"tells another place", "many_sizes", plain, changeAfter(func(c *syncd.Change) { c.Placement.Offset++ })},
 	{"places what it refuses", "not_encodable", plain, changeAfter(func(c *syncd.Change) { c.Bytes++ })},
 	{"says nothing of the size", "too_large", plain, changeError(func(_ *MemorySink, failed *syncd.BatchError) error {

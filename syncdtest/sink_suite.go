@@ -188,7 +188,7 @@ func (o *outlet) write(t *testing.T, changes ...syncd.Change) {
 	expected, before := o.expect(changes...), slices.Clone(changes)
 	must(t, o.Write(t.Context(), changes))
 	for i := range expected {
-		if size := len(expected[i].Key) + len(expected[i].Value); changes[i].Bytes < size {
+		if size := len(expected[i].Key) + len(expected[i].Value); int(changes[i].Bytes) < size {
 			t.Fatalf("Write has set Bytes of change %d of %d, whose event has %d, to %d", i, len(changes), size, changes[i].Bytes)
 		}
 		expected[i].Placement = changes[i].Placement

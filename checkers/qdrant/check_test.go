@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/retry"
 )
 
 func TestCheckTellsPresentFromMissing(t *testing.T) {
@@ -508,9 +509,9 @@ func TestCheckEndsWithItsContext(t *testing.T) {
 		}
 		c, _ := opened(t, testConfig(s.start(t)))
 		ctx, cancel := context.WithCancel(t.Context())
-		c.sleep = func(ctx context.Context, _ time.Duration) error {
+		c.clock.Sleep = func(ctx context.Context, _ time.Duration) error {
 			cancel()
-			return sleep(ctx, time.Hour) // the real one
+			return retry.Sleep(ctx, time.Hour) // the real one
 		}
 		err := c.Check(ctx, points(pointID(0)), make([]syncd.Verdict, 1))
 		if !errors.Is(err, context.Canceled) || errors.Is(err, syncd.ErrUnavailable) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/qdrant/go-client/qdrant"
 
+	"github.com/syncd-io/syncd/internal/dial"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -171,29 +172,17 @@ func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
 
 // checkTLS reports TLS settings that have no effect or lack their other half. It reads no file.
 func (c *Config) checkTLS(off bool, path string, report func(hint, format string, args []any, path ...string)) {
-	for _, f := range []struct {
-		name string
-		set  bool
-	}{
-		{"ca_file", c.TLS.CAFile != ""},
-		{"cert_file", c.TLS.CertFile != ""},
-		{"key_file", c.TLS.KeyFile != ""},
-		{"key_password", c.TLS.KeyPassword != ""},
-		{"server_name", c.TLS.ServerName != ""},
-		{"insecure_skip_verify", c.TLS.SkipVerify},
-	} {
-		if off && f.set {
+	if off {
+		for _, name := range dial.TLS(c.TLS).Set() {
 			report("begin url with https://, or set tls.enabled: true", "%s.%s has no effect, since TLS is off",
-				[]any{path, f.name}, "tls", f.name)
+				[]any{path, name}, "tls", name)
 		}
 	}
-	switch {
-	case c.TLS.CertFile != "" && c.TLS.KeyFile == "":
-		report("set both or neither", "%s.cert_file needs key_file", []any{path}, "tls", "cert_file")
-	case c.TLS.CertFile == "" && c.TLS.KeyFile != "":
-		report("set both or neither", "%s.key_file needs cert_file", []any{path}, "tls", "key_file")
-	case c.TLS.KeyPassword != "" && c.TLS.KeyFile == "" && !off:
-		report("set cert_file and key_file", "%s.key_password is there, but no key", []any{path}, "tls", "key_password")
+	switch name, lacks := dial.TLS(c.TLS).Unpaired(); {
+	case name == "key_password" && !off:
+		report("set cert_file and key_file", "%s.key_password is there, but no key", []any{path}, "tls", name)
+	case name != "" && name != "key_password":
+		report("set both or neither", "%s.%s needs %s", []any{path, name, lacks}, "tls", name)
 	}
 	if c.TLS.SkipVerify && c.TLS.CAFile != "" {
 		report("remove one of them", "%s.insecure_skip_verify accepts any certificate, so ca_file has no effect",

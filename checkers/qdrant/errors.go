@@ -1,17 +1,14 @@
 package qdrant
 
 import (
-	"encoding/base64"
 	"errors"
-	"net/url"
-	"strings"
 
 	"github.com/qdrant/go-client/qdrant"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/syncd-io/syncd"
-	"github.com/syncd-io/syncd/spec"
+	"github.com/syncd-io/syncd/internal/dial"
 )
 
 // failure is an error whose text was written for people, while its causes stay to be found by errors.Is and errors.As.
@@ -24,15 +21,9 @@ type failure struct {
 func (f *failure) Error() string   { return f.text }
 func (f *failure) Unwrap() []error { return f.causes }
 
-// redact takes the key, as it is and as it may be written elsewhere, out of what a server says, which may quote what it was
-// sent.
+// redact takes the key out of what a server says, which may quote what it was sent.
 func (c *checker) redact(text string) string {
-	key := c.conf.APIKey.Reveal()
-	if key == "" {
-		return text
-	}
-	return strings.NewReplacer(key, spec.Redacted, url.QueryEscape(key), spec.Redacted, url.PathEscape(key), spec.Redacted,
-		base64.StdEncoding.EncodeToString([]byte(key)), spec.Redacted).Replace(text)
+	return dial.NewScrubber(c.conf.APIKey.Reveal()).Replace(text)
 }
 
 // fail makes an error of text.

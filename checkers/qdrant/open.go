@@ -6,12 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/qdrant/go-client/qdrant"
 	"google.golang.org/grpc"
@@ -20,6 +18,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/dial"
+	"github.com/syncd-io/syncd/internal/retry"
 )
 
 const (
@@ -50,8 +50,7 @@ type checker struct {
 
 	retried func(reason string)
 
-	now   func() time.Time // fields, so that tests need not wait
-	sleep func(context.Context, time.Duration) error
+	clock retry.Clock // which tests replace, so that they need not wait
 }
 
 var _ syncd.Checker = (*checker)(nil)
@@ -73,7 +72,7 @@ func open(ctx context.Context, conf Config, log *slog.Logger) (*checker, error) 
 	}
 	var secure *tls.Config
 	if ep.tls {
-		if secure, err = conf.TLS.load(); err != nil {
+		if secure, err = dial.TLS(conf.TLS).Config(); err != nil {
 			return nil, syncd.Hint(fmt.Errorf("preparing the connection to Qdrant: %w", err), "check the files of checker.qdrant.tls, and the password of the key")
 		}
 	}
@@ -113,7 +112,6 @@ func open(ctx context.Context, conf Config, log *slog.Logger) (*checker, error) 
 		client: client, conf: conf, ep: ep, log: log, consistency: consistency,
 		slots:   make(chan struct{}, conf.Concurrency),
 		retried: func(string) {},
-		now:     time.Now, sleep: sleep,
 	}
 	c.limit.Store(int64(conf.BatchSize))
 	c.reads.Store(int64(conf.BatchSize))
@@ -185,36 +183,33 @@ func (c *checker) cannotConnect(ctx, within context.Context, secure *tls.Config,
 		return c.explain("connecting to Qdrant at "+c.ep.addr(), err)
 	}
 
-	what, cause := probe(within, c.ep.addr(), secure)
-	if cause == nil {
-		cause = err
+	why := probe(within, c.ep.addr(), secure)
+	if why == nil {
+		return c.unreachable(reason(err), err)
 	}
-	at := c.ep.addr()
-	switch what {
-	case http1:
-		return c.fail("use Qdrant's gRPC port, 6334 unless configured otherwise", "connecting to Qdrant at "+at+
-			": this port speaks HTTP/1.1 and not gRPC; it may be Qdrant's REST port", err)
-	case wantsTLS:
-		return c.fail("begin url with https://, or set tls.enabled: true", "connecting to Qdrant at "+at+
-			": the server wants TLS, which is off", err)
-	case noTLS:
-		return c.fail("begin url with http://, or remove tls.enabled, unless the port is wrong", "connecting to Qdrant at "+at+
-			": the server does not speak TLS, which is on", cause)
-	case badCert:
-		if e, ok := errors.AsType[*tls.CertificateVerificationError](cause); ok {
-			cause = e.Err
-		}
-		return c.fail(certificateHint(cause), "connecting to Qdrant at "+at+": the server's certificate is not trusted: "+cause.Error(), cause)
-	case rejectsTLS:
-		if op, ok := errors.AsType[*net.OpError](cause); ok {
-			cause = op.Err
-		}
-		return c.fail("set tls.cert_file and tls.key_file if the server asks for a client's certificate, to one that it trusts; else check that the port is Qdrant's gRPC port",
-			"connecting to Qdrant at "+at+": the TLS handshake failed: "+cause.Error(), cause)
-	case refused:
-		return c.unreachable(cause.Error(), cause)
+	var hint string
+	text := why.Error()
+	_, untrusted := errors.AsType[dial.UntrustedError](why)
+	refused, isRefused := errors.AsType[dial.RefusedError](why)
+	switch {
+	case untrusted:
+		hint = dial.CertificateHint(why,
+			"connect by a name that the certificate holds, or set tls.server_name to one",
+			"renew the server's certificate; if it should be valid, set this machine's clock",
+			"set tls.ca_file to the certificate of the authority that signed the server's")
+	case isRefused:
+		hint = "set tls.cert_file and tls.key_file if the server asks for a client's certificate, to one that it trusts; else check that the port is Qdrant's gRPC port"
+		text = "the TLS handshake failed: " + refused.Unwrap().Error()
+	case errors.Is(why, errHTTP1):
+		hint = "use Qdrant's gRPC port, 6334 unless configured otherwise"
+	case errors.Is(why, dial.ErrWantsTLS):
+		hint = "begin url with https://, or set tls.enabled: true"
+	case errors.Is(why, dial.ErrNoTLS):
+		hint = "begin url with http://, or remove tls.enabled, unless the port is wrong"
+	default: // no connection
+		return c.unreachable(text, why)
 	}
-	return c.unreachable(reason(err), err)
+	return c.fail(hint, "connecting to Qdrant at "+c.ep.addr()+": "+text, why, err)
 }
 
 func (c *checker) unreachable(why string, err error) error {

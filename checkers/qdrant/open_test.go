@@ -2,23 +2,14 @@ package qdrant
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -30,6 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/dial/dialtest"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -293,21 +285,19 @@ func TestOpenRefusesABadAddress(t *testing.T) {
 }
 
 func TestTLS(t *testing.T) {
-	ca := newAuthority(t)
-	server := ca.issue(t, "127.0.0.1")
-	client := ca.issue(t, "client")
-	dir := t.TempDir()
-	caFile := write(t, dir, "ca.pem", ca.pem)
-	other := write(t, dir, "other.pem", newAuthority(t).pem)
-	certFile, keyFile := write(t, dir, "cert.pem", client.certPEM), write(t, dir, "key.pem", client.keyPEM)
+	ca := dialtest.NewAuthority(t)
+	server := ca.Issue("127.0.0.1", time.Hour)
+	client := ca.Issue("client", time.Hour)
+	caFile, other := ca.File, dialtest.NewAuthority(t).File
+	certFile, keyFile := client.CertFile, client.KeyFile
 
 	creds := func(conf *tls.Config) grpc.ServerOption {
-		conf.Certificates = []tls.Certificate{server.pair(t)}
+		conf.Certificates = []tls.Certificate{server.TLS}
 		return grpc.Creds(credentials.NewTLS(conf))
 	}
 	addr := newStub(pointID(0)).start(t, creds(&tls.Config{MinVersion: tls.VersionTLS12}))
 	mutual := newStub(pointID(0)).start(t, creds(&tls.Config{
-		MinVersion: tls.VersionTLS12, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.pool(),
+		MinVersion: tls.VersionTLS12, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.Pool,
 	}))
 	plain := newStub().start(t)
 
@@ -345,99 +335,4 @@ func TestTLS(t *testing.T) {
 			tc.want.check(t, full)
 		})
 	}
-
-	junk := write(t, dir, "junk.pem", []byte("junk"))
-	for name, bad := range map[string]TLS{
-		"tls.ca_file":                    {CAFile: junk},
-		"no such file":                   {CAFile: filepath.Join(dir, "none.pem")},
-		"tls.cert_file and tls.key_file": {CertFile: junk, KeyFile: keyFile},
-	} {
-		if _, err := bad.load(); err == nil || !strings.Contains(err.Error(), name) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
-type authority struct {
-	pem  []byte
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-type certificate struct{ certPEM, keyPEM []byte }
-
-func newAuthority(t *testing.T) authority {
-	t.Helper()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	key, der := sign(t, template, template, nil)
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return authority{pem: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), cert: cert, key: key}
-}
-
-func (a authority) pool() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(a.cert)
-	return pool
-}
-
-// issue makes a certificate for a host, an IP address or, with any other name, a client.
-func (a authority) issue(t *testing.T, name string) certificate {
-	t.Helper()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	if ip := net.ParseIP(name); ip != nil {
-		template.IPAddresses = []net.IP{ip}
-	}
-	key, der := sign(t, template, a.cert, a.key)
-	keyDER, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return certificate{
-		certPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-		keyPEM:  pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER}),
-	}
-}
-
-func (c certificate) pair(t *testing.T) tls.Certificate {
-	t.Helper()
-	pair, err := tls.X509KeyPair(c.certPEM, c.keyPEM)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pair
-}
-
-// sign makes a key and a certificate for it; a nil parentKey means that it signs itself.
-func sign(t *testing.T, template, parent *x509.Certificate, parentKey *ecdsa.PrivateKey) (*ecdsa.PrivateKey, []byte) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if parentKey == nil {
-		parentKey = key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, parentKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key, der
-}
-
-func write(t *testing.T, dir, name string, data []byte) string {
-	t.Helper()
-	path := filepath.Join(dir, name)
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }

@@ -1,20 +1,23 @@
 package qdrant
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/qdrant/go-client/qdrant"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/syncd-io/syncd/internal/retry"
 )
 
 const (
 	// longestWait is the longest that Qdrant may ask to wait. Its rate limits refill within a minute, so a longer wait
-	// comes from something that a run should not sleep through.
+	// comes from something that a run should not sleep through. To a shorter one a pause is added: every request in flight is
+	// told the same time.
 	longestWait = 5 * time.Minute
 	// From this long on a pause is worth telling: a run that stands still should say why.
 	notableWait = time.Second
@@ -65,11 +68,7 @@ func classify(err error) (outcome, time.Duration) {
 		if !ok {
 			return tooMuch, 0
 		}
-		wait := time.Duration(limited.RetryAfterS) * time.Second
-		if wait > longestWait {
-			return final, 0
-		}
-		return throttled, wait
+		return throttled, time.Duration(limited.RetryAfterS) * time.Second
 	}
 	return final, 0
 }
@@ -80,51 +79,46 @@ func classify(err error) (outcome, time.Duration) {
 //
 // smaller says that the caller can ask for less: then a request that is late for the second time is given back to it.
 func (c *checker) retry(ctx context.Context, smaller bool, attempt func(context.Context) error) error {
-	var pause *backoff.ExponentialBackOff
-	started := c.now()
-	for late, doubted := 0, 0; ; {
+	var late, doubted int
+	var what outcome
+	attempts := retry.Retrier{
+		Policy: retry.Policy{
+			First: c.conf.Retry.Initial, Max: c.conf.Retry.Max, Jitter: 1, MaxDelay: longestWait,
+			Elapsed: max(c.conf.Retry.MaxElapsed, 1), // 0 never repeats
+		},
+		Clock: c.clock,
+		Classify: func(err error) (next retry.Decision) {
+			what, next.Delay = classify(err)
+			switch what {
+			case transient, throttled:
+				next.Again = true
+			case doubtful:
+				doubted++
+				next.Again = doubted <= doubts
+			}
+			if status.Code(err) == codes.DeadlineExceeded {
+				late++
+				next.Again = late != patience || !smaller
+			}
+			return next
+		},
+		Waiting: func(err error, wait time.Duration) {
+			if wait >= notableWait {
+				c.log.Warn("waiting before asking Qdrant again", "wait", wait.Round(10*time.Millisecond), "reason", c.redact(reason(err)))
+			}
+		},
+		Retrying: func(err error) { c.retried(retryReason(what, err)) },
+	}.Start()
+	for {
 		within, cancel := context.WithTimeout(ctx, c.conf.Timeout)
 		err := attempt(within)
 		cancel()
 		if err == nil {
 			return nil
 		}
-		if ctx.Err() != nil {
-			return ctx.Err()
+		if err = attempts.Again(ctx, err); err != nil {
+			return cmp.Or(ctx.Err(), err)
 		}
-		what, wait := classify(err)
-		switch what {
-		case transient, throttled:
-		case doubtful:
-			if doubted++; doubted > doubts {
-				return err
-			}
-		default:
-			return err
-		}
-		if status.Code(err) == codes.DeadlineExceeded {
-			if late++; late == patience && smaller {
-				return err
-			}
-		}
-		if pause == nil {
-			pause = c.pauses()
-		}
-		// Every request in flight is told the same time to wait; the jitter keeps them from coming back as one.
-		next := pause.NextBackOff()
-		wait += next
-		if what == throttled {
-			started = started.Add(wait)
-		} else if c.now().Sub(started)+wait > c.conf.Retry.MaxElapsed {
-			return err
-		}
-		if wait >= notableWait {
-			c.log.Warn("waiting before asking Qdrant again", "wait", wait.Round(10*time.Millisecond), "reason", c.redact(reason(err)))
-		}
-		if err := c.sleep(ctx, wait); err != nil {
-			return err
-		}
-		c.retried(retryReason(what, err))
 	}
 }
 
@@ -138,29 +132,5 @@ func retryReason(what outcome, err error) string {
 		return "deadline exceeded"
 	default:
 		return strings.ToLower(status.Code(err).String())
-	}
-}
-
-// pauses gives pauses with full jitter: from nothing to a bound that doubles from initial to max. The library's are
-// interval ± factor × interval, which is the same for half the interval and a factor of 1.
-func (c *checker) pauses() *backoff.ExponentialBackOff {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval = c.conf.Retry.Initial / 2
-	b.MaxInterval = c.conf.Retry.Max / 2
-	b.RandomizationFactor = 1
-	b.Multiplier = 2
-	b.Reset()
-	return b
-}
-
-// sleep waits for d or until ctx ends, whose error it returns.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/retry"
 )
 
 // stub answers as Qdrant does where nothing was scripted. Its fields are set before it starts.
@@ -206,7 +207,7 @@ func opened(t testing.TB, conf Config) (*checker, *pauses) {
 	}
 	t.Cleanup(func() { _ = c.Close() })
 	p := &pauses{now: time.Unix(0, 0)}
-	c.now, c.sleep = p.clock, p.sleep
+	c.clock = retry.Clock{Now: p.clock, Sleep: p.sleep}
 	return c, p
 }
 

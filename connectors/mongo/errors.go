@@ -2,7 +2,6 @@ package mongo
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,6 +14,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/topology"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/dial"
 )
 
 // Codes of MongoDB's errors (Manual, "Error Codes") that are no passing trouble; codes.go has the others.
@@ -71,7 +71,9 @@ func isAuthentication(err error) bool {
 	})
 }
 
-func isTLS(err error) bool { return inCauses(err, func(err error) bool { return lasting(err) != nil }) }
+func isTLS(err error) bool {
+	return inCauses(err, func(err error) bool { return dial.Fault(err) != nil })
+}
 
 func is[E error](err error) bool {
 	_, ok := errors.AsType[E](err)
@@ -197,8 +199,8 @@ func (s *source) notAuthenticated(err error) error {
 // insecure is an error for the first server whose TLS failed.
 func (s *source) insecure(err error) error {
 	failed := append(failedServers(err), serverError{s.target.hosts, err})
-	first := failed[slices.IndexFunc(failed, func(f serverError) bool { return lasting(f.err) != nil })]
-	why := lasting(first.err)
+	first := failed[slices.IndexFunc(failed, func(f serverError) bool { return dial.Fault(f.err) != nil })]
+	why := dial.Fault(first.err)
 	clean := s.scrub.scrub(why)
 	if first.addr != s.target.hosts { // which names several
 		clean = fmt.Errorf("%s: %w", first.addr, clean)
@@ -208,19 +210,17 @@ func (s *source) insecure(err error) error {
 
 func insecureHint(why error) string {
 	switch {
-	case errors.Is(why, errWantsTLS):
+	case errors.Is(why, dial.ErrWantsTLS):
 		return "set source.mongo.tls.enabled: true, or add tls=true to source.mongo.uri"
-	case errors.Is(why, errNoTLS):
+	case errors.Is(why, dial.ErrNoTLS):
 		return "turn TLS off where it was turned on, by source.mongo.tls.enabled or tls=true in source.mongo.uri (mongodb+srv:// takes tls=false), unless host and port are wrong"
-	case is[refusalError](why):
+	case is[dial.RefusedError](why):
 		return "if the server asks for a client's certificate, set source.mongo.tls.cert_file and key_file, or tlsCertificateKeyFile in source.mongo.uri, to one that it trusts"
-	case is[x509.HostnameError](why):
-		return "connect by a name that the certificate holds, or set source.mongo.tls.server_name to one"
 	}
-	if e, ok := errors.AsType[x509.CertificateInvalidError](why); ok && e.Reason == x509.Expired {
-		return "renew the server's certificate; if it should be valid, set this machine's clock"
-	}
-	return "set source.mongo.tls.ca_file, or tlsCAFile in source.mongo.uri, to the certificate of the authority that signed the server's"
+	return dial.CertificateHint(why,
+		"connect by a name that the certificate holds, or set source.mongo.tls.server_name to one",
+		"renew the server's certificate; if it should be valid, set this machine's clock",
+		"set source.mongo.tls.ca_file, or tlsCAFile in source.mongo.uri, to the certificate of the authority that signed the server's")
 }
 
 func (s *source) asUser() string {

@@ -91,21 +91,21 @@ func (f *fetch) begin(keys []syncd.Key, base int) {
 
 func (f *fetch) run(ctx context.Context) error {
 	at, again := f.finder, f.primary
-	for tries := f.newAttempts(); ; {
+	for tries := f.retrier().Start(); ; {
 		before := f.left
 		err := f.pass(ctx, at)
 		if err == nil && f.left > 0 && again != nil {
 			at, again = again, nil
-			tries.progress()
+			tries.Progress()
 			continue
 		}
 		if err == nil || errors.Is(err, errStopped) {
 			return err
 		}
 		if f.left < before {
-			tries.progress()
+			tries.Progress()
 		}
-		if !tries.again(ctx, err) {
+		if err := tries.Again(ctx, err); err != nil {
 			return err
 		}
 	}

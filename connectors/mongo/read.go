@@ -72,16 +72,16 @@ func (r *reading) run(ctx context.Context) error {
 		r.query.batchSize = idsAtOnce
 	}
 	var from []byte
-	for tries := r.newAttempts(); ; {
+	for tries := r.retrier().Start(); ; {
 		from = append(from[:0], r.last...)
 		err := r.pass(ctx)
 		if err == nil || errors.Is(err, errStopped) {
 			return err
 		}
 		if !bytes.Equal(from, r.last) {
-			tries.progress()
+			tries.Progress()
 		}
-		if !tries.again(ctx, err) {
+		if err := tries.Again(ctx, err); err != nil {
 			return err
 		}
 	}

@@ -5,9 +5,10 @@ import (
 	"net"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	mongodriver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/topology"
+
+	"github.com/syncd-io/syncd/internal/retry"
 )
 
 // A question that fails for a passing reason is asked maxAttempts times in a row before it counts as failed. The pauses
@@ -15,51 +16,26 @@ import (
 // so an election (Manual: 12 s as a rule) is outlasted.
 const (
 	maxAttempts  = 5
-	firstPause   = 500 * time.Millisecond
-	longestPause = 5 * time.Second
+	firstPause   = 700 * time.Millisecond
+	longestPause = 6 * time.Second
 )
 
-// attempts counts failures since the last progress.
-type attempts struct {
-	failed  int
-	pause   *backoff.ExponentialBackOff
-	retried func(reason string)
-}
-
-// newAttempts begins to ask. retried is told each time that it is done again; what the driver repeats by itself, once for
-// each question, is not seen here.
-func (s *source) newAttempts() *attempts {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval, b.Multiplier = firstPause, longestPause, 2
-	b.Reset()
-	return &attempts{pause: b, retried: s.retried}
-}
-
-// progress forgets earlier failures.
-func (a *attempts) progress() {
-	if a.failed > 0 {
-		a.failed = 0
-		a.pause.Reset()
+// retrier repeats questions. s.retried is told each time; what the driver repeats by itself, once for each question, is not
+// seen here.
+func (s *source) retrier() retry.Retrier {
+	return retry.Retrier{
+		Policy: retry.Policy{First: firstPause, Max: longestPause, Jitter: 0.5, Attempts: maxAttempts},
+		Classify: func(err error) retry.Decision {
+			// After a lost cursor the server is well; a read held up often would only lose more time.
+			return retry.Decision{Again: isTransient(err), AtOnce: hasCode(err, lostCursorCodes...)}
+		},
+		Retrying: func(err error) { s.retried(retryReason(err)) },
 	}
 }
 
-// again reports whether to try once more after err, and waits before it does.
-func (a *attempts) again(ctx context.Context, err error) bool {
-	a.failed++
-	if a.failed >= maxAttempts || ctx.Err() != nil || !isTransient(err) {
-		return false
-	}
-	if a.failed > 1 || !hasCode(err, lostCursorCodes...) { // else the server is well; a scan held up often would only lose more time
-		t := time.NewTimer(a.pause.NextBackOff())
-		defer t.Stop()
-		select {
-		case <-ctx.Done():
-			return false
-		case <-t.C:
-		}
-	}
-	a.retried(retryReason(err))
-	return true
+// retried calls f until it succeeds or there is no point in going on.
+func retried[T any](ctx context.Context, s *source, f func() (T, error)) (T, error) {
+	return retry.Do(ctx, s.retrier(), f)
 }
 
 // retryReason is why err is worth another attempt, in the words of codes.go.
@@ -76,14 +52,4 @@ func retryReason(err error) string {
 		return retryNetwork
 	}
 	return retryOther
-}
-
-// retried calls f until it succeeds or there is no point in going on.
-func retried[T any](ctx context.Context, s *source, f func() (T, error)) (T, error) {
-	for a := s.newAttempts(); ; {
-		v, err := f()
-		if err == nil || !a.again(ctx, err) {
-			return v, err
-		}
-	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
 
+	"github.com/syncd-io/syncd/internal/dial"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -116,36 +117,24 @@ func (c *Config) checkTLS(d *spec.Decoder, n *spec.Node) {
 		report("enabled", spec.CodeContradiction, "remove it: uri decides", "is false, but uri turns TLS on")
 	}
 	on := t.Enabled || target.tls
-	settings := []struct {
-		name string
-		set  bool
-	}{
-		{"ca_file", t.CAFile != ""}, {"cert_file", t.CertFile != ""}, {"key_file", t.KeyFile != ""}, {"key_password", t.KeyPassword != ""},
-		{"server_name", t.ServerName != ""}, {"insecure_skip_verify", t.SkipVerify},
-	}
-	for _, f := range settings {
-		if !f.set {
-			continue
-		}
+	for _, name := range dial.TLS(t).Set() {
 		if !on {
-			report(f.name, spec.CodeBadValue, "set source.mongo.tls.enabled: true, or add tls=true to uri", "has no effect, since TLS is off")
+			report(name, spec.CodeBadValue, "set source.mongo.tls.enabled: true, or add tls=true to uri", "has no effect, since TLS is off")
 			continue
 		}
-		for _, option := range sameOption[f.name] {
+		for _, option := range sameOption[name] {
 			if _, there := options[strings.ToLower(option)]; there {
-				report(f.name, spec.CodeContradiction, oneOfThem, "and the option %s of uri exclude each other", option)
+				report(name, spec.CodeContradiction, oneOfThem, "and the option %s of uri exclude each other", option)
 			}
 		}
 	}
 	_, caInURI := options["tlscafile"]
 	insecureInURI, _ := strconv.ParseBool(options["tlsinsecure"])
-	switch {
-	case t.CertFile != "" && t.KeyFile == "":
-		report("cert_file", spec.CodeBadValue, "set both, to the same file if it holds both", "needs key_file")
-	case t.CertFile == "" && t.KeyFile != "":
-		report("key_file", spec.CodeBadValue, "set both, to the same file if it holds both", "needs cert_file")
-	case t.KeyPassword != "" && t.KeyFile == "" && !hasClientCertificate(options):
-		report("key_password", spec.CodeBadValue, "set cert_file and key_file", "is there, but no key")
+	switch name, lacks := dial.TLS(t).Unpaired(); {
+	case name == "key_password" && !hasClientCertificate(options):
+		report(name, spec.CodeBadValue, "set cert_file and key_file", "is there, but no key")
+	case name != "" && name != "key_password":
+		report(name, spec.CodeBadValue, "set both, to the same file if it holds both", "needs %s", lacks)
 	}
 	switch {
 	case t.SkipVerify && (t.CAFile != "" || caInURI):

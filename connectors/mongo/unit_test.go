@@ -282,37 +282,23 @@ func TestTransient(t *testing.T) {
 }
 
 func TestAttempts(t *testing.T) {
-	passing := mongodriver.CommandError{Code: 91}
 	synctest.Test(t, func(t *testing.T) {
 		s := &source{retried: func(string) {}}
-		start := time.Now()
-		a := s.newAttempts()
-		n := 1
-		for a.again(t.Context(), passing) {
-			n++
+		attempts := func(err error) (n int, took time.Duration) {
+			start := time.Now()
+			_, _ = retried(t.Context(), s, func() (int, error) { n++; return 0, err })
+			return n, time.Since(start)
 		}
-		if took := time.Since(start); n != maxAttempts || took < 2*time.Second || took > 15*time.Second {
+		passing := mongodriver.CommandError{Code: 91}
+		if n, took := attempts(passing); n != maxAttempts || took < 5*time.Second || took > 11*time.Second {
 			t.Errorf("%d attempts in %v", n, took)
 		}
-		a.progress()
-		if !a.again(t.Context(), passing) {
-			t.Error("progress does not count")
-		}
-		start = time.Now()
-		for a, n := s.newAttempts(), 0; n < 3*maxAttempts; n++ {
-			a.progress()
-			if !a.again(t.Context(), mongodriver.CommandError{Code: 43}) || time.Since(start) > 0 {
-				t.Fatalf("a lost cursor was waited for: %v", time.Since(start))
-			}
-		}
-		if s.newAttempts().again(t.Context(), mongodriver.CommandError{Code: 2}) {
+		if n, _ := attempts(mongodriver.CommandError{Code: 2}); n != 1 {
 			t.Error("a lasting error is tried again")
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		time.AfterFunc(time.Millisecond, cancel)
-		start = time.Now()
-		if s.newAttempts().again(ctx, passing) || time.Since(start) != time.Millisecond {
-			t.Errorf("the end of the context was noticed after %v", time.Since(start))
+		start := time.Now()
+		if err := s.retrier().Start().Again(t.Context(), mongodriver.CommandError{Code: 43}); err != nil || time.Since(start) > 0 {
+			t.Fatalf("a lost cursor was waited for: %v", time.Since(start))
 		}
 	})
 }

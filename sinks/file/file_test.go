@@ -213,7 +213,7 @@ func TestChanges(t *testing.T) {
 	}
 	lines := len(content(t, path))
 	for i, c := range in {
-		if i%2 == 0 && c.Bytes != 0 || i%2 == 1 && (c.Bytes < 20 || c.Bytes > lines) {
+		if i%2 == 0 && c.Bytes != 0 || i%2 == 1 && (c.Bytes < 20 || int(c.Bytes) > lines) {
 			t.Errorf("change %d: %d bytes", i, c.Bytes)
 		}
 		if c.Placement.Known {

@@ -3,17 +3,16 @@ package kafka
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"regexp"
 	"strings"
 	"time"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/dial"
 )
 
 // lookTimeout bounds the second look at a broker's certificate, see TLS.judge.
@@ -59,19 +58,14 @@ func (s *Sink) explainTLS(ctx context.Context, text string) error {
 	if strings.Contains(text, " alert ") { // which is what the other side has to say
 		return fail("the broker refuses: "+text, clientCertificateHint)
 	}
-	why := c.Security.TLS.judge(ctx, refusedBroker.FindStringSubmatch(text))
 	hint := "security.tls: ca_file must hold the authority of the brokers' certificates, which must name the hosts in bootstrap_servers"
+	why := c.Security.TLS.judge(ctx, refusedBroker.FindStringSubmatch(text))
 	if why == nil {
 		return fail(text, hint)
 	}
-	text = "the broker's certificate is refused: " + strings.TrimPrefix(why.Error(), "tls: failed to verify certificate: ")
-	if invalid, ok := errors.AsType[x509.CertificateInvalidError](why); ok && invalid.Reason == x509.Expired {
-		return fail(text, "security.tls: renew the broker's certificate, or set the clock here")
-	}
-	if _, ok := errors.AsType[x509.HostnameError](why); ok {
-		return fail(text, "bootstrap_servers, and the brokers' advertised listeners, must use a name that the certificate holds")
-	}
-	return fail(text, hint)
+	return fail("the broker's certificate is refused: "+why.Error(), dial.CertificateHint(why,
+		"bootstrap_servers, and the brokers' advertised listeners, must use a name that the certificate holds",
+		"security.tls: renew the broker's certificate, or set the clock here", hint))
 }
 
 // judge returns what is wrong with the certificate of a broker, or nil where that is not known. broker is a match of
@@ -80,17 +74,12 @@ func (t *TLS) judge(ctx context.Context, broker []string) error {
 	if broker == nil || t.InsecureSkipVerify {
 		return nil
 	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if t.CAFile != "" {
-		text, err := os.ReadFile(t.CAFile)
-		if err != nil {
-			return nil //nolint:nilerr // a directory of authorities, which is not looked into
-		}
-		config.RootCAs = x509.NewCertPool()
-		config.RootCAs.AppendCertsFromPEM(text)
+	config, err := dial.TLS{CAFile: t.CAFile}.Config()
+	if err != nil {
+		return nil //nolint:nilerr // a directory of authorities, which is not looked into
 	}
-	if refused, ok := errors.AsType[*tls.CertificateVerificationError](shakeHands(ctx, broker[1], config)); ok {
-		return refused
+	if untrusted, ok := errors.AsType[dial.UntrustedError](dial.Fault(shakeHands(ctx, broker[1], config))); ok {
+		return untrusted.Unwrap()
 	}
 	return nil
 }
@@ -117,10 +106,5 @@ func (t *TLS) missed(ctx context.Context, broker []string) bool {
 func shakeHands(ctx context.Context, address string, config *tls.Config) error {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	dialer := tls.Dialer{NetDialer: &net.Dialer{}, Config: config}
-	conn, err := dialer.DialContext(ctx, "tcp", address)
-	if err == nil {
-		_ = conn.Close()
-	}
-	return err
+	return dial.Connect(ctx, "tcp", address, config, nil)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/codec"
+	"github.com/syncd-io/syncd/internal/retry"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -267,18 +268,11 @@ var producerOnly = map[string]bool{
 // stateEnds returns the ends of the state topic's partitions that hold anything. Right after the topic was created, the brokers
 // may not be ready to say.
 func (t *transactional) stateEnds(ctx context.Context) (map[int32]int64, error) {
-	for deadline := time.Now().Add(t.config.ConnectTimeout); ; {
-		out, err := t.askStateEnds(ctx)
-		if err == nil || !errors.Is(err, syncd.ErrUnavailable) || !time.Now().Before(deadline) {
-			return out, err
-		}
-		t.env.Retried(stateNotReady)
-		select {
-		case <-time.After(statePause):
-		case <-ctx.Done():
-			return nil, fmt.Errorf("%w: %w", ctx.Err(), err)
-		}
-	}
+	return retry.Do(ctx, retry.Retrier{
+		Policy:   retry.Policy{First: statePause, Elapsed: t.config.ConnectTimeout},
+		Classify: func(err error) retry.Decision { return retry.Decision{Again: errors.Is(err, syncd.ErrUnavailable)} },
+		Retrying: func(error) { t.env.Retried(stateNotReady) },
+	}, func() (map[int32]int64, error) { return t.askStateEnds(ctx) })
 }
 
 // askStateEnds asks once. Ends are the high watermarks: a transaction of another job does not hide what is behind its beginning.

@@ -15,6 +15,8 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/codec"
+	"github.com/syncd-io/syncd/internal/dial"
+	"github.com/syncd-io/syncd/internal/retry"
 )
 
 // closeTimeout bounds the wait for events of interrupted writes; those writes have returned their error already.
@@ -35,7 +37,7 @@ type Sink struct {
 	encoder  codec.Encoder
 	logger   *slog.Logger
 	env      syncd.Env
-	replacer *strings.Replacer
+	replacer dial.Scrubber
 	router   *router
 	main     *client
 	limits   time.Duration // how long to wait for topics' limits, see compareLimits
@@ -64,7 +66,8 @@ func open(ctx context.Context, c Config, env syncd.Env) (syncd.Sink, error) {
 		return nil, err
 	}
 	if c.exactlyOnce() {
-		return &transactional{Sink: s, turn: make(chan struct{}, 1)}, nil
+		pauses := retry.Pauses{Policy: retry.Policy{First: retryPause, Max: retryPauseMax}}
+		return &transactional{Sink: s, turn: make(chan struct{}, 1), pauses: pauses}, nil
 	}
 	return s, nil
 }

@@ -3,20 +3,16 @@ package kafka
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"log/slog"
-	"math/big"
 	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/dial/dialtest"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -130,7 +126,7 @@ func TestInterruptedOpen(t *testing.T) {
 }
 
 func TestUntrustedCertificate(t *testing.T) {
-	cert := selfSigned(t)
+	cert := dialtest.NewAuthority(t).Issue("127.0.0.1", time.Hour).TLS
 	address := listen(t, func(c net.Conn) {
 		_ = tls.Server(c, &tls.Config{Certificates: []tls.Certificate{cert}}).Handshake() // the client must refuse
 	})
@@ -161,7 +157,7 @@ func (h *hushed) Write(b []byte) (int, error) {
 
 // TestMissingClientCertificate has a broker whose answer, that it wants a client's certificate, is lost when it hangs up.
 func TestMissingClientCertificate(t *testing.T) {
-	cert := selfSigned(t)
+	cert := dialtest.NewAuthority(t).Issue("127.0.0.1", time.Hour).TLS
 	address := listen(t, func(c net.Conn) {
 		server := tls.Server(&hushed{Conn: c}, &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAnyClientCert, MinVersion: tls.VersionTLS13})
 		_ = server.HandshakeContext(t.Context()) // the client has none
@@ -174,23 +170,6 @@ func TestMissingClientCertificate(t *testing.T) {
 	if !strings.Contains(err.Error(), "asks for a client certificate") || !strings.Contains(syncd.HintOf(err), "cert_file and key_file") || errors.Is(err, syncd.ErrUnavailable) {
 		t.Errorf("error %v", err)
 	}
-}
-
-func selfSigned(t *testing.T) tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 // TestSecretsStayHidden puts secrets wherever librdkafka might repeat them, with its talkative log.

@@ -9,6 +9,7 @@ import (
 
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
+	"github.com/syncd-io/syncd/internal/dial"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -26,6 +27,14 @@ type TLS struct {
 	KeyFile            string      `yaml:"key_file" doc:"The private key of cert_file."`
 	KeyPassword        spec.Secret `yaml:"key_password" doc:"The password of key_file, if it has one."`
 	InsecureSkipVerify bool        `yaml:"insecure_skip_verify" doc:"Trust any certificate of any host; for tests only."`
+}
+
+// common gives what librdkafka shares with other clients; it has no setting for the name in a certificate.
+func (t TLS) common() dial.TLS {
+	return dial.TLS{
+		Enabled: t.Enabled, CAFile: t.CAFile, CertFile: t.CertFile, KeyFile: t.KeyFile, KeyPassword: t.KeyPassword,
+		SkipVerify: t.InsecureSkipVerify,
+	}
 }
 
 // SASL declares authentication. No mechanism means none.
@@ -57,25 +66,17 @@ func (s *Security) check(d *spec.Decoder, n *spec.Node, properties map[string]sp
 	at := func(path ...string) []string { return append([]string{"security"}, path...) }
 	tls, sasl := s.TLS, s.SASL
 	if !tls.Enabled {
-		for _, f := range []struct {
-			name string
-			set  bool
-		}{
-			{"ca_file", tls.CAFile != ""}, {"cert_file", tls.CertFile != ""}, {"key_file", tls.KeyFile != ""},
-			{"key_password", tls.KeyPassword != ""}, {"insecure_skip_verify", tls.InsecureSkipVerify},
-		} {
-			if f.set {
-				bad(d, n, "set enabled: true beside it", at("tls", f.name), "is set, but TLS is not enabled")
-			}
+		for _, name := range tls.common().Set() {
+			bad(d, n, "set enabled: true beside it", at("tls", name), "is set, but TLS is not enabled")
 		}
 	}
-	switch {
-	case tls.CertFile != "" && tls.KeyFile == "":
-		bad(d, n, "set key_file", at("tls", "cert_file"), "needs its private key")
-	case tls.CertFile == "" && tls.KeyFile != "":
-		bad(d, n, "set cert_file", at("tls", "key_file"), "needs its certificate")
-	case tls.KeyPassword != "" && tls.KeyFile == "":
-		bad(d, n, "set key_file", at("tls", "key_password"), "is set, but there is no key")
+	switch name, lacks := tls.common().Unpaired(); name {
+	case "cert_file":
+		bad(d, n, "set "+lacks, at("tls", name), "needs its private key")
+	case "key_file":
+		bad(d, n, "set "+lacks, at("tls", name), "needs its certificate")
+	case "key_password":
+		bad(d, n, "set "+lacks, at("tls", name), "is set, but there is no key")
 	}
 	if sasl.OAuth.set() && sasl.Mechanism != oauthBearer {
 		bad(d, n, "set mechanism: OAUTHBEARER", at("sasl", "oauth"), "is set, but the mechanism is not OAUTHBEARER")
@@ -212,20 +213,12 @@ func (s *Security) set(m ck.ConfigMap) {
 var sensitive = regexp.MustCompile(`password|secret|token|credential|\.pem$|jaas|oauthbearer\.config|private`)
 
 // scrubber hides the configuration's secrets in texts that come from librdkafka.
-func (c *Config) scrubber() *strings.Replacer {
-	var pairs []string
-	hide := func(s spec.Secret) {
-		if s != "" {
-			pairs = append(pairs, s.Reveal(), spec.Redacted)
-		}
-	}
-	hide(c.Security.SASL.Password)
-	hide(c.Security.SASL.OAuth.ClientSecret)
-	hide(c.Security.TLS.KeyPassword)
+func (c *Config) scrubber() dial.Scrubber {
+	secrets := []string{c.Security.SASL.Password.Reveal(), c.Security.SASL.OAuth.ClientSecret.Reveal(), c.Security.TLS.KeyPassword.Reveal()}
 	for key, value := range c.Properties {
 		if sensitive.MatchString(key) {
-			hide(value)
+			secrets = append(secrets, value.Reveal())
 		}
 	}
-	return strings.NewReplacer(pairs...)
+	return dial.NewScrubber(secrets...)
 }

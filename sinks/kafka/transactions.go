@@ -12,6 +12,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/codec"
+	"github.com/syncd-io/syncd/internal/retry"
 )
 
 // transactionSlice is how long one of librdkafka's transaction calls, which can't be interrupted, may take at once. One that
@@ -60,7 +61,7 @@ type transactional struct {
 	deciding bool    // the commit was requested, so that the transaction can't be aborted any more
 	group    []*call // the calls that share the transaction
 	broken   error   // why the producer can't go on; once set, every call fails with it
-	pause    time.Duration
+	pauses   retry.Pauses
 }
 
 // call is one Commit or Write. Until it is done, only the leader uses its events and marks.
@@ -224,7 +225,7 @@ func (t *transactional) lead(ctx context.Context) {
 	}
 	switch {
 	case err == nil:
-		t.pause = 0
+		t.pauses.Reset()
 		t.finish(func(c *call) (bool, error) { return true, c.left.OrNil() })
 	case t.broken != nil:
 		t.deciding = false
@@ -409,15 +410,7 @@ func (t *transactional) rest(ctx context.Context) error {
 	if !slices.ContainsFunc(t.group, func(c *call) bool { return c.cause != nil && len(c.alone) == 0 }) {
 		return nil // no call was aborted before, or the next attempt does something else than the last
 	}
-	t.pause = min(max(2*t.pause, retryPause), retryPauseMax)
-	timer := time.NewTimer(t.pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return retry.Sleep(ctx, t.pauses.Next())
 }
 
 // produce puts a call's events into the transaction, and then its marks. Events that are to be sent one by one come behind all
@@ -550,10 +543,7 @@ func (t *transactional) settle(ctx context.Context, f func(context.Context) erro
 		}
 		if !k.IsTimeout() { // which is the slice's end
 			t.env.Retried("transaction request")
-			select {
-			case <-ctx.Done():
-			case <-time.After(queueFullPause):
-			}
+			_ = retry.Sleep(ctx, queueFullPause) // the end of ctx is looked at next
 		}
 	}
 }

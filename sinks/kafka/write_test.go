@@ -84,7 +84,7 @@ func TestWriteChanges(t *testing.T) {
 			continue
 		}
 		r := byKey(got, c.ID)
-		if len(r) != 1 || c.Placement != r[0].Placement || c.Bytes != len(r[0].Key)+len(r[0].Value) || (r[0].Value == nil) != (i == 3) {
+		if len(r) != 1 || c.Placement != r[0].Placement || int(c.Bytes) != len(r[0].Key)+len(r[0].Value) || (r[0].Value == nil) != (i == 3) {
 			t.Errorf("change %d: %+v, %d bytes; its record is %+v", i, c.Placement, c.Bytes, r)
 			continue
 		}

@@ -1,4 +1,6 @@
-package qdrant
+// Package dial is what plugins share about connections to servers: the settings of TLS, the diagnosis of a connection that
+// fails because of TLS, and error texts without secrets.
+package dial
 
 import (
 	"crypto/tls"
@@ -9,22 +11,61 @@ import (
 	"os"
 
 	"github.com/youmark/pkcs8"
+
+	"github.com/syncd-io/syncd/spec"
 )
 
-// load reads the files.
-func (t TLS) load() (*tls.Config, error) {
-	conf := &tls.Config{
-		MinVersion:         tls.VersionTLS12,
-		ServerName:         t.ServerName,
-		InsecureSkipVerify: t.SkipVerify,
+// TLS is how to connect where TLS is on. A plugin declares the same fields with sentences of its own, and converts.
+type TLS struct {
+	Enabled     bool
+	CAFile      string
+	CertFile    string
+	KeyFile     string
+	KeyPassword spec.Secret
+	ServerName  string
+	SkipVerify  bool
+}
+
+// Set lists, by their names in a file, the settings that have no effect where TLS is off.
+func (t TLS) Set() []string {
+	var names []string
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{
+		{"ca_file", t.CAFile != ""}, {"cert_file", t.CertFile != ""}, {"key_file", t.KeyFile != ""}, {"key_password", t.KeyPassword != ""},
+		{"server_name", t.ServerName != ""}, {"insecure_skip_verify", t.SkipVerify},
+	} {
+		if f.set {
+			names = append(names, f.name)
+		}
 	}
+	return names
+}
+
+// Unpaired names a setting that is useless without another one, which is not set.
+func (t TLS) Unpaired() (setting, lacks string) {
+	switch {
+	case t.CertFile != "" && t.KeyFile == "":
+		return "cert_file", "key_file"
+	case t.CertFile == "" && t.KeyFile != "":
+		return "key_file", "cert_file"
+	case t.KeyPassword != "" && t.KeyFile == "":
+		return "key_password", "key_file"
+	}
+	return "", ""
+}
+
+// Config reads the files.
+func (t TLS) Config() (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName, InsecureSkipVerify: t.SkipVerify}
 	if t.CAFile != "" {
-		pem, err := os.ReadFile(t.CAFile)
+		text, err := os.ReadFile(t.CAFile)
 		if err != nil {
 			return nil, fmt.Errorf("reading tls.ca_file: %w", err)
 		}
-		conf.RootCAs = x509.NewCertPool()
-		if !conf.RootCAs.AppendCertsFromPEM(pem) {
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(text) {
 			return nil, fmt.Errorf("reading tls.ca_file: %s holds no certificate", t.CAFile)
 		}
 	}
@@ -33,9 +74,9 @@ func (t TLS) load() (*tls.Config, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading tls.cert_file and tls.key_file: %w", err)
 		}
-		conf.Certificates = []tls.Certificate{pair}
+		config.Certificates = []tls.Certificate{pair}
 	}
-	return conf, nil
+	return config, nil
 }
 
 func (t TLS) pair() (tls.Certificate, error) {
@@ -78,15 +119,4 @@ func decrypted(file []byte, password string) ([]byte, error) {
 			return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 		}
 	}
-}
-
-// certificateHint says what to do about a server's certificate that did not stand the test.
-func certificateHint(why error) string {
-	if _, ok := errors.AsType[x509.HostnameError](why); ok {
-		return "connect by a name that the certificate holds, or set tls.server_name to one"
-	}
-	if e, ok := errors.AsType[x509.CertificateInvalidError](why); ok && e.Reason == x509.Expired {
-		return "renew the server's certificate; if it should be valid, set this machine's clock"
-	}
-	return "set tls.ca_file to the certificate of the authority that signed the server's"
 }
