@@ -1,4 +1,4 @@
-package attempts
+package sendlog
 
 import (
 	"fmt"
@@ -10,7 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/syncd-io/syncd"
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/mapping"
 )
 
 // filled makes a record of n documents that no run will see.
@@ -18,13 +18,13 @@ func filled(b *testing.B, n int) Config {
 	b.Helper()
 	c := Config{Path: filepath.Join(b.TempDir(), "a.db"), Index: "i", Max: 2}
 	l := open(b, c)
-	batch := make([]pipeline.Sent, 5000)
+	batch := make([]syncd.Change, 5000)
 	for n > 0 {
 		batch = batch[:min(n, len(batch))]
 		for i := range batch {
 			batch[i].PointID = uuid.New()
 		}
-		if err := l.Sent(batch); err != nil {
+		if err := l.Sent(&mapping.Rule{}, batch); err != nil {
 			b.Fatal(err)
 		}
 		n -= len(batch)
@@ -48,11 +48,11 @@ func BenchmarkJudge(b *testing.B) {
 			runtime.GC()
 			runtime.ReadMemStats(&after)
 			defer l.Close()
-			rec := record("507f1f77bcf86cd799439011", "")
+			doc := change(b, rule, "507f1f77bcf86cd799439011", "", syncd.Present)
 			b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/1e6, "MB")
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := l.Judge(rule, rec, syncd.Present); err != nil {
+				if _, err := l.Judge(rule, &doc); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -83,12 +83,12 @@ func BenchmarkSent(b *testing.B) {
 		b.Run(fmt.Sprintf("recorded=%d", n), func(b *testing.B) {
 			l := open(b, filled(b, n))
 			defer l.Close()
-			batch := make([]pipeline.Sent, 5000)
+			batch := make([]syncd.Change, 5000)
 			for b.Loop() {
 				for i := range batch {
 					batch[i].PointID = uuid.New()
 				}
-				if err := l.Sent(batch); err != nil {
+				if err := l.Sent(&mapping.Rule{}, batch); err != nil {
 					b.Fatal(err)
 				}
 			}

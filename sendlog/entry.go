@@ -1,4 +1,4 @@
-package attempts
+package sendlog
 
 import (
 	"encoding/binary"
@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/mapping"
 )
 
 // entry is what is recorded of one document.
@@ -14,6 +15,19 @@ type entry struct {
 	version  uint64
 	attempts uint32
 	last     uint32 // seconds since 1970, until the year 2106
+}
+
+// deleted is the version of a document whose delete was sent. No document has it, so that one that is inserted again later is sent.
+var deleted = syncd.Value{Text: "\x00deleted", Set: true}
+
+func isDelete(c *syncd.Change) bool { return c.Operation == syncd.Delete || c.Verdict == syncd.Orphan }
+
+// versionOf is the version by which a change is recorded.
+func versionOf(rule *mapping.Rule, c *syncd.Change) syncd.Value {
+	if isDelete(c) {
+		return deleted
+	}
+	return rule.DocumentVersion(c)
 }
 
 var errEntry = errors.New("an entry is cut off")
@@ -50,8 +64,13 @@ func (e entry) sent(version uint64, now time.Time) entry {
 	return e
 }
 
-// hash is a document's version in 8 bytes: FNV-1a of its text, and 0 for a document that has none. That one of 2^64 changes
-// goes unnoticed is no matter here.
+// expired reports whether the entry is of a delete that was last sent longer than keepDeletes ago.
+func (e entry) expired(now time.Time) bool {
+	return e.version == hash(deleted) && now.Unix()-int64(e.last) > int64(keepDeletes/time.Second)
+}
+
+// hash is a document's version in 8 bytes: FNV-1a of its text, and 0 for a document that has none. A new version that has the old
+// one's hash, one in 2^64, is taken for the old one; then the document is left alone until its next change.
 func hash(version syncd.Value) uint64 {
 	if !version.Set {
 		return 0

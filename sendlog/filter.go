@@ -1,4 +1,4 @@
-package attempts
+package sendlog
 
 import (
 	"encoding/binary"

@@ -1,4 +1,4 @@
-package attempts
+package sendlog
 
 import (
 	"bytes"
@@ -10,10 +10,12 @@ import (
 	"github.com/google/uuid"
 	"go.etcd.io/bbolt"
 
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/mapping"
 )
 
-// A record of the log is a letter, the time (4 bytes), and what was sent (point id and the version's hash) or seen (point id).
+// A record of the log is a letter, the time (4 bytes, 0 where it does not matter), and what was sent (point id and the version's
+// hash) or is to be forgotten (point id).
 const (
 	logSent    = 's'
 	logSeen    = 'g'
@@ -34,12 +36,12 @@ var (
 	keyFolded = []byte("folded") // the last id that was entered by a fold that has not ended
 )
 
-func appendSent(dst []byte, sent []pipeline.Sent, now time.Time) []byte {
-	dst = slices.Grow(dst, logHeader+len(sent)*sizeOfSent)
+func appendSent(dst []byte, rule *mapping.Rule, changes []syncd.Change, now time.Time) []byte {
+	dst = slices.Grow(dst, logHeader+len(changes)*sizeOfSent)
 	dst = binary.BigEndian.AppendUint32(append(dst, logSent), uint32(now.Unix()))
-	for i := range sent {
-		dst = append(dst, sent[i].PointID[:]...)
-		dst = binary.BigEndian.AppendUint64(dst, hash(sent[i].Version))
+	for i := range changes {
+		dst = append(dst, changes[i].PointID[:]...)
+		dst = binary.BigEndian.AppendUint64(dst, hash(versionOf(rule, &changes[i])))
 	}
 	return dst
 }
@@ -55,16 +57,19 @@ func appendSeen(dst []byte, seen []uuid.UUID) []byte {
 
 // log appends a record.
 func (l *Ledger) log(record []byte) error {
-	return l.guarded(func() error {
-		return l.db.Update(func(tx *bbolt.Tx) error {
-			b := tx.Bucket(bucketLog)
-			b.FillPercent = 1 // keys only grow
-			n, err := b.NextSequence()
-			if err != nil {
-				return err
-			}
-			return b.Put(binary.BigEndian.AppendUint64(nil, n), record)
-		})
+	return l.guarded(func() error { return l.put(record) })
+}
+
+// put runs guarded.
+func (l *Ledger) put(record []byte) error {
+	return l.db.Update(func(tx *bbolt.Tx) error {
+		b := tx.Bucket(bucketLog)
+		b.FillPercent = 1 // keys only grow
+		n, err := b.NextSequence()
+		if err != nil {
+			return err
+		}
+		return b.Put(binary.BigEndian.AppendUint64(nil, n), record)
 	})
 }
 
@@ -119,8 +124,9 @@ func count(tx *bbolt.Tx) (n int, err error) {
 	return n, err
 }
 
-// fold enters what was logged and empties the log, unless that holds more than limit. It goes by the order of ids, at most
-// maxFold at a time, so that every page is written once and memory is bounded; where it was cut off, by a crash, it goes on.
+// fold enters what was logged and empties the log, unless the log holds more than limit. It enters in the order of ids, at most
+// maxFold at a time, so that every page is written once and memory is bounded. After a crash the next fold resumes where this one
+// was cut off.
 func (l *Ledger) fold(limit int) error {
 	var n int
 	var done uuid.UUID

@@ -1,4 +1,4 @@
-package attempts
+package sendlog
 
 import (
 	"fmt"
@@ -9,12 +9,12 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/syncd-io/syncd"
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/mapping"
 )
 
 // batchOf makes n sends of different documents.
-func batchOf(n int) []pipeline.Sent {
-	out := make([]pipeline.Sent, n)
+func batchOf(n int) []syncd.Change {
+	out := make([]syncd.Change, n)
 	for i := range out {
 		out[i].PointID = uuid.NewSHA1(uuid.NameSpaceURL, fmt.Append(nil, i))
 	}
@@ -30,7 +30,7 @@ func kill(t *testing.T, l *Ledger) {
 }
 
 // wants opens the record and compares the number of sends of every document.
-func wants(t *testing.T, c Config, batch []pipeline.Sent, attempts uint32) {
+func wants(t *testing.T, c Config, batch []syncd.Change, attempts uint32) {
 	t.Helper()
 	l := open(t, c)
 	defer l.Close()
@@ -54,7 +54,7 @@ func TestKilledRunIsRemembered(t *testing.T) {
 	batch := batchOf(3000)
 	for range 2 {
 		l := open(t, c)
-		if err := l.Sent(batch); err != nil {
+		if err := l.Sent(&mapping.Rule{}, batch); err != nil {
 			t.Fatal(err)
 		}
 		kill(t, l)
@@ -71,7 +71,7 @@ func TestFoldGoesOn(t *testing.T) {
 	for _, after := range []int{1, 500, 999, 1000} {
 		c := Config{Path: filepath.Join(t.TempDir(), "a.db"), Index: "i", Max: 2}
 		l := open(t, c)
-		if err := l.Sent(batch); err != nil {
+		if err := l.Sent(&mapping.Rule{}, batch); err != nil {
 			t.Fatal(err)
 		}
 		some, err := l.pass(0, 1)
@@ -92,7 +92,7 @@ func TestPasses(t *testing.T) {
 	defer l.Close()
 	batch := batchOf(2000)
 	for range 2 {
-		if err := l.Sent(batch); err != nil {
+		if err := l.Sent(&mapping.Rule{}, batch); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -128,14 +128,14 @@ func TestSeenAndSentInOneRun(t *testing.T) {
 	batch := batchOf(10)
 	l := open(t, c)
 	for range 3 {
-		if err := l.Sent(batch); err != nil {
+		if err := l.Sent(&mapping.Rule{}, batch); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if err := l.log(appendSeen(nil, []uuid.UUID{batch[0].PointID, uuid.New()})); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Sent(batch[:1]); err != nil {
+	if err := l.Sent(&mapping.Rule{}, batch[:1]); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.Close(); err != nil {

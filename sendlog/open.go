@@ -1,4 +1,4 @@
-package attempts
+package sendlog
 
 import (
 	"errors"
@@ -72,16 +72,24 @@ func (l *Ledger) open() error {
 		if err := db.View(l.check); err != nil {
 			return err
 		}
-		if err := l.fold(all); err != nil { // what a run left that was killed, or large
+		if err := l.fold(all); err != nil { // what is left of a run that was killed, or large
 			return err
 		}
 	}
-	return db.View(func(tx *bbolt.Tx) error {
+	var expired []uuid.UUID
+	if err := db.View(func(tx *bbolt.Tx) (err error) {
 		if err := l.check(tx); err != nil {
 			return err
 		}
-		return l.load(tx)
-	})
+		expired, err = l.load(tx, time.Now())
+		return err
+	}); err != nil || len(expired) == 0 {
+		return err
+	}
+	if err := l.put(appendSeen(nil, expired)); err != nil {
+		return err
+	}
+	return l.fold(all)
 }
 
 // begin makes what a new file lacks.
@@ -121,13 +129,14 @@ func (l *Ledger) check(tx *bbolt.Tx) error {
 	return nil
 }
 
-// load reads the entries, or makes the filter of too many. It touches every page that a run may read. Where the log was left
-// because nothing may be written, it is taken into account as long as everything fits into memory.
-func (l *Ledger) load(tx *bbolt.Tx) error {
+// load reads the entries, or makes the filter where there are too many. It touches every page that a run may read. A record that
+// is only read may have a log, which is taken into account as long as everything fits into memory, and keeps its expired entries.
+// Those of any other record are returned, and not loaded.
+func (l *Ledger) load(tx *bbolt.Tx, now time.Time) (expired []uuid.UUID, err error) {
 	entries := tx.Bucket(bucketEntries)
 	loaded := map[uuid.UUID]entry{}
 	var many *filter
-	err := entries.ForEach(func(key, value []byte) error {
+	err = entries.ForEach(func(key, value []byte) error {
 		id, err := uuid.FromBytes(key)
 		if err != nil {
 			return boltfile.ErrDamaged
@@ -135,6 +144,10 @@ func (l *Ledger) load(tx *bbolt.Tx) error {
 		e, err := decode(value)
 		if err != nil {
 			return err
+		}
+		if !l.config.ReadOnly && e.expired(now) {
+			expired = append(expired, id)
+			return nil
 		}
 		l.count++
 		if many == nil && len(loaded) == l.config.loaded {
@@ -164,7 +177,7 @@ func (l *Ledger) load(tx *bbolt.Tx) error {
 		l.count = len(loaded)
 	}
 	l.entries, l.filter = loaded, many
-	return err
+	return expired, err
 }
 
 // foreignError is a file that is whole, but not the one that is wanted.
@@ -194,7 +207,7 @@ func (l *Ledger) explain(err error) error {
 	case errors.Is(err, syscall.ENOSPC):
 		return syncd.Hint(fmt.Errorf("the record of attempts %s: %w", path, err), "free some space on that disk")
 	}
-	// A damaged file can also show itself by writes to places that no file has.
+	// A damaged file can also lead to a write at an offset that no file can have, which is an error of the system.
 	return syncd.Hint(fmt.Errorf("the record of attempts %s: %w", path, err), "if the disk is sound, the file is damaged: %s", deleteHint)
 }
 

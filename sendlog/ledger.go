@@ -1,4 +1,4 @@
-package attempts
+package sendlog
 
 import (
 	"cmp"
@@ -11,26 +11,30 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/engine"
 	"github.com/syncd-io/syncd/mapping"
-	"github.com/syncd-io/syncd/pipeline"
 )
 
 const (
 	// maxLoaded is how many entries are held in memory, some 60 MB; of more only a filter is, and each that it may have is
 	// looked up in the file.
 	maxLoaded = 1 << 20
-	// maxForget is how many entries that the index has caught up with are logged together.
+	// maxForget is how many entries of documents that the index shows are logged together.
 	maxForget = 5000
 	// maxLeft is how many of the documents that were left alone are named; all are counted.
 	maxLeft = 20
+	// keepDeletes is how long the entry of a delete is kept after it was last sent. A document whose point has gone is never
+	// looked at again, so nothing else removes its entry. An orphan that is still there by then is deleted anew, as often as
+	// Config.Max allows.
+	keepDeletes = 90 * 24 * time.Hour
 )
 
 // Config says whose record is kept, and how.
 type Config struct {
-	Path     string // of the file; its folder is made if need be
+	Path     string // of the file; its folder is made if it is not there
 	Index    string // names the index; a record that was made for another one is refused
 	Max      int    // sends after which a document is left alone, at least 1
-	Retry    bool   // leave none alone
+	Retry    bool   // leave no document alone
 	ReadOnly bool   // for a run that sends nothing: change nothing, and do not make the file
 
 	loaded int // maxLoaded, or less in tests
@@ -41,59 +45,52 @@ type Left struct {
 	Rule     *mapping.Rule
 	ID       string
 	PointID  uuid.UUID
+	Deleted  bool // what was sent is its delete, and its point is still there
 	Attempts int
 	Last     time.Time // when it was last sent
 }
 
-// Ledger is an open record. It implements pipeline.Ledger and is safe for concurrent use. A run sees what was recorded before
-// it began: it looks at no document twice.
+// Ledger is an open record. It implements engine.Ledger and is safe for concurrent use. A run sees only what
+// was recorded before it began.
 type Ledger struct {
 	config Config
 	db     *bbolt.DB // nil if ReadOnly and there is no file
 
-	// What was recorded when the record was opened; never changed, so it is read without a lock. entries is nil where
-	// there is too much to hold, and then only filter is here.
+	// What was recorded when the record was opened. It never changes, so it is read without a lock. entries is nil where there are
+	// more than maxLoaded; then filter is set.
 	count   int
 	entries map[uuid.UUID]entry
 	filter  *filter
 
-	seeds sync.Pool // of *[]byte
-
 	mu     sync.Mutex
-	forget []uuid.UUID // that the index shows by now
+	forget []uuid.UUID // documents that the index shows, and that are not logged yet
 	left   []Left
 }
 
-var _ pipeline.Ledger = (*Ledger)(nil)
+var _ engine.Ledger = (*Ledger)(nil)
 
-// Judge implements pipeline.Ledger.
-func (l *Ledger) Judge(rule *mapping.Rule, rec *syncd.Record, v syncd.Verdict) (bool, error) {
-	if l.count == 0 || v == syncd.Unknown {
+// Judge implements engine.Ledger. A document that is present is forgotten. An orphan is left alone if its delete was sent often
+// enough, any other document if it was sent often enough in the version that it has.
+func (l *Ledger) Judge(rule *mapping.Rule, c *syncd.Change) (leave bool, err error) {
+	if l.count == 0 || c.Verdict == syncd.Unknown {
 		return false, nil
 	}
-	seed, _ := l.seeds.Get().(*[]byte)
-	if seed == nil {
-		seed = new([]byte)
-	}
-	id, err := rule.PointID(seed, rec, 0)
-	l.seeds.Put(seed)
-	if err != nil {
-		return false, err
-	}
-	e, ok, err := l.find(id)
+	e, ok, err := l.find(c.PointID)
 	if err != nil || !ok {
 		return false, err
 	}
-	if v == syncd.Present {
-		return false, l.seen(id)
+	if c.Verdict == syncd.Present {
+		return false, l.seen(c.PointID)
 	}
-	if l.config.Retry || e.attempts < uint32(l.config.Max) || e.version != hash(rule.DocumentVersion(rec)) {
+	if l.config.Retry || e.attempts < uint32(l.config.Max) || e.version != hash(versionOf(rule, c)) {
 		return false, nil
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.left) < maxLeft {
-		l.left = append(l.left, Left{Rule: rule, ID: rec.ID, PointID: id, Attempts: int(e.attempts), Last: time.Unix(int64(e.last), 0)})
+		l.left = append(l.left, Left{
+			Rule: rule, ID: c.ID, PointID: c.PointID, Deleted: isDelete(c), Attempts: int(e.attempts), Last: time.Unix(int64(e.last), 0),
+		})
 	}
 	return true, nil
 }
@@ -139,12 +136,12 @@ func (l *Ledger) seen(id uuid.UUID) error {
 	return l.log(appendSeen(nil, full))
 }
 
-// Sent implements pipeline.Ledger: it counts one more send of each document, all in one transaction.
-func (l *Ledger) Sent(sent []pipeline.Sent) error {
-	if len(sent) == 0 || l.config.ReadOnly {
+// Sent implements engine.Ledger. It counts one more send of each document or of its delete, all in one transaction.
+func (l *Ledger) Sent(rule *mapping.Rule, changes []syncd.Change) error {
+	if len(changes) == 0 || l.config.ReadOnly {
 		return nil
 	}
-	return l.log(appendSent(nil, sent, time.Now()))
+	return l.log(appendSent(nil, rule, changes, time.Now()))
 }
 
 // Left returns the first documents that were left alone, by collection and id.
@@ -157,7 +154,7 @@ func (l *Ledger) Left() []Left {
 	return slices.Clone(l.left)
 }
 
-// Close enters what the run sent and saw, and lets go of the file.
+// Close enters what the run sent and saw, and closes the file.
 func (l *Ledger) Close() error {
 	if l.db == nil {
 		return nil
@@ -168,7 +165,7 @@ func (l *Ledger) Close() error {
 			err = l.log(appendSeen(nil, l.forget))
 		}
 		if err == nil {
-			// After a large run the next one does it, which need not end in time.
+			// After a large run the next opening does it, since a run that ends must not take long to close.
 			err = l.guarded(func() error { return l.fold(maxFold) })
 		}
 	}

@@ -1,4 +1,4 @@
-package attempts
+package sendlog
 
 import (
 	"encoding/binary"
@@ -10,13 +10,15 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/uuid"
+	"go.etcd.io/bbolt"
 	"go.uber.org/goleak"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/mapping"
-	"github.com/syncd-io/syncd/pipeline"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -48,21 +50,33 @@ func open(t testing.TB, c Config) *Ledger {
 	return l
 }
 
-func record(id, version string) *syncd.Record {
-	return &syncd.Record{ID: id, Fields: []syncd.Value{{Text: version, Set: version != ""}}}
+// change is a document as the engine gives it to a ledger: with its point id and what the index says of it.
+func change(t testing.TB, rule *mapping.Rule, id, version string, v syncd.Verdict) syncd.Change {
+	t.Helper()
+	c := syncd.Change{ID: id, Fields: []syncd.Value{{Text: version, Set: version != ""}}, Verdict: v}
+	if v == syncd.Orphan {
+		c.Operation, c.Reason, c.Fields = syncd.Delete, syncd.ReasonOrphan, nil
+	}
+	var buf []byte
+	var err error
+	if c.PointID, err = rule.PointID(&buf, &c, 0); err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
-func pointID(t testing.TB, rule *mapping.Rule, rec *syncd.Record) uuid.UUID {
+// judge asks about one document.
+func judge(t testing.TB, l *Ledger, rule *mapping.Rule, id, version string, v syncd.Verdict) (leave bool) {
 	t.Helper()
-	var buf []byte
-	id, err := rule.PointID(&buf, rec, 0)
+	c := change(t, rule, id, version, v)
+	leave, err := l.Judge(rule, &c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return id
+	return leave
 }
 
-// run is one run of a pipeline over some documents, whose versions are given by id: it returns what it sent and left alone.
+// run is one run of an engine over some documents, whose versions are given by id: it returns what it sent and left alone.
 func run(t *testing.T, c Config, rule *mapping.Rule, docs map[string]string, verdict func(id string) syncd.Verdict) (sent, left map[string]bool) {
 	t.Helper()
 	l := open(t, c)
@@ -72,14 +86,10 @@ func run(t *testing.T, c Config, rule *mapping.Rule, docs map[string]string, ver
 		}
 	}()
 	sent, left = map[string]bool{}, map[string]bool{}
-	var batch []pipeline.Sent
+	var batch []syncd.Change
 	for id, version := range docs {
-		rec := record(id, version)
 		v := verdict(id)
-		leave, err := l.Judge(rule, rec, v)
-		if err != nil {
-			t.Fatal(err)
-		}
+		leave := judge(t, l, rule, id, version, v)
 		switch {
 		case leave && v == syncd.Present:
 			t.Errorf("%s is present, and left alone", id)
@@ -87,10 +97,10 @@ func run(t *testing.T, c Config, rule *mapping.Rule, docs map[string]string, ver
 			left[id] = true
 		case v != syncd.Present:
 			sent[id] = true
-			batch = append(batch, pipeline.Sent{Rule: rule, ID: id, PointID: pointID(t, rule, rec), Version: rule.DocumentVersion(rec)})
+			batch = append(batch, change(t, rule, id, version, v))
 		}
 	}
-	if err := l.Sent(batch); err != nil {
+	if err := l.Sent(rule, batch); err != nil {
 		t.Fatal(err)
 	}
 	if len(left) <= maxLeft && len(l.Left()) != len(left) {
@@ -99,7 +109,7 @@ func run(t *testing.T, c Config, rule *mapping.Rule, docs map[string]string, ver
 	return sent, left
 }
 
-func TestAttempts(t *testing.T) {
+func TestLeavesAloneWhatWasSentOften(t *testing.T) {
 	for _, loaded := range []int{0, 1} { // held in memory, and looked up in the file
 		t.Run(fmt.Sprint(loaded), func(t *testing.T) {
 			rule := rules(t, true, "page")[0]
@@ -140,8 +150,8 @@ func TestAttempts(t *testing.T) {
 			if l.count != 0 {
 				t.Errorf("%d entries are left", l.count)
 			}
-			if leave, err := l.Judge(rule, record("a", "1"), syncd.Unknown); leave || err != nil {
-				t.Errorf("unknown: %v, %v", leave, err)
+			if judge(t, l, rule, "a", "1", syncd.Unknown) {
+				t.Error("what the index did not answer about is left alone")
 			}
 			if err := l.Close(); err != nil {
 				t.Error(err)
@@ -164,20 +174,110 @@ func TestLeftNamesDocuments(t *testing.T) {
 	defer l.Close()
 	for _, rule := range []*mapping.Rule{two[1], two[0]} {
 		for _, id := range []string{"x", "01", "00"} {
-			if _, err := l.Judge(rule, record(id, ""), syncd.Missing); err != nil {
-				t.Fatal(err)
-			}
+			judge(t, l, rule, id, "", syncd.Missing)
 		}
 	}
 	var names []string
 	for _, n := range l.Left() {
 		names = append(names, n.Rule.Collection.Name+"/"+n.ID)
-		if n.Attempts != 1 || n.Last.IsZero() || n.PointID != pointID(t, n.Rule, record(n.ID, "")) {
+		if n.Attempts != 1 || n.Last.IsZero() || n.Deleted || n.PointID != change(t, n.Rule, n.ID, "", syncd.Missing).PointID {
 			t.Errorf("%+v", n)
 		}
 	}
 	if got := strings.Join(names, " "); got != "epic/x page/00 page/01" {
 		t.Errorf("named %s", got)
+	}
+}
+
+// TestDeletes counts the deletes of a document apart from what was sent of the document itself.
+func TestDeletes(t *testing.T) {
+	for _, loaded := range []int{0, 1} {
+		t.Run(fmt.Sprint(loaded), func(t *testing.T) {
+			rule := rules(t, true, "page")[0]
+			c := Config{Path: filepath.Join(t.TempDir(), "a.db"), Index: "i", Max: 2, loaded: loaded}
+			// Others are there so that the file is looked into.
+			run(t, c, rule, map[string]string{"x": "1", "y": "1", "z": ""}, func(string) syncd.Verdict { return syncd.Missing })
+			docs := map[string]string{"a": "1"}
+			step := func(what string, v syncd.Verdict, sent bool) {
+				t.Helper()
+				s, _ := run(t, c, rule, docs, func(string) syncd.Verdict { return v })
+				if s["a"] != sent {
+					t.Errorf("%s: sent is %v", what, s["a"])
+				}
+			}
+			step("inserted", syncd.Missing, true)
+			step("inserted again", syncd.Missing, true)
+			step("never indexed", syncd.Missing, false)
+			step("deleted", syncd.Orphan, true)
+			step("deleted again", syncd.Orphan, true)
+			step("never removed", syncd.Orphan, false)
+			l := open(t, c)
+			if !judge(t, l, rule, "a", "", syncd.Orphan) || len(l.Left()) != 1 || !l.Left()[0].Deleted || l.Left()[0].Attempts != 2 {
+				t.Errorf("left alone: %+v", l.Left())
+			}
+			if err := l.Close(); err != nil {
+				t.Error(err)
+			}
+			step("inserted after its delete", syncd.Missing, true)
+			step("and deleted once more", syncd.Orphan, true)
+			docs["a"] = ""
+			step("inserted without a version", syncd.Stale, true)
+			step("there, at last", syncd.Present, false)
+			step("deleted anew", syncd.Orphan, true)
+		})
+	}
+}
+
+// TestDeletesExpire: nobody sees again a document whose delete went through, so its entry goes by itself; those of documents stay.
+func TestDeletesExpire(t *testing.T) {
+	for _, loaded := range []int{0, 1} {
+		t.Run(fmt.Sprint(loaded), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rule := rules(t, false, "page")[0]
+				c := Config{Path: filepath.Join(t.TempDir(), "a.db"), Index: "i", Max: 1, loaded: loaded}
+				verdict := func(id string) syncd.Verdict {
+					if strings.HasPrefix(id, "doc") {
+						return syncd.Missing
+					}
+					return syncd.Orphan
+				}
+				docs := map[string]string{"doc 1": "", "doc 2": "", "gone 1": "", "gone 2": "", "gone 3": ""}
+				run(t, c, rule, docs, verdict)
+				time.Sleep(keepDeletes)
+				if sent, left := run(t, c, rule, docs, verdict); len(sent) != 0 || len(left) != len(docs) {
+					t.Errorf("after 90 days: sent %v, left alone %v", sent, left)
+				}
+				retry := c
+				retry.Retry = true
+				run(t, retry, rule, map[string]string{"gone 3": ""}, verdict)
+				time.Sleep(time.Second)
+				reading := c
+				reading.ReadOnly = true
+				if l := open(t, reading); l.count != len(docs) {
+					t.Errorf("opened to be read: %d entries", l.count)
+				} else if err := l.Close(); err != nil {
+					t.Error(err)
+				}
+				sent, left := run(t, c, rule, docs, verdict)
+				if len(sent) != 2 || !sent["gone 1"] || !sent["gone 2"] || len(left) != 3 || !left["gone 3"] {
+					t.Errorf("after more than 90 days: sent %v, left alone %v", sent, left)
+				}
+				time.Sleep(keepDeletes + time.Second)
+				l := open(t, c)
+				defer l.Close()
+				if l.count != 2 {
+					t.Errorf("in the end: %d entries", l.count)
+				}
+				if err := l.db.View(func(tx *bbolt.Tx) error {
+					if n := tx.Bucket(bucketEntries).Stats().KeyN; n != 2 {
+						t.Errorf("the file has %d entries", n)
+					}
+					return nil
+				}); err != nil {
+					t.Error(err)
+				}
+			})
+		})
 	}
 }
 
@@ -192,11 +292,11 @@ func TestManyWorkers(t *testing.T) {
 		var mu sync.Mutex
 		for w := range workers {
 			all.Go(func() {
-				var batch []pipeline.Sent
+				var batch []syncd.Change
 				n := 0
 				for i := range each {
-					rec := record(fmt.Sprintf("%d-%d", w, i), "")
-					leave, err := l.Judge(rule, rec, verdict)
+					c := change(t, rule, fmt.Sprintf("%d-%d", w, i), "", verdict)
+					leave, err := l.Judge(rule, &c)
 					if err != nil {
 						t.Error(err)
 					}
@@ -204,10 +304,10 @@ func TestManyWorkers(t *testing.T) {
 						n++
 					}
 					if send {
-						batch = append(batch, pipeline.Sent{Rule: rule, ID: rec.ID, PointID: pointID(t, rule, rec)})
+						batch = append(batch, c)
 					}
 				}
-				if err := l.Sent(batch); err != nil {
+				if err := l.Sent(rule, batch); err != nil {
 					t.Error(err)
 				}
 				mu.Lock()
@@ -239,10 +339,10 @@ func TestReadOnlyMakesNoFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state", "a.db")
 	l := open(t, Config{Path: path, Index: "i", Max: 1, ReadOnly: true})
 	rule := rules(t, false, "page")[0]
-	if leave, err := l.Judge(rule, record("a", ""), syncd.Missing); leave || err != nil {
-		t.Error(leave, err)
+	if judge(t, l, rule, "a", "", syncd.Missing) {
+		t.Error("a document that never was sent is left alone")
 	}
-	if err := l.Sent([]pipeline.Sent{{Rule: rule}}); err != nil {
+	if err := l.Sent(rule, make([]syncd.Change, 1)); err != nil {
 		t.Error(err)
 	}
 	if err := l.Close(); err != nil {
@@ -333,7 +433,7 @@ func TestDamaged(t *testing.T) {
 		c := Config{Path: path, Index: "i", Max: 1}
 		l, err := Open(c)
 		if err == nil {
-			err = l.Sent([]pipeline.Sent{{Rule: rule, ID: "a", PointID: uuid.New()}})
+			err = l.Sent(rule, []syncd.Change{{ID: "a", PointID: uuid.New()}})
 			_ = l.Close()
 		} else {
 			noticed++
