@@ -4,8 +4,9 @@
 // The run is a trace too, to which every batch has a link. One trace for all would have millions of spans, which no collector
 // takes; and so a share of the batches can be traced.
 //
-// Traces never hold up or fail a run: what can't be sent in time is dropped and said once. There is no global state: the
-// package sets no default provider and no error handler of OpenTelemetry.
+// Invariants:
+//   - traces never hold up or fail a run: what can't be sent in time is dropped, which is logged once;
+//   - there is no global state: the package sets no default provider and no error handler of OpenTelemetry.
 package tracing
 
 import (
@@ -32,7 +33,8 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/tally"
 )
 
 const (
@@ -136,7 +138,9 @@ func (t *Tracing) Close() {
 	t.exporter.sum()
 }
 
-// Run is the trace of a run. It implements pipeline.Tracer.
+var _ engine.Tracer = (*Run)(nil)
+
+// Run is the trace of a run. It implements engine.Tracer.
 type Run struct {
 	*Tracing
 	span trace.Span
@@ -174,7 +178,7 @@ func (r *Run) Named(id string) {
 }
 
 // End ends the run's trace.
-func (r *Run) End(total pipeline.Counts, exitCode int, err error) {
+func (r *Run) End(total tally.Counts, exitCode int, err error) {
 	r.span.SetAttributes(keyDocuments.Int64(total.Scanned), keyEvents.Int64(total.Emitted), keyExitCode.Int(exitCode))
 	fail(r.span, err)
 	r.span.End()
@@ -196,15 +200,15 @@ type batchKey struct{}
 
 func nothing(error) {}
 
-// Batch implements pipeline.Tracer.
-func (r *Run) Batch(ctx context.Context, b pipeline.BatchInfo) (inside context.Context, end func(error)) {
+// Batch implements engine.Tracer.
+func (r *Run) Batch(ctx context.Context, b engine.BatchInfo) (inside context.Context, end func(error)) {
 	if r.ratio < 1 && rand.Float64() >= r.ratio { //nolint:gosec // which batches are traced is no secret
 		return context.WithValue(ctx, batchKey{}, &batch{}), nothing
 	}
-	ctx, span := r.tracer.Start(ctx, "batch", trace.WithNewRoot(), trace.WithLinks(r.link), trace.WithTimestamp(b.Scan), trace.WithAttributes(
+	ctx, span := r.tracer.Start(ctx, "batch", trace.WithNewRoot(), trace.WithLinks(r.link), trace.WithTimestamp(b.Read), trace.WithAttributes(
 		r.name(), keyCollection.String(b.Collection), keySplit.Int(b.Split), keyDocuments.Int(b.Documents)))
-	_, scan := r.tracer.Start(ctx, pipeline.StageScan.String(), trace.WithTimestamp(b.Scan), trace.WithAttributes(keyDocuments.Int(b.Documents)))
-	scan.End(trace.WithTimestamp(b.Scan.Add(b.ScanTime)))
+	_, scan := r.tracer.Start(ctx, engine.StageScan.String(), trace.WithTimestamp(b.Read), trace.WithAttributes(keyDocuments.Int(b.Documents)))
+	scan.End(trace.WithTimestamp(b.Read.Add(b.ReadTime)))
 	way := &batch{span: span}
 	return context.WithValue(ctx, batchKey{}, way), func(err error) {
 		span.SetAttributes(keyEvents.Int(way.events))
@@ -213,15 +217,15 @@ func (r *Run) Batch(ctx context.Context, b pipeline.BatchInfo) (inside context.C
 	}
 }
 
-// Stage implements pipeline.Tracer.
-func (r *Run) Stage(ctx context.Context, s pipeline.Stage, documents int) (inside context.Context, end func(error)) {
+// Stage implements engine.Tracer.
+func (r *Run) Stage(ctx context.Context, s engine.Stage, documents int) (inside context.Context, end func(error)) {
 	way, _ := ctx.Value(batchKey{}).(*batch)
 	if way != nil && way.span == nil {
 		return ctx, nothing
 	}
 	ctx, span := r.tracer.Start(ctx, s.String(), trace.WithAttributes(keyDocuments.Int(documents))) //nolint:spancheck // what is returned ends it
 	return ctx, func(err error) {                                                                   //nolint:spancheck // as above
-		if way != nil && s == pipeline.StageWrite && err == nil {
+		if way != nil && s == engine.StageWrite && err == nil {
 			way.events += documents
 		}
 		fail(span, err)

@@ -24,10 +24,9 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/syncd-io/syncd"
-	"github.com/syncd-io/syncd/mapping"
-	"github.com/syncd-io/syncd/pipeline"
-	"github.com/syncd-io/syncd/spec"
+	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/internal/fixture"
+	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/syncdtest"
 	"github.com/syncd-io/syncd/tracing"
 )
@@ -124,40 +123,18 @@ func attributes(s *trace.Span) string {
 	return strings.Join(out, " ")
 }
 
-type listener struct{}
-
-func (listener) Started(pipeline.IndexReport, bool)       {}
-func (listener) CollectionDone(pipeline.CollectionReport) {}
-
 // options are of a run over 30 documents, of which 20 are to be sent.
-func options(t *testing.T) pipeline.Options {
-	d := spec.NewDecoder()
-	c := mapping.Config{
-		Namespace: "url", Seed: mapping.DefaultSeed, Payload: mapping.Defaults().Payload,
-		Collections: mapping.Collections{{Name: "page", ContentType: "page"}},
-	}
-	m := mapping.Compile(c, "db", d, nil)
-	source, checker := syncdtest.NewMemorySource(), syncdtest.NewMemoryChecker()
-	var buf []byte
-	for i := range 30 {
-		id := fmt.Sprintf("%05d", i)
-		source.Insert("page", syncdtest.MemoryDoc{ID: id})
-		if i%3 == 0 {
-			p, err := m.Rules[0].PointID(&buf, &syncd.Record{ID: id}, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			checker.Add(p)
-		}
-	}
-	return pipeline.Options{
-		RunID: "run-1", Source: source, Checker: checker, Sink: syncdtest.NewMemorySink(), Rules: m.Rules, Readers: 1, Workers: 1,
-		BatchSize: 10, BatchBytes: 1 << 20, Observer: listener{}, Logger: slog.New(slog.DiscardHandler),
-	}
+func options(t *testing.T) job.Options {
+	sides := fixture.New()
+	sides.Insert("page", 30, func(i int) bool { return i%3 == 0 })
+	return job.Options{Options: engine.Options{
+		RunID: "run-1", Source: sides.Source, Checker: sides.Checker, Sink: syncdtest.NewMemorySink(), Rules: fixture.Rules(t, "page"),
+		Readers: 1, Workers: 1, BatchSize: 10, BatchBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler),
+	}}
 }
 
 // traced runs once with traces.
-func traced(t *testing.T, o tracing.Options, run pipeline.Options) {
+func traced(t *testing.T, o tracing.Options, run job.Options) {
 	t.Helper()
 	tr, err := tracing.Start(t.Context(), o)
 	if err != nil {
@@ -166,8 +143,8 @@ func traced(t *testing.T, o tracing.Options, run pipeline.Options) {
 	defer tr.Close()
 	ctx, r := tr.Run(t.Context())
 	r.Named(run.RunID)
-	run.Tracer = r
-	report, err := pipeline.Run(ctx, run)
+	run.Hooks.Tracer = r
+	report, err := job.Run(ctx, run)
 	code := 0
 	if err != nil {
 		code = 1
