@@ -17,11 +17,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/syncd-io/syncd/mapping"
+	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/internal/fixture"
+	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/metrics"
-	"github.com/syncd-io/syncd/pipeline"
-	"github.com/syncd-io/syncd/spec"
 	"github.com/syncd-io/syncd/syncdtest"
+	"github.com/syncd-io/syncd/tally"
 	"github.com/syncd-io/syncd/tracing"
 )
 
@@ -42,20 +43,20 @@ func BenchmarkObserved(b *testing.B) {
 	defer receiver.Close()
 	modes := []struct {
 		name string
-		run  func(pipeline.Options) time.Duration
+		run  func(job.Options) time.Duration
 	}{
-		{"off", func(o pipeline.Options) time.Duration { return execute(b, b.Context(), o) }},
-		{"metrics", func(o pipeline.Options) time.Duration { return scraped(b, o) }},
-		{"traces", func(o pipeline.Options) time.Duration {
+		{"off", func(o job.Options) time.Duration { return execute(b, b.Context(), o) }},
+		{"metrics", func(o job.Options) time.Duration { return scraped(b, o) }},
+		{"traces", func(o job.Options) time.Duration {
 			t, err := tracing.Start(b.Context(), tracing.Options{Endpoint: receiver.URL, HTTP: true, SampleRatio: 1, Logger: slog.New(slog.DiscardHandler)})
 			if err != nil {
 				b.Fatal(err)
 			}
 			defer t.Close()
 			ctx, run := t.Run(b.Context())
-			o.Tracer = run
+			o.Hooks.Tracer = run
 			wall := execute(b, ctx, o)
-			run.End(pipeline.Counts{}, 0, nil)
+			run.End(tally.Counts{}, 0, nil)
 			return wall
 		}},
 	}
@@ -80,42 +81,37 @@ func BenchmarkObserved(b *testing.B) {
 }
 
 // benchRun is a run over documents of which one in fifty is missing.
-func benchRun(b *testing.B) pipeline.Options {
-	d := spec.NewDecoder()
-	m := mapping.Compile(mapping.Config{
-		Namespace: "url", Seed: mapping.DefaultSeed, Payload: mapping.Defaults().Payload,
-		Collections: mapping.Collections{{Name: "page", ContentType: "page"}},
-	}, "db", d, nil)
+func benchRun(b *testing.B) job.Options {
 	source, checker := syncdtest.NewMemorySource(), syncdtest.NewMemoryChecker()
 	docs := make([]syncdtest.MemoryDoc, benchDocs)
 	for i := range docs {
 		id := fmt.Sprintf("%024d", i)
 		docs[i] = syncdtest.MemoryDoc{ID: id, Fields: map[string]any{"title": strings.Repeat("t", 200)}}
 		if i%50 != 0 {
-			checker.Add(pointID("page", id))
+			checker.Add(fixture.PointID("page", id, 0))
 		}
 	}
 	source.Insert("page", docs...)
 	source.SetSplits(4)
-	return pipeline.Options{
-		RunID: "run", Source: source, Checker: checker, Rules: m.Rules, BatchSize: 1000, BatchBytes: 1 << 20,
-		Observer: listener{}, Logger: slog.New(slog.DiscardHandler),
-	}
+	return job.Options{Options: engine.Options{
+		RunID: "run", Source: source, Checker: checker, Rules: fixture.Rules(b, "page"), BatchSize: 1000, BatchBytes: 1 << 20,
+		Logger: slog.New(slog.DiscardHandler),
+	}}
 }
 
-func execute(b *testing.B, ctx context.Context, o pipeline.Options) time.Duration { //nolint:revive // the benchmark comes first, as t does
+func execute(b *testing.B, ctx context.Context, o job.Options) time.Duration { //nolint:revive // the benchmark comes first, as t does
 	o.Sink = syncdtest.NewMemorySink()
 	began := time.Now()
-	if rep, err := pipeline.Run(ctx, o); err != nil || rep.Total.Scanned != benchDocs {
+	if rep, err := job.Run(ctx, o); err != nil || rep.Total.Scanned != benchDocs {
 		b.Fatal(rep.Total, err)
 	}
 	return time.Since(began)
 }
 
 // scraped runs with metrics that are asked for all the time.
-func scraped(b *testing.B, o pipeline.Options) time.Duration {
+func scraped(b *testing.B, o job.Options) time.Duration {
 	m := metrics.New("v1.2.3")
-	o.Monitor, o.BatchDone = new(pipeline.Monitor), m.BatchDone
+	o.Monitor, o.Hooks.BatchDone = new(job.Monitor), m.BatchDone
 	m.Begin(o.Monitor, false)
 	handler := m.Handler(o.Logger)
 	ctx, stop := context.WithCancel(b.Context())

@@ -5,14 +5,16 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/job"
+	"github.com/syncd-io/syncd/tally"
 )
 
 // flow is a number of a run's account that only grows.
 type flow struct {
 	desc  *prometheus.Desc
 	label string // the value of the metric's own label; "" if it has none
-	of    func(pipeline.Counts) int64
+	of    func(tally.Counts) int64
 }
 
 var placeLabels = []string{"collection", "content_type"}
@@ -33,30 +35,30 @@ var (
 	bare   = placeDesc("syncd_events_without_document_total", "Of the events confirmed: those sent without their document, since they were too large with it.")
 
 	flows = [...]flow{
-		{documents, "present", func(c pipeline.Counts) int64 { return c.Present }},
-		{documents, "missing", func(c pipeline.Counts) int64 { return c.Missing }},
-		{documents, "stale", func(c pipeline.Counts) int64 { return c.Stale }},
-		{documents, "partial", func(c pipeline.Counts) int64 { return c.Partial }},
-		{documents, "unasked", func(c pipeline.Counts) int64 { return c.Unasked }},
-		{documents, "young", func(c pipeline.Counts) int64 { return c.Young }},
-		{documents, "unindexed", func(c pipeline.Counts) int64 { return c.Unindexed }},
-		{documents, "unsampled", func(c pipeline.Counts) int64 { return c.Unsampled }},
-		{documents, "failed", func(c pipeline.Counts) int64 { return c.FailedRead }},
-		{unsent, "gone", func(c pipeline.Counts) int64 { return c.Gone }},
-		{unsent, "overtaken", func(c pipeline.Counts) int64 { return c.Overtaken }},
-		{unsent, "dry_run", func(c pipeline.Counts) int64 { return c.WouldSend }},
-		{errs, "read", func(c pipeline.Counts) int64 { return c.FailedRead }},
-		{errs, "encode", func(c pipeline.Counts) int64 { return c.FailedEncode }},
-		{errs, "write", func(c pipeline.Counts) int64 { return c.FailedWrite }},
-		{dead, "", func(c pipeline.Counts) int64 { return c.DeadLettered }},
-		{events, "", func(c pipeline.Counts) int64 { return c.Emitted }},
-		{acks, "", func(c pipeline.Counts) int64 { return c.Acked }},
-		{bare, "", func(c pipeline.Counts) int64 { return c.Referenced }},
+		{documents, "present", func(c tally.Counts) int64 { return c.Present }},
+		{documents, "missing", func(c tally.Counts) int64 { return c.Missing }},
+		{documents, "stale", func(c tally.Counts) int64 { return c.Stale }},
+		{documents, "partial", func(c tally.Counts) int64 { return c.Partial }},
+		{documents, "unasked", func(c tally.Counts) int64 { return c.Unasked }},
+		{documents, "young", func(c tally.Counts) int64 { return c.Young }},
+		{documents, "unindexed", func(c tally.Counts) int64 { return c.Unindexed }},
+		{documents, "unsampled", func(c tally.Counts) int64 { return c.Unsampled }},
+		{documents, "failed", func(c tally.Counts) int64 { return c.FailedRead }},
+		{unsent, "gone", func(c tally.Counts) int64 { return c.Gone }},
+		{unsent, "overtaken", func(c tally.Counts) int64 { return c.Overtaken }},
+		{unsent, "dry_run", func(c tally.Counts) int64 { return c.WouldSend }},
+		{errs, "read", func(c tally.Counts) int64 { return c.FailedRead }},
+		{errs, "encode", func(c tally.Counts) int64 { return c.FailedEncode }},
+		{errs, "write", func(c tally.Counts) int64 { return c.FailedWrite }},
+		{dead, "", func(c tally.Counts) int64 { return c.DeadLettered }},
+		{events, "", func(c tally.Counts) int64 { return c.Emitted }},
+		{acks, "", func(c tally.Counts) int64 { return c.Acked }},
+		{bare, "", func(c tally.Counts) int64 { return c.Referenced }},
 	}
 
 	eventBytes = prometheus.NewDesc("syncd_event_bytes_total", "Bytes of the events given to the sink.", nil, nil)
 	deletes    = prometheus.NewDesc("syncd_deletes_total", "Delete events for points whose documents are gone, confirmed by the sink.", []string{"content_type"}, nil)
-	runsTotal  = prometheus.NewDesc("syncd_runs_total", "Runs that ended, by outcome: done, document_errors, guard, interrupted or failed.", []string{"outcome"}, nil)
+	runsTotal  = prometheus.NewDesc("syncd_runs_total", "Runs that ended, by outcome: complete, failures, not_arrived, stopped, interrupted or failed.", []string{"outcome"}, nil)
 
 	runActive   = prometheus.NewDesc("syncd_run_active", "1 while a run is under way, from the opening of its plugins on, else 0.", nil, nil)
 	runStalled  = prometheus.NewDesc("syncd_run_stalled", "1 while nothing of the run under way has moved for longer than run.stall_after, else 0.", nil, nil)
@@ -82,7 +84,7 @@ var (
 )
 
 // phases are the words for the phases of a run that is under way.
-var phases = [pipeline.PhaseEnd]string{"start", "read", "orphans", "wait"}
+var phases = [job.PhaseEnd]string{"start", "read", "orphans", "wait"}
 
 // runs collects what is known of the runs at the moment of the scrape.
 type runs struct{ m *Metrics }
@@ -119,9 +121,9 @@ func (r runs) Collect(out chan<- prometheus.Metric) {
 // view is what a scrape shows. It shares nothing that changes.
 type view struct {
 	totals totals
-	active bool              // a run has begun, and not ended
-	shown  pipeline.Snapshot // of the run under way, else of the last one
-	moving bool              // shown is under way
+	active bool         // a run has begun, and not ended
+	shown  job.Snapshot // of the run under way, else of the last one
+	moving bool         // shown is under way
 	looks  map[string]look
 	last   ended
 }
@@ -130,7 +132,7 @@ func (m *Metrics) view() view {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	v := view{active: m.monitor != nil, shown: m.last.snapshot, totals: m.before.clone(), last: m.last}
-	var seen *pipeline.Snapshot
+	var seen *job.Snapshot
 	if v.active {
 		if s, ok := m.monitor.Snapshot(); ok {
 			v.shown, v.moving = s, true
@@ -158,7 +160,7 @@ func (v *view) counters(count func(d *prometheus.Desc, n int64, labels ...string
 	for contentType, n := range v.totals.deletes {
 		count(deletes, n, contentType)
 	}
-	for _, o := range outcomes {
+	for _, o := range tally.Outcomes() {
 		count(runsTotal, v.totals.runs[o], string(o))
 	}
 }
@@ -167,22 +169,22 @@ func (v *view) counters(count func(d *prometheus.Desc, n int64, labels ...string
 func (v *view) run(gauge func(d *prometheus.Desc, n float64, labels ...string)) {
 	gauge(runActive, number(v.active))
 	gauge(runStalled, number(v.moving && v.shown.Stalled))
-	phase := pipeline.PhaseEnd
+	phase := job.PhaseEnd
 	switch {
 	case v.moving:
 		phase = v.shown.Phase
 	case v.active:
-		phase = pipeline.PhaseStart
+		phase = job.PhaseStart
 	}
 	for i, name := range phases {
-		gauge(runPhase, number(phase == pipeline.Phase(i)), name)
+		gauge(runPhase, number(phase == job.Phase(i)), name)
 	}
-	var working [pipeline.StageCount]int
+	var working [engine.StageCount]int
 	waiting := 0
 	if v.moving {
 		working, waiting = v.shown.Working, v.shown.Waiting
 	}
-	for s := pipeline.StageScan; s < pipeline.StageCount; s++ {
+	for s := engine.StageScan; s < engine.StageCount; s++ {
 		gauge(stageActive, float64(working[s]), s.String())
 	}
 	gauge(queue, float64(waiting))

@@ -10,34 +10,29 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/goleak"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/internal/fixture"
+	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/metrics"
-	"github.com/syncd-io/syncd/pipeline"
-	"github.com/syncd-io/syncd/spec"
 	"github.com/syncd-io/syncd/syncdtest"
+	"github.com/syncd-io/syncd/tally"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var update = flag.Bool("update", false, "rewrite the table in docs/monitoring.md")
 
-// listener is told how a run goes, and forgets it.
-type listener struct{}
-
-func (listener) Started(pipeline.IndexReport, bool)       {}
-func (listener) CollectionDone(pipeline.CollectionReport) {}
-
 // world is a source, an index and a sink in memory.
 type world struct {
 	source  *syncdtest.MemorySource
 	checker *syncdtest.MemoryChecker
 	sink    *syncdtest.MemorySink
-	opts    pipeline.Options
+	opts    job.Options
 }
 
 // newWorld has the collections page, workItem and task; the last two share a content type. Their rules know versions.
@@ -53,24 +48,15 @@ func newWorld(t testing.TB) *world {
 			Name: name, ContentType: contentType, Version: &mapping.Version{Field: []string{"updatedAt"}, Payload: "updatedAt", Policy: mapping.Differs},
 		})
 	}
-	d := spec.NewDecoder()
-	m := mapping.Compile(c, "db", d, nil)
-	if diags := d.Diagnostics(); len(diags) > 0 {
-		t.Fatal(diags)
-	}
 	w := &world{source: syncdtest.NewMemorySource(), checker: syncdtest.NewMemoryChecker(), sink: syncdtest.NewMemorySink()}
-	w.opts = pipeline.Options{
-		RunID: "run-1", Source: w.source, Checker: w.checker, Sink: w.sink, Rules: m.Rules,
-		BatchSize: 10, BatchBytes: 1 << 20, Observer: listener{}, Logger: slog.New(slog.DiscardHandler),
-	}
+	w.opts = job.Options{Options: engine.Options{
+		RunID: "run-1", Source: w.source, Checker: w.checker, Sink: w.sink, Rules: fixture.Compile(t, c),
+		BatchSize: 10, BatchBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler),
+	}}
 	for _, name := range []string{"page", "workItem", "task"} {
 		w.source.Create(name)
 	}
 	return w
-}
-
-func pointID(collection, id string) uuid.UUID {
-	return uuid.NewSHA1(uuid.NameSpaceURL, []byte(id+"/"+collection+"/0"))
 }
 
 var day = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
@@ -93,23 +79,23 @@ func (w *world) index(collection, id, version string) {
 		contentType = "page"
 	}
 	p := mapping.Defaults().Payload
-	w.checker.Put(pointID(collection, id), map[string]any{p.ContentType: contentType, p.ID: id, p.ChunkIndex: 0, "updatedAt": version})
+	w.checker.Put(fixture.PointID(collection, id, 0), map[string]any{p.ContentType: contentType, p.ID: id, p.ChunkIndex: 0, "updatedAt": version})
 }
 
 // run runs once, watched by m, and returns what m.End was told.
 func (w *world) run(t testing.TB, m *metrics.Metrics) metrics.End {
 	t.Helper()
-	monitor := new(pipeline.Monitor)
+	monitor := new(job.Monitor)
 	m.Begin(monitor, false)
 	o := w.opts
-	o.Monitor, o.BatchDone = monitor, m.BatchDone
-	report, err := pipeline.Run(t.Context(), o)
-	end := metrics.End{Report: report, Outcome: metrics.Done}
+	o.Monitor, o.Hooks.BatchDone = monitor, m.BatchDone
+	report, err := job.Run(t.Context(), o)
+	end := metrics.End{Report: report, Outcome: tally.Complete}
 	switch {
 	case err != nil:
-		end.Outcome, end.ExitCode = metrics.Failed, 1
-	case report.Total.Failed() > 0:
-		end.Outcome, end.ExitCode = metrics.DocumentErrors, 5
+		end.Outcome, end.ExitCode = tally.Failed, 1
+	case report.Failed() > 0:
+		end.Outcome, end.ExitCode = tally.Failures, 5
 	}
 	m.End(end)
 	return end
@@ -127,13 +113,13 @@ func everything(t testing.TB, m *metrics.Metrics) {
 	w.opts.DeadLetters = syncdtest.NewMemorySink()
 	w.opts.Sink = syncdtest.FaultySink(w.sink, syncdtest.SinkFaults{Write: syncdtest.Nth(1, syncdtest.Fault{Fail: map[int]error{0: syncd.ErrTooLarge}})})
 	m.Retried("qdrant")("unavailable")
-	if end := w.run(t, m); end.Outcome != metrics.DocumentErrors {
+	if end := w.run(t, m); end.Outcome != tally.Failures {
 		t.Fatalf("the run ended as %s: %+v", end.Outcome, end.Report.Total)
 	}
 	w.source.Delete("page", "bad-1")
 	w.source.Delete("page", "bad-2")
-	w.opts.RunID, w.opts.Orphans = "run-2", pipeline.OrphansPrune
-	if end := w.run(t, m); end.Outcome != metrics.Done || len(end.Report.Orphans) == 0 {
+	w.opts.RunID, w.opts.Orphans = "run-2", job.OrphansPrune
+	if end := w.run(t, m); end.Outcome != tally.Complete || len(end.Report.Orphans) == 0 {
 		t.Fatalf("the run ended as %s: %+v", end.Outcome, end.Report)
 	}
 }

@@ -1,11 +1,12 @@
 // Package metrics shows a process's runs as Prometheus metrics, and says whether the process is healthy and ready.
 //
-// What a run has done is read from its [pipeline.Monitor] when someone asks, so it costs the run nothing. Only the time of
-// each stage is observed as batches pass, and retries as they happen.
+// What a run has done is read from its [job.Monitor] when someone asks, so it costs the run nothing. Only the time of each stage
+// is observed as batches pass, and retries as they happen. Deletes are counted when their run ends.
 //
 // Invariants:
 //   - a Metrics outlives its runs: what its counters show never goes down, whatever becomes of a run;
-//   - what an earlier process did of a run that is gone on with is in no counter;
+//   - what an earlier process did of a run that was resumed is in no counter;
+//   - the delete of an orphan counts as a delete, and never as a document or its event;
 //   - there is no global state: each Metrics has a registry of its own;
 //   - labels take few values: collections and content types of the mapping, fixed words, plugins, and at most [maxReasons]
 //     reasons of each plugin. The id of a run is a label of syncd_run_info alone.
@@ -21,32 +22,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/job"
+	"github.com/syncd-io/syncd/tally"
 )
-
-// Outcome is how a run ended, as a label.
-type Outcome string
-
-// The outcomes.
-const (
-	Done           Outcome = "done"
-	DocumentErrors Outcome = "document_errors" // finished, but documents could not be handled
-	Guard          Outcome = "guard"           // stopped by a guard, or it found differences
-	Interrupted    Outcome = "interrupted"
-	Failed         Outcome = "failed"
-)
-
-var outcomes = []Outcome{Done, DocumentErrors, Guard, Interrupted, Failed}
 
 // End is how a run ended.
 type End struct {
-	Report   pipeline.Report // as far as the run came; the zero value of one that could not begin
-	Outcome  Outcome
+	Report   job.Report // as far as the run came; the zero value of one that could not begin
+	Outcome  tally.Outcome
 	ExitCode int
 }
-
-// finished reports whether every document was looked at and all that can be sent was.
-func (e End) finished() bool { return e.Outcome == Done || e.Outcome == DocumentErrors }
 
 // maxReasons bounds the reasons that one plugin's retries are counted by; all others count as otherReason.
 const (
@@ -61,14 +47,14 @@ var stageBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 
 type Metrics struct {
 	own     *prometheus.Registry // syncd's
 	all     *prometheus.Registry // these, and the process's
-	stages  [pipeline.StageCount]prometheus.Observer
+	stages  [engine.StageCount]prometheus.Observer
 	retries *prometheus.CounterVec
 	now     func() time.Time
 
 	mu      sync.Mutex
-	monitor *pipeline.Monitor // of the run under way; nil between two
-	planned bool              // it sends what a plan says
-	before  totals            // of the runs that ended
+	monitor *job.Monitor // of the run under way; nil between two
+	planned bool         // it sends what a plan says
+	before  totals       // of the runs that ended
 	last    ended
 	looks   map[string]look // the last complete look at each collection
 	reasons map[string]map[string]bool
@@ -84,7 +70,7 @@ func New(version string) *Metrics {
 		Name: "syncd_stage_duration_seconds", Buckets: stageBuckets,
 		Help: "Time that a batch spent in a stage: scan, check, fetch or write.",
 	}, []string{"stage"})
-	for s := pipeline.StageScan; s < pipeline.StageCount; s++ {
+	for s := engine.StageScan; s < engine.StageCount; s++ {
 		m.stages[s] = stages.WithLabelValues(s.String())
 	}
 	m.retries = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -103,16 +89,16 @@ func (m *Metrics) Gatherer() prometheus.Gatherer { return prometheus.Gatherers{m
 
 // Begin says that a run begins, which the monitor shows as soon as its plugins are open. A run that is planned sends what a
 // plan says and looks at nothing else, so that nothing becomes known of coverage.
-func (m *Metrics) Begin(monitor *pipeline.Monitor, planned bool) {
+func (m *Metrics) Begin(monitor *job.Monitor, planned bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.settle()
 	m.monitor, m.planned = monitor, planned
 }
 
-// BatchDone observes a batch; it is for pipeline.Options.
-func (m *Metrics) BatchDone(b pipeline.BatchReport) {
-	for s := pipeline.StageScan; s < pipeline.StageCount; s++ {
+// BatchDone observes how long a batch was in each stage; it is for engine.Hooks.
+func (m *Metrics) BatchDone(b engine.BatchReport) {
+	for s := engine.StageScan; s < engine.StageCount; s++ {
 		if t := b.Times[s]; t > 0 { // a batch does not pass all stages
 			m.stages[s].Observe(t.Seconds())
 		}
@@ -154,7 +140,7 @@ func (m *Metrics) End(e End) {
 	if m.planned {
 		return
 	}
-	if e.finished() { // a collection that it did not read is not in the mapping any more
+	if e.Outcome.Finished() { // a collection that it did not read is not in the mapping any more
 		m.looks = map[string]look{}
 	}
 	for i := range e.Report.Collections {
@@ -180,14 +166,14 @@ func (m *Metrics) settle() {
 }
 
 // Healthy returns why the process is not healthy: its run stands still. It is what the stall watchdog found, which needs
-// pipeline.Options.StallAfter.
+// engine.Options.StallAfter.
 func (m *Metrics) Healthy() error {
 	s, ok, _ := m.running()
 	if !ok || !s.Stalled {
 		return nil
 	}
 	var waiting []string
-	for stage := pipeline.StageScan; stage < pipeline.StageCount; stage++ {
+	for stage := engine.StageScan; stage < engine.StageCount; stage++ {
 		if n := s.Working[stage]; n > 0 {
 			waiting = append(waiting, fmt.Sprintf("%d in %s", n, stage))
 		}
@@ -208,7 +194,7 @@ func (m *Metrics) Ready() error {
 }
 
 // running shows the run under way: whether one has begun, and whether its plugins are open.
-func (m *Metrics) running() (s pipeline.Snapshot, ok, begun bool) {
+func (m *Metrics) running() (s job.Snapshot, ok, begun bool) {
 	m.mu.Lock()
 	monitor := m.monitor
 	m.mu.Unlock()

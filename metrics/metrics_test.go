@@ -16,9 +16,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
+	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/metrics"
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/store"
 	"github.com/syncd-io/syncd/syncdtest"
+	"github.com/syncd-io/syncd/tally"
 )
 
 // check compares what a scrape shows with what it is to show; -1 is nothing.
@@ -66,7 +69,7 @@ func TestCountersAddRuns(t *testing.T) {
 		page("syncd_acks_total", ""): 10, page("syncd_events_total", ""): 10, page("syncd_collection_documents", ""): 30,
 		page("syncd_run_progress_ratio", ""):                                                  1,
 		page("syncd_oldest_missing_timestamp_seconds", ""):                                    float64(day.Unix()),
-		`syncd_runs_total{outcome="done"}`:                                                    1,
+		`syncd_runs_total{outcome="complete"}`:                                                1,
 		`syncd_coverage_ratio{content_type="page"}`:                                           1,
 		`syncd_stage_duration_seconds{stage="scan"}`:                                          3,
 		`syncd_stage_duration_seconds{stage="write"}`:                                         1,
@@ -81,7 +84,7 @@ func TestCountersAddRuns(t *testing.T) {
 	w.run(t, m)
 	check(t, m, map[string]float64{
 		page("syncd_documents_total", `,verdict="missing"`): 20, page("syncd_documents_total", `,verdict="present"`): 40,
-		`syncd_runs_total{outcome="done"}`: 2, `syncd_run_info{run_id="run-1"}`: -1, `syncd_run_info{run_id="run-2"}`: 1,
+		`syncd_runs_total{outcome="complete"}`: 2, `syncd_run_info{run_id="run-1"}`: -1, `syncd_run_info{run_id="run-2"}`: 1,
 	})
 	// When the index has caught up, nothing is missing any more.
 	for i := range 10 {
@@ -91,15 +94,15 @@ func TestCountersAddRuns(t *testing.T) {
 	check(t, m, map[string]float64{page("syncd_oldest_missing_timestamp_seconds", ""): -1, `syncd_coverage_ratio{content_type="page"}`: 1})
 }
 
-// What an earlier process did of a run that is gone on with is not this one's, but part of what is covered.
+// What an earlier process did of a run that is resumed is not this one's, but part of what is covered.
 func TestResumedRun(t *testing.T) {
 	w := newWorld(t)
 	w.insert("page", 40, nil)
-	w.opts.Journal = newJournal()
+	w.opts.Checkpoints = newJournal()
 	w.opts.Sink = syncdtest.FaultySink(w.sink, syncdtest.SinkFaults{Write: syncdtest.Nth(2, syncdtest.Fault{Err: errors.New("the broker is gone")})})
 	w.opts.Readers, w.opts.Workers = 1, 1
 	first := metrics.New("")
-	if end := w.run(t, first); end.Outcome != metrics.Failed {
+	if end := w.run(t, first); end.Outcome != tally.Failed {
 		t.Fatalf("the first run ended as %s", end.Outcome)
 	}
 	acks := values(t, first)[`syncd_acks_total{collection="page",content_type="page"}`]
@@ -112,7 +115,7 @@ func TestResumedRun(t *testing.T) {
 	})
 	w.opts.Sink = w.sink
 	second := metrics.New("")
-	if end := w.run(t, second); end.Outcome != metrics.Done || end.Report.Resumed == 0 {
+	if end := w.run(t, second); end.Outcome != tally.Complete || end.Report.Resumed == 0 {
 		t.Fatalf("the second run ended as %s: %+v", end.Outcome, end.Report)
 	}
 	check(t, second, map[string]float64{
@@ -127,11 +130,11 @@ func TestCoverage(t *testing.T) {
 	w := newWorld(t)
 	w.insert("workItem", 20, func(i int) bool { return i < 10 })
 	w.insert("task", 20, func(i int) bool { return i < 15 })
-	w.opts.DryRun = true
+	w.opts.DryRun = &engine.DryRun{}
 	w.run(t, m)
 	const name = `syncd_coverage_ratio{content_type="work_item"}`
 	check(t, m, map[string]float64{name: 25. / 40, "syncd_last_success_timestamp_seconds": -1}) // a dry run sends nothing
-	w.opts.DryRun = false
+	w.opts.DryRun = nil
 	w.opts.Checker = syncdtest.FaultyChecker(w.checker, syncdtest.CheckerFaults{Read: syncdtest.Always(syncdtest.Fault{Err: errors.New("no")})})
 	w.run(t, m)
 	check(t, m, map[string]float64{name: 25. / 40, `syncd_runs_total{outcome="failed"}`: 1})
@@ -153,19 +156,60 @@ func TestCoverage(t *testing.T) {
 	check(t, m, map[string]float64{name: -1, `syncd_coverage_ratio{content_type="page"}`: 1})
 }
 
+// Deletes are no documents, what an earlier process deleted is not this one's, and a delete that is refused is none.
+func TestDeletes(t *testing.T) {
+	w := newWorld(t)
+	w.insert("page", 5, func(int) bool { return true })
+	for i := range 20 {
+		w.index("page", fmt.Sprintf("gone-%02d", i), "")
+	}
+	w.opts.Orphans, w.opts.Readers, w.opts.Workers, w.opts.Checkpoints = job.OrphansPrune, 1, 1, newJournal()
+	w.opts.Sink = syncdtest.FaultySink(w.sink, syncdtest.SinkFaults{Write: syncdtest.Nth(2, syncdtest.Fault{Err: errors.New("the broker is gone")})})
+	is := func(m *metrics.Metrics, deletes, orphans float64) {
+		t.Helper()
+		check(t, m, map[string]float64{
+			`syncd_deletes_total{content_type="page"}`: deletes, `syncd_orphan_documents{content_type="page"}`: orphans,
+			`syncd_documents_total{collection="page",content_type="page",verdict="present"}`:   5,
+			`syncd_events_total{collection="page",content_type="page"}`:                        0,
+			`syncd_acks_total{collection="page",content_type="page"}`:                          0,
+			`syncd_document_errors_total{collection="page",content_type="page",stage="write"}`: 0,
+			`syncd_coverage_ratio{content_type="page"}`:                                        1,
+		})
+	}
+	first := metrics.New("")
+	if end := w.run(t, first); end.Outcome != tally.Failed {
+		t.Fatalf("the first run ended as %s", end.Outcome)
+	}
+	is(first, 10, 10)
+	w.opts.Sink = w.sink
+	second := metrics.New("")
+	if end := w.run(t, second); end.Outcome != tally.Complete || len(end.Report.Deletes) != 1 || end.Report.Deletes[0].Resumed.Acked != 10 {
+		t.Fatalf("the second run ended as %s: %+v", end.Outcome, end.Report)
+	}
+	check(t, second, map[string]float64{`syncd_deletes_total{content_type="page"}`: 10, `syncd_orphan_documents{content_type="page"}`: 0})
+
+	w.opts.Checkpoints = nil
+	w.opts.Sink = syncdtest.FaultySink(w.sink, syncdtest.SinkFaults{Write: syncdtest.Nth(1, syncdtest.Fault{Fail: map[int]error{0: errors.New("no")}})})
+	third := metrics.New("")
+	if end := w.run(t, third); end.Outcome != tally.Failures || end.Report.Failed() != 1 {
+		t.Fatalf("the third run ended as %s: %+v", end.Outcome, end.Report)
+	}
+	is(third, 19, 1)
+}
+
 // A run that follows a plan looks at what it names, which says nothing of all others.
 func TestPlannedRun(t *testing.T) {
 	m := metrics.New("")
 	w := newWorld(t)
 	w.insert("page", 20, func(i int) bool { return i < 10 })
-	monitor := new(pipeline.Monitor)
+	monitor := new(job.Monitor)
 	m.Begin(monitor, true)
 	w.opts.Monitor = monitor
-	report, err := pipeline.Run(t.Context(), w.opts)
+	report, err := job.Run(t.Context(), w.opts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.End(metrics.End{Report: report, Outcome: metrics.Done})
+	m.End(metrics.End{Report: report, Outcome: tally.Complete})
 	check(t, m, map[string]float64{
 		`syncd_coverage_ratio{content_type="page"}`: -1, `syncd_acks_total{collection="page",content_type="page"}`: 10,
 	})
@@ -195,7 +239,7 @@ func TestMonotone(t *testing.T) {
 	}
 	stop()
 	scrapes.Wait()
-	check(t, m, map[string]float64{`syncd_acks_total{collection="page",content_type="page"}`: 3000, `syncd_runs_total{outcome="done"}`: 30})
+	check(t, m, map[string]float64{`syncd_acks_total{collection="page",content_type="page"}`: 3000, `syncd_runs_total{outcome="complete"}`: 30})
 }
 
 func TestRetries(t *testing.T) {
@@ -227,7 +271,7 @@ func TestHealthAndReadiness(t *testing.T) {
 	if err := errors.Join(m.Healthy(), m.Ready()); err != nil {
 		t.Error("before the first run:", err)
 	}
-	monitor := new(pipeline.Monitor)
+	monitor := new(job.Monitor)
 	m.Begin(monitor, false)
 	if m.Ready() == nil || m.Healthy() != nil {
 		t.Error("while plugins are opened:", m.Ready(), m.Healthy())
@@ -239,8 +283,8 @@ func TestHealthAndReadiness(t *testing.T) {
 	w.opts.Checker = syncdtest.FaultyChecker(w.checker, syncdtest.CheckerFaults{Read: syncdtest.Nth(1, syncdtest.Fault{Gate: gate})})
 	w.opts.Monitor, w.opts.StallAfter, w.opts.Logger = monitor, time.Millisecond, slog.New(warns{seen: stalled, once: new(sync.Once)})
 	var run sync.WaitGroup
-	var report pipeline.Report
-	run.Go(func() { report, _ = pipeline.Run(t.Context(), w.opts) })
+	var report job.Report
+	run.Go(func() { report, _ = job.Run(t.Context(), w.opts) })
 	<-gate.Arrived()
 	<-stalled
 	if err := m.Healthy(); err == nil || !strings.Contains(err.Error(), "in check") || !strings.HasPrefix(err.Error(), "the run has not moved for ") {
@@ -252,7 +296,7 @@ func TestHealthAndReadiness(t *testing.T) {
 	}
 	gate.Open()
 	run.Wait()
-	m.End(metrics.End{Report: report, Outcome: metrics.Done})
+	m.End(metrics.End{Report: report, Outcome: tally.Complete})
 	if err := errors.Join(m.Healthy(), m.Ready()); err != nil {
 		t.Error("after the run:", err)
 	}
@@ -262,8 +306,8 @@ func TestHealthAndReadiness(t *testing.T) {
 // A run whose plugins can't be opened has nothing to show but how it ended.
 func TestRunThatCouldNotBegin(t *testing.T) {
 	m := metrics.New("")
-	m.Begin(new(pipeline.Monitor), false)
-	m.End(metrics.End{Outcome: metrics.Failed, ExitCode: 1})
+	m.Begin(new(job.Monitor), false)
+	m.End(metrics.End{Outcome: tally.Failed, ExitCode: 1})
 	check(t, m, map[string]float64{`syncd_runs_total{outcome="failed"}`: 1, "syncd_last_run_exit_code": 1, "syncd_index_points": -1, "syncd_run_active": 0})
 }
 
@@ -283,18 +327,18 @@ func (w warns) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// journal keeps the state of collections in memory.
+// journal is checkpoints in memory.
 type journal struct {
 	mu     sync.Mutex
-	kept   map[string]pipeline.CollectionState
-	splits map[string]map[int]pipeline.SplitState
+	kept   map[string]store.Collection
+	splits map[string]map[int]store.Split
 }
 
 func newJournal() *journal {
-	return &journal{kept: map[string]pipeline.CollectionState{}, splits: map[string]map[int]pipeline.SplitState{}}
+	return &journal{kept: map[string]store.Collection{}, splits: map[string]map[int]store.Split{}}
 }
 
-func (j *journal) Recall(collection string) *pipeline.CollectionState {
+func (j *journal) Recall(collection string) *store.Collection {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	s, ok := j.kept[collection]
@@ -305,17 +349,17 @@ func (j *journal) Recall(collection string) *pipeline.CollectionState {
 	return &s
 }
 
-func (j *journal) Collection(name string, s pipeline.CollectionState, begin bool) error {
+func (j *journal) Collection(_ context.Context, name string, s store.Collection, begin bool) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.kept[name] = s
 	if begin {
-		j.splits[name] = map[int]pipeline.SplitState{}
+		j.splits[name] = map[int]store.Split{}
 	}
 	return nil
 }
 
-func (j *journal) Split(collection string, s pipeline.SplitState, _ bool) error {
+func (j *journal) Split(_ context.Context, collection string, s store.Split, _ bool) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.splits[collection][s.Index] = s

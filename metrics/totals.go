@@ -4,7 +4,8 @@ import (
 	"maps"
 	"time"
 
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/job"
+	"github.com/syncd-io/syncd/tally"
 )
 
 // place is a collection and what the index calls its documents.
@@ -14,12 +15,12 @@ type place struct{ collection, contentType string }
 type totals struct {
 	flows   map[place][len(flows)]int64
 	bytes   int64
-	runs    map[Outcome]int64
+	runs    map[tally.Outcome]int64
 	deletes map[string]int64 // by content type
 }
 
 func newTotals() totals {
-	return totals{flows: map[place][len(flows)]int64{}, runs: map[Outcome]int64{}, deletes: map[string]int64{}}
+	return totals{flows: map[place][len(flows)]int64{}, runs: map[tally.Outcome]int64{}, deletes: map[string]int64{}}
 }
 
 func (t totals) clone() totals {
@@ -28,7 +29,7 @@ func (t totals) clone() totals {
 }
 
 // add adds a run, but not what an earlier run did of it.
-func (t *totals) add(s pipeline.Snapshot) {
+func (t *totals) add(s job.Snapshot) {
 	t.bytes += s.Bytes
 	for _, c := range s.Collections {
 		at := place{c.Name, c.ContentType}
@@ -43,7 +44,11 @@ func (t *totals) add(s pipeline.Snapshot) {
 func (t *totals) end(e End) {
 	t.runs[e.Outcome]++
 	for _, o := range e.Report.Orphans {
-		t.deletes[o.ContentType] += o.Deleted
+		t.deletes[o.ContentType] += 0 // it is shown even if nothing was deleted
+	}
+	for i := range e.Report.Deletes {
+		d := &e.Report.Deletes[i]
+		t.deletes[d.Rule.ContentType] += d.Acked - d.Resumed.Acked
 	}
 }
 
@@ -54,13 +59,13 @@ type ended struct {
 	duration time.Duration
 	exitCode int
 	success  time.Time            // when the last run ended that finished, and was no dry run
-	snapshot pipeline.Snapshot    // of the last run whose plugins could be opened
+	snapshot job.Snapshot         // of the last run whose plugins could be opened
 	orphans  map[string]int64     // by content type, of the last run that looked for them
 	points   int64                // that the index held at the end; -1 if it is not known
-	oldest   map[string]time.Time // by collection, see pipeline.CollectionProgress
+	oldest   map[string]time.Time // by collection, see engine.CollectionProgress
 }
 
-func (l *ended) settle(s pipeline.Snapshot) {
+func (l *ended) settle(s job.Snapshot) {
 	l.snapshot = s
 	l.oldest = map[string]time.Time{}
 	for _, c := range s.Collections {
@@ -70,7 +75,7 @@ func (l *ended) settle(s pipeline.Snapshot) {
 
 func (l *ended) end(e End, now time.Time) {
 	l.at, l.duration, l.exitCode = now, e.Report.Duration, e.ExitCode
-	if e.finished() && !e.Report.DryRun {
+	if e.Outcome.Finished() && !e.Report.DryRun {
 		l.success = now
 	}
 	if e.Report.Index.Known {
@@ -82,7 +87,8 @@ func (l *ended) end(e End, now time.Time) {
 	if len(e.Report.Orphans) > 0 {
 		l.orphans = map[string]int64{}
 		for _, o := range e.Report.Orphans {
-			l.orphans[o.ContentType] += o.Orphans - o.Deleted
+			// A run that was resumed has also deleted some that it did not find any more.
+			l.orphans[o.ContentType] += max(0, o.Orphans-o.Deleted)
 		}
 	}
 }
@@ -97,11 +103,11 @@ type look struct {
 }
 
 // coveredBy counts the documents that the index has, or that were sent to it and confirmed.
-func coveredBy(c pipeline.Counts) int64 { return c.Present + c.Overtaken + c.Acked }
+func coveredBy(c tally.Counts) int64 { return c.Present + c.Overtaken + c.Acked }
 
 // lookedAt is what is known of each collection: the last complete look at it. Until there is one, it is what the run under way
 // has seen so far of all that there is.
-func lookedAt(complete map[string]look, running *pipeline.Snapshot) map[string]look {
+func lookedAt(complete map[string]look, running *job.Snapshot) map[string]look {
 	all := maps.Clone(complete)
 	if running == nil {
 		return all

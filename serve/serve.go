@@ -80,7 +80,7 @@ func (s *Server) Close() {
 	stop := context.AfterFunc(ctx, s.cancel) // long profiles end with the request's context
 	defer stop()
 	if err := s.http.Shutdown(ctx); err != nil {
-		_ = s.http.Close() // what is left did not end in time, which nobody can do anything about
+		_ = s.http.Close() // what is left did not end in time
 	}
 	s.cancel()
 	s.done.Wait()
@@ -114,7 +114,7 @@ func (o Options) handler() http.Handler {
 // within bounds how long an answer may take to be written.
 func within(d time.Duration, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(d)) // a connection that can't is as good as gone
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(d)) // where it can't be set, the writing fails as well
 		h.ServeHTTP(w, r)
 	})
 }
@@ -129,7 +129,7 @@ func status(check func() error) http.Handler {
 			text = err.Error()
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
-		_, _ = io.WriteString(w, text+"\n") // whoever asked may be gone
+		_, _ = io.WriteString(w, text+"\n") // whoever asked may have gone
 	})
 }
 
