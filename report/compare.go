@@ -5,6 +5,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/syncd-io/syncd/tally"
 )
 
 // Comparison is what changed from one run to a later one.
@@ -22,11 +24,11 @@ type Comparison struct {
 
 // Side is one of the runs.
 type Side struct {
-	RunID   string  `json:"run_id"`
-	Started string  `json:"started"`
-	Outcome Outcome `json:"outcome"`
-	Verdict string  `json:"verdict"`
-	Version string  `json:"version"`
+	RunID   string        `json:"run_id"`
+	Started string        `json:"started"`
+	Outcome tally.Outcome `json:"outcome"`
+	Verdict string        `json:"verdict"`
+	Version string        `json:"version"`
 }
 
 // Change is two accounts.

@@ -9,12 +9,14 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/syncd-io/syncd/tally"
 )
 
 //go:embed page.html
 var pageText string
 
-// page needs nothing but itself: no script, no font, no picture from elsewhere. It says so to the browser, too.
+// page has no script and loads no font or picture from elsewhere; its Content-Security-Policy forbids both.
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"number": Number, "span": Span, "rate": rate, "moment": moment, "orNone": orNone, "percent": percentOf,
 	"times": func(n int64) string { return plural(n, "time", "times") },
@@ -157,7 +159,7 @@ func folded[R interface{ open() int64 }](rows []R) (shown, more []R) {
 	return rows[:maxShown], rows[maxShown:]
 }
 
-// open is how many documents are not where they should be; nobody knows how many those are of what is not wholly known.
+// open is how many documents are neither in the index nor sent and confirmed. Where that is not known it is the largest number.
 func (c Counts) open() int64 {
 	if c.Expected < 0 {
 		return math.MaxInt64
@@ -167,9 +169,9 @@ func (c Counts) open() int64 {
 
 func (r *Report) tone() string {
 	switch r.Outcome {
-	case Complete:
+	case tally.Complete:
 		return "good"
-	case Failures, Interrupted, NotArrived:
+	case tally.Failures, tally.Interrupted, tally.NotArrived:
 		return "odd"
 	}
 	return "bad"

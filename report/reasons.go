@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/syncd-io/syncd/pipeline"
 	"github.com/syncd-io/syncd/spec"
+	"github.com/syncd-io/syncd/tally"
 )
 
 const (
@@ -17,7 +17,7 @@ const (
 	minID       = 4   // a shorter id may be part of any word
 )
 
-// otherReasons stands for those that there was no room for, and earlierReasons for those of a run that was gone on from.
+// otherReasons stands for those that there was no room for, and earlierReasons for those of the run that was resumed.
 const (
 	otherReasons   = "other reasons"
 	earlierReasons = "failed before the interruption; the summary of that run names them"
@@ -27,7 +27,7 @@ const (
 var particular = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}\b|\b[0-9a-fA-F]{24,}\b|\b[0-9]+(?:[.,:][0-9]+)*[a-zA-Z]{0,2}\b`)
 
 // reasonOf is what errors have in common that differ only in the documents they are about.
-func reasonOf(f pipeline.Failure) string {
+func reasonOf(f tally.Failure) string {
 	text := f.Reason
 	if len(f.ID) >= minID {
 		text = strings.ReplaceAll(text, f.ID, "…")
@@ -47,7 +47,7 @@ func clipped(text string) string {
 // reasons counts failures by stage and reason.
 type reasons struct{ groups []Error }
 
-func (r *reasons) add(collection string, f pipeline.Failure) {
+func (r *reasons) add(collection string, f tally.Failure) {
 	reason := reasonOf(f)
 	g := r.group(f.Stage, reason)
 	if g == nil && len(r.groups) >= maxReasons {

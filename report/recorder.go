@@ -6,7 +6,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/job"
+	"github.com/syncd-io/syncd/tally"
 )
 
 const (
@@ -14,8 +15,8 @@ const (
 	maxSamples = 600                    // when there are so many, every second one goes, and the next come half as often
 )
 
-// Recorder gathers, while a run goes on, what nobody can tell afterwards: how it went on, what was asked again, and how often
-// documents failed for which reason. What it keeps does not grow with the run. It is safe for concurrent use.
+// Recorder gathers, during a run, what is not known afterwards: how the run went on, what was asked again, and how often documents
+// failed for which reason. What it keeps does not grow with the run. It is safe for concurrent use.
 type Recorder struct {
 	mu      sync.Mutex
 	every   time.Duration
@@ -40,12 +41,12 @@ func (r *Recorder) Retried(plugin string) func(reason string) {
 
 // Watch follows the run that will have the options, until stop is called, which must happen and leaves no goroutine behind. It
 // gives them a Monitor if they have none.
-func (r *Recorder) Watch(o *pipeline.Options) (stop func()) {
+func (r *Recorder) Watch(o *job.Options) (stop func()) {
 	if o.Monitor == nil {
-		o.Monitor = &pipeline.Monitor{}
+		o.Monitor = &job.Monitor{}
 	}
-	told := o.Failed
-	o.Failed = func(collection string, f pipeline.Failure) {
+	told := o.Hooks.Failed
+	o.Hooks.Failed = func(collection string, f tally.Failure) {
 		r.mu.Lock()
 		r.reasons.add(collection, f)
 		r.mu.Unlock()
@@ -57,7 +58,7 @@ func (r *Recorder) Watch(o *pipeline.Options) (stop func()) {
 }
 
 // follow takes a sample every so often until stop, and a last one then.
-func (r *Recorder) follow(snapshot func() (pipeline.Snapshot, bool)) (stop func()) {
+func (r *Recorder) follow(snapshot func() (job.Snapshot, bool)) (stop func()) {
 	tick := time.NewTicker(r.every)
 	end := make(chan struct{})
 	var following sync.WaitGroup
@@ -82,7 +83,7 @@ func (r *Recorder) follow(snapshot func() (pipeline.Snapshot, bool)) (stop func(
 }
 
 // sample takes a sample and reports whether the next ones are to come half as often.
-func (r *Recorder) sample(snapshot func() (pipeline.Snapshot, bool)) (thinned bool) {
+func (r *Recorder) sample(snapshot func() (job.Snapshot, bool)) (thinned bool) {
 	s, ok := snapshot()
 	if !ok {
 		return false

@@ -11,7 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/job"
+	"github.com/syncd-io/syncd/tally"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -21,8 +23,8 @@ func TestRecorderThins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
 		r := NewRecorder()
-		stop := r.follow(func() (pipeline.Snapshot, bool) {
-			s := pipeline.Snapshot{Elapsed: time.Since(begin), Phase: pipeline.PhaseRead}
+		stop := r.follow(func() (job.Snapshot, bool) {
+			s := job.Snapshot{Elapsed: time.Since(begin), Phase: job.PhaseRead}
 			s.Total.Scanned = int64(s.Elapsed / time.Second)
 			return s, s.Elapsed > time.Second // it has not begun before
 		})
@@ -47,31 +49,32 @@ func TestRecorderThins(t *testing.T) {
 // TestRecorderOfAShortRun: even a run of no time has a last sample.
 func TestRecorderOfAShortRun(t *testing.T) {
 	r := NewRecorder()
-	r.follow(func() (pipeline.Snapshot, bool) {
-		s := pipeline.Snapshot{Elapsed: time.Millisecond}
+	r.follow(func() (job.Snapshot, bool) {
+		s := job.Snapshot{Elapsed: time.Millisecond}
 		s.Total.Scanned = 10
-		s.Collections = []pipeline.CollectionProgress{{Earlier: pipeline.Counts{Scanned: 4}}}
+		s.Collections = []engine.CollectionProgress{{Earlier: tally.Counts{Scanned: 4}}}
 		return s, true
 	})()
 	if diff := cmp.Diff([]Sample{{At: 0.001, Phase: "starting", Documents: 6}}, r.samples); diff != "" {
 		t.Error(diff)
 	}
-	if s := NewRecorder(); s.sample((&pipeline.Monitor{}).Snapshot) || len(s.samples) > 0 {
+	if s := NewRecorder(); s.sample((&job.Monitor{}).Snapshot) || len(s.samples) > 0 {
 		t.Error("a run that never began has samples")
 	}
 }
 
 // TestRecorderKeepsWhatIsThere: it shares the run's monitor and whoever else is told of failures.
 func TestRecorderKeepsWhatIsThere(t *testing.T) {
-	r, m, told := NewRecorder(), &pipeline.Monitor{}, 0
-	o := pipeline.Options{Monitor: m, Failed: func(string, pipeline.Failure) { told++ }}
+	r, m, told := NewRecorder(), &job.Monitor{}, 0
+	o := job.Options{Monitor: m}
+	o.Hooks.Failed = func(string, tally.Failure) { told++ }
 	stop := r.Watch(&o)
-	o.Failed("page", pipeline.Failure{ID: "1", Stage: "read", Reason: "no id"})
+	o.Hooks.Failed("page", tally.Failure{ID: "1", Stage: "read", Reason: "no id"})
 	stop()
 	if o.Monitor != m || told != 1 || r.reasons.groups[0].Count != 1 {
 		t.Error(told, r.reasons.groups)
 	}
-	o = pipeline.Options{}
+	o = job.Options{}
 	defer r.Watch(&o)()
 	if o.Monitor == nil {
 		t.Error("there is no monitor")
@@ -80,7 +83,7 @@ func TestRecorderKeepsWhatIsThere(t *testing.T) {
 
 func TestRecorderIsSafeForConcurrentUse(t *testing.T) {
 	r := NewRecorder()
-	var o pipeline.Options
+	var o job.Options
 	stop := r.Watch(&o)
 	again := r.Retried("checker list")
 	var all sync.WaitGroup
@@ -88,14 +91,14 @@ func TestRecorderIsSafeForConcurrentUse(t *testing.T) {
 		all.Go(func() {
 			for range 1000 {
 				again("UNAVAILABLE")
-				o.Failed("page", pipeline.Failure{Stage: "write", Reason: fmt.Sprintf("batch %d: refused", i)})
-				r.sample(func() (pipeline.Snapshot, bool) { return pipeline.Snapshot{}, true })
+				o.Hooks.Failed("page", tally.Failure{Stage: "write", Reason: fmt.Sprintf("batch %d: refused", i)})
+				r.sample(func() (job.Snapshot, bool) { return job.Snapshot{}, true })
 			}
 		})
 	}
 	all.Wait()
 	stop()
-	rep := New(pipeline.Report{Total: pipeline.Counts{FailedWrite: 8000}})
+	rep := New(job.Report{Report: engine.Report{Total: tally.Counts{FailedWrite: 7900}, Deleted: tally.Counts{FailedWrite: 100}}})
 	r.Fill(rep)
 	if len(rep.Errors) != 1 || rep.Errors[0].Count != 8000 || len(rep.Errors[0].Examples) != maxExamples || rep.Retries[0].Count != 8000 {
 		t.Errorf("%+v %+v", rep.Errors, rep.Retries)
@@ -113,18 +116,18 @@ func TestReasons(t *testing.T) {
 		{"", "dialing kafka://ada:secret@host/x", "dialing kafka://ada:[redacted]@host/x"},
 		{"", "one\nline\x1b[31m", "one�line�[…"},
 	} {
-		if got := reasonOf(pipeline.Failure{ID: c.id, Reason: c.reason}); got != c.want {
+		if got := reasonOf(tally.Failure{ID: c.id, Reason: c.reason}); got != c.want {
 			t.Errorf("%q: %q, not %q", c.reason, got, c.want)
 		}
 	}
-	if long := reasonOf(pipeline.Failure{Reason: strings.Repeat("ä", 1000)}); len(long) > maxText+3 {
+	if long := reasonOf(tally.Failure{Reason: strings.Repeat("ä", 1000)}); len(long) > maxText+3 {
 		t.Error(len(long))
 	}
 	var r reasons
 	for i := range 500 {
-		r.add("page", pipeline.Failure{ID: "1", Stage: "read", Reason: "reason " + strings.Repeat("x", i+1)})
+		r.add("page", tally.Failure{ID: "1", Stage: "read", Reason: "reason " + strings.Repeat("x", i+1)})
 	}
-	r.add("page", pipeline.Failure{ID: "1", Stage: "read", Reason: "reason x"})
+	r.add("page", tally.Failure{ID: "1", Stage: "read", Reason: "reason x"})
 	got := r.list(510)
 	if n := len(got); n != maxReasons+2 || got[0].Reason != otherReasons || got[0].Count != 400 || got[1].Count != 2 || got[n-1].Reason != earlierReasons || got[n-1].Count != 9 {
 		t.Errorf("%d: %+v", n, got)

@@ -1,42 +1,37 @@
 // Package report keeps what a run did: as a file that other programs can read, as text, as a comparison of two runs, and as a
-// page with plots. It knows neither configurations nor the command line; what they know is filled in by the caller.
+// page with plots.
+//
+// Invariants:
+//   - it knows neither configurations nor the command line; the caller fills in what they know;
+//   - a field of the file keeps its name and its meaning within a Format;
+//   - what a report keeps of a run, and a Recorder during it, does not grow with the run;
+//   - no secret and no character that a terminal would take for a command is in a text, and the page loads nothing.
 package report
 
 import (
 	"slices"
 	"time"
 
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/spec"
+	"github.com/syncd-io/syncd/tally"
 )
 
 // Format is the version of the file. It changes when a field changes its meaning or goes; a new field leaves it as it is.
 const Format = 1
 
-// Outcome is how a run ended.
-type Outcome string
-
-// The outcomes.
-const (
-	Complete    Outcome = "complete"    // every document was handled
-	Failures    Outcome = "failures"    // every document was looked at, but some could not be sent
-	NotArrived  Outcome = "not_arrived" // everything was sent, but the index did not show all of it in time
-	Stopped     Outcome = "stopped"     // a guard ended it
-	Interrupted Outcome = "interrupted" // it was asked to end early
-	Failed      Outcome = "failed"
-)
-
 // Report is one run. The doc tags of its fields are their documentation; numbers of seconds are rounded to milliseconds.
 type Report struct {
-	Format  int       `json:"syncd_report" doc:"Version of this format."`
-	RunID   string    `json:"run_id" doc:"The run's id, which is in the header syncd-run-id of its events."`
-	Outcome Outcome   `json:"outcome" doc:"complete, failures (some documents could not be sent), not_arrived (the index did not show everything in time), stopped (by a guard), interrupted or failed."`
-	Verdict string    `json:"verdict" doc:"The outcome in a sentence."`
-	Exit    int       `json:"exit_code" doc:"The program's exit code."`
-	Error   string    `json:"error,omitempty" doc:"Why the run did not end well."`
-	Hint    string    `json:"hint,omitempty" doc:"What to do about it."`
-	Started time.Time `json:"started" doc:"When the run began."`
-	Ended   time.Time `json:"ended" doc:"When it ended."`
+	Format  int           `json:"syncd_report" doc:"Version of this format."`
+	RunID   string        `json:"run_id" doc:"The run's id, which is in the header syncd-run-id of its events."`
+	Outcome tally.Outcome `json:"outcome" doc:"complete, failures (some documents could not be sent), not_arrived (the index did not show everything in time), stopped (by a guard), interrupted or failed."`
+	Verdict string        `json:"verdict" doc:"The outcome in a sentence."`
+	Exit    int           `json:"exit_code" doc:"The program's exit code."`
+	Error   string        `json:"error,omitempty" doc:"Why the run did not end well."`
+	Hint    string        `json:"hint,omitempty" doc:"What to do about it."`
+	Started time.Time     `json:"started" doc:"When the run began."`
+	Ended   time.Time     `json:"ended" doc:"When it ended."`
 
 	Seconds  float64 `json:"seconds" doc:"How long the run took, with waiting for the index."`
 	Scanning float64 `json:"scanning_seconds" doc:"Until the last batch was accounted for; rates refer to it."`
@@ -44,14 +39,14 @@ type Report struct {
 	DryRun   bool    `json:"dry_run" doc:"Nothing was sent."`
 	Asked    bool    `json:"asked" doc:"The index was asked which documents it holds."`
 	Plan     bool    `json:"plan" doc:"The run sent what a plan said."`
-	Resumed  int64   `json:"resumed_documents" doc:"Documents of these totals that an interrupted run had handled, which this one went on from."`
+	Resumed  int64   `json:"resumed_documents" doc:"Documents of these totals that an interrupted run had handled, which this one resumed."`
 
 	Config  Config   `json:"config" doc:"The configuration."`
 	Version string   `json:"version" doc:"Version of syncd."`
 	Go      string   `json:"go_version" doc:"Version of Go that it was built with."`
 	Plugins []Plugin `json:"plugins" doc:"The plugins."`
 
-	Totals      Counts       `json:"totals" doc:"Counts of all collections together."`
+	Totals      Counts       `json:"totals" doc:"Counts of all collections together. Orphans whose delete failed count as documents that could not be sent."`
 	Splits      int          `json:"splits" doc:"Parts of collections that were read to their end and proved."`
 	Bytes       int64        `json:"bytes" doc:"Bytes of events that were given to the sink."`
 	Collections []Collection `json:"collections" doc:"The collections, in the order of the configuration."`
@@ -124,13 +119,16 @@ type Collection struct {
 
 // Orphans are the points of one content type whose documents are gone.
 type Orphans struct {
-	ContentType string   `json:"content_type" doc:"The content type."`
-	Points      int64    `json:"points" doc:"Points that the index holds of it."`
-	Documents   int64    `json:"documents" doc:"Points that stand for a document."`
-	Orphans     int64    `json:"orphans" doc:"Documents that are gone."`
-	Foreign     int64    `json:"foreign" doc:"Points that are nobody's to delete."`
-	Deleted     int64    `json:"deleted" doc:"Delete events that the sink confirmed."`
-	Examples    []string `json:"examples,omitempty" doc:"Ids of the first that are gone."`
+	ContentType  string   `json:"content_type" doc:"The content type."`
+	Points       int64    `json:"points" doc:"Points that the index holds of it."`
+	Documents    int64    `json:"documents" doc:"Points that stand for a document."`
+	Orphans      int64    `json:"orphans" doc:"Documents that are gone."`
+	Foreign      int64    `json:"foreign" doc:"Points that are nobody's to delete."`
+	Deleted      int64    `json:"deleted" doc:"Delete events that the sink confirmed."`
+	Unindexed    int64    `json:"unindexed" doc:"Documents left alone because their delete was sent often enough and their points are still there."`
+	Failed       int64    `json:"failed" doc:"Documents whose delete could not be sent."`
+	DeadLettered int64    `json:"dead_lettered" doc:"Of these: in the dead letters."`
+	Examples     []string `json:"examples,omitempty" doc:"Ids of the first that are gone."`
 }
 
 // Index is what the index held.
@@ -164,7 +162,7 @@ type Retry struct {
 
 // Error is a reason for which documents could not be sent.
 type Error struct {
-	Stage    string    `json:"stage" doc:"read, encode or write; empty for what an earlier run met that this one went on from."`
+	Stage    string    `json:"stage" doc:"read, encode or write; empty for what an earlier run met that this one resumed."`
 	Reason   string    `json:"reason" doc:"The reason, without what differs between documents."`
 	Count    int64     `json:"count" doc:"How many documents."`
 	Examples []Example `json:"examples,omitempty" doc:"The first of them."`
@@ -188,14 +186,14 @@ type Sample struct {
 	At        float64 `json:"at_seconds" doc:"Time since the run began."`
 	Phase     string  `json:"phase" doc:"What the run was about: starting, reading, looking for orphans, waiting for the index or done."`
 	Documents int64   `json:"documents" doc:"Documents read."`
-	Sent      int64   `json:"sent" doc:"Events given to the sink."`
-	Acked     int64   `json:"acked" doc:"Events that the sink confirmed."`
-	Failed    int64   `json:"failed" doc:"Documents that could not be sent."`
+	Sent      int64   `json:"sent" doc:"Events given to the sink, without deletes."`
+	Acked     int64   `json:"acked" doc:"Events that the sink confirmed, without deletes."`
+	Failed    int64   `json:"failed" doc:"Documents that could not be sent, without deletes."`
 	Bytes     int64   `json:"bytes" doc:"Bytes of events."`
 }
 
-// New makes a report of what the engine tells. What the caller knows is left for it to fill in, and End completes it.
-func New(p pipeline.Report) *Report {
+// New makes a report of what a job tells of its run. What the caller knows is left for it to fill in, and End completes it.
+func New(p job.Report) *Report {
 	r := &Report{
 		Format: Format, RunID: p.RunID, Started: p.Started, Ended: p.Started.Add(p.Duration), Seconds: seconds(p.Duration), Scanning: seconds(p.Scanning),
 		DryRun: p.DryRun, Asked: !p.Full, Resumed: p.Resumed, Bytes: p.Bytes, Collections: []Collection{}, Stages: []Stage{},
@@ -214,12 +212,24 @@ func New(p pipeline.Report) *Report {
 		}
 	}
 	r.Totals.cover(expected)
-	for s := pipeline.StageScan; s < pipeline.StageCount; s++ {
+	r.Totals.FailedRead += p.Deleted.FailedRead
+	r.Totals.FailedEncode += p.Deleted.FailedEncode
+	r.Totals.FailedWrite += p.Deleted.FailedWrite
+	r.Totals.DeadLettered += p.Deleted.DeadLettered
+	r.Totals.Failed = p.Failed()
+	for s := engine.StageScan; s < engine.StageCount; s++ {
 		r.Stages = append(r.Stages, Stage{Name: s.String(), Seconds: seconds(p.Times[s])})
 	}
 	for _, o := range p.Orphans {
 		found := Orphans{
 			ContentType: o.ContentType, Points: o.Points, Documents: o.Documents, Orphans: o.Orphans, Foreign: o.Foreign, Deleted: o.Deleted,
+		}
+		for i := range p.Deletes {
+			if d := &p.Deletes[i]; d.Rule.ContentType == o.ContentType {
+				found.Unindexed += d.Unindexed
+				found.Failed += d.Failed()
+				found.DeadLettered += d.DeadLettered
+			}
 		}
 		for _, e := range o.Examples {
 			found.Examples = append(found.Examples, e.ID)
@@ -231,35 +241,19 @@ func New(p pipeline.Report) *Report {
 			Before: p.Index.Before.Points, After: p.Index.After.Points, CaughtUp: p.Index.CaughtUp, Waited: seconds(p.Index.Waited),
 		}
 	}
+	if a := p.Arrivals; a != nil {
+		r.Arrivals = &Arrivals{Sent: a.Sent, Arrived: a.Arrived, Known: a.Known, Waited: seconds(a.Waited)}
+	}
 	return r
 }
 
-// AddArrivals adds what a run that waited for the index saw.
-func (r *Report) AddArrivals(a pipeline.Arrivals) {
-	r.Arrivals = &Arrivals{Sent: a.Sent, Arrived: a.Arrived, Known: a.Known, Waited: seconds(a.Waited)}
-}
-
-// End says how the run ended: with which exit code, and why.
-func (r *Report) End(exit int, problem, hint string) {
-	r.Exit, r.Error, r.Hint = exit, spec.ScrubURLs(problem), spec.ScrubURLs(hint)
-	switch {
-	case exit == 0:
-		r.Outcome = Complete
-	case exit == 5:
-		r.Outcome = Failures
-	case exit > 128:
-		r.Outcome = Interrupted
-	case exit == 4 && r.Arrivals != nil && r.Arrivals.Arrived < r.Arrivals.Sent:
-		r.Outcome = NotArrived
-	case exit == 4:
-		r.Outcome = Stopped
-	default:
-		r.Outcome = Failed
-	}
+// End says how the run ended, and why if it did not end well.
+func (r *Report) End(outcome tally.Outcome, exitCode int, problem, hint string) {
+	r.Outcome, r.Exit, r.Error, r.Hint = outcome, exitCode, spec.ScrubURLs(problem), spec.ScrubURLs(hint)
 	r.Verdict = r.verdict()
 }
 
-func collectionOf(p *pipeline.CollectionReport) Collection {
+func collectionOf(p *engine.CollectionReport) Collection {
 	c := Collection{
 		Name: p.Rule.Collection.Name, ContentType: p.Rule.ContentType, Found: p.Found, Complete: p.Complete, Splits: p.Splits,
 		Resumed: p.Resumed.Scanned, Counts: countsOf(p.Counts, p.Duration, p.Resumed.Scanned),
@@ -281,7 +275,7 @@ func collectionOf(p *pipeline.CollectionReport) Collection {
 	return c
 }
 
-func countsOf(c pipeline.Counts, took time.Duration, resumed int64) Counts {
+func countsOf(c tally.Counts, took time.Duration, resumed int64) Counts {
 	out := Counts{
 		Documents: c.Scanned, Present: c.Present, Missing: c.Missing, Stale: c.Stale, Partial: c.Partial, Unasked: c.Unasked,
 		Young: c.Young, Unindexed: c.Unindexed, Unsampled: c.Unsampled, WouldSend: c.WouldSend, Gone: c.Gone, Overtaken: c.Overtaken,

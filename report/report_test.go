@@ -17,8 +17,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/arrival"
+	"github.com/syncd-io/syncd/audit"
+	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/mapping"
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/tally"
+	"github.com/syncd-io/syncd/verdict"
 )
 
 // update rewrites what the tests compare with: go test ./report -update
@@ -48,27 +53,28 @@ func rule(name, contentType string) *mapping.Rule {
 }
 
 // collectionReport is one that was read to its end, of which some documents are missing, and of these some fail.
-func collectionReport(name, contentType string, present, missing, failed int64, took time.Duration) pipeline.CollectionReport {
-	return pipeline.CollectionReport{
+func collectionReport(name, contentType string, present, missing, failed int64, took time.Duration) engine.CollectionReport {
+	return engine.CollectionReport{
 		Rule: rule(name, contentType), Found: true, Complete: true, Splits: 2, Before: present + missing, After: -1, Duration: took,
-		Counts: pipeline.Counts{
+		Counts: tally.Counts{
 			Scanned: present + missing, Present: present, Missing: missing, Emitted: missing, Acked: missing - failed, FailedWrite: failed,
 			DeadLettered: failed,
 		},
 	}
 }
 
-func runOf(took time.Duration, collections ...pipeline.CollectionReport) pipeline.Report {
-	p := pipeline.Report{
-		RunID: "0b0e7e2e-6f3a-4a55-9c55-6f1d2f9f4c11", Started: began, Scanning: took, Duration: took + 1500*time.Millisecond, Collections: collections,
-		Index: pipeline.IndexReport{Known: true, CaughtUp: true, Waited: time.Second},
+func runOf(took time.Duration, collections ...engine.CollectionReport) job.Report {
+	p := job.Report{
+		RunID: "0b0e7e2e-6f3a-4a55-9c55-6f1d2f9f4c11", Started: began, Scanning: took, Duration: took + 1500*time.Millisecond,
+		Report: engine.Report{Collections: collections},
+		Index:  job.IndexReport{Known: true, CaughtUp: true, Waited: time.Second},
 	}
 	for i := range collections {
 		p.Total.Add(collections[i].Counts)
 	}
 	p.Bytes = 1840 * p.Total.Emitted
 	p.Index.Before.Points, p.Index.After.Points = p.Total.Present, p.Total.Present+p.Total.Acked
-	p.Times = [pipeline.StageCount]time.Duration{0, took * 9 / 10, took * 14 / 10, took / 5, took * 2}
+	p.Times = [engine.StageCount]time.Duration{0, took * 9 / 10, took * 14 / 10, took / 5, took * 2}
 	return p
 }
 
@@ -94,17 +100,17 @@ func sample() *Report {
 		collectionReport("page", "page", 388_200, 1_950, 3, 40*time.Second),
 		collectionReport("userStory", "user_story", 90_000, 0, 0, 12*time.Second),
 		collectionReport(nasty, "feature", 10, 990, 1, 3*time.Second),
-		pipeline.CollectionReport{Rule: rule("epic", "epic"), Complete: true, Before: 0, After: -1},
+		engine.CollectionReport{Rule: rule("epic", "epic"), Complete: true, Before: 0, After: -1},
 	)
 	p.Collections[0].Stale, p.Collections[0].Present = 500, p.Collections[0].Present-500
 	p.Collections[0].Emitted += 500
 	p.Collections[0].Acked += 500
-	p.Total = pipeline.Counts{}
+	p.Total = tally.Counts{}
 	for i := range p.Collections {
 		p.Total.Add(p.Collections[i].Counts)
 	}
-	p.Orphans = []pipeline.OrphanReport{
-		{ContentType: "work_item", Points: 1_300_000, Documents: 1_204_400, Orphans: 90, Examples: []pipeline.Orphan{{ID: "507f1f77bcf86cd799439011"}}},
+	p.Orphans = []audit.OrphanReport{
+		{ContentType: "work_item", Points: 1_300_000, Documents: 1_204_400, Orphans: 90, Examples: []verdict.Item{{ID: "507f1f77bcf86cd799439011"}}},
 		{ContentType: "page", Points: 388_200, Documents: 388_200},
 	}
 	r := described(New(p))
@@ -114,9 +120,9 @@ func sample() *Report {
 	}
 	rec.Retried("source mongo")("NotWritablePrimary")
 	for i, size := range []int{1_048_999, 3_000_012, 2_000_000} {
-		rec.reasons.add("page", pipeline.Failure{ID: fmt.Sprintf("507f1f77bcf86cd79943901%d", i), Stage: "write", Reason: fmt.Sprintf("event of %d bytes: too large", size)})
+		rec.reasons.add("page", tally.Failure{ID: fmt.Sprintf("507f1f77bcf86cd79943901%d", i), Stage: "write", Reason: fmt.Sprintf("event of %d bytes: too large", size)})
 	}
-	rec.reasons.add(nasty, pipeline.Failure{ID: nasty, Stage: "write", Reason: "refused: " + nasty})
+	rec.reasons.add(nasty, tally.Failure{ID: nasty, Stage: "write", Reason: "refused: " + nasty})
 	rec.every = 500 * time.Millisecond
 	for i := range 153 {
 		at := float64(i+1) / 2
@@ -130,7 +136,7 @@ func sample() *Report {
 		rec.samples = append(rec.samples, s)
 	}
 	rec.Fill(r)
-	r.End(5, "4 documents could not be sent (4 in the dead letters); all others were handled", "")
+	r.End(tally.Failures, 5, "4 documents could not be sent (4 in the dead letters); all others were handled", "")
 	return r
 }
 
@@ -193,41 +199,83 @@ func TestPageEscapes(t *testing.T) {
 }
 
 func TestVerdicts(t *testing.T) {
-	whole := func() pipeline.Report {
+	whole := func() job.Report {
 		return runOf(time.Second, collectionReport("page", "page", 1500, 100, 0, time.Second))
 	}
 	cut := whole()
 	cut.Collections[0].Complete, cut.Collections[0].Before = false, 4000
 	unknown := cut
-	unknown.Collections = []pipeline.CollectionReport{cut.Collections[0]}
+	unknown.Collections = []engine.CollectionReport{cut.Collections[0]}
 	unknown.Collections[0].Before = -1
 	dry := whole()
 	dry.DryRun, dry.Total.Emitted, dry.Total.Acked, dry.Total.WouldSend = true, 0, 0, 100
 	for _, c := range []struct {
-		run      pipeline.Report
-		exit     int
-		arrivals *pipeline.Arrivals
+		run      job.Report
+		outcome  tally.Outcome
+		arrivals *arrival.Arrivals
 		want     string
-		outcome  Outcome
 	}{
-		{whole(), 0, nil, "Complete: 1,600 documents checked, 100 sent, all confirmed", Complete},
-		{dry, 0, nil, "Dry run: 1,600 documents checked, nothing sent; a run would send 100 events", Complete},
-		{runOf(time.Second, collectionReport("page", "page", 1500, 100, 2, time.Second)), 5, nil, "Finished, but 2 documents could not be sent: 1,600 documents checked, 100 sent, 98 confirmed, 2 refused", Failures},
-		{cut, 130, nil, "Interrupted: 1,600 of 4,000 documents checked, 100 sent, all confirmed; run it again to do the rest", Interrupted},
-		{unknown, 143, nil, "Interrupted: 1,600 documents checked, 100 sent, all confirmed; run it again to do the rest", Interrupted},
-		{whole(), 4, &pipeline.Arrivals{Sent: 100, Arrived: 97, Known: true}, "Sent, but not all arrived: 1,600 documents checked, 100 sent, all confirmed, 97 in the index", NotArrived},
-		{cut, 4, nil, "Stopped by a guard: 1,600 of 4,000 documents checked, 100 sent, all confirmed", Stopped},
-		{cut, 1, nil, "Failed: 1,600 of 4,000 documents checked, 100 sent, all confirmed", Failed},
-		{pipeline.Report{}, 1, nil, "Failed before anything was read", Failed},
-		{pipeline.Report{}, 4, nil, "Stopped by a guard before anything was read", Stopped},
+		{whole(), tally.Complete, nil, "Complete: 1,600 documents checked, 100 sent, all confirmed"},
+		{dry, tally.Complete, nil, "Dry run: 1,600 documents checked, nothing sent; a run would send 100 events"},
+		{runOf(time.Second, collectionReport("page", "page", 1500, 100, 2, time.Second)), tally.Failures, nil, "Finished, but 2 documents could not be sent: 1,600 documents checked, 100 sent, 98 confirmed, 2 refused"},
+		{cut, tally.Interrupted, nil, "Interrupted: 1,600 of 4,000 documents checked, 100 sent, all confirmed; run it again to do the rest"},
+		{unknown, tally.Interrupted, nil, "Interrupted: 1,600 documents checked, 100 sent, all confirmed; run it again to do the rest"},
+		{whole(), tally.NotArrived, &arrival.Arrivals{Sent: 100, Arrived: 97, Known: true}, "Sent, but not all arrived: 1,600 documents checked, 100 sent, all confirmed, 97 in the index"},
+		{cut, tally.Stopped, nil, "Stopped by a guard: 1,600 of 4,000 documents checked, 100 sent, all confirmed"},
+		{cut, tally.Failed, nil, "Failed: 1,600 of 4,000 documents checked, 100 sent, all confirmed"},
+		{job.Report{}, tally.Failed, nil, "Failed before anything was read"},
+		{job.Report{}, tally.Stopped, nil, "Stopped by a guard before anything was read"},
 	} {
+		c.run.Arrivals = c.arrivals
 		r := New(c.run)
-		if c.arrivals != nil {
-			r.AddArrivals(*c.arrivals)
+		r.End(c.outcome, 7, "why", "what to do")
+		if r.Verdict != c.want || r.Outcome != c.outcome || r.Exit != 7 || r.Error != "why" || r.Hint != "what to do" {
+			t.Errorf("%s: %+v, not %q", c.outcome, r, c.want)
 		}
-		r.End(c.exit, "", "")
-		if r.Verdict != c.want || r.Outcome != c.outcome {
-			t.Errorf("exit code %d: %s, %q, not %q", c.exit, r.Outcome, r.Verdict, c.want)
+	}
+}
+
+// TestDeletes: a delete that failed is a failed document of the run, and stands where the orphans are told of.
+func TestDeletes(t *testing.T) {
+	deletes := func(name, contentType string, n tally.Counts) engine.CollectionReport {
+		n.Scanned, n.Orphan = 100, 100-n.Unindexed
+		return engine.CollectionReport{Rule: rule(name, contentType), Counts: n}
+	}
+	p := runOf(time.Second, collectionReport("page", "page", 1500, 0, 0, time.Second), collectionReport("task", "task", 10, 0, 0, time.Second))
+	p.Deletes = []engine.CollectionReport{
+		deletes("page", "page", tally.Counts{Unindexed: 10, Emitted: 88, Acked: 85, FailedWrite: 3, FailedEncode: 2, DeadLettered: 4}),
+		deletes("oldPage", "page", tally.Counts{Emitted: 100, Acked: 99, FailedWrite: 1}),
+	}
+	for _, d := range p.Deletes {
+		p.Deleted.Add(d.Counts)
+	}
+	p.Orphans = []audit.OrphanReport{{ContentType: "task"}, {ContentType: "page", Points: 2000, Documents: 1700, Orphans: 200, Deleted: 184}}
+	r := New(p)
+	r.End(tally.Failures, 5, "", "")
+	if diff := cmp.Diff([]Orphans{{ContentType: "task"}, {
+		ContentType: "page", Points: 2000, Documents: 1700, Orphans: 200, Deleted: 184, Unindexed: 10, Failed: 6, DeadLettered: 4,
+	}}, r.Orphans); diff != "" {
+		t.Error(diff)
+	}
+	got := []int64{r.Totals.Failed, r.Totals.FailedRead, r.Totals.FailedEncode, r.Totals.FailedWrite, r.Totals.DeadLettered, r.Totals.Sent, r.Totals.Documents}
+	if diff := cmp.Diff([]int64{6, 0, 2, 4, 4, 0, 1510}, got); diff != "" {
+		t.Error(diff)
+	}
+	if want := "Finished, but 6 documents could not be sent: 1,510 documents checked, 184 deletes confirmed, 6 failed"; r.Verdict != want {
+		t.Errorf("%q, not %q", r.Verdict, want)
+	}
+	r.Totals.Sent, r.Totals.Acked, r.Totals.Unconfirmed = 20, 12, 5
+	r.End(tally.Failures, 5, "", "")
+	if want := "20 sent, 12 confirmed, 3 refused, 5 perhaps arrived, 184 deletes confirmed, 6 deletes failed"; !strings.HasSuffix(r.Verdict, want) {
+		t.Errorf("%q, not %q", r.Verdict, want)
+	}
+	var b bytes.Buffer
+	r.Text(&b)
+	for _, want := range []string{
+		"1,510 read = 1,510 checked + 0 failed", "200 of 1,700 indexed documents of page are gone; 184 deletes sent; 10 left alone; 6 could not be deleted",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%q is not in\n%s", want, &b)
 		}
 	}
 }
@@ -235,18 +283,18 @@ func TestVerdicts(t *testing.T) {
 func TestCoverage(t *testing.T) {
 	share := func(x float64) *float64 { return &x }
 	for name, c := range map[string]struct {
-		change func(*pipeline.CollectionReport)
+		change func(*engine.CollectionReport)
 		want   *float64
 	}{
-		"all there or sent":   {func(*pipeline.CollectionReport) {}, share(1)},
-		"one refused":         {func(c *pipeline.CollectionReport) { c.Acked--; c.FailedWrite++ }, share(0.99)},
-		"one deleted":         {func(c *pipeline.CollectionReport) { c.Emitted--; c.Acked--; c.Gone++ }, share(1)},
-		"one indexed since":   {func(c *pipeline.CollectionReport) { c.Emitted--; c.Acked--; c.Overtaken++ }, share(1)},
-		"one too new":         {func(c *pipeline.CollectionReport) { c.Present--; c.Young++ }, share(0.99)},
-		"half of it read":     {func(c *pipeline.CollectionReport) { c.Complete = false; c.Before = 200 }, share(0.5)},
-		"nobody knows":        {func(c *pipeline.CollectionReport) { c.Complete = false; c.Before = -1 }, nil},
-		"empty":               {func(c *pipeline.CollectionReport) { c.Counts = pipeline.Counts{} }, nil},
-		"grew while scanning": {func(c *pipeline.CollectionReport) { c.Before = 90 }, share(1)},
+		"all there or sent":   {func(*engine.CollectionReport) {}, share(1)},
+		"one refused":         {func(c *engine.CollectionReport) { c.Acked--; c.FailedWrite++ }, share(0.99)},
+		"one deleted":         {func(c *engine.CollectionReport) { c.Emitted--; c.Acked--; c.Gone++ }, share(1)},
+		"one indexed since":   {func(c *engine.CollectionReport) { c.Emitted--; c.Acked--; c.Overtaken++ }, share(1)},
+		"one too new":         {func(c *engine.CollectionReport) { c.Present--; c.Young++ }, share(0.99)},
+		"half of it read":     {func(c *engine.CollectionReport) { c.Complete = false; c.Before = 200 }, share(0.5)},
+		"nobody knows":        {func(c *engine.CollectionReport) { c.Complete = false; c.Before = -1 }, nil},
+		"empty":               {func(c *engine.CollectionReport) { c.Counts = tally.Counts{} }, nil},
+		"grew while scanning": {func(c *engine.CollectionReport) { c.Before = 90 }, share(1)},
 	} {
 		c1 := collectionReport("page", "page", 90, 10, 0, time.Second)
 		c.change(&c1)
@@ -352,7 +400,7 @@ func TestCompare(t *testing.T) {
 	)))
 	newer.Started = older.Started.Add(24 * time.Hour)
 	newer.Errors = []Error{{Stage: "write", Reason: "the topic does not exist", Count: 5}}
-	newer.End(5, "5 documents could not be sent", "")
+	newer.End(tally.Failures, 5, "5 documents could not be sent", "")
 	c := Compare(older, newer)
 	var b bytes.Buffer
 	c.Text(&b)

@@ -17,7 +17,7 @@ type column struct {
 	text   func(*Counts) string // instead of number, where it is not empty
 }
 
-// unasked reports whether the index was not asked about any of the documents, so that nobody knows what it has.
+// unasked reports whether the index was not asked about any of the documents, so that what it has is not known.
 func unasked(c *Counts) bool { return c.Unasked > 0 && c.Present+c.Missing+c.Stale+c.Partial == 0 }
 
 // columns are those of the table that have something to say about the run.
@@ -89,7 +89,7 @@ func orphanColumn(columns []column) int {
 }
 
 // orphans gives the cell of each collection and their sum; nil where none were found. A content type of several collections
-// has one number, and nobody knows whose they are.
+// has one number, which can't be divided among them.
 func (r *Report) orphans(number func(int64) string) []string {
 	total := int64(0)
 	byType := map[string]int64{}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/syncd-io/syncd/tally"
 )
 
 // Text writes the report for a terminal.
@@ -35,7 +37,7 @@ func (r *Report) Text(w io.Writer) {
 
 // Problem is why the run did not end well, where the verdict does not say it.
 func (r *Report) Problem() string {
-	if r.Outcome == Failures || r.Outcome == Interrupted {
+	if r.Outcome == tally.Failures || r.Outcome == tally.Interrupted {
 		return ""
 	}
 	return r.Error
@@ -64,8 +66,12 @@ func (r *Report) facts() []fact {
 		out = append(out, fact{strings.ToUpper(name[:min(1, len(name))]) + name[min(1, len(name)):], text})
 	}
 	if r.Splits > 0 {
+		failed := int64(0) // those of Totals count deletes as well
+		for i := range r.Collections {
+			failed += r.Collections[i].FailedRead
+		}
 		out = append(out, fact{"Proof", fmt.Sprintf("%s read = %s checked + %s failed, in %s", Number(r.Totals.Documents),
-			Number(r.Totals.Documents-r.Totals.FailedRead), Number(r.Totals.FailedRead), plural(int64(r.Splits), "split", "splits"))})
+			Number(r.Totals.Documents-failed), Number(failed), plural(int64(r.Splits), "split", "splits"))})
 	}
 	if i := r.Index; i != nil && !r.DryRun {
 		text := fmt.Sprintf("%s -> %s points", Number(i.Before), Number(i.After))
@@ -87,6 +93,12 @@ func (r *Report) facts() []fact {
 		text := fmt.Sprintf("%s of %s indexed documents of %s are gone", Number(o.Orphans), Number(o.Documents), o.ContentType)
 		if o.Deleted > 0 {
 			text += "; " + plural(o.Deleted, "delete", "deletes") + " sent"
+		}
+		if o.Unindexed > 0 {
+			text += "; " + Number(o.Unindexed) + " left alone"
+		}
+		if o.Failed > 0 {
+			text += "; " + Number(o.Failed) + " could not be deleted"
 		}
 		out = append(out, fact{"Orphans", text})
 	}

@@ -7,12 +7,14 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/syncd-io/syncd/tally"
 )
 
 // verdict is the outcome in a sentence.
 func (r *Report) verdict() string {
 	t := &r.Totals
-	if len(r.Collections) == 0 && r.Outcome != Interrupted {
+	if len(r.Collections) == 0 && r.Outcome != tally.Interrupted {
 		return r.notBegun()
 	}
 	checked := Number(t.Documents) + " of " + documents(t.Expected) + " checked"
@@ -20,21 +22,21 @@ func (r *Report) verdict() string {
 		checked = documents(t.Documents) + " checked"
 	}
 	switch r.Outcome {
-	case Complete:
+	case tally.Complete:
 		if r.DryRun {
 			return fmt.Sprintf("Dry run: %s, nothing sent; a run would send %s", checked, events(t.WouldSend))
 		}
 		return fmt.Sprintf("Complete: %s, %s", checked, r.delivery())
-	case Failures:
+	case tally.Failures:
 		return fmt.Sprintf("Finished, but %s could not be sent: %s, %s", documents(t.Failed), checked, r.delivery())
-	case NotArrived:
-		if !r.Arrivals.Known {
+	case tally.NotArrived:
+		if r.Arrivals == nil || !r.Arrivals.Known {
 			return fmt.Sprintf("Sent, but it is not known whether all arrived: %s, %s", checked, r.delivery())
 		}
 		return fmt.Sprintf("Sent, but not all arrived: %s, %s, %s in the index", checked, r.delivery(), Number(r.Arrivals.Arrived))
-	case Interrupted:
+	case tally.Interrupted:
 		return fmt.Sprintf("Interrupted: %s, %s; run it again to do the rest", checked, r.delivery())
-	case Stopped:
+	case tally.Stopped:
 		return fmt.Sprintf("Stopped by a guard: %s, %s", checked, r.delivery())
 	}
 	return fmt.Sprintf("Failed: %s, %s", checked, r.delivery())
@@ -43,9 +45,9 @@ func (r *Report) verdict() string {
 // notBegun is the verdict of a run that did not come to read anything.
 func (r *Report) notBegun() string {
 	switch r.Outcome {
-	case Complete:
+	case tally.Complete:
 		return "Complete: there was nothing to do"
-	case Stopped:
+	case tally.Stopped:
 		return "Stopped by a guard before anything was read"
 	default:
 		return "Failed before anything was read"
@@ -55,14 +57,17 @@ func (r *Report) notBegun() string {
 // delivery says what became of what had to be sent.
 func (r *Report) delivery() string {
 	t := &r.Totals
-	deletes := int64(0)
+	deletes, failed := int64(0), int64(0)
 	for _, o := range r.Orphans {
 		deletes += o.Deleted
+		failed += o.Failed
 	}
 	var out string
 	switch {
 	case r.DryRun:
 		return "nothing sent"
+	case t.Sent == 0 && failed > 0:
+		return fmt.Sprintf("%s confirmed, %s failed", plural(deletes, "delete", "deletes"), Number(failed))
 	case t.Sent == 0 && deletes > 0:
 		return plural(deletes, "delete", "deletes") + " sent, all confirmed"
 	case t.Sent == 0:
@@ -71,15 +76,18 @@ func (r *Report) delivery() string {
 		out = Number(t.Sent) + " sent, all confirmed"
 	default:
 		out = fmt.Sprintf("%s sent, %s confirmed", Number(t.Sent), Number(t.Acked))
-		if t.FailedWrite > 0 {
-			out += ", " + Number(t.FailedWrite) + " refused"
+		if refused := t.Sent - t.Acked - t.Unconfirmed; refused > 0 { // without deletes
+			out += ", " + Number(refused) + " refused"
 		}
 		if t.Unconfirmed > 0 {
 			out += ", " + Number(t.Unconfirmed) + " perhaps arrived"
 		}
 	}
-	if deletes > 0 {
+	if deletes > 0 || failed > 0 {
 		out += ", " + plural(deletes, "delete", "deletes") + " confirmed"
+	}
+	if failed > 0 {
+		out += ", " + plural(failed, "delete", "deletes") + " failed"
 	}
 	return out
 }
