@@ -75,6 +75,12 @@ type Info struct {
 	Host      string        `json:"host"`
 }
 
+// Enter makes the run that of this process. Until it ends it may be resumed: whoever finds it Running, and nobody working on it,
+// knows that the process is gone.
+func (i *Info) Enter() {
+	i.PID, i.Host, i.Outcome, i.Resumable = os.Getpid(), Host(), tally.Running, true
+}
+
 // Scope is what a run works on. Positions that were kept under one scope mean nothing under another.
 type Scope struct {
 	Source      string   `json:"source"`          // plugin and place

@@ -2,7 +2,6 @@ package bolt
 
 import (
 	"errors"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,7 +16,7 @@ func TestDiskFull(t *testing.T) {
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=256k"); err != nil {
 		t.Skipf("mounting a small disk: %v", err)
 	}
-	path := filepath.Join(dir, "run.db")
+	path := pathOf(dir, "run")
 	t.Cleanup(func() {
 		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
 			t.Error(err)
@@ -32,7 +31,7 @@ func TestDiskFull(t *testing.T) {
 	if hint := syncd.HintOf(err); !strings.Contains(hint, "free some space") {
 		t.Errorf("hint %q", hint)
 	}
-	e, rerr := Read(path)
+	e, rerr := read(path)
 	if rerr != nil || kept < 10 || len(e.Collections["page"].Splits) != kept+1 {
 		t.Errorf("%v, %d splits were kept: %+v", rerr, kept+1, e.Info)
 	}

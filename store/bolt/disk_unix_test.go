@@ -12,7 +12,8 @@ import (
 	"testing"
 
 	"github.com/syncd-io/syncd"
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/store"
+	"github.com/syncd-io/syncd/tally"
 )
 
 var _ = addChild("full", fill)
@@ -25,9 +26,9 @@ func addChild(name string, f func(path string) error) bool {
 
 // fill writes until the file may not grow any more.
 func fill(path string) error {
-	r, err := Open(path, job)
+	r, err := openAt(path)
 	if err == nil {
-		err = r.Begin(job)
+		err = r.Begin(ctx, job)
 	}
 	if err != nil {
 		return err
@@ -40,15 +41,15 @@ func fill(path string) error {
 }
 
 // fillUp tells more and more, and says what is kept, until that fails.
-func fillUp(r *Run, kept func(n int)) error {
-	if err := r.Collection("page", pipeline.CollectionState{Before: 7}, true); err != nil {
+func fillUp(r *Store, kept func(n int)) error {
+	if err := r.Collection(ctx, "page", store.Collection{Before: 7}, true); err != nil {
 		return err
 	}
 	for n := range 10_000 {
 		s := split(n, "k", 1)
-		s.Failures = []pipeline.Failure{{ID: "a", Reason: strings.Repeat("x", 2000)}}
-		if err := r.Split("page", s, true); err != nil {
-			if again := r.Split("page", s, true); again == nil {
+		s.Failures = []tally.Failure{{ID: "a", Reason: strings.Repeat("x", 2000)}}
+		if err := r.Split(ctx, "page", s, true); err != nil {
+			if again := r.Split(ctx, "page", s, true); again == nil {
 				return errors.New("what comes after the failure is kept")
 			}
 			return errors.Join(err, r.db.Close())
@@ -61,15 +62,15 @@ func fillUp(r *Run, kept func(n int)) error {
 // checkFull checks a file that could not grow: what was kept before is all there.
 func checkFull(t *testing.T, path string, kept int) {
 	t.Helper()
-	e, err := Read(path)
+	e, err := read(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	page := e.Collections["page"]
-	if kept < 10 || page == nil || len(page.Splits) != kept+1 || page.Before != 7 || e.Info.Status != Interrupted {
+	if kept < 10 || page == nil || len(page.Splits) != kept+1 || page.Before != 7 || e.Info.Outcome != tally.Interrupted {
 		t.Errorf("%d splits were kept: %+v", kept+1, e.Info)
 	}
-	closeRun(t, begun(t, path), Complete) // and it goes on once there is room
+	closeRun(t, begun(t, path), tally.Complete) // and it goes on once there is room
 }
 
 // TestFileThatMayNotGrow, as one on a disk that is full.

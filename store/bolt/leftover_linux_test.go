@@ -4,9 +4,10 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"syscall"
 	"testing"
+
+	"github.com/syncd-io/syncd/tally"
 )
 
 // A disk that is full when the file is made leaves nothing of it: half a file would be a damaged one when there is room again.
@@ -20,8 +21,8 @@ func TestDiskFullAtTheBeginning(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	path := filepath.Join(dir, "run.db")
-	if _, err := Open(path, Info{}); !errors.Is(err, syscall.ENOSPC) {
+	path := pathOf(dir, "run")
+	if _, err := openAt(path); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("%v", err)
 	}
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
@@ -30,11 +31,11 @@ func TestDiskFullAtTheBeginning(t *testing.T) {
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT, "size=1m"); err != nil {
 		t.Fatal(err)
 	}
-	r, err := Open(path, Info{})
+	r, err := openAt(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Close(Interrupted); err != nil {
+	if err := r.Close(ctx, endOf(tally.Interrupted)); err != nil {
 		t.Error(err)
 	}
 }

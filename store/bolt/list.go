@@ -20,21 +20,20 @@ import (
 	"github.com/syncd-io/syncd/tally"
 )
 
-// suffix ends the names of the files.
-const suffix = ".db"
+// The names of files: prefix, the job's name, escaped and of at most maxName bytes, and suffix.
+const (
+	prefix  = "job-"
+	suffix  = ".db"
+	maxName = 200
+)
 
-// maxName bounds the length of a file's name, with what is put behind it.
-const maxName = 200
-
-// pathOf is a job's file. Every job has one of its own: what file systems don't take, or treat as equal, is escaped as % and
-// two hexadecimal digits, and a long name ends in a hash.
+// pathOf is a job's file. Every job has one of its own: a byte that is no letter, digit, hyphen or underscore is escaped as % and two
+// hexadecimal digits, and a name that is too long ends in a hash, behind %~. What begins the names sets them apart from other files of
+// the folder, and from names that mean something to an operating system.
 func pathOf(dir, job string) string {
 	var b strings.Builder
-	for i := range len(job) {
-		c := job[i]
-		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.' && i > 0 {
-			b.WriteByte(c)
-		} else if c >= 'A' && c <= 'Z' {
+	for _, c := range []byte(job) {
+		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' {
 			b.WriteByte(c)
 		} else {
 			fmt.Fprintf(&b, "%%%02x", c)
@@ -43,16 +42,39 @@ func pathOf(dir, job string) string {
 	name := b.String()
 	if len(name) > maxName {
 		sum := sha256.Sum256([]byte(job))
-		name = name[:maxName-18] + "%~" + hex.EncodeToString(sum[:8])
+		name = name[:maxName-34] + "%~" + hex.EncodeToString(sum[:16])
 	}
-	return filepath.Join(dir, "job-"+name+suffix)
+	return filepath.Join(dir, prefix+name+suffix)
 }
 
-// List returns the jobs that a folder keeps, the one that was updated last first. A folder that does not exist has none.
+// nameOf is the job of a file, as far as its name says it.
+func nameOf(path string) string {
+	name := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), prefix), suffix)
+	if job, err := url.PathUnescape(name); err == nil {
+		return job
+	}
+	return name
+}
+
+// files returns the paths of a folder's files. A folder that does not exist has none.
+func files(dir string) (paths []string, err error) {
+	all, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("listing the states: %w", err)
+	}
+	for _, f := range all {
+		if name := f.Name(); strings.HasPrefix(name, prefix) && strings.HasSuffix(name, suffix) {
+			paths = append(paths, filepath.Join(dir, name))
+		}
+	}
+	return paths, nil
+}
+
+// List returns what a folder keeps of its jobs, the one that was updated last first. A folder that does not exist has none.
 func List(dir string) ([]store.Entry, error) {
-	paths, err := filepath.Glob(filepath.Join(escape(dir), "job-*"+suffix))
+	paths, err := files(dir)
 	if err != nil {
-		return nil, fmt.Errorf("listing %s: %w", dir, err)
+		return nil, err
 	}
 	var out []store.Entry
 	for _, path := range paths {
@@ -63,20 +85,14 @@ func List(dir string) ([]store.Entry, error) {
 		e.Problem = err
 		out = append(out, e)
 	}
-	slices.SortFunc(out, func(a, b store.Entry) int { return b.Info.Updated.Compare(a.Info.Updated) })
+	slices.SortStableFunc(out, func(a, b store.Entry) int { return b.Info.Updated.Compare(a.Info.Updated) })
 	return out, nil
-}
-
-// escape keeps a folder's name from being read as a pattern.
-func escape(dir string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(dir)
 }
 
 // Read returns the entry of one job. A job without one is fs.ErrNotExist.
 func Read(dir, job string) (store.Entry, error) { return read(pathOf(dir, job)) }
 
-// read reads one file. Of one that another process has open, only whose it is and since when is known; the run of a process that
-// was killed counts as interrupted.
+// read reads one file. Of one that another process has open, only whose it is and since when is known.
 func read(path string) (store.Entry, error) {
 	e := store.Entry{Name: nameOf(path), Path: path}
 	if _, err := os.Stat(path); err != nil {
@@ -95,12 +111,10 @@ func read(path string) (store.Entry, error) {
 	})
 	switch {
 	case boltfile.IsBusy(err):
-		e.Info, _ = readOwner(path)
+		e.Info = readOwner(path)
 		e.Info.Outcome, e.Info.Updated = tally.Running, e.Info.Started
 	case err != nil:
 		return e, explain(path, err)
-	case e.Info.Outcome == tally.Running:
-		e.Info.Outcome = tally.Interrupted // nobody holds the file
 	}
 	if e.Info.Job != "" {
 		e.Name = e.Info.Job
@@ -109,24 +123,12 @@ func read(path string) (store.Entry, error) {
 	return e, nil
 }
 
-// nameOf is the job of a file that does not say it.
-func nameOf(path string) string {
-	name := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), "job-"), suffix)
-	if job, err := url.PathUnescape(name); err == nil {
-		return job
-	}
-	return name
-}
-
-// keepFor is how long the state of a run is kept that is not gone on with.
+// keepFor is how long the state of a run is kept that nobody resumes.
 const keepFor = 30 * 24 * time.Hour
 
 // Tidy removes what runs left that ended long ago, so that a folder does not grow for ever. What can't be read is left alone.
 func Tidy(dir string, now time.Time) error {
-	paths, err := filepath.Glob(filepath.Join(escape(dir), "job-*"+suffix))
-	if err != nil {
-		return fmt.Errorf("listing %s: %w", dir, err)
-	}
+	paths, _ := files(dir) // Open says what is wrong with the folder
 	for _, path := range paths {
 		// A file that was not touched is not opened.
 		if info, err := os.Stat(path); err != nil || now.Sub(info.ModTime()) < keepFor {
@@ -137,18 +139,18 @@ func Tidy(dir string, now time.Time) error {
 			continue
 		}
 		var busy *BusyError
-		if err := remove(path); err != nil && !errors.As(err, &busy) && !errors.Is(err, fs.ErrNotExist) {
+		if err := Remove(path); err != nil && !errors.As(err, &busy) && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	return nil
 }
 
-// Clear forgets a job, unless a process has its file open: then it is a *BusyError.
-func Clear(dir, job string) error { return remove(pathOf(dir, job)) }
+// Clear removes a job's file, unless a process has it open: then it is a *BusyError.
+func Clear(dir, job string) error { return Remove(pathOf(dir, job)) }
 
-// remove removes a file, unless a process has it open.
-func remove(path string) error {
+// Remove is Clear for the file of an Entry, of which a damaged one may not say whose it is.
+func Remove(path string) error {
 	if _, err := os.Stat(path); err != nil {
 		return fmt.Errorf("clearing the state: %w", err)
 	}
@@ -165,8 +167,8 @@ func remove(path string) error {
 	if err != nil { // a damaged one goes as well
 		err = os.Remove(path)
 	}
-	if oerr := os.Remove(ownerPath(path)); err == nil && oerr != nil && !errors.Is(oerr, fs.ErrNotExist) {
-		err = oerr
+	if oerr := os.Remove(ownerPath(path)); !errors.Is(oerr, fs.ErrNotExist) {
+		err = errors.Join(err, oerr)
 	}
 	if err != nil {
 		return fmt.Errorf("clearing the state: %w", err)

@@ -21,12 +21,11 @@ func writeOwner(path string, owner store.Info) error {
 	return os.WriteFile(ownerPath(path), append(text, '\n'), 0o600)
 }
 
-func readOwner(path string) (owner store.Info, ok bool) {
-	text, err := os.ReadFile(ownerPath(path))
-	if err != nil {
-		return owner, false
+func readOwner(path string) (owner store.Info) {
+	if text, err := os.ReadFile(ownerPath(path)); err == nil {
+		_ = json.Unmarshal(text, &owner) // one that is not whole says nothing
 	}
-	return owner, json.Unmarshal(text, &owner) == nil && owner.PID != 0
+	return owner
 }
 
 // BusyError says that another process works on the job.
@@ -45,9 +44,7 @@ func (e *BusyError) Error() string {
 }
 
 func busy(path string) error {
-	e := &BusyError{Path: path}
-	if owner, ok := readOwner(path); ok {
-		e.PID, e.Host, e.Since = owner.PID, owner.Host, owner.Started
-	}
+	owner := readOwner(path)
+	e := &BusyError{Path: path, PID: owner.PID, Host: owner.Host, Since: owner.Started}
 	return syncd.Hint(e, "wait for it to end, or stop it; two runs of one job would send everything twice")
 }

@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -23,7 +24,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/syncd-io/syncd"
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/store"
+	"github.com/syncd-io/syncd/tally"
 )
 
 // childEnv says what a child process does, with the file in its folder: this binary is its own child.
@@ -34,7 +36,7 @@ var children = map[string]func(path string) error{"hold": hold, "write": writeFo
 
 func TestMain(m *testing.M) {
 	if child := children[os.Getenv(childEnv)]; child != nil {
-		if err := child(FileName("db", "f1")); err != nil {
+		if err := child(pathOf(".", "db")); err != nil {
 			fmt.Printf("%v\n%s\n", err, syncd.HintOf(err))
 			os.Exit(1)
 		}
@@ -75,43 +77,54 @@ func start(t *testing.T, child, path string) (cmd *exec.Cmd, out *bufio.Scanner,
 }
 
 // job is the run of these tests.
-var job = Info{RunID: "run-1", Job: "db", Fingerprint: "f1", Config: "prod.yaml"}
+var job = store.Info{RunID: "run-1", Config: "prod.yaml", Scope: store.Scope{Source: "mongo", Collections: []string{"page"}}}
+
+// ctx is nothing to this store.
+var ctx = context.Background()
+
+// openAt opens the file at path.
+func openAt(path string) (*Store, error) { return Open(filepath.Dir(path), nameOf(path)) }
+
+// endOf is an end of that outcome.
+func endOf(o tally.Outcome) store.End {
+	return store.End{Outcome: o, Resumable: o == tally.Interrupted}
+}
 
 func hold(path string) error {
-	r, err := Open(path, job)
+	r, err := openAt(path)
 	if err != nil {
 		return err
 	}
-	if err := r.Begin(job); err != nil {
+	if err := r.Begin(ctx, job); err != nil {
 		return err
 	}
 	fmt.Println("ready")
 	_, _ = io.Copy(io.Discard, os.Stdin)
-	return r.Close(Interrupted)
+	return r.Close(ctx, endOf(tally.Interrupted))
 }
 
 // openRun opens a file that must be sound.
-func openRun(t testing.TB, path string) *Run {
+func openRun(t testing.TB, path string) *Store {
 	t.Helper()
-	r, err := Open(path, job)
+	r, err := openAt(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
-func begun(t testing.TB, path string) *Run {
+func begun(t testing.TB, path string) *Store {
 	t.Helper()
 	r := openRun(t, path)
-	if err := r.Begin(job); err != nil {
+	if err := r.Begin(ctx, job); err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
-func closeRun(t testing.TB, r *Run, s Status) {
+func closeRun(t testing.TB, r *Store, s tally.Outcome) {
 	t.Helper()
-	if err := r.Close(s); err != nil {
+	if err := r.Close(ctx, endOf(s)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -123,20 +136,20 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func split(i int, after syncd.Key, n int64) pipeline.SplitState {
-	return pipeline.SplitState{Index: i, Lower: "\x00\xff", Upper: "\xfe", After: after, Counts: pipeline.Counts{Scanned: n, Present: n}}
+func split(i int, after syncd.Offset, n int64) store.Split {
+	return store.Split{Index: i, Lower: "\x00\xff", Upper: "\xfe", After: after, Counts: tally.Counts{Scanned: n, Present: n}}
 }
 
-func filePath(t testing.TB) string { return filepath.Join(t.TempDir(), "states", FileName("db", "f1")) }
+func filePath(t testing.TB) string { return pathOf(filepath.Join(t.TempDir(), "states"), "db") }
 
 // asOf returns what the file says now, as a process would find it if this one was killed.
-func asOf(t testing.TB, path string) Entry {
+func asOf(t testing.TB, path string) store.Entry {
 	t.Helper()
 	data, err := os.ReadFile(path)
 	must(t, err)
 	at := filepath.Join(t.TempDir(), filepath.Base(path))
 	must(t, os.WriteFile(at, data, 0o600))
-	e, err := Read(at)
+	e, err := read(at)
 	must(t, err)
 	return e
 }
@@ -145,23 +158,23 @@ func asOf(t testing.TB, path string) Entry {
 func TestLife(t *testing.T) {
 	path := filePath(t)
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	clock := func(r *Run) { r.now = func() time.Time { now = now.Add(time.Hour); return now } }
+	clock := func(r *Store) { r.now = func() time.Time { now = now.Add(time.Hour); return now } }
 
 	r := openRun(t, path)
 	clock(r)
 	if i := r.Info(); i.RunID != "" || r.Handled() != 0 || r.Recall("page") != nil {
 		t.Errorf("a new file knows %+v", i)
 	}
-	must(t, r.Begin(job))
-	if i := r.Info(); i.RunID != "run-1" || i.Status != Running || i.PID != os.Getpid() || i.Host == "" || i.Started.IsZero() {
+	must(t, r.Begin(ctx, job))
+	if i := r.Info(); i.RunID != "run-1" || i.Outcome != tally.Running || i.PID != os.Getpid() || i.Host == "" || i.Started.IsZero() {
 		t.Errorf("begun: %+v", i)
 	}
 	started := r.Info().Started
-	must(t, r.Collection("page", pipeline.CollectionState{Identity: "x", Found: true, Before: 9}, true))
-	must(t, r.Split("page", split(0, "a\x00\xff", 3), true))
-	must(t, r.Split("page", split(1, "", 0), false))
-	must(t, r.Collection("page", pipeline.CollectionState{Identity: "x", Found: true, Before: 9, Planned: true}, false))
-	closeRun(t, r, Interrupted)
+	must(t, r.Collection(ctx, "page", store.Collection{Identity: "x", Found: true, Before: 9}, true))
+	must(t, r.Split(ctx, "page", split(0, "a\x00\xff", 3), true))
+	must(t, r.Split(ctx, "page", split(1, "", 0), false))
+	must(t, r.Collection(ctx, "page", store.Collection{Identity: "x", Found: true, Before: 9, Planned: true}, false))
+	closeRun(t, r, tally.Interrupted)
 	if _, err := os.Stat(ownerPath(path)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("whose the file was is still there: %v", err)
 	}
@@ -169,42 +182,38 @@ func TestLife(t *testing.T) {
 	r = openRun(t, path)
 	clock(r)
 	i := r.Info()
-	if i.Status != Interrupted || i.Resumes != 0 || r.Handled() != 3 || !i.Started.Equal(started) || !i.Updated.After(started) || i.Config != "prod.yaml" {
+	if i.Outcome != tally.Interrupted || i.Resumes != 0 || r.Handled() != 3 || !i.Started.Equal(started) || !i.Updated.After(started) || i.Config != "prod.yaml" {
 		t.Errorf("interrupted: %+v", i)
 	}
-	want := &pipeline.CollectionState{Identity: "x", Found: true, Before: 9, Planned: true, Splits: []pipeline.SplitState{split(0, "a\x00\xff", 3), split(1, "", 0)}}
+	want := &store.Collection{Identity: "x", Found: true, Before: 9, Planned: true, Splits: []store.Split{split(0, "a\x00\xff", 3), split(1, "", 0)}}
 	if diff := cmp.Diff(want, r.Recall("page")); diff != "" {
 		t.Error(diff)
 	}
-	must(t, r.Resume())
-	if i := r.Info(); i.Status != Running || i.Resumes != 1 {
+	must(t, r.Resume(ctx))
+	if i := r.Info(); i.Outcome != tally.Running || i.Resumes != 1 {
 		t.Errorf("resumed: %+v", i)
 	}
-	closeRun(t, r, Complete)
+	closeRun(t, r, tally.Complete)
 
 	r = openRun(t, path)
-	if i := r.Info(); i.Status != Complete || i.Resumes != 1 || i.RunID != "run-1" {
+	if i := r.Info(); i.Outcome != tally.Complete || i.Resumes != 1 || i.RunID != "run-1" {
 		t.Errorf("complete: %+v", i)
 	}
 	next := job
 	next.RunID = "run-2"
-	must(t, r.Begin(next))
+	must(t, r.Begin(ctx, next))
 	if i := r.Info(); i.RunID != "run-2" || i.Resumes != 0 || r.Recall("page") != nil || r.Handled() != 0 {
 		t.Errorf("the next run: %+v", i)
 	}
-	closeRun(t, r, Failed)
-	if e := asOf(t, path); e.Info.Status != Failed || len(e.Collections) != 0 {
+	closeRun(t, r, tally.Failed)
+	if e := asOf(t, path); e.Info.Outcome != tally.Failed || len(e.Collections) != 0 {
 		t.Errorf("the next run: %+v", e)
 	}
 
-	// A file of another configuration, whatever its name, is none of ours.
-	other, err := Open(path, Info{Job: "db", Fingerprint: "f2"})
-	must(t, err)
-	if other.Info().RunID != "" || other.Recall("page") != nil {
-		t.Errorf("another configuration: %+v", other.Info())
-	}
-	closeRun(t, other, Interrupted)
-	if e := asOf(t, path); e.Info.Status != Failed || e.Info.RunID != "run-2" {
+	// Opened and left alone, it is what it was, whatever the end.
+	left := asOf(t, path)
+	closeRun(t, openRun(t, path), tally.Complete)
+	if e := asOf(t, path); !cmp.Equal(e.Info, left.Info) || e.Info.Outcome != tally.Failed || e.Info.RunID != "run-2" {
 		t.Errorf("opened and left alone: %+v", e.Info)
 	}
 }
@@ -213,12 +222,12 @@ func TestLife(t *testing.T) {
 func TestSplitsInTheirOrder(t *testing.T) {
 	path := filePath(t)
 	r := begun(t, path)
-	must(t, r.Collection("a/b\xff", pipeline.CollectionState{}, true))
+	must(t, r.Collection(ctx, "a/b\xff", store.Collection{}, true))
 	for _, i := range rand.Perm(1000) {
-		must(t, r.Split("a/b\xff", split(i, "k", int64(i)), false))
+		must(t, r.Split(ctx, "a/b\xff", split(i, "k", int64(i)), false))
 	}
-	closeRun(t, r, Interrupted)
-	e, err := Read(path)
+	closeRun(t, r, tally.Interrupted)
+	e, err := read(path)
 	must(t, err)
 	s := e.Collections["a/b\xff"].Splits
 	if len(s) != 1000 || e.Handled != 999*1000/2 {
@@ -235,36 +244,36 @@ func TestSplitsInTheirOrder(t *testing.T) {
 func TestWhatIsInTheFileWhen(t *testing.T) {
 	path := filePath(t)
 	r := begun(t, path)
-	defer r.Close(Interrupted)
+	defer r.Close(ctx, endOf(tally.Interrupted))
 	now := time.Now()
 	r.now = func() time.Time { return now }
-	must(t, r.Collection("x", pipeline.CollectionState{}, true)) // so that the last write is now
-	must(t, r.Split("x", split(0, "", 0), true))
+	must(t, r.Collection(ctx, "x", store.Collection{}, true)) // so that the last write is now
+	must(t, r.Split(ctx, "x", split(0, "", 0), true))
 
-	must(t, r.Collection("page", pipeline.CollectionState{Before: 9}, true))
-	must(t, r.Split("page", split(0, "a", 1), false))
+	must(t, r.Collection(ctx, "page", store.Collection{Before: 9}, true))
+	must(t, r.Split(ctx, "page", split(0, "a", 1), false))
 	if e := asOf(t, path); e.Collections["page"] != nil {
 		t.Errorf("what can wait did not: %+v", e.Collections["page"])
 	}
 	now = now.Add(lazily)
-	must(t, r.Split("page", split(1, "m", 1), false))
+	must(t, r.Split(ctx, "page", split(1, "m", 1), false))
 	if e := asOf(t, path); e.Collections["page"] == nil || len(e.Collections["page"].Splits) != 2 || e.Handled != 2 || e.Collections["page"].Before != 9 {
 		t.Errorf("after a second: %+v", e.Collections["page"])
 	}
-	must(t, r.Split("page", split(0, "b", 2), false))
-	must(t, r.Collection("epic", pipeline.CollectionState{}, true))
-	must(t, r.Split("epic", split(0, "z", 4), true))
+	must(t, r.Split(ctx, "page", split(0, "b", 2), false))
+	must(t, r.Collection(ctx, "epic", store.Collection{}, true))
+	must(t, r.Split(ctx, "epic", split(0, "z", 4), true))
 	e := asOf(t, path)
 	if e.Handled != 2+1+4 || e.Collections["epic"] == nil {
 		t.Errorf("what came before: %+v", e)
 	}
-	if e.Info.Status != Interrupted {
+	if e.Info.Outcome != tally.Interrupted {
 		t.Errorf("nobody holds it: %+v", e.Info)
 	}
 	// A collection that begins anew forgets its splits, those in the file and those on their way there.
-	must(t, r.Split("page", split(2, "c", 9), false))
-	must(t, r.Collection("page", pipeline.CollectionState{Identity: "new"}, true))
-	must(t, r.Split("page", split(0, "n", 5), true))
+	must(t, r.Split(ctx, "page", split(2, "c", 9), false))
+	must(t, r.Collection(ctx, "page", store.Collection{Identity: "new"}, true))
+	must(t, r.Split(ctx, "page", split(0, "n", 5), true))
 	s := asOf(t, path).Collections["page"]
 	if s.Identity != "new" || len(s.Splits) != 1 || s.Splits[0].After != "n" {
 		t.Errorf("begun anew: %+v", s)
@@ -275,18 +284,18 @@ func TestWhatIsInTheFileWhen(t *testing.T) {
 func TestASplitWithoutItsCollection(t *testing.T) {
 	path := filePath(t)
 	r := begun(t, path)
-	must(t, r.Collection("page", pipeline.CollectionState{}, true))
-	must(t, r.Split("page", split(0, "a", 1), true))
-	if err := r.Split("epic", split(0, "a", 1), true); err == nil {
+	must(t, r.Collection(ctx, "page", store.Collection{}, true))
+	must(t, r.Split(ctx, "page", split(0, "a", 1), true))
+	if err := r.Split(ctx, "epic", split(0, "a", 1), true); err == nil {
 		t.Error("kept")
 	}
-	if err := r.Split("page", split(0, "b", 2), true); err == nil {
+	if err := r.Split(ctx, "page", split(0, "b", 2), true); err == nil {
 		t.Error("what came before is not there, but this is")
 	}
-	if err := r.Close(Complete); err == nil {
+	if err := r.Close(ctx, endOf(tally.Complete)); err == nil {
 		t.Error("closed as complete")
 	}
-	if e := asOf(t, path); e.Handled != 1 || e.Info.Status != Interrupted {
+	if e := asOf(t, path); e.Handled != 1 || e.Info.Outcome != tally.Interrupted {
 		t.Errorf("%+v", e)
 	}
 }
@@ -295,9 +304,9 @@ func TestASplitWithoutItsCollection(t *testing.T) {
 func TestWritesAreShared(t *testing.T) {
 	path := filePath(t)
 	r := begun(t, path)
-	defer r.Close(Interrupted)
-	must(t, r.Collection("page", pipeline.CollectionState{}, true))
-	must(t, r.Split("page", split(0, "", 0), true))
+	defer r.Close(ctx, endOf(tally.Interrupted))
+	must(t, r.Collection(ctx, "page", store.Collection{}, true))
+	must(t, r.Split(ctx, "page", split(0, "", 0), true))
 	written := func() (id int) {
 		must(t, r.db.View(func(tx *bbolt.Tx) error { id = tx.ID(); return nil }))
 		return id
@@ -311,7 +320,7 @@ func TestWritesAreShared(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range n {
 		all.Go(func() {
-			if err := r.Split("page", split(i, "a", 1), true); err != nil {
+			if err := r.Split(ctx, "page", split(i, "a", 1), true); err != nil {
 				t.Error(err)
 			}
 		})
@@ -336,13 +345,13 @@ func TestManyWorkers(t *testing.T) {
 	path := filePath(t)
 	r := begun(t, path)
 	for c := range 4 {
-		must(t, r.Collection(fmt.Sprint(c), pipeline.CollectionState{}, true))
+		must(t, r.Collection(ctx, fmt.Sprint(c), store.Collection{}, true))
 	}
 	var all sync.WaitGroup
 	for w := range 8 {
 		all.Go(func() {
 			for i := range 50 {
-				if err := r.Split(fmt.Sprint(w%4), split(w, syncd.Key(fmt.Sprint(i)), int64(i)), i%3 == 0); err != nil {
+				if err := r.Split(ctx, fmt.Sprint(w%4), split(w, syncd.Offset(fmt.Sprint(i)), int64(i)), i%3 == 0); err != nil {
 					t.Error(err)
 				}
 				r.Info()
@@ -350,9 +359,9 @@ func TestManyWorkers(t *testing.T) {
 		})
 	}
 	all.Wait()
-	closeRun(t, r, Complete)
-	e, err := Read(path)
-	if err != nil || e.Handled != 8*49 || e.Info.Status != Complete {
+	closeRun(t, r, tally.Complete)
+	e, err := read(path)
+	if err != nil || e.Handled != 8*49 || e.Info.Outcome != tally.Complete {
 		t.Errorf("%v, %+v", err, e)
 	}
 }
@@ -375,31 +384,31 @@ func TestOneProcessAtATime(t *testing.T) {
 			t.Errorf("%s: %q names neither process nor host", what, text)
 		}
 	}
-	_, err := Open(path, job)
+	_, err := openAt(path)
 	busy("open", err)
-	busy("clear", Clear(path))
-	e, err := Read(path)
-	if err != nil || e.Info.Status != Running || e.Info.PID != cmd.Process.Pid || e.Info.Updated.IsZero() {
+	busy("clear", Remove(path))
+	e, err := read(path)
+	if err != nil || e.Info.Outcome != tally.Running || e.Info.PID != cmd.Process.Pid || e.Info.Updated.IsZero() {
 		t.Errorf("read: %v, %+v", err, e)
 	}
 
 	// Without that file it is still busy, but nobody knows whose it is.
 	must(t, os.WriteFile(ownerPath(path), []byte("{"), 0o600))
 	var b *BusyError
-	if _, err := Open(path, job); !errors.As(err, &b) || b.PID != 0 || strings.Contains(err.Error(), "process 0") {
+	if _, err := openAt(path); !errors.As(err, &b) || b.PID != 0 || strings.Contains(err.Error(), "process 0") {
 		t.Errorf("%v", err)
 	}
 	stop()
 	r := openRun(t, path)
-	if i := r.Info(); i.RunID != "run-1" || i.Status != Interrupted {
+	if i := r.Info(); i.RunID != "run-1" || i.Outcome != tally.Interrupted {
 		t.Errorf("%+v", i)
 	}
-	closeRun(t, r, Interrupted)
+	closeRun(t, r, tally.Interrupted)
 }
 
 // writeForEver tells durable positions, and says which once they are kept. Between them are some that may be lost.
 func writeForEver(path string) error {
-	r, err := Open(path, job)
+	r, err := openAt(path)
 	if err != nil {
 		return err
 	}
@@ -408,21 +417,21 @@ func writeForEver(path string) error {
 		for _, p := range s.Splits {
 			at = max(at, int(p.Counts.Scanned))
 		}
-		err = r.Resume()
-	} else if err = r.Begin(job); err == nil {
-		err = r.Collection("page", pipeline.CollectionState{Before: 7, Identity: "x"}, true)
+		err = r.Resume(ctx)
+	} else if err = r.Begin(ctx, job); err == nil {
+		err = r.Collection(ctx, "page", store.Collection{Before: 7, Identity: "x"}, true)
 	}
 	for err == nil {
 		at++
 		// In the file it must not come before what it belongs to.
 		name := fmt.Sprintf("other-%d", at)
-		if err := r.Collection(name, pipeline.CollectionState{Before: int64(at)}, true); err != nil {
+		if err := r.Collection(ctx, name, store.Collection{Before: int64(at)}, true); err != nil {
 			return err
 		}
-		if err := r.Split(name, split(0, "k", int64(at)), false); err != nil {
+		if err := r.Split(ctx, name, split(0, "k", int64(at)), false); err != nil {
 			return err
 		}
-		if err = r.Split("page", split(at%3, syncd.Key(fmt.Sprint(at)), int64(at)), true); err == nil {
+		if err = r.Split(ctx, "page", split(at%3, syncd.Offset(fmt.Sprint(at)), int64(at)), true); err == nil {
 			_, err = fmt.Println(at)
 		}
 	}
@@ -456,12 +465,12 @@ func TestKilled(t *testing.T) {
 			}
 		}
 		stop()
-		e, err := Read(path)
+		e, err := read(path)
 		if err != nil {
 			t.Fatalf("kill %d: %v", kill, err)
 		}
 		page := e.Collections["page"]
-		if e.Info.Status != Interrupted || page == nil || page.Before != 7 || page.Identity != "x" {
+		if e.Info.Outcome != tally.Interrupted || page == nil || page.Before != 7 || page.Identity != "x" {
 			t.Fatalf("kill %d: %+v, %+v", kill, e.Info, page)
 		}
 		kept := 0
@@ -489,12 +498,12 @@ func TestDamaged(t *testing.T) {
 	path := filePath(t)
 	r := begun(t, path)
 	for c := range 20 {
-		must(t, r.Collection(fmt.Sprint(c), pipeline.CollectionState{}, true))
+		must(t, r.Collection(ctx, fmt.Sprint(c), store.Collection{}, true))
 		for i := range 20 {
-			must(t, r.Split(fmt.Sprint(c), split(i, "k", 1), false))
+			must(t, r.Split(ctx, fmt.Sprint(c), split(i, "k", 1), false))
 		}
 	}
-	closeRun(t, r, Interrupted)
+	closeRun(t, r, tally.Interrupted)
 	sound, err := os.ReadFile(path)
 	must(t, err)
 	page := os.Getpagesize()
@@ -540,10 +549,10 @@ func TestDamaged(t *testing.T) {
 			if err != nil || len(entries) != 1 {
 				t.Errorf("list: %v, %+v", err, entries)
 			}
-			r, err := Open(path, job)
+			r, err := openAt(path)
 			if err == nil {
 				// What was hit is not used, or was only a value; then it is another's or another state.
-				_ = r.Close(Interrupted)
+				_ = r.Close(ctx, endOf(tally.Interrupted))
 			} else {
 				broken++
 				if syncd.HintOf(err) == "" || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), "goroutine") {
@@ -554,10 +563,10 @@ func TestDamaged(t *testing.T) {
 					t.Errorf("a damaged file is not busy: %v", err)
 				}
 			}
-			if err := Clear(path); err != nil {
+			if err := Remove(path); err != nil {
 				t.Errorf("clear: %v", err)
 			}
-			closeRun(t, begun(t, path), Complete)
+			closeRun(t, begun(t, path), tally.Complete)
 		})
 	}
 	if broken < 10 {
@@ -568,16 +577,16 @@ func TestDamaged(t *testing.T) {
 // TestAnotherFormat is refused, and left as it is.
 func TestAnotherFormat(t *testing.T) {
 	path := filePath(t)
-	closeRun(t, begun(t, path), Interrupted)
+	closeRun(t, begun(t, path), tally.Interrupted)
 	db, err := bbolt.Open(path, 0o600, nil)
 	must(t, err)
 	must(t, db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyFormat, []byte("9")) }))
 	must(t, db.Close())
-	_, err = Open(path, job)
+	_, err = openAt(path)
 	if err == nil || !strings.Contains(err.Error(), `format "9"`) || syncd.HintOf(err) == "" {
 		t.Errorf("%v", err)
 	}
-	if e, err := Read(path); err == nil {
+	if e, err := read(path); err == nil {
 		t.Errorf("read: %+v", e)
 	}
 }
@@ -596,23 +605,23 @@ func TestContentThatIsNotAState(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := filePath(t)
 			r := begun(t, path)
-			must(t, r.Collection("page", pipeline.CollectionState{}, true))
-			must(t, r.Split("page", split(0, "a", 1), true))
-			closeRun(t, r, Interrupted)
+			must(t, r.Collection(ctx, "page", store.Collection{}, true))
+			must(t, r.Split(ctx, "page", split(0, "a", 1), true))
+			closeRun(t, r, tally.Interrupted)
 			db, err := bbolt.Open(path, 0o600, nil)
 			must(t, err)
 			must(t, db.Update(change))
 			must(t, db.Close())
-			r, err = Open(path, job)
+			r, err = openAt(path)
 			if name == "a key, no split" { // nothing reads it
 				must(t, err)
-				closeRun(t, r, Interrupted)
+				closeRun(t, r, tally.Interrupted)
 				return
 			}
 			if err == nil || !strings.Contains(err.Error(), path+" is damaged") || !strings.Contains(syncd.HintOf(err), "--fresh") {
 				t.Errorf("%v (hint %q)", err, syncd.HintOf(err))
 			}
-			if _, err := Read(path); err == nil || !strings.Contains(err.Error(), path+" is damaged") {
+			if _, err := read(path); err == nil || !strings.Contains(err.Error(), path+" is damaged") {
 				t.Errorf("read: %v", err)
 			}
 		})
@@ -623,36 +632,36 @@ func TestContentThatIsNotAState(t *testing.T) {
 func TestTidy(t *testing.T) {
 	dir := t.TempDir()
 	long := time.Now().Add(-2 * keepFor)
-	file := func(name string, updated time.Time, done bool) *Run {
-		r := openRun(t, filepath.Join(dir, FileName(name, "f1")))
+	file := func(name string, updated time.Time, done bool) *Store {
+		r := openRun(t, pathOf(dir, name))
 		r.now = func() time.Time { return updated }
-		must(t, r.Begin(job))
+		must(t, r.Begin(ctx, job))
 		if done {
-			closeRun(t, r, Interrupted)
+			closeRun(t, r, tally.Interrupted)
 		}
-		must(t, os.Chtimes(r.Path(), updated, updated))
+		must(t, os.Chtimes(r.path, updated, updated))
 		return r
 	}
 	file("old", long, true)
 	file("new", time.Now(), true)
 	touched := file("touched", long, true)
-	must(t, os.Chtimes(touched.Path(), time.Now(), time.Now()))
+	must(t, os.Chtimes(touched.path, time.Now(), time.Now()))
 	copied := file("copied", time.Now(), true) // by something that sets its own times
-	must(t, os.Chtimes(copied.Path(), long, long))
+	must(t, os.Chtimes(copied.path, long, long))
 	used := file("used", long, false)
-	damaged := filepath.Join(dir, FileName("damaged", "f1"))
+	damaged := pathOf(dir, "damaged")
 	must(t, os.WriteFile(damaged, []byte("x"), 0o600))
 	must(t, os.Chtimes(damaged, long, long))
 	must(t, Tidy(dir, time.Now()))
 	left, err := filepath.Glob(filepath.Join(dir, "*.db"))
 	must(t, err)
 	for i := range left {
-		left[i] = strings.TrimSuffix(filepath.Base(left[i]), "-f1.db")
+		left[i] = nameOf(left[i])
 	}
-	if diff := cmp.Diff([]string{"run-copied", "run-damaged", "run-new", "run-touched", "run-used"}, left); diff != "" {
+	if diff := cmp.Diff([]string{"copied", "damaged", "new", "touched", "used"}, left); diff != "" {
 		t.Error(diff)
 	}
-	closeRun(t, used, Complete)
+	closeRun(t, used, tally.Complete)
 	must(t, Tidy(filepath.Join(dir, "none"), time.Now()))
 }
 
@@ -660,24 +669,24 @@ func TestTidy(t *testing.T) {
 func TestNoPlace(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	must(t, os.WriteFile(file, nil, 0o600))
-	_, err := Open(filepath.Join(file, "run.db"), job)
+	_, err := Open(file, "run")
 	if err == nil || !strings.Contains(syncd.HintOf(err), "run.state_dir") {
 		t.Errorf("%v (hint %q)", err, syncd.HintOf(err))
 	}
 	// A folder in the file's place.
-	path := filepath.Join(t.TempDir(), "run.db")
+	path := pathOf(t.TempDir(), "run")
 	must(t, os.Mkdir(path, 0o700))
-	if _, err := Open(path, job); err == nil || syncd.HintOf(err) == "" {
+	if _, err := openAt(path); err == nil || syncd.HintOf(err) == "" {
 		t.Errorf("%v", err)
 	}
 	// One where whose it is can't be written.
-	path = filepath.Join(t.TempDir(), "run.db")
+	path = pathOf(t.TempDir(), "run")
 	must(t, os.Mkdir(ownerPath(path), 0o700))
-	if _, err := Open(path, job); err == nil || syncd.HintOf(err) == "" {
+	if _, err := openAt(path); err == nil || syncd.HintOf(err) == "" {
 		t.Errorf("%v", err)
 	}
 	must(t, os.Remove(ownerPath(path)))
-	closeRun(t, openRun(t, path), Interrupted) // and the lock was let go
+	closeRun(t, openRun(t, path), tally.Interrupted) // and the lock was let go
 }
 
 // TestTheLockOfARemovedFile is worth nothing: whoever waited for it takes that of the new one.
@@ -692,9 +701,9 @@ func TestTheLockOfARemovedFile(t *testing.T) {
 		return f, err
 	}
 	defer func() { openFile = os.OpenFile }()
-	second := make(chan *Run)
+	second := make(chan *Store)
 	go func() {
-		r, err := Open(path, job)
+		r, err := openAt(path)
 		if err != nil {
 			t.Error(err)
 		}
@@ -702,17 +711,17 @@ func TestTheLockOfARemovedFile(t *testing.T) {
 	}()
 	<-opened
 	must(t, os.Remove(path)) // as Clear does
-	closeRun(t, first, Interrupted)
+	closeRun(t, first, tally.Interrupted)
 	r := <-second
 	if r == nil {
 		return
 	}
-	if _, err := Open(path, job); !errors.As(err, new(*BusyError)) {
+	if _, err := openAt(path); !errors.As(err, new(*BusyError)) {
 		t.Errorf("two runs at once: %v", err)
 	}
-	must(t, r.Begin(job))
-	closeRun(t, r, Complete)
-	if e, err := Read(path); err != nil || e.Info.Status != Complete {
+	must(t, r.Begin(ctx, job))
+	closeRun(t, r, tally.Complete)
+	if e, err := read(path); err != nil || e.Info.Outcome != tally.Complete {
 		t.Errorf("%v, %+v", err, e)
 	}
 }
@@ -724,39 +733,113 @@ func TestList(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), `a[b]*?\`) // which is no pattern
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for i, name := range []string{"old", "new", "middle"} {
-		r := openRun(t, filepath.Join(dir, FileName(name, "f1")))
+		r := openRun(t, pathOf(dir, name))
 		at := now.Add(time.Duration([]int{0, 2, 1}[i]) * time.Hour)
 		r.now = func() time.Time { return at }
-		must(t, r.Begin(job))
-		closeRun(t, r, Complete)
+		must(t, r.Begin(ctx, job))
+		closeRun(t, r, tally.Complete)
 	}
-	must(t, os.WriteFile(filepath.Join(dir, "run-damaged.db"), []byte("x"), 0o600))
-	must(t, os.WriteFile(filepath.Join(dir, "attempts.db"), []byte("another's"), 0o600))
+	must(t, os.WriteFile(pathOf(dir, "damaged"), []byte("x"), 0o600))
+	for _, other := range []string{"attempts-qdrant-1f6d2c90.db", "run-db-1f6d2c90ab4e.db", "job-x.db.owner", "job-x.json"} {
+		must(t, os.WriteFile(filepath.Join(dir, other), []byte("another's"), 0o600))
+	}
 	entries, err := List(dir)
 	must(t, err)
 	var got []string
 	for _, e := range entries {
-		if (e.Problem != nil) != (e.Name == "run-damaged") {
+		if (e.Problem != nil) != (e.Name == "damaged") {
 			t.Errorf("%s: %v", e.Name, e.Problem)
 		}
 		got = append(got, e.Name)
 	}
-	if diff := cmp.Diff([]string{"run-new-f1", "run-middle-f1", "run-old-f1", "run-damaged"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"new", "middle", "old", "damaged"}, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestNames: every job has a file of its own, in the folder, whatever its name.
+func TestNames(t *testing.T) {
+	dir := t.TempDir()
+	long := strings.Repeat("ä", 100)
+	jobs := []string{
+		"db", "Prod", "a b", "", ".", "..", "../db", "/etc/passwd", "a/b", "a%2fb", "a%2Fb", "A\\b", "con", "nul.txt", "x\x00y", "x\ny", "-", "~", "%~",
+		"*", "job-db", "db.db", "db.db.owner", long, long[2:] + "x", long[:198] + "ö", strings.Repeat("x", 200), strings.Repeat("x", 201),
+	}
+	paths := map[string]string{}
+	for i, job := range jobs {
+		path := pathOf(dir, job)
+		if other, taken := paths[path]; taken || filepath.Dir(path) != dir || len(filepath.Base(ownerPath(path))) > 255 {
+			t.Errorf("%q: %s, as %q", job, path, other)
+		}
+		paths[path] = job
+		s, err := Open(dir, job)
+		must(t, err)
+		must(t, s.Begin(ctx, store.Info{RunID: fmt.Sprint(i)}))
+		closeRun(t, s, tally.Complete)
+	}
+	entries, err := List(dir)
+	if err != nil || len(entries) != len(jobs) {
+		t.Fatalf("%v, %d entries", err, len(entries))
+	}
+	for _, e := range entries {
+		if want := paths[e.Path]; e.Name != want || e.Info.Job != want || e.Info.RunID != fmt.Sprint(slices.Index(jobs, want)) {
+			t.Errorf("%q: %+v", want, e)
+		}
+		if len(e.Name) < 60 && nameOf(e.Path) != e.Name {
+			t.Errorf("the name of %s says %q", e.Path, nameOf(e.Path))
+		}
+	}
+	for i, job := range jobs {
+		if e, err := Read(dir, job); err != nil || e.Info.RunID != fmt.Sprint(i) {
+			t.Errorf("%q: %v, %+v", job, err, e)
+		}
+		must(t, Clear(dir, job))
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) > 0 {
+		t.Errorf("%v, %v", err, left)
+	}
+}
+
+// TestTheFileOfAnotherJob is refused, as where "Prod" and "prod" are one name to the file system.
+func TestTheFileOfAnotherJob(t *testing.T) {
+	dir := t.TempDir()
+	closeRun(t, begun(t, pathOf(dir, "Prod")), tally.Interrupted)
+	must(t, os.Rename(pathOf(dir, "Prod"), pathOf(dir, "prod")))
+	if _, err := Open(dir, "prod"); err == nil || !strings.Contains(err.Error(), `job "Prod"`) || syncd.HintOf(err) == "" {
+		t.Errorf("%v", err)
+	}
+	if e, err := Read(dir, "prod"); err != nil || e.Name != "Prod" || e.Info.RunID != "run-1" {
+		t.Errorf("%v, %+v", err, e)
+	}
+}
+
+// TestTwoJobs run side by side.
+func TestTwoJobs(t *testing.T) {
+	dir := t.TempDir()
+	a, b := begun(t, pathOf(dir, "a")), begun(t, pathOf(dir, "b"))
+	must(t, a.Collection(ctx, "page", store.Collection{Before: 1}, true))
+	must(t, b.Collection(ctx, "page", store.Collection{Before: 2}, true))
+	closeRun(t, a, tally.Complete)
+	closeRun(t, b, tally.Interrupted)
+	for name, before := range map[string]int64{"a": 1, "b": 2} {
+		if e, err := Read(dir, name); err != nil || e.Collections["page"].Before != before || e.Info.Resumable != (name == "b") {
+			t.Errorf("%s: %v, %+v", name, err, e)
+		}
 	}
 }
 
 func TestClear(t *testing.T) {
 	path := filePath(t)
-	if err := Clear(path); !errors.Is(err, fs.ErrNotExist) {
+	if err := Remove(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("what is not there: %v", err)
 	}
-	if _, err := Read(path); err == nil {
+	if _, err := read(path); err == nil {
 		t.Error("read what is not there")
 	}
 	r := begun(t, path)
 	must(t, r.db.Close()) // as if it was killed: whose it was is still there
-	must(t, Clear(path))
+	must(t, Remove(path))
 	left, err := os.ReadDir(filepath.Dir(path))
 	if err != nil || len(left) != 0 {
 		t.Errorf("%v, %v", left, err)
@@ -769,14 +852,14 @@ func BenchmarkSplit(b *testing.B) {
 		for _, durable := range []bool{false, true} {
 			b.Run(fmt.Sprintf("workers=%d durable=%t", workers, durable), func(b *testing.B) {
 				r := begun(b, filePath(b))
-				defer r.Close(Interrupted)
-				must(b, r.Collection("page", pipeline.CollectionState{}, true))
+				defer r.Close(ctx, endOf(tally.Interrupted))
+				must(b, r.Collection(ctx, "page", store.Collection{}, true))
 				var all sync.WaitGroup
 				b.ReportAllocs()
 				for w := range workers {
 					all.Go(func() {
 						for i := w; i < b.N; i += workers {
-							if err := r.Split("page", split(w, "507f1f77bcf86cd799439011", int64(i)), durable); err != nil {
+							if err := r.Split(ctx, "page", split(w, "507f1f77bcf86cd799439011", int64(i)), durable); err != nil {
 								b.Error(err)
 								return
 							}

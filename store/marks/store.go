@@ -1,0 +1,365 @@
+package marks
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/store"
+)
+
+const (
+	// lazily is how long a state that need not be durable at once may wait for others.
+	lazily = time.Second
+	// most is how many marks are sent at once.
+	most = 1000
+)
+
+// Store implements store.Committer.
+type Store struct {
+	job    string
+	prefix string
+	commit func(ctx context.Context, changes []syncd.Change, marks []syncd.Mark) error
+	now    func() time.Time
+
+	mu       sync.Mutex
+	returned sync.Cond        // a call of commit has returned
+	state                     // its collections are those that were found; they are not kept up to date
+	entered  bool             // this process began or resumed the run
+	waiting  map[string]*mark // what the sink does not have yet, by name
+	flying   map[string]bool  // names of marks on their way to the sink
+	carrying bool             // a call is under way that took marks from waiting; there is one at a time
+	last     time.Time        // when marks were last taken from waiting
+	broken   error            // why nothing more is sent
+}
+
+var _ store.Committer = (*Store)(nil)
+
+// Open opens the state of a job. It shuts out whoever used the sink's transactions before.
+func Open(ctx context.Context, can syncd.SinkAbilities, job string) (*Store, error) {
+	return open(ctx, can, job, parse)
+}
+
+// OpenFresh is Open for a job that begins anew: it takes no interest in the marks that are there, which may not even be readable.
+func OpenFresh(ctx context.Context, can syncd.SinkAbilities, job string) (*Store, error) {
+	return open(ctx, can, job, func(prefix string, all map[string][]byte) (*state, error) {
+		s, err := parse(prefix, nil)
+		for name, text := range all {
+			s.there[name] = &mark{name: name, value: text}
+			var v value
+			_ = json.Unmarshal(text, &v) // what can't be read has no turn
+			s.lastTurn = max(s.lastTurn, v.Turn)
+		}
+		return s, err
+	})
+}
+
+func open(ctx context.Context, can syncd.SinkAbilities, job string, parse func(string, map[string][]byte) (*state, error)) (*Store, error) {
+	if can.Marks == nil || can.Commit == nil {
+		return nil, errors.New("the sink can't commit changes together with marks")
+	}
+	prefix := prefixOf(job)
+	all, err := can.Marks(ctx, prefix)
+	if err != nil {
+		return nil, fmt.Errorf("reading the marks of job %s: %w", job, err)
+	}
+	found, err := parse(prefix, all)
+	if err != nil {
+		return nil, err
+	}
+	found.interrupt() // whoever ran it is shut out
+	s := &Store{
+		job: job, prefix: prefix, commit: can.Commit, now: time.Now, state: *found,
+		waiting: map[string]*mark{}, flying: map[string]bool{},
+	}
+	s.returned.L = &s.mu
+	return s, nil
+}
+
+// Peek returns what the sink holds of a job, and shuts nobody out. A job without a state has an entry without a run. Whether a
+// run that did not end is still under way can't be seen: it is Running.
+func Peek(ctx context.Context, can syncd.SinkAbilities, job string) (store.Entry, error) {
+	e := store.Entry{Name: job}
+	if can.PeekMarks == nil {
+		return e, errors.New("the sink can't show its marks")
+	}
+	all, err := can.PeekMarks(ctx, prefixOf(job))
+	if err != nil {
+		return e, fmt.Errorf("reading the marks of job %s: %w", job, err)
+	}
+	s, err := parse(prefixOf(job), all)
+	e.Info, e.Handled, e.Collections, e.Problem = s.info, s.handled, s.collections, err
+	return e, nil
+}
+
+// Info implements store.Store.
+func (s *Store) Info() store.Info {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.info
+}
+
+// Handled implements store.Store.
+func (s *Store) Handled() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.handled
+}
+
+// Begin implements store.Store.
+func (s *Store) Begin(ctx context.Context, run store.Info) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lastTurn++
+	s.infoTurn, s.handled, s.collections, s.turns = s.lastTurn, 0, map[string]*store.Collection{}, map[string]int64{}
+	s.info = run
+	s.info.Job, s.info.Started = s.job, s.now()
+	s.forget()
+	return s.enter(ctx)
+}
+
+// Resume implements store.Store.
+func (s *Store) Resume(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.info.Resumes++
+	return s.enter(ctx)
+}
+
+// enter has the run be this process's. The caller holds mu.
+func (s *Store) enter(ctx context.Context) error {
+	s.entered = true
+	s.info.Enter()
+	return s.sendInfo(ctx, 0)
+}
+
+// sendInfo sends the info and all that waits. The caller holds mu.
+func (s *Store) sendInfo(ctx context.Context, handled int64) error {
+	s.info.Updated = s.now()
+	if err := s.put(nameInfo, value{Turn: s.infoTurn, Info: &s.info, Handled: handled}); err != nil {
+		return err
+	}
+	return s.flush(ctx)
+}
+
+// forget has all marks forgotten but the info, behind which they are sent. The caller holds mu.
+func (s *Store) forget() {
+	clear(s.waiting)
+	for name := range s.there {
+		if name != s.prefix+nameInfo {
+			s.waiting[name] = &mark{name: name, turn: s.lastTurn}
+		}
+	}
+}
+
+// Recall implements store.Checkpoints.
+func (s *Store) Recall(collection string) *store.Collection {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.collections[collection]
+}
+
+// Collection implements store.Checkpoints.
+func (s *Store) Collection(ctx context.Context, name string, c store.Collection, begin bool) error {
+	c.Splits = nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if begin || s.turns[name] == 0 {
+		s.lastTurn++
+		s.turns[name] = s.lastTurn
+	}
+	if err := s.put(nameCollection+name, value{Turn: s.turns[name], Collection: &c}); err != nil {
+		return err
+	}
+	return s.flushSoon(ctx)
+}
+
+// Split implements store.Checkpoints. A state that is behind a committed one is passed over.
+func (s *Store) Split(ctx context.Context, collection string, p store.Split, durable bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m, err := s.splitMark(collection, p)
+	if err != nil {
+		return err
+	}
+	if kept := s.there[m.name]; kept == nil || !m.behind(kept) {
+		s.waiting[m.name] = m
+	}
+	if durable {
+		return s.flush(ctx)
+	}
+	return s.flushSoon(ctx)
+}
+
+// Commit implements store.Committer. It takes along what waits, unless another call does.
+func (s *Store) Commit(ctx context.Context, changes []syncd.Change, collection string, p store.Split) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m, err := s.splitMark(collection, p)
+	if err != nil {
+		return err
+	}
+	if c := s.prefix + nameCollection + collection; s.waiting[c] != nil || s.flying[c] {
+		if err := s.flush(ctx); err != nil {
+			return err
+		}
+	}
+	for s.flying[m.name] {
+		s.returned.Wait()
+	}
+	var along []string
+	if !s.carrying && len(s.waiting) > 0 {
+		along = slices.DeleteFunc(slices.Sorted(maps.Keys(s.waiting)), func(name string) bool { return name == m.name || s.flying[name] })
+		s.carry()
+		defer s.carried()
+	}
+	return s.send(ctx, changes, m, along[:min(len(along), most-1)])
+}
+
+// splitMark makes a split's mark. The caller holds mu.
+func (s *Store) splitMark(collection string, p store.Split) (*mark, error) {
+	turn := s.turns[collection]
+	if turn == 0 {
+		return nil, fmt.Errorf("keeping split %d of collection %s: the collection was not begun", p.Index, collection)
+	}
+	return s.markOf(splitName(collection, p.Index), value{Turn: turn, Split: &p})
+}
+
+func (s *Store) markOf(name string, v value) (*mark, error) {
+	v.At = s.now()
+	text, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("writing the mark %q: %w", s.prefix+name, err)
+	}
+	return &mark{name: s.prefix + name, turn: v.Turn, split: v.Split, value: text}, nil
+}
+
+// put has a mark wait. The caller holds mu.
+func (s *Store) put(name string, v value) error {
+	m, err := s.markOf(name, v)
+	if err == nil {
+		s.waiting[m.name] = m
+	}
+	return err
+}
+
+// flushSoon sends what waits if it is time, and nobody does already. The caller holds mu.
+func (s *Store) flushSoon(ctx context.Context) error {
+	if s.broken == nil && (s.carrying || s.now().Sub(s.last) < lazily) {
+		return nil
+	}
+	return s.flush(ctx)
+}
+
+// flush returns when all that waits now, or is on its way with a call that took it, is committed. The caller holds mu, which is
+// released meanwhile. It waits for other calls of this store only, which end with their contexts.
+func (s *Store) flush(ctx context.Context) error {
+	for s.carrying {
+		s.returned.Wait()
+	}
+	s.carry()
+	defer s.carried()
+	for names := range slices.Chunk(slices.Sorted(maps.Keys(s.waiting)), most) {
+		for slices.ContainsFunc(names, func(name string) bool { return s.flying[name] && s.waiting[name] != nil }) {
+			s.returned.Wait() // for the commit of that split
+		}
+		if err := s.send(ctx, nil, nil, names); err != nil {
+			return err
+		}
+	}
+	return s.broken
+}
+
+// carry begins a call that takes marks from waiting, and carried ends it. The caller holds mu.
+func (s *Store) carry() { s.carrying, s.last = true, s.now() }
+
+func (s *Store) carried() {
+	s.carrying = false
+	s.returned.Broadcast()
+}
+
+// send is one commit: of changes, of own, which may be nil, and of those of names that wait. The caller holds mu, which is released
+// meanwhile.
+func (s *Store) send(ctx context.Context, changes []syncd.Change, own *mark, names []string) error {
+	if s.broken != nil {
+		return s.broken
+	}
+	var sent []*mark
+	if own != nil {
+		sent = append(sent, own)
+	}
+	for _, name := range names {
+		if m := s.waiting[name]; m != nil {
+			delete(s.waiting, name)
+			sent = append(sent, m)
+		}
+	}
+	marks := make([]syncd.Mark, len(sent))
+	for i, m := range sent {
+		s.flying[m.name] = true
+		marks[i] = syncd.Mark{Name: m.name, Value: m.value}
+	}
+	s.mu.Unlock()
+	err := s.commit(ctx, changes, marks)
+	s.mu.Lock()
+	defer s.returned.Broadcast()
+	if _, refused := errors.AsType[*syncd.BatchError](err); err != nil && !refused && s.broken == nil {
+		s.broken = err
+	}
+	for _, m := range sent {
+		delete(s.flying, m.name)
+		newer := s.waiting[m.name]
+		switch {
+		case err != nil && newer == nil && m != own: // nothing is committed
+			s.waiting[m.name] = m
+		case err != nil:
+		case m.value == nil:
+			delete(s.there, m.name)
+		default:
+			s.there[m.name] = m
+			if newer != nil && newer.behind(m) { // it came meanwhile, and late
+				delete(s.waiting, m.name)
+			}
+		}
+	}
+	return err
+}
+
+// Close implements store.Store. Of a run that can't be resumed only the info is left.
+func (s *Store) Close(ctx context.Context, end store.End) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken != nil || !s.entered {
+		return nil // what is committed says how far the run came
+	}
+	s.entered = false
+	s.info.Outcome, s.info.Resumable = end.Outcome, end.Resumable
+	var handled int64
+	if !end.Resumable {
+		handled = s.sum()
+		s.forget()
+	}
+	return s.sendInfo(ctx, handled)
+}
+
+// sum is how many documents the run has handled. The caller holds mu.
+func (s *Store) sum() (n int64) {
+	current := map[int64]bool{}
+	for _, turn := range s.turns {
+		current[turn] = true
+	}
+	all := maps.Clone(s.there)
+	maps.Copy(all, s.waiting)
+	for _, m := range all {
+		if m.split != nil && current[m.turn] {
+			n += m.split.Counts.Scanned
+		}
+	}
+	return n
+}
