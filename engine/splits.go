@@ -115,7 +115,7 @@ func (p *planner) resume(ctx context.Context, c *collection) (ok bool, err error
 	}
 	s := p.e.Checkpoints.Recall(c.kept)
 	switch {
-	case s == nil || p.e.forgetful:
+	case s == nil:
 		return false, nil
 	case s.Rule != c.rule.Fingerprint():
 		p.e.Logger.Warn("the collection's mapping changed since the interrupted run: it is read from its start", "collection", name)
@@ -126,6 +126,9 @@ func (p *planner) resume(ctx context.Context, c *collection) (ok bool, err error
 	}
 	if err := s.Check(name); err != nil {
 		return false, err
+	}
+	if p.e.forgetful {
+		return false, nil
 	}
 	c.setFound(s.Found, s.Before)
 	c.carry(s.Splits)

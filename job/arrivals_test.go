@@ -14,8 +14,11 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/syncd-io/syncd"
-	"github.com/syncd-io/syncd/mapping"
+	"github.com/syncd-io/syncd/arrival"
+	"github.com/syncd-io/syncd/codec"
+	"github.com/syncd-io/syncd/engine"
 	"github.com/syncd-io/syncd/job"
+	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/spec"
 	"github.com/syncd-io/syncd/syncdtest"
 )
@@ -356,10 +359,10 @@ func TestWaitJudgesAsTheRuleDoes(t *testing.T) {
 				index.set(e.PointID)
 			}
 		}
-		_, a, err := pipeline.RunAndWait(t.Context(), job.Options{
+		_, a, err := runAndWait(t, job.Options{Options: engine.Options{
 			RunID: "r", Source: source, Checker: index, Sink: sink, Rules: m.Rules, BatchSize: 3, BatchBytes: 1 << 20,
-			Observer: &observer{}, Logger: slog.New(slog.DiscardHandler),
-		}, pipeline.Wait{Timeout: time.Minute})
+			Logger: slog.New(slog.DiscardHandler),
+		}}, job.Await{Timeout: time.Minute})
 		if err != nil || a.Sent != 9 || a.Missing() != int64(len(stays)) {
 			t.Fatalf("%+v, %v", a, err)
 		}

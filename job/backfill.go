@@ -42,6 +42,9 @@ type Result struct {
 	Report    Report
 	Left      []sendlog.Left // documents that were left alone, the first of them
 	Resumable bool           // what was done is kept, and the next run resumes it
+	Ended     bool           // every document was looked at, and the orphans where they were asked for: an error says what came of it
+	// Fingerprint is the same for two runs that do the same work in the same places; empty if that was not found out.
+	Fingerprint string
 }
 
 // Backfill is one run, from opening the plugins to its end. Its error says how the run ended: see OutcomeOf.
@@ -62,6 +65,11 @@ func (j *Job) backfill(ctx context.Context, p *Plugins, q Request, res *Result) 
 	if j.Config.Run.DryRun {
 		j.dryRun(&o, 0, 0)
 	}
+	scope, err := j.scope(ctx, p)
+	if err != nil {
+		return err
+	}
+	res.Fingerprint = j.fingerprint(scope)
 	var engineErr error
 	switch {
 	case q.Plan != nil:
@@ -73,7 +81,7 @@ func (j *Job) backfill(ctx context.Context, p *Plugins, q Request, res *Result) 
 		if fresh == nil {
 			fresh = new(bool)
 		}
-		st, decision, err := j.openStore(ctx, p, fresh, &o)
+		st, decision, err := j.openStore(ctx, p, scope, fresh, &o)
 		if err != nil {
 			return err
 		}
@@ -106,6 +114,7 @@ func (j *Job) backfill(ctx context.Context, p *Plugins, q Request, res *Result) 
 	}
 	res.Report.RunID = o.RunID
 	engineErr = j.execute(ctx, p, o, q.Observer, res)
+	res.Ended = engineErr == nil && !res.Report.Interrupted
 	return conclude(&res.Report, j.whole(), j.indexLabel(), j.Config.Run.AwaitTimeout, engineErr)
 }
 

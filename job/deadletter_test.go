@@ -14,8 +14,10 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/codec"
+	"github.com/syncd-io/syncd/engine"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/syncdtest"
+	"github.com/syncd-io/syncd/tally"
 )
 
 func headersOf(e codec.Event) map[string]string {
@@ -341,13 +343,13 @@ func TestOversize(t *testing.T) {
 	}
 }
 
-// TestADryRunBuriesNothing: it only counts.
-func TestADryRunBuriesNothing(t *testing.T) {
+// TestADryRunWritesNoDeadLetters: it only counts.
+func TestADryRunWritesNoDeadLetters(t *testing.T) {
 	f := newFixture(t, "page")
 	f.insert("page", 10, nil)
 	f.source.Insert("page", syncdtest.MemoryDoc{ID: "x", Err: errors.New("no id")})
 	dead := syncdtest.NewMemorySink()
-	f.opts.DeadLetters, f.opts.DryRun, f.opts.Sink = dead, true, nil
+	f.opts.DeadLetters, f.opts.DryRun, f.opts.Sink = dead, &engine.DryRun{}, nil
 	rep, err := job.Run(t.Context(), f.opts)
 	if err != nil || rep.Total.FailedRead != 1 || rep.Total.DeadLettered != 0 || len(dead.Events()) != 0 || len(dead.Prepared()) != 0 {
 		t.Errorf("%v, %+v", err, rep.Total)

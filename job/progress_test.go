@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -16,8 +15,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/engine"
 	"github.com/syncd-io/syncd/job"
+	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/syncdtest"
+	"github.com/syncd-io/syncd/tally"
 )
 
 // forward reports whether no number of b is below a's.
@@ -74,7 +76,7 @@ func TestMonitor(t *testing.T) {
 		looks++
 	}
 	f.opts.Hooks.BatchDone = func(engine.BatchReport) { look() }
-	f.opts.Sent = func([]pipeline.Sent) { look() }
+	f.opts.Hooks.Sent = func(*mapping.Rule, []syncd.Change) { look() }
 	rep, err := job.Run(t.Context(), f.opts)
 	if err != nil || looks < 200 {
 		t.Fatalf("%v, %d looks", err, looks)
@@ -134,7 +136,7 @@ func TestMonitorOfAResumedRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, _ := m.Snapshot()
-	if s.Resumed != 40 || s.Collections[0].Resumed != 40 || s.Total.Scanned != 100 || s.Collections[0].Splits != 1 || s.Collections[0].SplitsDone != 1 {
+	if s.Resumed != 40 || s.Collections[0].Earlier.Scanned != 40 || s.Total.Scanned != 100 || s.Collections[0].Splits != 1 || s.Collections[0].SplitsDone != 1 {
 		t.Errorf("%+v", s)
 	}
 }
@@ -146,7 +148,7 @@ type slowSource struct {
 }
 
 func (s slowSource) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
-	return func(yield func([]syncd.Change, error) bool) {
+	return func(yield func(syncd.Batch, error) bool) {
 		for batch, err := range s.MemorySource.Read(ctx, req) {
 			time.Sleep(s.scan)
 			if !yield(batch, err) {
@@ -248,7 +250,7 @@ func TestBatchesAddUp(t *testing.T) {
 	}
 	size := int64(0)
 	for _, e := range f.sink.Events() {
-		size += int64(len(e.Value))
+		size += int64(len(e.Key) + len(e.Value))
 	}
 	if size != rep.Bytes {
 		t.Errorf("%d bytes arrived, %d are reported", size, rep.Bytes)
@@ -288,7 +290,7 @@ func (r *tracer) begin(ctx context.Context, name string) (context.Context, func(
 }
 
 func (r *tracer) Batch(ctx context.Context, b engine.BatchInfo) (context.Context, func(error)) {
-	if b.Collection != "page" || b.Documents < 1 || b.Scan.IsZero() || b.ScanTime < 0 || b.Split < 0 || b.Split > 2 {
+	if b.Collection != "page" || b.Documents < 1 || b.Read.IsZero() || b.ReadTime < 0 || b.Split < 0 || b.Split > 2 {
 		r.t.Errorf("%+v", b)
 	}
 	r.mu.Lock()
@@ -556,7 +558,7 @@ func TestWaitForIndexEnds(t *testing.T) {
 		"no waiting":  {errAway, false, func(_, _ func()) {}, syncd.ErrUnavailable, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "run.db")
+			path := jobFile(t)
 			f := newFixture(t, "page")
 			f.insert("page", 500, func(i int) bool { return i%3 != 0 })
 			f.opts.Workers, f.opts.Readers = 2, 1
@@ -605,6 +607,12 @@ func TestWords(t *testing.T) {
 
 // slowCount is a source that takes its time to count what a scan did not see.
 type slowCount struct{ *recounted }
+
+func (s slowCount) Abilities() syncd.SourceAbilities {
+	can := s.recounted.Abilities()
+	can.Count = s.Count
+	return can
+}
 
 func (s slowCount) Count(ctx context.Context, c syncd.Collection) (int64, error) {
 	if len(s.counts) == 1 {

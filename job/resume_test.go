@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -19,74 +20,84 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/codec"
 	"github.com/syncd-io/syncd/job"
-	"github.com/syncd-io/syncd/state"
+	"github.com/syncd-io/syncd/store"
+	"github.com/syncd-io/syncd/store/bolt"
 	"github.com/syncd-io/syncd/syncdtest"
+	"github.com/syncd-io/syncd/tally"
 )
 
 var errBoom = errors.New("boom")
 
-// attempt runs the job whose state is at path as the command line does: on from where the last attempt came, or anew.
+// attempt runs the job whose state is in the file at path as the command line does: it resumes the last attempt, or begins.
 func attempt(ctx context.Context, t testing.TB, path string, o job.Options, crash ...*crash) (job.Report, error) {
 	t.Helper()
-	job := state.Info{Job: "db", Fingerprint: "f"}
-	st, err := state.Open(path, job)
+	st, err := bolt.Open(filepath.Dir(path), nameAt(path))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if old := st.Info(); old.RunID != "" && old.Status != state.Complete && old.Status != state.Failed {
-		o.RunID, err = old.RunID, st.Resume()
+	if old := st.Info(); old.RunID != "" && old.Resumable {
+		o.RunID, err = old.RunID, st.Resume(ctx)
 	} else {
-		job.RunID = uuid.NewString()
-		o.RunID, err = job.RunID, st.Begin(job)
+		o.RunID = uuid.NewString()
+		err = st.Begin(ctx, store.Info{Job: nameAt(path), RunID: o.RunID})
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	handled := st.Handled()
-	o.Journal = st
+	o.Checkpoints = st
 	if len(crash) > 0 {
-		crash[0].Journal = st
-		o.Journal = crash[0]
+		crash[0].Checkpoints = st
+		o.Checkpoints = crash[0]
 	}
 	rep, runErr := job.Run(ctx, o)
-	end := state.Complete
+	end := store.End{Outcome: tally.Complete}
 	if runErr != nil || rep.Interrupted {
-		end = state.Interrupted
+		end = store.End{Outcome: tally.Interrupted, Resumable: true}
 	}
-	if err := st.Close(end); err != nil {
+	if err := st.Close(ctx, end); err != nil {
 		t.Fatal(err)
 	}
-	if runErr == nil && !rep.Interrupted && rep.Resumed > handled { // less where a collection began anew
+	if runErr == nil && !rep.Interrupted && rep.Resumed > handled { // less where a collection was read from its start
 		t.Errorf("%d documents are reported as resumed, but %d were handled before", rep.Resumed, handled)
 	}
 	return rep, runErr
 }
 
-// crash is a journal that dies at a moment: what it is told later is not kept.
+// jobFile is the file of a job in a new folder.
+func jobFile(t testing.TB) string { t.Helper(); return filepath.Join(t.TempDir(), "job-run.db") }
+
+// nameAt is the job of a file.
+func nameAt(path string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), "job-"), ".db")
+}
+
+// crash is a store that dies at a moment: what it is told later is not kept.
 type crash struct {
-	pipeline.Journal
+	store.Checkpoints
 	mu   sync.RWMutex // held for writing while the file is copied, so that no write is cut in two
 	dead bool
 	copy string
 }
 
-func (c *crash) Collection(name string, s store.Collection, begin bool) error {
+func (c *crash) Collection(ctx context.Context, name string, s store.Collection, begin bool) error {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	if c.dead {
 		return errBoom
 	}
-	return c.Journal.Collection(name, s, begin)
+	return c.Checkpoints.Collection(ctx, name, s, begin)
 }
 
-func (c *crash) Split(collection string, s store.Split, durable bool) error {
+func (c *crash) Split(ctx context.Context, collection string, s store.Split, durable bool) error {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	if c.dead {
 		return errBoom
 	}
-	return c.Journal.Split(collection, s, durable)
+	return c.Checkpoints.Split(ctx, collection, s, durable)
 }
 
 // die keeps the file as it is now.
@@ -150,7 +161,7 @@ func (h halting) Splits(ctx context.Context, c syncd.Collection) iter.Seq2[syncd
 	}
 }
 
-// TestResume ends a run in every way that there is, goes on, and looks at both runs together.
+// TestResume ends a run in every way that there is, resumes it, and looks at both runs together.
 func TestResume(t *testing.T) {
 	third := func(f syncdtest.Fault) syncdtest.Schedule { return syncdtest.Nth(3, f) }
 	boom := syncdtest.Fault{Err: errBoom}
@@ -228,7 +239,7 @@ func TestResume(t *testing.T) {
 					ids := slices.Collect(maps.Keys(f.sentIDs()))
 					*f.sink = syncdtest.MemorySink{}
 
-					path := filepath.Join(t.TempDir(), "run.db")
+					path := jobFile(t)
 					o := f.opts
 					ctx, cancel := context.WithCancel(t.Context())
 					defer cancel()
@@ -271,7 +282,7 @@ func TestResume(t *testing.T) {
 					if resumed.Scanned != rep.Resumed {
 						t.Errorf("resumed %d, of the collections %d", rep.Resumed, resumed.Scanned)
 					}
-					// What is complete is never gone on with.
+					// What is complete is never resumed.
 					rep, err = attempt(t.Context(), t, path, f.opts)
 					if err != nil || rep.Resumed != 0 || rep.RunID == first.RunID || rep.Total.Scanned != 605 {
 						t.Errorf("a third run: %v, resumed %d of %d", err, rep.Resumed, rep.Total.Scanned)
@@ -296,21 +307,27 @@ func atEvent(n int, f func()) func(codec.Event) {
 type keyless struct{ *syncdtest.MemorySource }
 
 func (k keyless) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
-	return func(yield func([]syncd.Change, error) bool) {
+	return func(yield func(syncd.Batch, error) bool) {
 		for batch, err := range k.MemorySource.Read(ctx, req) {
-			for i := range batch {
-				if batch[i].Err != nil {
-					batch[i].Key, batch[i].ID = "", ""
+			for i := range batch.Changes {
+				if c := &batch.Changes[i]; c.Err != nil {
+					c.Key, c.ID = "", ""
 				}
 			}
-			if !yield(batch, err) {
+			if err != nil {
+				yield(batch, err)
 				return
+			}
+			for b := range syncd.KeyedBatches(batch.Changes) {
+				if !yield(b, nil) {
+					return
+				}
 			}
 		}
 	}
 }
 
-// TestResumeBehindKeylessDocuments: a scan can't go on behind them, so that they are met again, but they count once.
+// TestResumeBehindKeylessDocuments: a read can't resume behind them, so that they are met again, but they count once.
 func TestResumeBehindKeylessDocuments(t *testing.T) {
 	for _, size := range []int{1, 2, 5, 10} {
 		for _, dead := range []bool{false, true} {
@@ -333,7 +350,7 @@ func TestResumeBehindKeylessDocuments(t *testing.T) {
 				}
 				ids := slices.Collect(maps.Keys(f.sentIDs()))
 				*f.sink = syncdtest.MemorySink{}
-				path := filepath.Join(t.TempDir(), "run.db")
+				path := jobFile(t)
 				for n := 1; ; n++ { // the n-th write of each attempt fails
 					o := f.opts
 					o.Sink = syncdtest.FaultySink(f.sink, syncdtest.SinkFaults{Write: syncdtest.Nth(2, syncdtest.Fault{Err: errBoom})})
@@ -362,7 +379,7 @@ func interrupted(t *testing.T, f *fixture) (path string) {
 	f.opts.Workers, f.opts.Readers = 1, 1
 	o := f.opts
 	o.Sink = syncdtest.FaultySink(f.sink, syncdtest.SinkFaults{Write: syncdtest.Nth(5, syncdtest.Fault{Err: errBoom})})
-	path = filepath.Join(t.TempDir(), "run.db")
+	path = jobFile(t)
 	if _, err := attempt(t.Context(), t, path, o); !errors.Is(err, errBoom) {
 		t.Fatal(err)
 	}
@@ -413,7 +430,11 @@ func TestIdentityThatCannotBeAsked(t *testing.T) {
 
 type nameless struct{ *syncdtest.MemorySource }
 
-func (nameless) Identity(context.Context, syncd.Collection) (string, error) { return "", errBoom }
+func (n nameless) Abilities() syncd.SourceAbilities {
+	can := n.MemorySource.Abilities()
+	can.Identity = func(context.Context, syncd.Collection) (string, error) { return "", errBoom }
+	return can
+}
 
 // recounted is a source that gives these counts, one after another.
 type recounted struct {
@@ -423,11 +444,17 @@ type recounted struct {
 	scans  map[string]int
 }
 
+func (r *recounted) Abilities() syncd.SourceAbilities {
+	can := r.MemorySource.Abilities()
+	can.Count = r.Count
+	return can
+}
+
 func (r *recounted) Count(ctx context.Context, c syncd.Collection) (int64, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if c.Name != "page" {
-		return r.MemorySource.Count(ctx, c)
+		return r.MemorySource.Abilities().Count(ctx, c)
 	}
 	n := r.counts[0]
 	r.counts = r.counts[1:]
@@ -453,7 +480,7 @@ func TestWhatIsCompleteIsNotReadAgain(t *testing.T) {
 	f.opts.Source = source
 	o := f.opts
 	o.Sink = syncdtest.FaultySink(f.sink, syncdtest.SinkFaults{Write: syncdtest.Nth(8, syncdtest.Fault{Err: errBoom})})
-	path := filepath.Join(t.TempDir(), "run.db")
+	path := jobFile(t)
 	rep, err := attempt(t.Context(), t, path, o)
 	if !errors.Is(err, errBoom) || !rep.Collections[0].Complete {
 		t.Fatal(err, rep)
@@ -469,12 +496,14 @@ func TestWhatIsCompleteIsNotReadAgain(t *testing.T) {
 	}
 }
 
-// recalls is a journal that holds one state and keeps nothing.
+// recalls is a store that holds one state and keeps nothing.
 type recalls map[string]*store.Collection
 
-func (r recalls) Recall(collection string) *store.Collection      { return r[collection] }
-func (r recalls) Collection(string, store.Collection, bool) error { return nil }
-func (r recalls) Split(string, store.Split, bool) error           { return nil }
+func (r recalls) Recall(collection string) *store.Collection { return r[collection] }
+func (r recalls) Collection(context.Context, string, store.Collection, bool) error {
+	return nil
+}
+func (r recalls) Split(context.Context, string, store.Split, bool) error { return nil }
 
 func TestStatesThatDoNotFitAreRefused(t *testing.T) {
 	split := func(i int, lower, upper syncd.Key) store.Split {
@@ -496,7 +525,8 @@ func TestStatesThatDoNotFitAreRefused(t *testing.T) {
 			f := newFixture(t, "page")
 			f.insert("page", 10, nil)
 			f.source.SetIdentity("page", "")
-			f.opts.Journal = recalls{"page": &s}
+			s.Rule = f.opts.Rules[0].Fingerprint()
+			f.opts.Checkpoints = recalls{"page": &s}
 			if _, err := job.Run(t.Context(), f.opts); !errors.Is(err, store.ErrNotResumable) || len(f.sink.Events()) != 0 {
 				t.Errorf("%v, %d events", err, len(f.sink.Events()))
 			}
@@ -504,7 +534,7 @@ func TestStatesThatDoNotFitAreRefused(t *testing.T) {
 	}
 }
 
-// broken is a journal that fails from its n-th call on.
+// broken is a store that fails from its n-th call on.
 type broken struct {
 	recalls
 	mu   sync.Mutex
@@ -520,16 +550,18 @@ func (b *broken) call() error {
 	return nil
 }
 
-func (b *broken) Collection(string, store.Collection, bool) error { return b.call() }
-func (b *broken) Split(string, store.Split, bool) error           { return b.call() }
+func (b *broken) Collection(context.Context, string, store.Collection, bool) error {
+	return b.call()
+}
+func (b *broken) Split(context.Context, string, store.Split, bool) error { return b.call() }
 
-// TestAJournalThatFails ends the run, at whichever call, since what follows could not be gone on with.
-func TestAJournalThatFails(t *testing.T) {
+// TestAStoreThatFails ends the run, at whichever call, since what follows could not be resumed.
+func TestAStoreThatFails(t *testing.T) {
 	f := newFixture(t, "page", "gone")
 	f.insert("page", 30, nil)
 	f.opts.Workers, f.opts.Readers = 1, 1
 	for n := 0; ; n++ {
-		f.opts.Journal = &broken{left: n}
+		f.opts.Checkpoints = &broken{left: n}
 		_, err := job.Run(t.Context(), f.opts)
 		if err == nil {
 			if n < 8 { // page: begun, a split, planned, three batches at once or not, done, complete; gone: begun, complete
@@ -558,7 +590,7 @@ func TestOrphansAfterAResumedRun(t *testing.T) {
 	}
 }
 
-// TestLimitsAreOfTheWholeRun: to be interrupted and gone on with is no way around them.
+// TestLimitsAreOfTheWholeRun, however often it is interrupted and resumed.
 func TestLimitsAreOfTheWholeRun(t *testing.T) {
 	var guard *tally.GuardError
 	f := newFixture(t, "page")
@@ -582,16 +614,17 @@ func TestLimitsAreOfTheWholeRun(t *testing.T) {
 	}
 	f.opts.Workers, f.opts.Readers = 1, 1
 	f.insert("page", 100, nil)
-	path = filepath.Join(t.TempDir(), "run.db")
+	path = jobFile(t)
 	o := f.opts
 	o.Sink = syncdtest.FaultySink(f.sink, syncdtest.SinkFaults{Write: syncdtest.Nth(5, syncdtest.Fault{Err: errBoom})})
 	if _, err := attempt(t.Context(), t, path, o); !errors.Is(err, errBoom) {
 		t.Fatal(err)
 	}
 	for n, want := range map[int64]bool{19: true, 20: false} {
-		copyFile(t, path, path+"2")
+		other := jobFile(t)
+		copyFile(t, path, other)
 		f.opts.MaxFailures = n
-		if _, err := attempt(t.Context(), t, path+"2", f.opts); errors.As(err, &guard) != want {
+		if _, err := attempt(t.Context(), t, other, f.opts); errors.As(err, &guard) != want {
 			t.Errorf("errors.max %d: %v", n, err)
 		}
 	}
@@ -684,9 +717,9 @@ func (s *scenario) fault() syncdtest.Schedule {
 // withFaults is a run in which something fails, or nothing.
 func (s *scenario) withFaults() job.Options {
 	o := s.opts
-	faults := syncdtest.SourceFaults{Batch: s.fault(), Fetch: s.fault(), Scan: s.fault()}
+	faults := syncdtest.SourceFaults{Batch: s.fault(), Fetch: s.fault(), Read: s.fault()}
 	if s.rnd.IntN(6) == 0 {
-		faults.Plan = syncdtest.Nth(1+s.rnd.IntN(2), syncdtest.Fault{Err: errBoom, Done: s.rnd.IntN(2) == 0})
+		faults.Splits = syncdtest.Nth(1+s.rnd.IntN(2), syncdtest.Fault{Err: errBoom, Done: s.rnd.IntN(2) == 0})
 	}
 	o.Source = syncdtest.FaultySource(o.Source, faults)
 	o.Checker = syncdtest.FaultyChecker(s.checker, syncdtest.CheckerFaults{Check: s.fault()})
@@ -720,7 +753,7 @@ func TestResumedRunsSendEverything(t *testing.T) {
 	dir := t.TempDir()
 	for seed := range seeds {
 		s := newScenario(t, seed)
-		path := filepath.Join(dir, fmt.Sprintf("run-%d.db", seed))
+		path := filepath.Join(dir, fmt.Sprintf("job-run-%d.db", seed))
 		interruptions := 0
 		for {
 			o := s.opts
@@ -769,7 +802,7 @@ func TestResumedRunsSendEverything(t *testing.T) {
 	}
 }
 
-// forgetting is the worst journal that keeps its word: of what it is told, a death leaves only what must be durable, and what
+// forgetting is the worst store that keeps its word: of what it is told, a death leaves only what must be durable, and what
 // came before it.
 type forgetting struct {
 	mu         sync.Mutex
@@ -790,7 +823,7 @@ func cloneStates(from map[string]store.Collection) map[string]store.Collection {
 	return to
 }
 
-// reborn is the journal that the next run finds.
+// reborn is the store that the next run finds.
 func (f *forgetting) reborn() *forgetting {
 	return &forgetting{told: cloneStates(f.kept), kept: cloneStates(f.kept)}
 }
@@ -812,7 +845,7 @@ func (f *forgetting) Recall(collection string) *store.Collection {
 	return &s
 }
 
-func (f *forgetting) Collection(name string, s store.Collection, begin bool) error {
+func (f *forgetting) Collection(ctx context.Context, name string, s store.Collection, begin bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.dead {
@@ -825,7 +858,7 @@ func (f *forgetting) Collection(name string, s store.Collection, begin bool) err
 	return nil
 }
 
-func (f *forgetting) Split(collection string, p store.Split, durable bool) error {
+func (f *forgetting) Split(ctx context.Context, collection string, p store.Split, durable bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.dead {
@@ -865,7 +898,7 @@ func TestDeathRepeatsNoMoreThanIsUnderWay(t *testing.T) {
 				o = s.withFaults()
 				s.sink.Written = atEvent(1+s.rnd.IntN(40), j.die)
 			}
-			o.Journal = j
+			o.Checkpoints = j
 			rep, err := job.Run(t.Context(), o)
 			s.sink.Written = nil
 			if err != nil {
@@ -885,14 +918,14 @@ func TestDeathRepeatsNoMoreThanIsUnderWay(t *testing.T) {
 	}
 }
 
-// durables is a journal that remembers the positions that it was to keep durably.
+// durables is a store that remembers the positions that it was to keep durably.
 type durables struct {
 	recalls
 	mu    sync.Mutex
-	after []syncd.Key
+	after []syncd.Offset
 }
 
-func (d *durables) Split(_ string, s store.Split, durable bool) error {
+func (d *durables) Split(_ context.Context, _ string, s store.Split, durable bool) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if durable {
@@ -922,7 +955,7 @@ func TestWhatWasSentIsKeptDurably(t *testing.T) {
 		f := newFixture(t, "page")
 		f.insert("page", 30, func(i int) bool { return i < 10 || i >= 20 })
 		j, gate := &durables{}, syncdtest.NewGate()
-		f.opts.Checker, f.opts.Journal, f.opts.Workers, f.opts.Readers = holding{f.checker, pointID("page", "00000"), gate}, j, 2, 1
+		f.opts.Checker, f.opts.Checkpoints, f.opts.Workers, f.opts.Readers = holding{f.checker, pointID("page", "00000"), gate}, j, 2, 1
 		ended := make(chan error)
 		go func() {
 			_, err := job.Run(t.Context(), f.opts)
@@ -936,7 +969,7 @@ func TestWhatWasSentIsKeptDurably(t *testing.T) {
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
-		if !slices.Equal(j.after, []syncd.Key{"t00029"}) {
+		if !slices.Equal(j.after, []syncd.Offset{"t00029"}) {
 			t.Errorf("kept durably: %q", j.after)
 		}
 	})
@@ -969,7 +1002,7 @@ func TestAPlanThatWasCutShortIsNotWhole(t *testing.T) {
 	f := newFixture(t, "page")
 	f.insert("page", 100, nil)
 	f.source.SetSplits(5)
-	path := filepath.Join(t.TempDir(), "run.db")
+	path := jobFile(t)
 	o := f.opts
 	drain := make(chan struct{})
 	o.Source, o.Drain = discreet{f.source, drain}, drain
@@ -999,7 +1032,7 @@ func TestAnIndexThatLostPointsIsLookedAtAnew(t *testing.T) {
 			f.opts.Workers, f.opts.Readers = 1, 1
 			o := f.opts
 			o.Sink = syncdtest.FaultySink(f.sink, syncdtest.SinkFaults{Write: syncdtest.Nth(1, syncdtest.Fault{Err: errBoom})})
-			path := filepath.Join(t.TempDir(), "run.db")
+			path := jobFile(t)
 			if rep, err := attempt(t.Context(), t, path, o); !errors.Is(err, errBoom) || rep.Total.Present != 50 {
 				t.Fatal(err, rep.Total)
 			}

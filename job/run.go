@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync/atomic"
@@ -228,7 +229,7 @@ func (r *run) preflight(ctx context.Context, ratio *func(*mapping.Rule, tally.Co
 		return nil
 	}
 	p := audit.Preflight{
-		Source: r.Source, Checker: r.Checker, Rules: r.Rules, Workers: max(r.Workers, 8),
+		Source: r.Source, Checker: r.Checker, Rules: r.Rules, Workers: cmp.Or(r.Workers, 8),
 		AllowDrift: r.Guards.AllowDrift, MaxMissingRatio: r.Guards.MaxMissingRatio,
 	}
 	held, err := p.Run(ctx)
@@ -259,7 +260,7 @@ func (r *run) orphans(ctx context.Context) (err error) {
 		}
 	}
 	search := audit.OrphanSearch{
-		Source: r.Source, Checker: r.Checker, Rules: r.Rules, Parts: max(r.Workers, 8), Since: r.started, Planned: r.PlannedOrphans,
+		Source: r.Source, Checker: r.Checker, Rules: r.Rules, Parts: cmp.Or(r.Workers, 8), Since: r.started, Planned: r.PlannedOrphans,
 		Keep: prune, Item: r.Hooks.Item, Moved: r.engine.Advanced, Drain: r.Drain,
 	}
 	found, err := search.Find(ctx)

@@ -19,10 +19,13 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/syncd-io/syncd"
-	"github.com/syncd-io/syncd/mapping"
+	"github.com/syncd-io/syncd/codec"
+	"github.com/syncd-io/syncd/engine"
 	"github.com/syncd-io/syncd/job"
+	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/spec"
 	"github.com/syncd-io/syncd/syncdtest"
+	"github.com/syncd-io/syncd/tally"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -212,7 +215,7 @@ func TestFullModeAsksNothing(t *testing.T) {
 func TestDryRunSendsNothing(t *testing.T) {
 	f := newFixture(t, "page")
 	f.insert("page", 40, func(i int) bool { return i >= 30 })
-	f.opts.DryRun, f.opts.Sink = true, nil
+	f.opts.DryRun, f.opts.Sink = &engine.DryRun{}, nil
 	rep, err := job.Run(t.Context(), f.opts)
 	if err != nil {
 		t.Fatal(err)
@@ -352,10 +355,10 @@ func TestUnknownIsNeverMissing(t *testing.T) {
 type lossy struct{ *syncdtest.MemorySource }
 
 func (l lossy) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
-	return func(yield func([]syncd.Change, error) bool) {
+	return func(yield func(syncd.Batch, error) bool) {
 		for b, err := range l.MemorySource.Read(ctx, req) {
-			if len(b) > 1 {
-				b = b[1:]
+			if len(b.Changes) > 1 {
+				b.Changes = b.Changes[1:]
 			}
 			if !yield(b, err) {
 				return
@@ -558,13 +561,15 @@ type estimating struct {
 	counted  int
 }
 
-func (e *estimating) EstimateCount(context.Context, syncd.Collection) (int64, bool, error) {
-	return e.estimate, true, nil
-}
-
-func (e *estimating) Count(ctx context.Context, c syncd.Collection) (int64, error) {
-	e.counted++
-	return e.MemorySource.Count(ctx, c)
+func (e *estimating) Abilities() syncd.SourceAbilities {
+	can := e.MemorySource.Abilities()
+	count := can.Count
+	can.Estimate = func(context.Context, syncd.Collection) (int64, bool, error) { return e.estimate, true, nil }
+	can.Count = func(ctx context.Context, c syncd.Collection) (int64, error) {
+		e.counted++
+		return count(ctx, c)
+	}
+	return can
 }
 
 func TestEstimateIsCheckedOnlyWhereItIsNotReached(t *testing.T) {
@@ -596,12 +601,12 @@ func (d floodDoc) AppendJSON(dst []byte, _ syncd.Dialect) ([]byte, error) {
 	return append(dst, '"'), nil
 }
 
-func (f flood) Plan(_ context.Context, c syncd.Collection) iter.Seq2[syncd.Split, error] {
+func (f flood) Splits(_ context.Context, c syncd.Collection) iter.Seq2[syncd.Split, error] {
 	return func(yield func(syncd.Split, error) bool) { yield(syncd.Split{Collection: c}, nil) }
 }
 
 func (f flood) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
-	return func(yield func([]syncd.Change, error) bool) {
+	return func(yield func(syncd.Batch, error) bool) {
 		start := 0
 		if req.After != "" {
 			fmt.Sscanf(string(req.After), "%d", &start)
@@ -617,7 +622,7 @@ func (f flood) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.
 				}
 				b = append(b, r)
 			}
-			if !yield(b, ctx.Err()) {
+			if !yield(syncd.Batch{Changes: b, Offset: syncd.Offset(b[len(b)-1].Key)}, ctx.Err()) {
 				return
 			}
 		}
@@ -634,7 +639,8 @@ func (f flood) Fetch(_ context.Context, _ syncd.Collection, keys []syncd.Key) it
 	}
 }
 
-func (f flood) Close() error { return nil }
+func (f flood) Abilities() syncd.SourceAbilities { return syncd.SourceAbilities{} }
+func (f flood) Close() error                     { return nil }
 
 // heapSink measures the live heap now and then.
 type heapSink struct {
@@ -655,7 +661,8 @@ func (s *heapSink) Write(_ context.Context, events []syncd.Change) error {
 	return nil
 }
 
-func (s *heapSink) Close() error { return nil }
+func (s *heapSink) Abilities() syncd.SinkAbilities { return syncd.SinkAbilities{} }
+func (s *heapSink) Close() error                   { return nil }
 
 // TestMemoryDoesNotGrowWithTheCollection sends 16 times as many documents and compares the live heap.
 func TestMemoryDoesNotGrowWithTheCollection(t *testing.T) {

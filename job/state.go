@@ -31,7 +31,7 @@ type Decision struct {
 
 // openStore opens the store of the job and makes its state the run's: that of the interrupted run, or a new one. It is nil where
 // none is kept.
-func (j *Job) openStore(ctx context.Context, p *Plugins, fresh *bool, o *Options) (_ store.Store, d *Decision, err error) {
+func (j *Job) openStore(ctx context.Context, p *Plugins, scope store.Scope, fresh *bool, o *Options) (_ store.Store, d *Decision, err error) {
 	can := p.Sink.Abilities()
 	exactlyOnce := can.Commit != nil
 	none := func(why string) (store.Store, *Decision, error) {
@@ -48,10 +48,6 @@ func (j *Job) openStore(ctx context.Context, p *Plugins, fresh *bool, o *Options
 		return none("the sink does not keep what an interrupted run sent")
 	case !continues(c.DeadLetter):
 		return none("errors.dead_letter does not keep what an interrupted run sent there")
-	}
-	scope, err := j.scope(ctx, p)
-	if err != nil {
-		return nil, nil, err
 	}
 	var st store.Store
 	if exactlyOnce {
@@ -184,6 +180,16 @@ func (j *Job) scope(ctx context.Context, p *Plugins) (store.Scope, error) {
 	}
 	s.Settings = hex.EncodeToString(h.Sum(nil)[:8])
 	return s, nil
+}
+
+// fingerprint sums up a scope and the rules of the collections.
+func (j *Job) fingerprint(scope store.Scope) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q\n", []any{scope.Source, scope.Index, scope.Sink, scope.Mode, scope.Collections, scope.Settings})
+	for _, r := range j.Config.Mapping.Rules {
+		fmt.Fprintln(h, r.Fingerprint())
+	}
+	return hex.EncodeToString(h.Sum(nil)[:6])
 }
 
 // sampleChanges are encoded to tell forms of events apart: a document with values that the forms write differently, and a delete.

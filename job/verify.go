@@ -28,6 +28,7 @@ type Audit struct {
 	Report      Report
 	Differences []verdict.Item                     // the first MaxLookedAgain
 	Counts      map[string]map[syncd.Verdict]int64 // of all of them, by collection
+	Concluded   bool                               // the comparison came to its end, so that what it found says how the index is
 
 	last time.Time // when the last difference was seen
 }
@@ -128,6 +129,7 @@ func (e *differsError) Error() string {
 }
 
 func (a *Audit) conclude() error {
+	a.Concluded = true
 	if n := a.Different() + a.Report.Total.Failed(); n > 0 {
 		return &EndError{Outcome: tally.Stopped, Err: syncd.Hint(&differsError{n},
 			"syncd run sends what the index lacks, with --prune deletes for what is gone too; syncd explain follows one document")}
