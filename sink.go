@@ -106,6 +106,12 @@ type Deriver interface {
 	Derive() any
 }
 
+// Transactor is implemented by the config type of a sink that can have the abilities Marks and Commit, and says whether it will
+// have them. It must not connect.
+type Transactor interface {
+	Transactional() bool
+}
+
 // Continuer is implemented by a sink's config type when what an interrupted run sent may be gone by the time that the rest
 // is: then Continues is false, and a run always begins from the start. Without it, it is taken to be there.
 type Continuer interface {

@@ -53,17 +53,17 @@ printed as YAML can be loaded again.`,
 			if format == "json" {
 				text, err := effective.JSON()
 				if err != nil {
-					return failed(err)
+					return err
 				}
 				_, err = a.stdout.Write(text)
-				return failed(err)
+				return err
 			}
 			text, err := effective.YAML()
 			if err != nil {
-				return failed(err)
+				return err
 			}
 			_, err = fmt.Fprint(a.stdout, text)
-			return failed(err)
+			return err
 		},
 	}
 	c.Flags().StringVar(&format, "format", "yaml", "how to print: yaml or json")
@@ -109,11 +109,11 @@ The exit code is 0 if nothing differs, 1 if something does, and 3 if a configura
 			}
 			differences, err := sides[0].Differences(sides[1])
 			if err != nil {
-				return failed(err)
+				return err
 			}
 			for _, d := range differences {
 				if _, err := fmt.Fprintln(a.stdout, d); err != nil {
-					return failed(err)
+					return err
 				}
 			}
 			if len(differences) > 0 {

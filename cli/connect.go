@@ -85,7 +85,7 @@ func (f *connectFlags) check(cmd *cobra.Command, valid []usable) error {
 func interruptedBy(sig os.Signal) error {
 	s, ok := sig.(syscall.Signal)
 	if !ok {
-		return failed(context.Canceled)
+		return context.Canceled
 	}
 	return &codeError{128 + int(s), fmt.Errorf("interrupted by %s while looking at the servers", signalName(s))}
 }

@@ -32,9 +32,15 @@ type report struct {
 type server struct {
 	kind    syncd.Kind
 	plugin  config.Plugin
-	open    func(context.Context, any, syncd.Env) (io.Closer, error)
+	open    func(context.Context, any, syncd.Env) (opened, error)
 	needed  bool
 	because string // why it is not needed
+}
+
+// opened is an open plugin, as far as it matters here.
+type opened struct {
+	io.Closer
+	probe syncd.Probe // nil: it can't tell
 }
 
 func (c *connection) servers() []server {
@@ -42,22 +48,34 @@ func (c *connection) servers() []server {
 	return []server{
 		{
 			kind: syncd.KindSource, plugin: cfg.Source, needed: true,
-			open: func(ctx context.Context, settings any, env syncd.Env) (io.Closer, error) {
-				return cfg.Source.OpenSource(ctx, settings, env)
+			open: func(ctx context.Context, settings any, env syncd.Env) (opened, error) {
+				p, err := cfg.Source.OpenSource(ctx, settings, env)
+				if err != nil {
+					return opened{}, err
+				}
+				return opened{p, p.Abilities().Probe}, nil
 			},
 		},
 		{
 			kind: syncd.KindChecker, plugin: cfg.Checker, needed: cfg.Run.Mode != config.Full,
 			because: "a full run does not ask the index (run.mode)",
-			open: func(ctx context.Context, settings any, env syncd.Env) (io.Closer, error) {
-				return cfg.Checker.OpenChecker(ctx, settings, env)
+			open: func(ctx context.Context, settings any, env syncd.Env) (opened, error) {
+				p, err := cfg.Checker.OpenChecker(ctx, settings, env)
+				if err != nil {
+					return opened{}, err
+				}
+				return opened{p, p.Abilities().Probe}, nil
 			},
 		},
 		{
 			kind: syncd.KindSink, plugin: cfg.Sink, needed: !cfg.Run.DryRun,
 			because: "a dry run sends nothing (run.dry_run)",
-			open: func(ctx context.Context, settings any, env syncd.Env) (io.Closer, error) {
-				return cfg.Sink.OpenSink(ctx, settings, env)
+			open: func(ctx context.Context, settings any, env syncd.Env) (opened, error) {
+				p, err := cfg.Sink.OpenSink(ctx, settings, env)
+				if err != nil {
+					return opened{}, err
+				}
+				return opened{p, p.Abilities().Probe}, nil
 			},
 		},
 	}
@@ -128,8 +146,8 @@ func (c *connection) ask(ctx context.Context, s server, targets []syncd.ProbeTar
 		return []syncd.Finding{c.cannotOpen(ctx, s, err)}
 	}
 	var findings []syncd.Finding
-	if p, ok := plugin.(syncd.Prober); ok {
-		findings = p.Probe(ctx, targets)
+	if plugin.probe != nil {
+		findings = plugin.probe(ctx, targets)
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			findings = append(findings, c.noAnswer())
 		}

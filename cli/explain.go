@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/syncd-io/syncd"
-	"github.com/syncd-io/syncd/config"
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/audit"
+	"github.com/syncd-io/syncd/job"
 )
 
 func (a *app) explainCommand() *cobra.Command {
@@ -28,10 +28,7 @@ func (a *app) explainCommand() *cobra.Command {
 			if common.path == "" {
 				return usageError("which configuration? give one with -c FILE")
 			}
-			cfg, logger, err := a.load(&common, nil, []config.Override{
-				{Flag: "explain", Path: []string{"run", "mode"}, Value: string(config.Incremental)},
-				{Flag: "explain", Path: []string{"run", "on_check_unavailable"}, Value: string(config.OutageFail)},
-			})
+			cfg, logger, err := a.load(&common, nil, mustAsk("explain"))
 			if err != nil {
 				return err
 			}
@@ -40,20 +37,26 @@ func (a *app) explainCommand() *cobra.Command {
 				return &codeError{exitUsage, err}
 			}
 			cfg.Mapping = selected
-			return a.connected(cmd.Context(), cfg, logger, plainEnv(logger), false, func(ctx context.Context, _ <-chan struct{}, s session) error {
-				e, err := pipeline.Explain(ctx, s.source, s.checker, selected.Rules[0], cfg.Event.Encoder(), args[1])
-				if err != nil {
-					return failed(err)
-				}
-				topic := ""
-				if r, ok := cfg.Sink.Settings.(syncd.Router); ok {
-					topic = r.Route(e.Rule.Target())
-				}
-				newPrinter(a.stdout, cfg).explanation(e, topic)
-				if e.Verdict != syncd.Present {
-					return &codeError{code: exitGuard}
-				}
-				return nil
+			var preview audit.Preview
+			if p := cfg.Previewer(); p != nil {
+				preview = p.Preview
+			}
+			return a.connected(cmd.Context(), cfg, logger, nil, func(ctx context.Context, j *job.Job) error {
+				return j.With(ctx, false, func(ctx context.Context, p *job.Plugins) error {
+					e, err := audit.Explain(ctx, p.Source, p.Checker, selected.Rules[0], preview, args[1])
+					if err != nil {
+						return err
+					}
+					topic := ""
+					if r, ok := cfg.Sink.Settings.(syncd.Router); ok {
+						topic = r.Route(e.Rule.Target())
+					}
+					newPrinter(a.stdout, cfg).explanation(e, topic)
+					if e.Verdict != syncd.Present {
+						return &codeError{code: exitStopped}
+					}
+					return nil
+				})
 			})
 		},
 	}
@@ -62,7 +65,7 @@ func (a *app) explainCommand() *cobra.Command {
 }
 
 // explanation prints what is known of one document.
-func (p *printer) explanation(e pipeline.Explanation, topic string) {
+func (p *printer) explanation(e audit.Explanation, topic string) {
 	row := func(name, format string, args ...any) { p.printf("%-14s"+format+"\n", append([]any{name}, args...)...) }
 	row("document", "%s of collection %s in %s", e.ID, e.Rule.Collection.Name, p.source)
 	if !e.Found {

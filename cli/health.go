@@ -51,10 +51,10 @@ Without a URL, ` + envListen + ` says where it listens; the default is ` + healt
 			defer cancel()
 			answer, err := askHealth(ctx, u)
 			if err != nil {
-				return failed(err)
+				return err
 			}
 			_, err = fmt.Fprintln(a.stdout, answer)
-			return failed(err)
+			return err
 		},
 	}
 	c.Flags().DurationVar(&timeout, "timeout", 3*time.Second, "how long to wait for the answer")

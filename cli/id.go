@@ -49,14 +49,14 @@ func (a *app) idCommand() *cobra.Command {
 			}
 			var buf []byte
 			for _, id := range ids {
-				rec := &syncd.Record{ID: id, Fields: values}
-				seed, err := rule.AppendSeed(nil, rec, chunk)
+				doc := &syncd.Change{ID: id, Fields: values}
+				seed, err := rule.AppendSeed(nil, doc, chunk)
 				if err != nil {
-					return failed(err)
+					return err
 				}
-				point, err := rule.PointID(&buf, rec, chunk)
+				point, err := rule.PointID(&buf, doc, chunk)
 				if err != nil {
-					return failed(err)
+					return err
 				}
 				fmt.Fprintf(a.stdout, "seed:     %s\npoint id: %s\n", seed, point)
 			}

@@ -72,11 +72,11 @@ it (ps), so give it by a variable, --mongo env:MONGODB_URI, or by standard input
 			}
 			text, err := a.starter(choices)
 			if err != nil {
-				return failed(err)
+				return err
 			}
 			if choices.file == stdoutName {
 				_, err := io.WriteString(a.stdout, text)
-				return failed(err)
+				return err
 			}
 			if err := writeNew(choices.file, text); err != nil {
 				return err
@@ -106,7 +106,7 @@ func (a *app) choosePlugin(kind syncd.Kind, name string) (string, error) {
 		return name, nil
 	}
 	if len(names) == 0 {
-		return "", failed(fmt.Errorf("this program has no %s", kind))
+		return "", fmt.Errorf("this program has no %s", kind)
 	}
 	for _, usual := range []string{mongoSource, "qdrant", "kafka"} {
 		if _, ok := a.registry.Lookup(kind, usual); ok {
@@ -117,7 +117,7 @@ func (a *app) choosePlugin(kind syncd.Kind, name string) (string, error) {
 }
 
 func exists(file string) error {
-	return failed(syncd.Hint(fmt.Errorf("%s exists already, and is left as it is", file), "give another name: syncd init FILE"))
+	return syncd.Hint(fmt.Errorf("%s exists already, and is left as it is", file), "give another name: syncd init FILE")
 }
 
 // writeNew writes a file that must not exist. What could be written only in part is removed.
@@ -127,7 +127,7 @@ func writeNew(file, text string) error {
 		return exists(file)
 	}
 	if err != nil {
-		return failed(fmt.Errorf("writing the configuration: %w", err))
+		return fmt.Errorf("writing the configuration: %w", err)
 	}
 	_, err = f.WriteString(text)
 	if cerr := f.Close(); err == nil {
@@ -135,7 +135,7 @@ func writeNew(file, text string) error {
 	}
 	if err != nil {
 		_ = os.Remove(file)
-		return failed(fmt.Errorf("writing the configuration: %w", err))
+		return fmt.Errorf("writing the configuration: %w", err)
 	}
 	return nil
 }

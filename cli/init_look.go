@@ -52,7 +52,7 @@ func (c *initChoices) look(cmd *cobra.Command, a *app, mongo string) error {
 	case mongo == stdoutName:
 		line, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 64<<10)).ReadString('\n')
 		if err != nil && !errors.Is(err, io.EOF) {
-			return failed(fmt.Errorf("reading the connection string from standard input: %w", err))
+			return fmt.Errorf("reading the connection string from standard input: %w", err)
 		}
 		if uri = strings.TrimSpace(line); uri == "" {
 			return usageError("--mongo -: standard input is empty")
@@ -80,23 +80,22 @@ func (c *initChoices) look(cmd *cobra.Command, a *app, mongo string) error {
 	}
 	source, err := plugin.OpenSource(cmd.Context(), settings, syncd.Env{Logger: logger})
 	if err != nil {
-		return failed(err)
+		return err
 	}
 	c.found, err = listCollections(cmd.Context(), source, c.database)
-	closing("closing the source", source.Close, &err)
-	if err != nil {
-		return failed(err)
+	if cerr := source.Close(); cerr != nil && err == nil {
+		err = fmt.Errorf("closing the source: %w", cerr)
 	}
-	return nil
+	return err
 }
 
 // listCollections lists the collections that can be read, proposes content types, and counts for as long as that is cheap.
 func listCollections(ctx context.Context, source syncd.Source, database string) ([]foundCollection, error) {
-	lister, ok := source.(syncd.CollectionLister)
-	if !ok {
+	can := source.Abilities()
+	if can.Collections == nil {
 		return nil, errors.New("the source can't list its collections")
 	}
-	all, err := lister.Collections(ctx)
+	all, err := can.Collections(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -110,14 +109,13 @@ func listCollections(ctx context.Context, source syncd.Source, database string) 
 		return nil, syncd.Hint(fmt.Errorf("the database %s holds no collections", database), "upper and lower case count in its name")
 	}
 	found := proposeContentTypes(names)
-	counter, ok := source.(syncd.Counter)
-	if !ok {
+	if can.Count == nil {
 		return found, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, countBudget)
 	defer cancel()
 	for i := range found {
-		n, err := counter.Count(ctx, syncd.Collection{Name: found[i].name})
+		n, err := can.Count(ctx, syncd.Collection{Name: found[i].name})
 		if err == nil {
 			found[i].count = n
 		}

@@ -6,7 +6,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/job"
+	"github.com/syncd-io/syncd/tally"
 )
 
 // logger writes to standard error. Each line carries the id of the run that is under way, if there is one.
@@ -52,38 +54,34 @@ func (h runHandler) WithGroup(name string) slog.Handler {
 	return runHandler{h.Handler.WithGroup(name), h.id}
 }
 
-// narrator tells the log what the printer prints, in as many lines.
-type narrator struct {
-	pipeline.Observer
-	logger *slog.Logger
-}
-
-// Started implements pipeline.Observer.
-func (n *narrator) Started(index pipeline.IndexReport, full bool) {
-	n.Observer.Started(index, full)
-	mode := "incremental"
-	if full {
-		mode = "full"
+// narrated has the log told what an observer is told, in as many lines.
+func narrated(o job.Observer, logger *slog.Logger) job.Observer {
+	started, done := o.Started, o.CollectionDone
+	o.Started = func(index job.IndexReport, full bool) {
+		started(index, full)
+		mode := "incremental"
+		if full {
+			mode = "full"
+		}
+		args := []any{"mode", mode}
+		if index.Known {
+			args = append(args, "index_points", index.Before.Points)
+		}
+		logger.Info("run started", args...)
 	}
-	args := []any{"mode", mode}
-	if index.Known {
-		args = append(args, "index_points", index.Before.Points)
+	o.CollectionDone = func(r engine.CollectionReport) {
+		done(r)
+		logger.Info("collection done", append([]any{"collection", r.Rule.Collection.Name, "took", r.Duration.Round(time.Millisecond).String()}, countArgs(r.Counts)...)...)
 	}
-	n.logger.Info("run started", args...)
-}
-
-// CollectionDone implements pipeline.Observer.
-func (n *narrator) CollectionDone(r pipeline.CollectionReport) {
-	n.Observer.CollectionDone(r)
-	n.logger.Info("collection done", append([]any{"collection", r.Rule.Collection.Name, "took", r.Duration.Round(time.Millisecond).String()}, countArgs(r.Counts)...)...)
+	return o
 }
 
 // narrateEnd tells the log how the run ended; why it did not end well is the error's to say.
-func narrateEnd(logger *slog.Logger, r pipeline.Report, err error) {
+func narrateEnd(logger *slog.Logger, r job.Report, err error) {
 	logger.Info("run ended", append([]any{"complete", err == nil, "took", r.Duration.Round(time.Millisecond).String()}, countArgs(r.Total)...)...)
 }
 
-func countArgs(c pipeline.Counts) []any {
+func countArgs(c tally.Counts) []any {
 	return []any{
 		"documents", c.Scanned, "present", c.Present, "missing", c.Missing, "stale", c.Stale, "partial", c.Partial,
 		"sent", c.Acked, "failed", c.Failed(), "dead_lettered", c.DeadLettered,

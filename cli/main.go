@@ -1,16 +1,17 @@
-// Package cli is the command line: it reads flags, loads the configuration, opens the plugins, runs the engine, and prints
-// what happened. A program with plugins of its own is a main that calls Main with them.
+// Package cli is the command line: it reads flags, loads the configuration, has package job do the work, and prints what
+// happened. A program with plugins of its own is a main that calls Main with them.
+//
+// Where to look: a file for each command; flags.go has what several of them share; exit.go is the one table of exit codes;
+// signals.go turns signals into an orderly end; output.go prints what a run does.
 //
 // Standard output carries the result of a command; notices, warnings and errors go to standard error.
 package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"sync/atomic"
 
 	"github.com/spf13/cobra"
@@ -18,18 +19,6 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/spec"
-)
-
-// The exit codes.
-const (
-	exitDone        = 0
-	exitFailed      = 1
-	exitUsage       = 2
-	exitInvalid     = 3   // the configuration
-	exitGuard       = 4   // stopped by a guard: drift, a limit, coverage
-	exitDocErrors   = 5   // finished, but documents could not be handled
-	exitInterrupted = 130 // 128 + SIGINT
-	exitTerminated  = 143 // 128 + SIGTERM
 )
 
 // Main runs the program with the given plugins on the process's arguments, environment and streams, and returns its exit
@@ -57,25 +46,6 @@ type app struct {
 	bars     atomic.Pointer[mpb.Progress] // on the terminal, for the log to stand above
 }
 
-// codeError ends the program with a code of its own. What there was to say has been printed if err is nil.
-type codeError struct {
-	code int
-	err  error
-}
-
-func (e *codeError) Error() string {
-	if e.err == nil {
-		return fmt.Sprintf("exit code %d", e.code)
-	}
-	return e.err.Error()
-}
-
-func (e *codeError) Unwrap() error { return e.err }
-
-func usageError(format string, args ...any) error {
-	return &codeError{exitUsage, fmt.Errorf(format, args...)}
-}
-
 func (p program) run(ctx context.Context) int {
 	registry, err := syncd.NewRegistry(p.plugins...)
 	if err != nil {
@@ -101,61 +71,31 @@ and sends a change event for the rest.`,
 	})
 	root.AddCommand(a.runCommand(), a.planCommand(), a.verifyCommand(), a.explainCommand(), a.validateCommand(), a.pluginsCommand(), a.schemaCommand(), a.referenceCommand(), a.idCommand(), a.versionCommand())
 	root.AddCommand(a.configCommand(), a.initCommand(), a.healthCommand(), a.stateCommand(), a.reportCommand())
-	return a.exit(root.ExecuteContext(ctx))
+	return a.exit(execute(ctx, root))
 }
 
-// exit prints an error the way a person can act on it and returns the code.
-func (a *app) exit(err error) int {
-	if err == nil {
-		return exitDone
-	}
-	code := exitUsage // cobra's own errors: an unknown command, a wrong number of arguments
-	var coded *codeError
-	if errors.As(err, &coded) {
-		code = coded.code
-		if coded.err == nil {
-			return code
+// execute runs the command that the arguments name. An error that comes before it began is one of usage: an unknown command or
+// a wrong number of arguments.
+func execute(ctx context.Context, root *cobra.Command) error {
+	began := false
+	var mark func(c *cobra.Command)
+	mark = func(c *cobra.Command) {
+		if f := c.RunE; f != nil {
+			c.RunE = func(c *cobra.Command, args []string) error {
+				began = true
+				return f(c, args)
+			}
+		}
+		for _, sub := range c.Commands() {
+			mark(sub)
 		}
 	}
-	paint := a.painter(a.stderr)
-	fmt.Fprintf(a.stderr, "%s %v\n", paint(red, "error:"), err)
-	if hint := syncd.HintOf(err); hint != "" {
-		fmt.Fprintf(a.stderr, "%s %s\n", paint(yellow, "hint:"), hint)
+	mark(root)
+	err := root.ExecuteContext(ctx)
+	if err != nil && !began {
+		return &codeError{exitUsage, err}
 	}
-	return code
-}
-
-// onceFlag is the flag -c, which is refused if it is given twice: the last would win in silence.
-type onceFlag struct{ path *string }
-
-func (f onceFlag) String() string { return *f.path }
-func (f onceFlag) Type() string   { return "string" }
-
-func (f onceFlag) Set(path string) error {
-	if *f.path != "" {
-		return fmt.Errorf("there is %q already, and only one configuration can be given", *f.path)
-	}
-	*f.path = path
-	return nil
-}
-
-func configFlag(c *cobra.Command, path *string) {
-	c.Flags().VarP(onceFlag{path}, "config", "c", "the configuration file")
-}
-
-// configPath takes the configuration file from -c or from the one positional argument.
-func configPath(flag string, args []string) (string, error) {
-	switch {
-	case flag != "" && len(args) > 0:
-		return "", usageError("the configuration is given twice: %q with -c, and %q", flag, args[0])
-	case flag != "":
-		return flag, nil
-	case len(args) == 1:
-		return args[0], nil
-	case len(args) > 1:
-		return "", usageError("more than one configuration: %s", strings.Join(args, " "))
-	}
-	return "", usageError("which configuration? give one with -c FILE, or make one with syncd init")
+	return err
 }
 
 // printDiagnostics writes the problems, on a terminal with the lines that they are about, and reports whether any is an

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -15,8 +14,8 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/metrics"
-	"github.com/syncd-io/syncd/pipeline"
 	"github.com/syncd-io/syncd/serve"
 	"github.com/syncd-io/syncd/spec"
 	"github.com/syncd-io/syncd/tracing"
@@ -74,7 +73,7 @@ func (a *app) observe(ctx context.Context, cfg *config.Config, logger *slog.Logg
 
 // begin says that a run begins whose plugins are about to be opened, and which monitor will show it. planned is that of a run
 // that sends what a plan says. The run, with its plugins, is to use the context inside.
-func (ob *observer) begin(ctx context.Context, monitor *pipeline.Monitor, planned bool) (inside context.Context) {
+func (ob *observer) begin(ctx context.Context, monitor *job.Monitor, planned bool) (inside context.Context) {
 	if ob == nil {
 		return ctx
 	}
@@ -96,21 +95,21 @@ func (ob *observer) env(env syncd.Env, p config.Plugin) syncd.Env {
 }
 
 // into has the engine tell what is to be shown. The options must hold the run's id.
-func (ob *observer) into(o *pipeline.Options) {
+func (ob *observer) into(o *job.Options) {
 	if ob == nil {
 		return
 	}
 	if ob.metrics != nil {
-		o.BatchDone = ob.metrics.BatchDone
+		o.Hooks.BatchDone = ob.metrics.BatchDone
 	}
 	if ob.trace != nil {
 		ob.trace.Named(o.RunID)
-		o.Tracer = ob.trace
+		o.Hooks.Tracer = ob.trace
 	}
 }
 
 // ended says how the run ended that began last, and pushes that. err is what the command will return.
-func (ob *observer) ended(ctx context.Context, report pipeline.Report, err error) {
+func (ob *observer) ended(ctx context.Context, report job.Report, err error) {
 	if ob == nil {
 		return
 	}
@@ -122,7 +121,7 @@ func (ob *observer) ended(ctx context.Context, report pipeline.Report, err error
 	if ob.metrics == nil {
 		return
 	}
-	ob.metrics.End(metrics.End{Report: report, Outcome: outcomeOf(code), ExitCode: code})
+	ob.metrics.End(metrics.End{Report: report, Outcome: job.OutcomeOf(err), ExitCode: code})
 	if ob.gateway == nil {
 		return
 	}
@@ -142,31 +141,6 @@ func (ob *observer) close() {
 	if ob.server != nil {
 		ob.server.Close()
 	}
-}
-
-// codeOf is the exit code that an error ends the program with.
-func codeOf(err error) int {
-	if err == nil {
-		return exitDone
-	}
-	if coded, ok := errors.AsType[*codeError](err); ok {
-		return coded.code
-	}
-	return exitFailed
-}
-
-func outcomeOf(code int) metrics.Outcome {
-	switch code {
-	case exitDone:
-		return metrics.Done
-	case exitDocErrors:
-		return metrics.DocumentErrors
-	case exitGuard:
-		return metrics.Guard
-	case exitInterrupted, exitTerminated:
-		return metrics.Interrupted
-	}
-	return metrics.Failed
 }
 
 func gateway(c config.Push) (*metrics.Gateway, error) {

@@ -4,18 +4,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
-	"github.com/syncd-io/syncd/attempts"
+	"github.com/syncd-io/syncd/arrival"
+	"github.com/syncd-io/syncd/audit"
 	"github.com/syncd-io/syncd/config"
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/job"
 	runreport "github.com/syncd-io/syncd/report"
-	"github.com/syncd-io/syncd/state"
+	"github.com/syncd-io/syncd/tally"
 )
 
-// printer writes what a run does to standard output, as plain aligned text. It is the engine's observer, so its methods are
-// called one at a time.
+// printer writes what a run does to standard output, as plain aligned text.
 type printer struct {
 	w             io.Writer
 	source, index string // the products' names
@@ -23,10 +26,6 @@ type printer struct {
 	fullByConfig  bool
 	whole         bool                       // every collection of the mapping is read
 	paint         func(color, string) string // nil paints nothing
-	resumable     bool                       // what was done is kept, and the next run goes on from it
-
-	left     []attempts.Left    // documents that were left alone
-	arrivals *pipeline.Arrivals // of a run that waited
 }
 
 func newPrinter(w io.Writer, cfg *config.Config) *printer {
@@ -43,8 +42,42 @@ func newPrinter(w io.Writer, cfg *config.Config) *printer {
 
 func (p *printer) printf(format string, args ...any) { fmt.Fprintf(p.w, format, args...) }
 
-// Started says what kind of run this is.
-func (p *printer) Started(index pipeline.IndexReport, full bool) {
+// observer prints what a run says while it goes on, one thing at a time: what has arrived is told by a goroutine of its own.
+func (p *printer) observer() job.Observer {
+	var serial sync.Mutex
+	return job.Observer{
+		State: p.state,
+		Lag:   p.lag,
+		Started: func(index job.IndexReport, full bool) {
+			serial.Lock()
+			defer serial.Unlock()
+			p.started(index, full)
+		},
+		CollectionDone: func(r engine.CollectionReport) {
+			serial.Lock()
+			defer serial.Unlock()
+			p.collectionDone(r)
+		},
+		Arriving: func(a arrival.Arrivals) {
+			serial.Lock()
+			defer serial.Unlock()
+			p.arriving(a)
+		},
+	}
+}
+
+// state says what becomes of an interrupted run.
+func (p *printer) state(d job.Decision) {
+	if d.Resumed {
+		p.printf("Resuming the run that was interrupted on %s: %s were handled by then (--fresh begins anew)\n",
+			stamp(d.Interrupted), plural(d.Handled, "document", "documents"))
+		return
+	}
+	p.printf("The interrupted run of %s is not resumed: %s; beginning anew\n", stamp(d.Interrupted), d.Why)
+}
+
+// started says what kind of run this is.
+func (p *printer) started(index job.IndexReport, full bool) {
 	switch {
 	case full && p.fullByConfig:
 		p.printf("Running full backfill (will send every document)\n")
@@ -63,8 +96,8 @@ func (p *printer) Started(index pipeline.IndexReport, full bool) {
 	}
 }
 
-// CollectionDone prints a collection's block.
-func (p *printer) CollectionDone(r pipeline.CollectionReport) {
+// collectionDone prints a collection's block.
+func (p *printer) collectionDone(r engine.CollectionReport) {
 	rule := strings.Repeat("=", 60)
 	p.printf("\n%s\nCollection: %s\n%s\n", rule, r.Rule.Collection.Name, rule)
 	if !r.Found {
@@ -127,17 +160,21 @@ func orNone(id string) string {
 	return id
 }
 
-// summary prints the totals, the documents that failed, the index before and after, and how fast it went.
-func (p *printer) summary(r pipeline.Report, err error) {
+// summary prints the totals, the documents that failed, the index before and after, and how fast it went. err is how the run
+// ended.
+func (p *printer) summary(res job.Result, err error) {
+	r := res.Report
 	if len(r.Collections) == 0 {
 		return
 	}
 	p.table(r)
 	p.failures(r)
 	p.orphans(r)
-	p.unindexed(r)
-	p.notArrived()
-	if r.Index.Known && !r.DryRun && !r.Interrupted && err == nil {
+	p.unindexed(r, res.Left)
+	if res.Ended {
+		p.notArrived(r.Arrivals)
+	}
+	if r.Index.Known && !r.DryRun && res.Ended {
 		p.indexLine(r)
 	}
 	t := r.Total
@@ -153,33 +190,45 @@ func (p *printer) summary(r pipeline.Report, err error) {
 	}
 	p.printf("Coverage: %d read = %d checked + %d failed; %s = %d confirmed + %d refused; %s proved\n",
 		t.Scanned, t.Checked(), t.FailedRead, events(t.Emitted), t.Acked, t.FailedWrite, plural(splits, "split", "splits"))
-	p.printf("%s", resumedLine(r))
+	if r.Resumed > 0 {
+		p.printf("Resumed: %s of these were handled before the interruption\n", plural(r.Resumed, "document", "documents"))
+	}
+	t.Add(r.Deleted)
 	switch {
 	case r.DryRun:
 		p.printf("Dry run: nothing was sent; a run would send %s\n", events(t.WouldSend))
-	case err != nil || r.Interrupted:
-		p.printf("%s %s confirmed", p.painted(red, "NOT complete:"), events(t.Acked))
-		var guard *pipeline.GuardError
-		var drift *pipeline.DriftError
-		stopped := errors.As(err, &guard) || errors.As(err, &drift)
-		if n := t.Unconfirmed(); n > 0 {
-			p.printf(", %d more sent and perhaps arrived", n)
-		}
-		if stopped { // the hint says what to do first
-			p.printf("\n")
-			return
-		}
-		p.printf("; run it again to %s\n", p.again(r, err))
-	case t.Emitted == 0 && deleted(r) > 0:
-		p.printf(p.painted(green, "Complete:")+" no document had to be sent; %s sent, all confirmed\n", plural(deleted(r), "delete", "deletes"))
-	case p.whole && nothingFound(r): // the error says what is wrong
+	case !res.Ended:
+		p.notComplete(res, err)
+	case p.whole && r.NothingFound(): // the error says what is wrong
 		p.printf("%s none of the collections was found\n", p.painted(red, "NOT complete:"))
 	case t.Emitted == 0:
 		p.printf("%s nothing had to be sent\n", p.painted(green, "Complete:"))
-	case t.Emitted == t.Acked:
-		p.printf(p.painted(green, "Complete:")+" %s sent, all confirmed\n", events(t.Acked))
+	case t.Emitted > t.Acked:
+		p.printf("%s %s sent, %d confirmed, %d refused\n", p.painted(yellow, "Complete:"), events(t.Emitted), t.Acked, t.FailedWrite)
+	case r.Total.Emitted == 0:
+		p.printf("%s no document had to be sent; %s sent, all confirmed\n", p.painted(green, "Complete:"), plural(t.Acked, "delete", "deletes"))
 	default:
-		p.printf(p.painted(yellow, "Complete:")+" %s sent, %d confirmed, %d refused\n", events(t.Emitted), t.Acked, t.FailedWrite)
+		p.printf("%s %s sent, all confirmed\n", p.painted(green, "Complete:"), events(r.Total.Acked))
+	}
+}
+
+// notComplete says how far a run came that did not look at everything, and what running it again does.
+func (p *printer) notComplete(res job.Result, err error) {
+	t := res.Report.Total
+	t.Add(res.Report.Deleted)
+	p.printf("%s %s confirmed", p.painted(red, "NOT complete:"), events(t.Acked))
+	if n := t.Unconfirmed(); n > 0 {
+		p.printf(", %d more sent and perhaps arrived", n)
+	}
+	var guard *tally.GuardError
+	var drift *audit.DriftError
+	switch {
+	case errors.As(err, &guard), errors.As(err, &drift): // the hint says what to do first
+		p.printf("\n")
+	case res.Resumable:
+		p.printf("; run it again to resume it\n")
+	default:
+		p.printf("; run it again to send the rest\n")
 	}
 }
 
@@ -191,27 +240,11 @@ func (p *printer) painted(c color, text string) string {
 	return p.paint(c, text)
 }
 
-// again says what running it again does.
-func (p *printer) again(r pipeline.Report, err error) string {
-	if p.resumable && endOf(r, err) == state.Interrupted {
-		return "go on from there"
-	}
-	return "send the rest"
-}
-
-// deleted is how many deletes a run sent.
-func deleted(r pipeline.Report) (n int64) {
-	for _, o := range r.Orphans {
-		n += o.Deleted
-	}
-	return n
-}
-
 func events(n int64) string { return plural(n, "event", "events") }
 
 // columns returns a function that prints the rows of a table: a first column as wide as the names of all collections, then
 // numbers aligned to the right.
-func (p *printer) columns(title string, r pipeline.Report, name func(pipeline.CollectionReport) string) func(string, ...any) {
+func (p *printer) columns(title string, r job.Report, name func(engine.CollectionReport) string) func(string, ...any) {
 	width := len(title)
 	for _, c := range r.Collections {
 		width = max(width, len(name(c)))
@@ -221,17 +254,17 @@ func (p *printer) columns(title string, r pipeline.Report, name func(pipeline.Co
 	}
 }
 
-func (p *printer) table(r pipeline.Report) {
+func (p *printer) table(r job.Report) {
 	p.printf("\nSummary\n")
 	runreport.New(r).Table(p.w)
 }
 
-func (p *printer) failures(r pipeline.Report) {
-	if r.Total.Failed() == 0 {
+func (p *printer) failures(r job.Report) {
+	if r.Failed() == 0 {
 		return
 	}
 	p.printf("\nDocuments that could not be sent:\n")
-	for _, c := range r.Collections {
+	for _, c := range slices.Concat(r.Collections, r.Deletes) {
 		for _, f := range c.Failures {
 			p.printf("  %s %s: %s: %s\n", c.Rule.Collection.Name, orNone(f.ID), f.Stage, f.Reason)
 		}
@@ -242,7 +275,7 @@ func (p *printer) failures(r pipeline.Report) {
 }
 
 // orphans prints what the reverse pass found.
-func (p *printer) orphans(r pipeline.Report) {
+func (p *printer) orphans(r job.Report) {
 	for i, o := range r.Orphans {
 		if i == 0 {
 			p.printf("\nPoints whose documents are gone\n")
@@ -261,7 +294,7 @@ func (p *printer) orphans(r pipeline.Report) {
 	}
 }
 
-func (p *printer) indexLine(r pipeline.Report) {
+func (p *printer) indexLine(r job.Report) {
 	before, after := r.Index.Before.Points, r.Index.After.Points
 	p.printf("\n%s points: %d -> %d (%+d)", p.index, before, after, after-before)
 	if !r.Index.CaughtUp {

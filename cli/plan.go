@@ -1,26 +1,18 @@
 package cli
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"math"
-	"os"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/job"
 )
-
-// measurePerBatch is how many events of a batch a plan encodes to estimate the bytes of all.
-const measurePerBatch = 20
 
 func (a *app) planCommand() *cobra.Command {
 	var common commonFlags
@@ -47,47 +39,15 @@ file, one JSON object a line, which syncd run --plan sends.`,
 			if err != nil {
 				return err
 			}
-			if cfg.Run.Mode == config.Full {
-				return usageError("a plan asks the index, which mode full does not")
-			}
-			return a.connected(cmd.Context(), cfg, logger, plainEnv(logger), false, func(ctx context.Context, drain <-chan struct{}, s session) (err error) {
-				o := options(cfg, s, quiet{}, logger)
-				o.Drain, o.DryRun, o.Sample, o.Measure = drain, true, share, measurePerBatch
-				o.Orphans = lookForOrphans(s, share)
-				record, err := a.openAttempts(ctx, cfg, s, true)
-				if err != nil {
-					return failed(err)
-				}
-				if record != nil {
-					defer closing("closing the record of attempts", record.Close, &err)
-					o.Ledger = record
-				}
-				var w *planWriter
-				if output != "" {
-					if w, err = newPlanWriter(output, pipeline.PlanHeader{
-						Plan: pipeline.PlanVersion, RunID: o.RunID, Fingerprint: cfg.Mapping.Fingerprint(), Sample: share,
-					}, all); err != nil {
-						return failed(err)
+			return a.connected(cmd.Context(), cfg, logger, nil, func(ctx context.Context, j *job.Job) error {
+				res, err := j.Plan(ctx, job.PlanRequest{Output: output, All: all, Sample: share})
+				if err == nil || job.OutcomeOf(err).Finished() {
+					newPrinter(a.stdout, cfg).plan(res.Report, share, res.Asked)
+					if output != "" {
+						a.planWritten(output, &common, args, cfg)
 					}
-					o.Item = w.item
-				} else {
-					o.Item = func(pipeline.Item) {}
 				}
-				report, err := pipeline.Run(ctx, o)
-				if w != nil {
-					err = errors.Join(err, w.close(err == nil && !report.Interrupted))
-				}
-				switch {
-				case err != nil:
-					return runError(err)
-				case report.Interrupted:
-					return errInterrupted
-				}
-				newPrinter(a.stdout, cfg).plan(report, share, s.checker != nil)
-				if w != nil {
-					a.planWritten(output, &common, args, cfg)
-				}
-				return nil
+				return err
 			})
 		},
 	}
@@ -107,16 +67,6 @@ func (a *app) planWritten(output string, common *commonFlags, args []string, cfg
 		only = " --collections " + strings.Join(cfg.Run.Collections, ",")
 	}
 	fmt.Fprintf(a.stdout, "\nThe plan is in %s; to send it: syncd run -c %s%s --plan %s\n", output, file, only, output)
-}
-
-// lookForOrphans is report where the plugins can, and the whole is looked at.
-func lookForOrphans(s session, share float64) pipeline.OrphanMode {
-	_, canList := s.checker.(syncd.Lister)
-	_, canFind := s.source.(syncd.Finder)
-	if canList && canFind && share == 0 {
-		return pipeline.OrphansReport
-	}
-	return pipeline.OrphansOff
 }
 
 // collectionOverride is --collections as a setting.
@@ -147,97 +97,10 @@ func parseShare(text string) (float64, error) {
 	return share, nil
 }
 
-// quiet is an observer that prints nothing.
-type quiet struct{}
-
-func (quiet) Started(pipeline.IndexReport, bool)       {}
-func (quiet) CollectionDone(pipeline.CollectionReport) {}
-
-// planWriter writes a plan beside its final name and renames it when it is whole, so that half a plan is never taken for one.
-// What is there and is no regular file, such as a device or a pipe, is written to directly: a rename would replace it.
-type planWriter struct {
-	path string
-	part string // "" if path is written to directly
-	f    *os.File
-	w    *bufio.Writer
-	enc  *json.Encoder
-	all  bool
-	err  error
-}
-
-func newPlanWriter(path string, header pipeline.PlanHeader, all bool) (*planWriter, error) {
-	part, flags := path+".part", os.O_CREATE|os.O_TRUNC|os.O_WRONLY
-	target := part
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		part, target, flags = "", path, os.O_WRONLY
-	}
-	f, err := os.OpenFile(target, flags, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("writing the plan: %w", err)
-	}
-	p := &planWriter{path: path, part: part, f: f, w: bufio.NewWriterSize(f, 1<<20), all: all}
-	p.enc = json.NewEncoder(p.w)
-	p.enc.SetEscapeHTML(false)
-	p.err = p.enc.Encode(header)
-	return p, nil
-}
-
-// item writes one document; it is called by one goroutine at a time. An error is kept for close.
-func (p *planWriter) item(i pipeline.Item) {
-	if p.err == nil && (p.all || i.Verdict != syncd.Present) {
-		p.err = p.enc.Encode(pipeline.LineOf(i))
-	}
-}
-
-// close finishes the file if it is whole, and else removes it.
-func (p *planWriter) close(whole bool) error {
-	err := errors.Join(p.err, p.w.Flush(), p.f.Close())
-	switch {
-	case p.part == "":
-	case err == nil && whole:
-		err = os.Rename(p.part, p.path)
-	default:
-		err = errors.Join(err, os.Remove(p.part))
-	}
-	if err != nil {
-		return fmt.Errorf("writing the plan: %w", err)
-	}
-	return nil
-}
-
-// openPlan reads a plan's header and refuses one that was made with other ids.
-func openPlan(path string, cfg *config.Config) (pipeline.Plan, error) {
-	plan := pipeline.Plan{Open: func() (io.ReadCloser, error) { return os.Open(path) }}
-	h, err := plan.Header()
-	if err != nil {
-		return plan, &codeError{exitUsage, err}
-	}
-	if want := cfg.Mapping.Fingerprint(); h.Fingerprint != want {
-		return plan, &codeError{exitUsage, syncd.Hint(
-			fmt.Errorf("the plan %s was made with another mapping or other collections (fingerprint %s, not %s)", path, h.Fingerprint, want),
-			"make it anew with this configuration and the same --collections")}
-	}
-	return plan, nil
-}
-
-// follow makes a run send what a plan says.
-func follow(plan pipeline.Plan, cfg *config.Config, o *pipeline.Options) error {
-	o.Source = plan.Source(o.Source, cfg.Mapping.Rules)
-	o.PlannedOrphans = []pipeline.Orphan{}
-	if o.Orphans == pipeline.OrphansPrune {
-		orphans, err := plan.Orphans(cfg.Mapping.Rules)
-		if err != nil {
-			return failed(err)
-		}
-		o.PlannedOrphans = append(o.PlannedOrphans, orphans...)
-	}
-	return nil
-}
-
 // plan prints a plan's table.
-func (p *printer) plan(r pipeline.Report, share float64, asked bool) {
+func (p *printer) plan(r job.Report, share float64, asked bool) {
 	// Of what was looked at, to all that there is.
-	scaled := func(c pipeline.CollectionReport) func(int64) int64 {
+	scaled := func(c engine.CollectionReport) func(int64) int64 {
 		looked := c.Scanned - c.Unsampled
 		return func(n int64) int64 {
 			if share == 0 || looked == 0 {
@@ -250,7 +113,7 @@ func (p *printer) plan(r pipeline.Report, share float64, asked bool) {
 	for _, o := range r.Orphans {
 		orphans[o.ContentType] = o.Orphans
 	}
-	row := p.columns("Collection", r, func(c pipeline.CollectionReport) string { return c.Rule.Collection.Name })
+	row := p.columns("Collection", r, func(c engine.CollectionReport) string { return c.Rule.Collection.Name })
 	if share > 0 {
 		p.printf("A sample of %g%%; all numbers but the documents are estimates\n\n", share*100)
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -40,7 +41,7 @@ func (a *app) pluginsCommand() *cobra.Command {
 				return err
 			}
 			_, err = fmt.Fprint(a.stdout, page(p))
-			return failed(err)
+			return err
 		},
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 {
@@ -57,14 +58,14 @@ func (a *app) pluginsCommand() *cobra.Command {
 func (a *app) listPlugins(markdown bool) error {
 	if markdown {
 		_, err := fmt.Fprint(a.stdout, pluginTable(a.byKind(), false))
-		return failed(err)
+		return err
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "KIND\tNAME\tSUMMARY")
+	fmt.Fprintln(w, "KIND\tNAME\tVERSION\tSTABILITY\tSUMMARY")
 	for _, p := range a.byKind() {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", p.Kind(), p.Name(), p.Summary())
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", p.Kind(), p.Name(), cmp.Or(p.Version(), "-"), p.Stability(), p.Summary())
 	}
-	return failed(w.Flush())
+	return w.Flush()
 }
 
 // byKind lists the plugins in the order of kinds, each kind by name.

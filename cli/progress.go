@@ -18,7 +18,9 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
 
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/job"
+	"github.com/syncd-io/syncd/tally"
 )
 
 // The forms of progress.
@@ -46,7 +48,7 @@ const (
 // above lines that are drawn again.
 type progress struct {
 	form    string
-	monitor *pipeline.Monitor
+	monitor *job.Monitor
 	out     io.Writer    // standard error
 	log     *slog.Logger // takes the plain lines, so that a log of JSON stays one; nil: out does
 	now     func() time.Time
@@ -64,7 +66,7 @@ type progress struct {
 }
 
 // showProgress begins to show a run and returns how to end it. SIGUSR1 prints how it stands, in any form.
-func (a *app) showProgress(form string, m *pipeline.Monitor, log *slog.Logger) *progress {
+func (a *app) showProgress(form string, m *job.Monitor, log *slog.Logger) *progress {
 	if form == progressAuto {
 		form = progressPlain
 		if isTerminal(a.stderr) {
@@ -168,7 +170,7 @@ func (p *progress) above() io.Writer {
 
 // view is a run at a moment, with how fast it goes.
 type view struct {
-	pipeline.Snapshot
+	job.Snapshot
 	rates map[string]float64 // documents per second, by collection; "" is the total
 }
 
@@ -330,17 +332,17 @@ func terminalWidth(w io.Writer) int {
 }
 
 // find is the progress of a collection; "" is all of them together.
-func (v *view) find(name string) pipeline.CollectionProgress {
+func (v *view) find(name string) engine.CollectionProgress {
 	if name == "" {
 		total, known := v.expected()
 		if !known {
 			total = -1
 		}
-		return pipeline.CollectionProgress{Before: total, Counts: v.Total, Resumed: v.Resumed, Started: true}
+		return engine.CollectionProgress{Before: total, Counts: v.Total, Started: true}
 	}
-	i := slices.IndexFunc(v.Collections, func(c pipeline.CollectionProgress) bool { return c.Name == name })
+	i := slices.IndexFunc(v.Collections, func(c engine.CollectionProgress) bool { return c.Name == name })
 	if i < 0 {
-		return pipeline.CollectionProgress{Before: -1}
+		return engine.CollectionProgress{Before: -1}
 	}
 	return v.Collections[i]
 }
@@ -384,7 +386,7 @@ func (v *view) doneOf(name string) string {
 func (v *view) eta(name string) string {
 	c := v.find(name)
 	rate := v.rates[name]
-	if v.Phase > pipeline.PhaseRead && name == "" {
+	if v.Phase > job.PhaseRead && name == "" {
 		return v.Phase.String()
 	}
 	if c.Before < 0 || rate <= 0 {
@@ -397,7 +399,7 @@ func (v *view) eta(name string) string {
 // workers says what readers and workers are at.
 func (v *view) workers() string {
 	var parts []string
-	for s := pipeline.StageScan; s < pipeline.StageCount; s++ {
+	for s := engine.StageScan; s < engine.StageCount; s++ {
 		parts = append(parts, fmt.Sprintf("%s %d", s, v.Working[s]))
 	}
 	text := strings.Join(parts, " ")
@@ -450,7 +452,7 @@ type progressObject struct {
 	Expected    *int64            `json:"expected,omitempty"` // where every collection's number is known
 	PerSecond   float64           `json:"documents_per_second"`
 	ETASeconds  *float64          `json:"eta_seconds,omitempty"`
-	Counts      pipeline.Counts   `json:"counts"`
+	Counts      tally.Counts      `json:"counts"`
 	Bytes       int64             `json:"bytes"`
 	Stalled     bool              `json:"stalled"`
 	Working     map[string]int    `json:"working"`
@@ -458,9 +460,9 @@ type progressObject struct {
 }
 
 type object struct {
-	Expected *int64          `json:"expected,omitempty"`
-	Done     bool            `json:"done"`
-	Counts   pipeline.Counts `json:"counts"`
+	Expected *int64       `json:"expected,omitempty"`
+	Done     bool         `json:"done"`
+	Counts   tally.Counts `json:"counts"`
 }
 
 func (v *view) object() progressObject {
@@ -475,7 +477,7 @@ func (v *view) object() progressObject {
 			o.ETASeconds = &eta
 		}
 	}
-	for s := pipeline.StageScan; s < pipeline.StageCount; s++ {
+	for s := engine.StageScan; s < engine.StageCount; s++ {
 		o.Working[s.String()] = v.Working[s]
 	}
 	for _, c := range v.Collections {
@@ -497,10 +499,10 @@ type moment struct {
 }
 
 // update adds a moment and returns how fast everything went since rateOver ago, or since the first moment.
-func (m *speedometer) update(now time.Time, s pipeline.Snapshot) map[string]float64 {
+func (m *speedometer) update(now time.Time, s job.Snapshot) map[string]float64 {
 	n := moment{now, map[string]int64{"": s.Total.Scanned - s.Resumed}}
 	for _, c := range s.Collections {
-		n.done[c.Name] = c.Counts.Scanned - c.Resumed
+		n.done[c.Name] = c.Counts.Scanned - c.Earlier.Scanned
 	}
 	if len(m.past) == 0 {
 		start := moment{s.Started, map[string]int64{}}

@@ -36,7 +36,7 @@ An editor that knows the YAML language server completes and checks a file that b
 			enc := json.NewEncoder(a.stdout)
 			enc.SetEscapeHTML(false)
 			enc.SetIndent("", "  ")
-			return failed(enc.Encode(config.Schema(a.registry)))
+			return enc.Encode(config.Schema(a.registry))
 		},
 	}
 }
@@ -60,14 +60,14 @@ func (a *app) referenceCommand() *cobra.Command {
 					return err
 				}
 				if err := writePages(man, manPages(c.Root(), date)); err != nil || dir == "" {
-					return failed(err)
+					return err
 				}
 			}
 			found, err := a.findExamples(examples)
 			if err != nil {
-				return failed(err)
+				return err
 			}
-			return failed(writePages(dir, a.pages(c.Root(), found)))
+			return writePages(dir, a.pages(c.Root(), found))
 		},
 	}
 	c.Flags().StringVar(&dir, "dir", "", "the folder to write to")

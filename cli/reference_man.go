@@ -19,8 +19,8 @@ var manExitCodes = []struct {
 	{strconv.Itoa(exitFailed), "Failed; the error says why."},
 	{strconv.Itoa(exitUsage), "A mistake on the command line."},
 	{strconv.Itoa(exitInvalid), "The configuration is invalid."},
-	{strconv.Itoa(exitGuard), "Stopped by a guard (drift, a limit, coverage), or a difference was found."},
-	{strconv.Itoa(exitDocErrors), "Done, but some documents could not be sent; they are named."},
+	{strconv.Itoa(exitStopped), "Stopped by a guard (drift, a limit, coverage), or a difference was found."},
+	{strconv.Itoa(exitFailures), "Done, but some documents could not be sent; they are named."},
 	{fmt.Sprintf("%d, %d", exitInterrupted, exitTerminated), "Interrupted by Ctrl-C, by SIGTERM; what was under way was finished."},
 }
 

@@ -13,7 +13,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/job"
 	runreport "github.com/syncd-io/syncd/report"
 )
 
@@ -24,8 +24,6 @@ type runReport struct {
 	began    time.Time
 	known    runreport.Report // what is known before the engine runs
 	recorder *runreport.Recorder
-	result   pipeline.Report
-	arrivals *pipeline.Arrivals // of a run that waited
 }
 
 // newRunReport begins the report that is to be written to path, before any plugin opens. It is nil if the path is empty. In a
@@ -85,28 +83,21 @@ func (r *runReport) env(env syncd.Env, p config.Plugin) syncd.Env {
 	return env
 }
 
-// watch follows the run that will have the options until stop is called, which must happen. fingerprint is that of jobOf.
-func (r *runReport) watch(o *pipeline.Options, fingerprint string) (stop func()) {
+// watch follows the run that will have the options until stop is called, which must happen.
+func (r *runReport) watch(o *job.Options) (stop func()) {
 	if r == nil {
 		return func() {}
 	}
-	r.known.Config.Fingerprint, r.known.RunID, r.known.Asked = fingerprint, o.RunID, o.Checker != nil
+	r.known.RunID, r.known.Asked = o.RunID, o.Checker != nil
 	return r.recorder.Watch(o)
 }
 
-// ran keeps what the engine did. arrivals may be nil.
-func (r *runReport) ran(result pipeline.Report, arrivals *pipeline.Arrivals) {
-	if r != nil {
-		r.result, r.arrivals = result, arrivals
-	}
-}
-
 // finish writes the report of a run that ended with err, and returns err, or that the report could not be written.
-func (r *runReport) finish(err error) error {
+func (r *runReport) finish(result job.Result, err error) error {
 	if r == nil {
 		return err
 	}
-	rep := runreport.New(r.result)
+	rep := runreport.New(result.Report)
 	rep.RunID = cmp.Or(rep.RunID, r.known.RunID)
 	if rep.Started.IsZero() {
 		rep.Started = r.began
@@ -115,18 +106,16 @@ func (r *runReport) finish(err error) error {
 	rep.Seconds = rep.Ended.Sub(rep.Started).Seconds()
 	rep.Mode, rep.DryRun, rep.Plan, rep.Asked = r.known.Mode, r.known.DryRun, r.known.Plan, r.known.Asked
 	rep.Version, rep.Go, rep.Config, rep.Plugins = r.known.Version, r.known.Go, r.known.Config, r.known.Plugins
+	rep.Config.Fingerprint = result.Fingerprint
 	r.recorder.Fill(rep)
-	if r.arrivals != nil {
-		rep.AddArrivals(*r.arrivals)
-	}
 	problem := ""
 	if err != nil {
 		problem = err.Error()
 	}
-	rep.End(codeOf(err), problem, syncd.HintOf(err))
+	rep.End(job.OutcomeOf(err), codeOf(err), problem, syncd.HintOf(err))
 	if werr := rep.Write(r.path); werr != nil {
 		if err == nil {
-			return failed(werr)
+			return werr
 		}
 		return errors.Join(err, werr)
 	}
@@ -154,15 +143,15 @@ The page is one file that needs nothing else.`,
 		RunE: func(_ *cobra.Command, files []string) error {
 			runs, err := runreport.Read(files...)
 			if err != nil {
-				return failed(err)
+				return err
 			}
 			if html != "" {
 				page, err := runreport.HTML(runs...)
 				if err != nil {
-					return failed(err)
+					return err
 				}
 				if err := runreport.WriteFile(html, page); err != nil {
-					return failed(fmt.Errorf("writing the page: %w", err))
+					return fmt.Errorf("writing the page: %w", err)
 				}
 				if !asJSON {
 					fmt.Fprintf(a.stdout, "The page is in %s\n", html)
@@ -170,7 +159,7 @@ The page is one file that needs nothing else.`,
 				}
 			}
 			if asJSON {
-				return failed(printJSON(a.stdout, reportJSON(runs)))
+				return printJSON(a.stdout, reportJSON(runs))
 			}
 			switch len(runs) {
 			case 1:

@@ -2,22 +2,20 @@ package cli
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/job"
+	"github.com/syncd-io/syncd/planfile"
 )
 
 func (a *app) runCommand() *cobra.Command {
 	var common commonFlags
 	var noIncremental bool
-	var planFile string
+	var planPath string
 	var fresh bool
 	var progress, reportFile string
 	var when scheduleFlags
@@ -47,18 +45,18 @@ func (a *app) runCommand() *cobra.Command {
 			if common.logFormat == "json" {
 				b.log = logger
 			}
-			if planFile != "" {
+			if planPath != "" {
 				if repeated {
 					return usageError("a plan is sent once: leave --every and --cron out")
 				}
-				plan, err := openPlan(planFile, cfg)
+				plan, err := (&job.Job{Config: cfg}).OpenPlan(planPath)
 				if err != nil {
 					return err
 				}
 				b.plan = &plan
 			}
 			if b.observer, err = a.observe(cmd.Context(), cfg, logger); err != nil {
-				return failed(err)
+				return err
 			}
 			defer b.observer.close()
 			if !repeated {
@@ -68,8 +66,8 @@ func (a *app) runCommand() *cobra.Command {
 			return a.repeat(cmd.Context(), times, logger, func(ctx context.Context) error {
 				if !first { // the file may have changed
 					if cfg, logger, err = a.load(&common, args, overrides); err != nil {
-						b.observer.begin(ctx, &pipeline.Monitor{}, false)
-						b.observer.ended(ctx, pipeline.Report{}, err)
+						b.observer.begin(ctx, &job.Monitor{}, false)
+						b.observer.ended(ctx, job.Report{}, err)
 						return err
 					}
 				}
@@ -80,14 +78,14 @@ func (a *app) runCommand() *cobra.Command {
 	}
 	common.add(c)
 	f := c.Flags()
-	f.StringVar(&planFile, "plan", "", "send exactly what this plan says, after asking the index again (see syncd plan)")
+	f.StringVar(&planPath, "plan", "", "send exactly what this plan says, after asking the index again (see syncd plan)")
 	when.add(c)
 	f.String("http", "", "serve metrics and health at this address, such as 127.0.0.1:9090 (observe.http.listen)")
 	f.Bool("pprof", false, "serve profiles of the process, too (observe.http.pprof)")
 	f.StringVar(&reportFile, "report", "", "write a report to this file when the run ends, however it ends; in a folder each run has a file of its own (see syncd report)")
 	f.StringVar(&progress, "progress", progressAuto, "how to show progress on standard error: auto (bars on a terminal, else plain), bars, plain (a line every 30s), json (every second) or none; SIGUSR1 prints it at once")
 	_ = c.RegisterFlagCompletionFunc("progress", cobra.FixedCompletions([]string{progressAuto, progressBars, progressPlain, progressJSON, progressNone}, cobra.ShellCompDirectiveNoFileComp))
-	f.BoolVar(&fresh, "fresh", false, "begin anew, even if there is an interrupted run to go on with")
+	f.BoolVar(&fresh, "fresh", false, "begin anew, even if there is an interrupted run to resume")
 	f.Bool("dry-run", false, "read and check, send nothing, and say what would be sent (run.dry_run)")
 	f.String("collections", "", "only these collections, separated by commas (run.collections)")
 	f.String("batch-size", "", "documents per batch (run.batch_size)")
@@ -120,7 +118,7 @@ func runOverrides(cmd *cobra.Command, noIncremental bool) ([]config.Override, er
 		}
 	}
 	if prune, _ := cmd.Flags().GetBool("prune"); prune {
-		out = append(out, config.Override{Flag: "--prune", Path: []string{"run", "orphans"}, Value: string(pipeline.OrphansPrune)})
+		out = append(out, config.Override{Flag: "--prune", Path: []string{"run", "orphans"}, Value: string(config.OrphansPrune)})
 	}
 	if retry, _ := cmd.Flags().GetBool("retry-unindexed"); retry {
 		out = append(out, config.Override{Flag: "--retry-unindexed", Path: []string{"run", "attempts", "retry"}, Value: "true"})
@@ -136,7 +134,7 @@ func runOverrides(cmd *cobra.Command, noIncremental bool) ([]config.Override, er
 
 // backfillOptions are what a run is told beside its configuration.
 type backfillOptions struct {
-	plan     *pipeline.Plan // send what it says; nil looks for itself
+	plan     *planfile.Plan // send what it says; nil looks for itself
 	fresh    *bool          // begin anew; taken back as soon as the old state is gone
 	progress string         // form
 	log      *slog.Logger   // takes lines of progress; nil: standard error does
@@ -151,132 +149,44 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 	if err != nil {
 		return err
 	}
-	var report pipeline.Report
-	monitor := &pipeline.Monitor{}
+	var result job.Result
+	monitor := &job.Monitor{}
 	inside := b.observer.begin(ctx, monitor, b.plan != nil)
 	defer func() {
-		err = written.finish(err)
-		b.observer.ended(ctx, report, err)
+		err = written.finish(result, err)
+		b.observer.ended(ctx, result.Report, err)
 	}()
-	env := func(p config.Plugin) syncd.Env {
-		return written.env(b.observer.env(syncd.Env{Logger: logger}, p), p)
-	}
-	return a.connected(inside, cfg, logger, env, !cfg.Run.DryRun, func(ctx context.Context, drain <-chan struct{}, s session) (err error) {
+	env := func(env syncd.Env, p config.Plugin) syncd.Env { return written.env(b.observer.env(env, p), p) }
+	return a.connected(inside, cfg, logger, env, func(ctx context.Context, j *job.Job) error {
 		out := newPrinter(a.stdout, cfg)
 		out.paint = a.painter(a.stdout)
-		o := options(cfg, s, out, logger)
-		o.Drain, o.Monitor = drain, monitor
-		a.logRun(o.RunID)
-		job, err := jobOf(ctx, cfg, s)
-		if err != nil {
-			return failed(err)
-		}
-		var engineErr error
-		switch {
-		case b.plan != nil:
-			if err := follow(*b.plan, cfg, &o); err != nil {
-				return err
-			}
+		if b.plan != nil {
 			out.source = "the plan" // what is read, and counted
-		case !cfg.Run.DryRun:
-			st, err := a.openState(cfg, s, job, b.fresh, &o, logger)
-			if err != nil {
-				return failed(err)
-			}
-			if out.resumable = st != nil; st != nil {
-				defer closing("keeping the state of the run", func() error { return st.Close(endOf(report, engineErr)) }, &err)
-			}
 		}
-		a.logRun(o.RunID) // it may be that of an interrupted run
+		told := out.observer()
 		if b.narrate {
-			o.Observer = &narrator{out, logger}
+			told = narrated(told, logger)
 		}
-		b.observer.into(&o)
-		unwatch := written.watch(&o, job.Fingerprint)
-		shown := a.showProgress(b.progress, o.Monitor, b.log)
-		out.w = shown.writer(a.stdout)
-		var late error
-		report, late, engineErr = a.engine(ctx, cfg, s, out, o)
-		shown.stop()
-		unwatch()
-		out.w = a.stdout
-		written.ran(report, out.arrivals)
-		out.summary(report, engineErr)
-		err = verdict(report, len(cfg.Run.Collections) == 0, late, engineErr)
+		told.RunID = a.logRun
+		var err error
+		result, err = j.Backfill(ctx, job.Request{
+			Plan: b.plan, Fresh: b.fresh, Monitor: monitor, Observer: told,
+			Watch: func(o *job.Options) (stop func()) {
+				b.observer.into(o)
+				unwatch := written.watch(o)
+				shown := a.showProgress(b.progress, o.Monitor, b.log)
+				out.w = shown.writer(a.stdout)
+				return func() {
+					shown.stop()
+					unwatch()
+					out.w = a.stdout
+				}
+			},
+		})
+		out.summary(result, err)
 		if b.narrate {
-			narrateEnd(logger, report, err)
+			narrateEnd(logger, result.Report, err)
 		}
 		return err
 	})
-}
-
-// verdict turns what became of a run into an error with an exit code. whole says that every collection of the mapping was read.
-func verdict(report pipeline.Report, whole bool, late, engineErr error) error {
-	switch {
-	case engineErr != nil:
-		return runError(engineErr)
-	case report.Interrupted:
-		return errInterrupted
-	case whole && nothingFound(report):
-		return &codeError{exitGuard, syncd.Hint(errors.New("the source has none of the collections"),
-			"check the database's name and the collections' spelling; upper and lower case count")}
-	case late != nil:
-		return late
-	case report.Total.Failed() > 0:
-		hint := "mend what is named above and run it again; errors.dead_letter keeps such documents with their reasons"
-		if report.Total.DeadLettered > 0 {
-			hint = "mend what the dead letters say and run it again"
-		}
-		return &codeError{exitDocErrors, syncd.Hint(fmt.Errorf("%s could not be sent%s; all others were handled",
-			plural(report.Total.Failed(), "document", "documents"), buried(report)), "%s", hint)}
-	}
-	return nil
-}
-
-// nothingFound reports whether none of the collections exists, which is hardly what was meant.
-func nothingFound(r pipeline.Report) bool {
-	return len(r.Collections) > 0 && !slices.ContainsFunc(r.Collections, func(c pipeline.CollectionReport) bool { return c.Found })
-}
-
-// buried says how many of the failed documents are among the dead letters.
-func buried(r pipeline.Report) string {
-	if n := r.Total.DeadLettered; n > 0 {
-		return fmt.Sprintf(" (%d in the dead letters)", n)
-	}
-	return ""
-}
-
-// runError gives the error of a run its exit code, and a guard's its advice.
-func runError(err error) error {
-	var coverage *pipeline.CoverageError
-	var guard *pipeline.GuardError
-	var drift *pipeline.DriftError
-	if lag := lagError(err); lag != nil {
-		return lag
-	}
-	var usage *codeError
-	if errors.Is(err, pipeline.ErrNotResumable) {
-		return failed(syncd.Hint(err, "run it again: it begins anew; and report this"))
-	}
-	switch {
-	case errors.As(err, &usage):
-		return usage
-	case errors.As(err, &coverage):
-		return &codeError{exitGuard, syncd.Hint(fmt.Errorf("the run can't prove that it saw every document: %w", err),
-			"documents may have been deleted and inserted meanwhile; run it again, and report it if it happens on a quiet collection")}
-	case errors.As(err, &drift):
-		return &codeError{exitGuard, syncd.Hint(fmt.Errorf("stopped before anything was sent: %w", err),
-			"make mapping.seed, mapping.namespace and the collection's content type what the indexer uses; --allow-drift sends all the same")}
-	case errors.As(err, &guard):
-		return &codeError{exitGuard, syncd.Hint(fmt.Errorf("stopped by a guard: %w", err), "%s", guard.Advice)}
-	}
-	return failed(err)
-}
-
-// failed gives err the exit code of a failed run.
-func failed(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &codeError{exitFailed, err}
 }

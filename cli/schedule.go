@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -140,17 +139,13 @@ func (a *app) repeatUntil(ctx context.Context, s schedule, logger *slog.Logger, 
 
 // logFailure says in the log what would have ended a single run.
 func (a *app) logFailure(logger *slog.Logger, err error) {
-	code := exitFailed
-	var coded *codeError
-	if errors.As(err, &coded) {
-		code = coded.code
-	}
+	code := codeOf(err)
 	args := []any{"exit_code", code}
 	if hint := syncd.HintOf(err); hint != "" {
 		args = append(args, "hint", hint)
 	}
 	level := slog.LevelError
-	if code == exitDocErrors {
+	if code == exitFailures {
 		level = slog.LevelWarn
 	}
 	logger.Log(context.Background(), level, fmt.Sprintf("the run ended with an error, the next one comes by the schedule: %v", err), args...)

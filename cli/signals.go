@@ -9,61 +9,29 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
-	"time"
 
+	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/job"
+	"github.com/syncd-io/syncd/tally"
 )
 
-// errInterrupted says that a signal ended the work before it was done.
-var errInterrupted = errors.New("interrupted")
-
-// connected opens the plugins, calls f with them, and closes them. The first signal closes drain, which asks f to finish what
-// is under way; the second ends f's context.
-func (a *app) connected(ctx context.Context, cfg *config.Config, logger *slog.Logger, env envOf, withSink bool,
-	f func(ctx context.Context, drain <-chan struct{}, s session) error,
-) (err error) {
-	stop, opening, running := interrupts(ctx, logger)
+// connected calls f with the job of a configuration. The first signal asks the job to finish what is under way, the second ends
+// f's context; either gives the program the signal's exit code, if the job did not come to its end. env may be nil: see job.Job.
+func (a *app) connected(ctx context.Context, cfg *config.Config, logger *slog.Logger, env func(syncd.Env, config.Plugin) syncd.Env,
+	f func(ctx context.Context, j *job.Job) error,
+) error {
+	stop, running := interrupts(ctx, logger)
 	defer stop.end()
-	defer func() {
-		if sig := stop.signal(); sig != 0 && err != nil &&
-			// A plugin that was cut off by the second signal may not say so in its error.
-			(errors.Is(err, errInterrupted) || errors.Is(err, context.Canceled) || running.Err() != nil) {
-			err = &codeError{128 + int(sig), fmt.Errorf("interrupted by %s before everything was done: run it again to do the rest", signalName(sig))}
-		}
-	}()
-	s, err := a.open(opening, cfg, env, withSink)
-	if err != nil {
-		if opening.Err() != nil {
-			err = errors.Join(errInterrupted, err)
-		}
-		return failed(err)
-	}
-	defer func() {
-		if cerr := closeUntil(running, s.close); cerr != nil && err == nil {
-			err = failed(cerr)
-		}
-	}()
-	return f(running, stop.drain, s)
-}
-
-// closeAtOnce is how long plugins may still take to close after the second signal; servers that do not answer are not waited for.
-const closeAtOnce = time.Second
-
-// closeUntil closes, and gives up soon after ctx has ended.
-func closeUntil(ctx context.Context, f func() error) error {
-	closed := make(chan error, 1)
-	go func() { closed <- f() }()
-	select {
-	case err := <-closed:
+	err := f(running, &job.Job{Config: cfg, Logger: logger, Getenv: a.env, Env: env, Drain: stop.drain})
+	sig := stop.signal()
+	// A plugin that was cut off by the second signal may not say so in its error.
+	if sig == 0 || err == nil || job.OutcomeOf(err) != tally.Interrupted && !errors.Is(err, context.Canceled) && running.Err() == nil {
 		return err
-	case <-ctx.Done():
 	}
-	select {
-	case err := <-closed:
-		return err
-	case <-time.After(closeAtOnce):
-		return nil
-	}
+	return &codeError{128 + int(sig), &job.EndError{
+		Outcome: tally.Interrupted, Err: fmt.Errorf("interrupted by %s before everything was done: run it again to do the rest", signalName(sig)),
+	}}
 }
 
 // interruption turns signals into an orderly end: the first lets the run finish what is under way, the second ends it.
@@ -75,11 +43,9 @@ type interruption struct {
 	first syscall.Signal
 }
 
-// interrupts begins to watch. The context opening ends at the first signal, since nothing is under way while plugins open,
-// and running at the second.
-func interrupts(ctx context.Context, logger *slog.Logger) (s *interruption, opening, running context.Context) {
+// interrupts begins to watch. The context running ends at the second signal.
+func interrupts(ctx context.Context, logger *slog.Logger) (s *interruption, running context.Context) {
 	running, hard := context.WithCancel(ctx)
-	opening, soft := context.WithCancel(running)
 	s = &interruption{drain: make(chan struct{})}
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
@@ -91,7 +57,6 @@ func interrupts(ctx context.Context, logger *slog.Logger) (s *interruption, open
 			s.first, _ = sig.(syscall.Signal)
 			s.mu.Unlock()
 			logger.Warn("interrupted: finishing what is under way; a second signal stops at once", "signal", sig.String())
-			soft()
 			close(s.drain)
 		case <-running.Done():
 			return
@@ -104,11 +69,10 @@ func interrupts(ctx context.Context, logger *slog.Logger) (s *interruption, open
 	})
 	s.end = func() {
 		signal.Stop(signals)
-		soft()
 		hard()
 		watch.Wait()
 	}
-	return s, opening, running
+	return s, running
 }
 
 // signal returns the signal that interrupted the run, or 0.

@@ -1,20 +1,15 @@
 package cli
 
 import (
+	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
-	"syscall"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -22,146 +17,20 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
-	"github.com/syncd-io/syncd/pipeline"
-	"github.com/syncd-io/syncd/state"
+	"github.com/syncd-io/syncd/job"
+	"github.com/syncd-io/syncd/store"
+	"github.com/syncd-io/syncd/store/bolt"
+	"github.com/syncd-io/syncd/store/marks"
+	"github.com/syncd-io/syncd/tally"
 )
-
-// openState opens the state of the job that the configuration describes and makes it the run's: the one that was interrupted,
-// or a new one. It is nil where none is kept.
-func (a *app) openState(cfg *config.Config, s session, job state.Info, fresh *bool, o *pipeline.Options, logger *slog.Logger) (*state.Run, error) {
-	_, commits := s.sink.(syncd.Committer)
-	needed := func(why string) (*state.Run, error) {
-		if commits {
-			return nil, usageError("exactly once needs the run's state: %s", why)
-		}
-		return nil, nil //nolint:nilnil // none is kept
-	}
-	switch {
-	case !cfg.Run.Resume:
-		return needed("set run.resume: true")
-	case !continues(cfg.Sink):
-		return needed("the sink does not keep what an interrupted run sent")
-	case !continues(cfg.DeadLetter):
-		return needed("errors.dead_letter does not keep what an interrupted run sent there")
-	}
-	dir, err := a.stateDir(cfg)
-	if err != nil {
-		if commits {
-			return nil, err
-		}
-		logger.Warn("no state is kept: this run can't be resumed", "reason", err.Error(), "hint", "set run.state_dir")
-		return nil, nil //nolint:nilnil // none is kept
-	}
-	path := filepath.Join(dir, state.FileName(fileName(job.Job), job.Fingerprint))
-	if *fresh {
-		if err := state.Clear(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, err
-		}
-		*fresh = false // the next run of a schedule goes on with this one
-	}
-	st, err := state.Open(path, job)
-	if err != nil {
-		if cfg.Run.StateDir == "" && !commits && (errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EROFS)) {
-			logger.Warn("no state is kept: this run can't be resumed", "reason", err.Error(), "hint", syncd.HintOf(err))
-			return nil, nil //nolint:nilnil // none is kept
-		}
-		return nil, err
-	}
-	if err := a.adopt(st, job, cfg, o); err != nil {
-		return nil, errors.Join(err, st.Close(state.Interrupted))
-	}
-	o.Journal, o.Commit = st, commits
-	return st, nil
-}
-
-// continues reports whether what an interrupted run sent to a sink is still there; where there is no sink, nothing is missing.
-func continues(p config.Plugin) bool {
-	c, ok := p.Settings.(syncd.Continuer)
-	return !ok || c.Continues()
-}
-
-// adopt goes on with the run in the file if there is one to go on with, else begins anew.
-func (a *app) adopt(st *state.Run, job state.Info, cfg *config.Config, o *pipeline.Options) error {
-	old := st.Info()
-	resumable := old.RunID != "" && old.Status != state.Complete && old.Status != state.Failed
-	age := time.Since(old.Updated).Abs() // a clock may have been wrong
-	switch {
-	case resumable && age <= cfg.Run.ResumeWithin:
-		o.RunID = old.RunID
-		fmt.Fprintf(a.stdout, "Resuming the run that was interrupted on %s: %s were handled by then (--fresh begins anew)\n",
-			old.Updated.UTC().Format("2006-01-02 15:04:05 UTC"), plural(st.Handled(), "document", "documents"))
-		return st.Resume()
-	case resumable:
-		fmt.Fprintf(a.stdout, "The interrupted run of %s is older than run.resume_within, %s: beginning anew\n",
-			old.Updated.UTC().Format("2006-01-02 15:04:05 UTC"), cfg.Run.ResumeWithin)
-	}
-	job.RunID = o.RunID
-	if err := state.Tidy(filepath.Dir(st.Path()), time.Now()); err != nil {
-		return err
-	}
-	return st.Begin(job)
-}
-
-// jobOf says what a run works on. The fingerprint changes with whatever would make the positions of one run mean something
-// else in another; how fast a run works is not part of it.
-func jobOf(ctx context.Context, cfg *config.Config, s session) (state.Info, error) {
-	h := sha256.New()
-	place := func(p config.Plugin) string {
-		l, _ := p.Settings.(syncd.Locator)
-		if l == nil {
-			return p.Name()
-		}
-		return p.Name() + " " + l.Location()
-	}
-	fmt.Fprintf(h, "source %q\nsink %q\nmapping %s\nmode %s\nasked %t\n", place(cfg.Source), place(cfg.Sink), cfg.Mapping.Fingerprint(), cfg.Run.Mode, s.checker != nil)
-	if s.checker != nil {
-		index, _, err := indexOf(ctx, cfg, s.checker)
-		if err != nil {
-			return state.Info{}, err
-		}
-		fmt.Fprintf(h, "index %q\n", index)
-	}
-	router, _ := cfg.Sink.Settings.(syncd.Router)
-	for _, r := range cfg.Mapping.Rules {
-		route := r.Target().Topic
-		if router != nil {
-			route = router.Route(r.Target())
-		}
-		fmt.Fprintf(h, "%q %q %q %q %q\n", r.Collection.Name, r.Collection.Filter, r.Fields(), r.PayloadKeys(), route)
-	}
-	fmt.Fprintf(h, "events %+v\nmin age %s\nretry %t\n", cfg.Event, cfg.Run.MinAge, cfg.Run.Attempts.Retry)
-	file := ""
-	if n := len(cfg.Files); n > 0 {
-		file = cfg.Files[n-1]
-	}
-	name := ""
-	if len(cfg.Mapping.Rules) > 0 {
-		name = cfg.Mapping.Rules[0].Database
-	}
-	if name == "" {
-		name = cfg.Source.Name()
-	}
-	return state.Info{Job: name, Fingerprint: hex.EncodeToString(h.Sum(nil)[:6]), Config: file}, nil
-}
-
-// endOf is how a run's state is left.
-func endOf(report pipeline.Report, err error) state.Status {
-	var coverage *pipeline.CoverageError
-	switch {
-	case errors.As(err, &coverage), errors.Is(err, pipeline.ErrNotResumable):
-		return state.Failed
-	case err != nil || report.Interrupted:
-		return state.Interrupted
-	}
-	return state.Complete
-}
 
 func (a *app) stateCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "state",
-		Short: "Show or clear what is kept of runs",
-		Long: `A run keeps in run.state_dir how far it came, so that the next one with the same configuration goes on where it was
-interrupted. These commands read that folder: the one of the configuration given with -c, else the default one.`,
+		Short: "Show or clear what is kept of jobs",
+		Long: `A run keeps in run.state_dir how far it came, under the name of its job, so that the next run of that job resumes where it
+was interrupted. These commands read that folder: the one of the configuration given with -c, else the default one. A job
+that delivers exactly once keeps its state in the sink's transactions: with -c they read that, too.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -169,7 +38,7 @@ interrupted. These commands read that folder: the one of the configuration given
 	return c
 }
 
-// stateFlags say where the files are.
+// stateFlags say where the states are.
 type stateFlags struct{ config, dir string }
 
 func (f *stateFlags) add(c *cobra.Command) {
@@ -177,56 +46,134 @@ func (f *stateFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.dir, "dir", "", "the folder, if no configuration names it (run.state_dir)")
 }
 
-func (a *app) stateFolder(f *stateFlags) (string, error) {
-	if f.dir != "" {
-		return f.dir, nil
+// states is where to look for the states of jobs.
+type states struct {
+	dir    string
+	config *config.Config // that was given; nil: none was
+}
+
+// inSink reports whether the job of the configuration keeps its state in the sink.
+func (s *states) inSink() bool {
+	if s.config == nil {
+		return false
 	}
-	cfg := &config.Config{}
+	t, ok := s.config.Sink.Settings.(syncd.Transactor)
+	return ok && t.Transactional()
+}
+
+func (a *app) states(f *stateFlags) (*states, error) {
+	s := &states{dir: f.dir}
 	if f.config != "" {
 		loaded, found := config.Load(config.Input{Path: f.config, Environ: a.environ, Registry: a.registry, AllowUnsetEnv: true})
 		if loaded == nil {
 			a.printDiagnostics(found)
-			return "", &codeError{exitInvalid, fmt.Errorf("%s can't be used", f.config)}
+			return nil, &codeError{exitInvalid, fmt.Errorf("%s can't be used", f.config)}
 		}
-		cfg = loaded
+		s.config = loaded
 	}
-	return a.stateDir(cfg)
+	if s.dir != "" {
+		return s, nil
+	}
+	set := ""
+	if s.config != nil {
+		set = s.config.Run.StateDir
+	}
+	var err error
+	s.dir, err = job.StateDir(set, a.env)
+	return s, err
+}
+
+// list returns what is kept: first what is in the sink, then what is in the folder, the newest first.
+func (s *states) list(ctx context.Context) ([]store.Entry, error) {
+	entries, err := bolt.List(s.dir)
+	if err != nil || !s.inSink() {
+		return entries, err
+	}
+	e, err := s.peek(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if e.Info.RunID == "" && e.Problem == nil {
+		return entries, nil
+	}
+	return append([]store.Entry{e}, entries...), nil
+}
+
+// peek reads the state in the sink.
+func (s *states) peek(ctx context.Context) (_ store.Entry, err error) {
+	sink, err := s.config.Sink.OpenSink(ctx, s.config.Sink.Settings, syncd.Env{})
+	if err != nil {
+		return store.Entry{}, err
+	}
+	defer func() {
+		if cerr := sink.Close(); cerr != nil && err == nil {
+			err = fmt.Errorf("closing the sink: %w", cerr)
+		}
+	}()
+	return marks.Peek(ctx, sink.Abilities(), s.config.Name)
+}
+
+// find returns the entry of the named job; without a name that of the configuration's job, or else the newest.
+func (s *states) find(ctx context.Context, name string) (store.Entry, error) {
+	entries, err := s.list(ctx)
+	if err != nil {
+		return store.Entry{}, err
+	}
+	if len(entries) == 0 {
+		return store.Entry{}, fmt.Errorf("there are no jobs in %s", s.dir)
+	}
+	wanted := name
+	if wanted == "" && s.config != nil {
+		wanted = s.config.Name
+	}
+	if i := slices.IndexFunc(entries, func(e store.Entry) bool { return e.Name == wanted }); i >= 0 {
+		return entries[i], nil
+	}
+	if name == "" {
+		return entries[0], nil
+	}
+	return store.Entry{}, s.noJob(name)
+}
+
+func (s *states) noJob(name string) error {
+	return syncd.Hint(fmt.Errorf("there is no job %s in %s", name, s.dir), "syncd state list shows what there is")
 }
 
 func (a *app) stateListCommand() *cobra.Command {
 	var flags stateFlags
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "list", Short: "List the runs that are kept", Args: cobra.NoArgs,
+		Use: "list", Short: "List the jobs of which something is kept", Args: cobra.NoArgs,
 		Example: "  syncd state list -c configs/prod.yaml",
-		RunE: func(*cobra.Command, []string) error {
-			dir, err := a.stateFolder(&flags)
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := a.states(&flags)
 			if err != nil {
 				return err
 			}
-			entries, err := state.List(dir)
+			entries, err := s.list(cmd.Context())
 			if err != nil {
-				return failed(err)
+				return err
 			}
 			if asJSON {
-				return printJSON(a.stdout, keptRuns(entries))
+				return printJSON(a.stdout, shownEntries(entries))
 			}
 			if len(entries) == 0 {
-				fmt.Fprintf(a.stdout, "There are no runs in %s\n", dir)
+				fmt.Fprintf(a.stdout, "There are no jobs in %s\n", s.dir)
 				return nil
 			}
 			w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
-			fmt.Fprintln(w, "NAME\tSTATUS\tUPDATED\tDOCUMENTS\tCONFIGURATION")
+			fmt.Fprintln(w, "JOB\tOUTCOME\tUPDATED\tMODE\tCOLLECTIONS\tDOCUMENTS\tCONFIGURATION")
 			for _, e := range entries {
 				if e.Problem != nil {
-					fmt.Fprintf(w, "%s\tdamaged\t\t\t%v\n", e.Name, e.Problem)
+					fmt.Fprintf(w, "%s\tdamaged\t\t\t\t\t%v\n", e.Name, e.Problem)
 					continue
 				}
 				documents := strconv.FormatInt(e.Handled, 10)
-				if e.Info.Status == state.Running {
+				if e.Info.RunID == "" { // another process has the file
 					documents = "?"
 				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", e.Name, statusText(e.Info), stamp(e.Info.Updated), documents, e.Info.Config)
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Name, outcomeText(e.Info), stamp(e.Info.Updated), cmp.Or(e.Info.Scope.Mode, "?"),
+					cmp.Or(shortened(e.Info.Scope.Collections), "?"), documents, e.Info.Config)
 			}
 			return w.Flush()
 		},
@@ -240,15 +187,20 @@ func (a *app) stateShowCommand() *cobra.Command {
 	var flags stateFlags
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "show [NAME]", Short: "Show how far a run came, the latest if none is named", Args: cobra.MaximumNArgs(1),
+		Use: "show [JOB]", Short: "Show how far a job's run came", Args: cobra.MaximumNArgs(1),
+		Long:    "Show how far a job's run came: that of the named job, or of the configuration's, or of the one that was updated last.",
 		Example: "  syncd state show -c configs/prod.yaml",
-		RunE: func(_ *cobra.Command, args []string) error {
-			e, err := a.stateEntry(&flags, args)
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := a.states(&flags)
+			if err != nil {
+				return err
+			}
+			e, err := s.find(cmd.Context(), strings.Join(args, ""))
 			if err != nil {
 				return err
 			}
 			if asJSON {
-				return printJSON(a.stdout, keptRuns([]state.Entry{e})[0])
+				return printJSON(a.stdout, shownEntries([]store.Entry{e})[0])
 			}
 			printState(a.stdout, e)
 			return nil
@@ -263,119 +215,140 @@ func (a *app) stateClearCommand() *cobra.Command {
 	var flags stateFlags
 	var all bool
 	c := &cobra.Command{
-		Use: "clear [NAME]", Short: "Forget a run, so that the next one begins anew", Args: cobra.MaximumNArgs(1),
-		Example: "  syncd state clear run-ProjectManagement-1f6d2c90ab4e\n  syncd state clear --all",
+		Use: "clear [JOB]", Short: "Forget a job's run, so that the next one begins anew", Args: cobra.MaximumNArgs(1),
+		Example: "  syncd state clear pages-to-qdrant\n  syncd state clear --all",
 		RunE: func(_ *cobra.Command, args []string) error {
-			dir, err := a.stateFolder(&flags)
+			s, err := a.states(&flags)
 			if err != nil {
 				return err
 			}
 			if all == (len(args) == 1) {
-				return usageError("name one run, or say --all; syncd state list shows them")
+				return usageError("name one job, or say --all; syncd state list shows them")
 			}
-			entries, err := state.List(dir)
-			if err != nil {
-				return failed(err)
-			}
-			cleared := 0
-			var problems []error
-			for _, e := range entries {
-				if !all && e.Name != args[0] {
-					continue
-				}
-				if err := state.Clear(e.Path); err != nil {
-					problems = append(problems, fmt.Errorf("%s: %w", e.Name, err))
-					continue
-				}
-				cleared++
-				fmt.Fprintf(a.stdout, "Cleared %s\n", e.Name)
-			}
-			if len(problems) > 0 {
-				return failed(errors.Join(problems...))
-			}
-			if cleared == 0 && !all {
-				return failed(syncd.Hint(fmt.Errorf("there is no run %s in %s", args[0], dir), "syncd state list shows what there is"))
-			}
-			return nil
+			return a.clearStates(s, strings.Join(args, ""))
 		},
 	}
 	flags.add(c)
-	c.Flags().BoolVar(&all, "all", false, "forget every run of the folder")
+	c.Flags().BoolVar(&all, "all", false, "forget every job of the folder")
 	return c
 }
 
-// stateEntry is the run that is named, or the latest.
-func (a *app) stateEntry(flags *stateFlags, args []string) (state.Entry, error) {
-	dir, err := a.stateFolder(flags)
+// clearStates forgets the named job, or all of the folder.
+func (a *app) clearStates(s *states, name string) error {
+	entries, err := bolt.List(s.dir)
 	if err != nil {
-		return state.Entry{}, err
+		return err
 	}
-	entries, err := state.List(dir)
-	if err != nil {
-		return state.Entry{}, failed(err)
+	if name != "" {
+		entries = slices.DeleteFunc(entries, func(e store.Entry) bool { return e.Name != name })
 	}
-	if len(entries) == 0 {
-		return state.Entry{}, failed(fmt.Errorf("there are no runs in %s", dir))
+	var problems []error
+	for _, e := range entries {
+		if err := bolt.Clear(s.dir, e.Name); err != nil {
+			problems = append(problems, fmt.Errorf("%s: %w", e.Name, err))
+			continue
+		}
+		fmt.Fprintf(a.stdout, "Cleared %s\n", e.Name)
 	}
-	if len(args) == 0 {
-		return entries[0], nil
+	switch {
+	case s.inSink() && (name == "" || name == s.config.Name):
+		problems = append(problems, syncd.Hint(fmt.Errorf("the state of %s is in the transactions of the sink, where it stays until a run forgets it", s.config.Name),
+			"syncd run --fresh begins anew"))
+	case name != "" && len(entries) == 0:
+		return s.noJob(name)
 	}
-	i := slices.IndexFunc(entries, func(e state.Entry) bool { return e.Name == args[0] })
-	if i < 0 {
-		return state.Entry{}, failed(syncd.Hint(fmt.Errorf("there is no run %s in %s", args[0], dir), "syncd state list shows what there is"))
-	}
-	return entries[i], nil
+	return errors.Join(problems...)
 }
 
-func printState(w io.Writer, e state.Entry) {
+// printState prints an entry for a person.
+func printState(w io.Writer, e store.Entry) {
 	i := e.Info
 	if e.Problem != nil {
 		fmt.Fprintf(w, "%s: %v\n", e.Name, e.Problem)
 		return
 	}
+	fmt.Fprintf(w, "Job %s: %s\n", e.Name, outcomeText(i))
 	if i.RunID == "" { // another process has the file
-		fmt.Fprintf(w, "%s: %s\n", e.Name, statusText(i))
 		return
 	}
-	fmt.Fprintf(w, "Run %s: %s\n", i.RunID, statusText(i))
-	if i.Status == state.Running {
-		return
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(w, "  %-13s  "+format+"\n", append([]any{name}, args...)...)
 	}
-	fmt.Fprintf(w, "  configuration  %s\n  started        %s\n  updated        %s\n  resumed        %s\n\n", i.Config, stamp(i.Started), stamp(i.Updated), plural(i.Resumes, "time", "times"))
+	row("run", "%s", i.RunID)
+	row("configuration", "%s", i.Config)
+	row("source", "%s", i.Scope.Source)
+	row("index", "%s", cmp.Or(i.Scope.Index, "not asked"))
+	row("sink", "%s", i.Scope.Sink)
+	row("mode", "%s", i.Scope.Mode)
+	row("collections", "%s", strings.Join(i.Scope.Collections, ", "))
+	row("started", "%s", stamp(i.Started))
+	row("updated", "%s", stamp(i.Updated))
+	row("resumed", "%s", plural(i.Resumes, "time", "times"))
+	parts := partsOf(e)
 	width := len("COLLECTION")
-	for name := range e.Collections {
-		width = max(width, len(name))
+	for _, p := range parts {
+		width = max(width, len(p.name))
 	}
+	fmt.Fprintln(w)
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(t, "%-*s\tDOCUMENTS\tHANDLED\tSENT\tFAILED\tSPLITS DONE\t\n", width, "COLLECTION")
-	for _, name := range slices.Sorted(maps.Keys(e.Collections)) {
-		c := e.Collections[name]
-		var n pipeline.Counts
-		done := 0
-		for _, s := range c.Splits {
-			n.Add(s.Counts)
+	for _, p := range parts {
+		n, done := p.state.Counts(), 0
+		for _, s := range p.state.Splits {
 			if s.Done {
 				done++
 			}
 		}
-		splits := fmt.Sprintf("%d of %d", done, len(c.Splits))
-		if !c.Planned {
+		splits := fmt.Sprintf("%d of %d", done, len(p.state.Splits))
+		if !p.state.Planned {
 			splits += " so far"
 		}
 		before := "?"
-		if c.Before >= 0 {
-			before = strconv.FormatInt(c.Before, 10)
+		if p.state.Before >= 0 {
+			before = strconv.FormatInt(p.state.Before, 10)
 		}
-		fmt.Fprintf(t, "%-*s\t%s\t%d\t%d\t%d\t%s\t\n", width, name, before, n.Scanned, n.Acked, n.Failed(), splits)
+		fmt.Fprintf(t, "%-*s\t%s\t%d\t%d\t%d\t%s\t\n", width, p.name, before, n.Scanned, n.Acked, n.Failed(), splits)
 	}
 	_ = t.Flush()
 }
 
-func statusText(i state.Info) string {
-	if i.Status == state.Running && i.PID != 0 {
+// part is a collection of an entry, or the deletes of its orphans.
+type part struct {
+	name  string
+	state *store.Collection
+}
+
+// partsOf lists what an entry knows of collections, by name, the deletes of each behind it.
+func partsOf(e store.Entry) []part {
+	deletes := map[string]string{}
+	for _, name := range e.Info.Scope.Collections {
+		deletes[store.DeletesOf(name)] = name + ", deletes"
+	}
+	var out []part
+	for name, c := range e.Collections {
+		out = append(out, part{cmp.Or(deletes[name], name), c})
+	}
+	slices.SortFunc(out, func(a, b part) int { return strings.Compare(a.name, b.name) })
+	return out
+}
+
+// outcomeText is how a run ended, or where it runs.
+func outcomeText(i store.Info) string {
+	if i.Outcome == tally.Running && i.PID != 0 {
 		return fmt.Sprintf("running, process %d on %s", i.PID, i.Host)
 	}
-	return string(i.Status)
+	return string(i.Outcome)
+}
+
+// maxNamed is how many collections a line names.
+const maxNamed = 3
+
+// shortened names the first of several.
+func shortened(names []string) string {
+	if len(names) <= maxNamed {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:maxNamed], ", "), len(names)-maxNamed)
 }
 
 func stamp(t time.Time) string {
@@ -388,17 +361,20 @@ func stamp(t time.Time) string {
 // shownEntry is an entry in the words of JSON.
 type shownEntry struct {
 	Name string `json:"name"`
-	Path string `json:"path"`
-	state.Info
-	Handled     int64                                `json:"handled"`
-	Collections map[string]*pipeline.CollectionState `json:"collections,omitempty"`
-	Problem     string                               `json:"problem,omitempty"`
+	Path string `json:"path,omitempty"`
+	store.Info
+	Handled     int64                        `json:"handled"`
+	Collections map[string]*store.Collection `json:"collections,omitempty"`
+	Problem     string                       `json:"problem,omitempty"`
 }
 
-func keptRuns(entries []state.Entry) []shownEntry {
+func shownEntries(entries []store.Entry) []shownEntry {
 	out := make([]shownEntry, 0, len(entries))
 	for _, e := range entries {
-		s := shownEntry{Name: e.Name, Path: e.Path, Info: e.Info, Handled: e.Handled, Collections: e.Collections}
+		s := shownEntry{Name: e.Name, Path: e.Path, Info: e.Info, Handled: e.Handled, Collections: map[string]*store.Collection{}}
+		for _, p := range partsOf(e) {
+			s.Collections[p.name] = p.state
+		}
 		if e.Problem != nil {
 			s.Problem = e.Problem.Error()
 		}
@@ -411,12 +387,4 @@ func printJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
-}
-
-// resumedLine says in the summary what an earlier run had done.
-func resumedLine(r pipeline.Report) string {
-	if r.Resumed == 0 {
-		return ""
-	}
-	return fmt.Sprintf("Resumed: %s of these were handled before the interruption\n", plural(r.Resumed, "document", "documents"))
 }

@@ -48,7 +48,7 @@ file the blocks fenced with ` + "```yaml" + ` are checked that hold a section of
 			v.find(args)
 			valid := v.check()
 			if err := v.print(); err != nil {
-				return failed(err)
+				return err
 			}
 			if v.diags.HasErrors() || strict && len(v.diags) > 0 {
 				return &codeError{code: exitInvalid}

@@ -146,6 +146,9 @@ const (
 
 func (c *Config) exactlyOnce() bool { return c.Delivery == exactlyOnce }
 
+// Transactional implements syncd.Transactor.
+func (c *Config) Transactional() bool { return c.exactlyOnce() }
+
 func (c *Config) checkTransactions(d *spec.Decoder, n *spec.Node) {
 	if !c.exactlyOnce() {
 		if c.Transactions.ID != "" {

@@ -1,0 +1,88 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/job"
+	"github.com/syncd-io/syncd/tally"
+)
+
+// The exit codes.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitInvalid     = 3   // the configuration
+	exitStopped     = 4   // a guard ended the run (drift, a limit, coverage), or there are differences
+	exitFailures    = 5   // the run is complete, but documents could not be sent
+	exitInterrupted = 130 // 128 + SIGINT
+	exitTerminated  = 143 // 128 + SIGTERM
+)
+
+// exitOf is the exit code of a run that ended so. A signal that interrupted it gives a code of its own: see connected.
+func exitOf(o tally.Outcome) int {
+	switch o {
+	case tally.Complete:
+		return exitDone
+	case tally.Failures:
+		return exitFailures
+	case tally.NotArrived, tally.Stopped:
+		return exitStopped
+	case tally.Interrupted:
+		return exitInterrupted
+	}
+	return exitFailed
+}
+
+// codeOf is the exit code that an error ends the program with.
+func codeOf(err error) int {
+	var coded *codeError
+	var usage *job.UsageError
+	var invalid *job.InvalidError
+	switch {
+	case errors.As(err, &coded):
+		return coded.code
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.As(err, &invalid):
+		return exitInvalid
+	}
+	return exitOf(job.OutcomeOf(err))
+}
+
+// codeError ends the program with a code that says something else than how a run ended. What there was to say has been printed
+// if err is nil.
+type codeError struct {
+	code int
+	err  error
+}
+
+func (e *codeError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *codeError) Unwrap() error { return e.err }
+
+func usageError(format string, args ...any) error {
+	return &codeError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+// exit prints an error the way a person can act on it and returns the code.
+func (a *app) exit(err error) int {
+	code := codeOf(err)
+	var coded *codeError
+	if err == nil || errors.As(err, &coded) && coded.err == nil {
+		return code
+	}
+	paint := a.painter(a.stderr)
+	fmt.Fprintf(a.stderr, "%s %v\n", paint(red, "error:"), err)
+	if hint := syncd.HintOf(err); hint != "" {
+		fmt.Fprintf(a.stderr, "%s %s\n", paint(yellow, "hint:"), hint)
+	}
+	return code
+}

@@ -1,0 +1,102 @@
+package cli
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/syncd-io/syncd/config"
+)
+
+// onceFlag is the flag -c, which is refused if it is given twice: the last would win in silence.
+type onceFlag struct{ path *string }
+
+func (f onceFlag) String() string { return *f.path }
+func (f onceFlag) Type() string   { return "string" }
+
+func (f onceFlag) Set(path string) error {
+	if *f.path != "" {
+		return fmt.Errorf("there is %q already, and only one configuration can be given", *f.path)
+	}
+	*f.path = path
+	return nil
+}
+
+func configFlag(c *cobra.Command, path *string) {
+	c.Flags().VarP(onceFlag{path}, "config", "c", "the configuration file")
+}
+
+// configPath takes the configuration file from -c or from the one positional argument.
+func configPath(flag string, args []string) (string, error) {
+	switch {
+	case flag != "" && len(args) > 0:
+		return "", usageError("the configuration is given twice: %q with -c, and %q", flag, args[0])
+	case flag != "":
+		return flag, nil
+	case len(args) == 1:
+		return args[0], nil
+	case len(args) > 1:
+		return "", usageError("more than one configuration: %s", strings.Join(args, " "))
+	}
+	return "", usageError("which configuration? give one with -c FILE, or make one with syncd init")
+}
+
+// commonFlags are those of every command that connects.
+type commonFlags struct {
+	path, logFormat, logLevel string
+	quiet, verbose            bool
+}
+
+func (f *commonFlags) add(c *cobra.Command) {
+	configFlag(c, &f.path)
+	c.Flags().StringVar(&f.logFormat, "log-format", "text", "how notices are written: text or json")
+	c.Flags().StringVar(&f.logLevel, "log-level", "info", "the least important notice to write: debug, info, warn or error")
+	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "no progress, and no notices but warnings and errors")
+	c.Flags().BoolVarP(&f.verbose, "verbose", "v", false, "the same as --log-level debug")
+	c.MarkFlagsMutuallyExclusive("quiet", "verbose", "log-level")
+	_ = c.RegisterFlagCompletionFunc("log-format", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("log-level", cobra.FixedCompletions([]string{"debug", "info", "warn", "error"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func (f *commonFlags) level() string {
+	switch {
+	case f.quiet:
+		return "warn"
+	case f.verbose:
+		return "debug"
+	}
+	return f.logLevel
+}
+
+// narrates reports whether the log tells how a run goes: for programs that read it, and for people who ask for it. Standard
+// output tells it to all others.
+func (f *commonFlags) narrates(c *cobra.Command) bool {
+	return !f.quiet && (f.logFormat == "json" || f.verbose || c.Flags().Changed("log-level"))
+}
+
+// progressForm is the form of progress that was asked for, if any is to be shown.
+func (f *commonFlags) progressForm(form string) string {
+	if f.quiet && form == progressAuto {
+		return progressNone
+	}
+	return form
+}
+
+// load reads the configuration that the flags and the command's one free argument name.
+func (a *app) load(f *commonFlags, args []string, overrides []config.Override) (*config.Config, *slog.Logger, error) {
+	file, err := configPath(f.path, args)
+	if err != nil {
+		return nil, nil, err
+	}
+	logger, err := a.logger(f.logFormat, f.level())
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg, diags := config.Load(config.Input{Path: file, Environ: a.environ, Overrides: overrides, Registry: a.registry})
+	if a.printDiagnostics(diags) {
+		return nil, nil, &codeError{exitInvalid, fmt.Errorf("%s can't be used: %s", file, plural(len(diags), "problem", "problems"))}
+	}
+	return cfg, logger, nil
+}
