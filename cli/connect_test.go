@@ -21,29 +21,43 @@ import (
 	"github.com/syncd-io/syncd/mapping"
 )
 
-// plugin is a source, a checker and a sink that does nothing but be looked at.
+// plugin is a source, a checker or a sink that does nothing but be looked at.
 type plugin struct {
 	probe func(context.Context) []syncd.Finding
 	close error
 }
 
-func (p plugin) Plan(context.Context, syncd.Collection) iter.Seq2[syncd.Split, error] { return nil }
+func (p plugin) Close() error { return p.close }
 
-func (p plugin) Scan(context.Context, syncd.ScanRequest) iter.Seq2[[]syncd.Record, error] { return nil }
+func (p plugin) probeAny(ctx context.Context, _ []syncd.ProbeTarget) []syncd.Finding {
+	return p.probe(ctx)
+}
 
-func (p plugin) Fetch(context.Context, syncd.Collection, []syncd.Key) iter.Seq2[syncd.Fetched, error] {
+type asSource struct{ plugin }
+
+func (asSource) Splits(context.Context, syncd.Collection) iter.Seq2[syncd.Split, error] { return nil }
+
+func (asSource) Read(context.Context, syncd.ReadRequest) iter.Seq2[syncd.Batch, error] { return nil }
+
+func (asSource) Fetch(context.Context, syncd.Collection, []syncd.Key) iter.Seq2[syncd.Fetched, error] {
 	return nil
 }
 
-func (p plugin) Check(context.Context, []syncd.Point, []syncd.Verdict) error { return nil }
+func (p asSource) Abilities() syncd.SourceAbilities { return syncd.SourceAbilities{Probe: p.probeAny} }
 
-func (p plugin) Write(context.Context, []syncd.Event) error { return nil }
+type asChecker struct{ plugin }
 
-func (p plugin) Close() error { return p.close }
+func (asChecker) Check(context.Context, []syncd.Point, []syncd.Verdict) error { return nil }
 
-func (p plugin) Probe(ctx context.Context, _ []syncd.ProbeTarget) []syncd.Finding {
-	return p.probe(ctx)
+func (p asChecker) Abilities() syncd.CheckerAbilities {
+	return syncd.CheckerAbilities{Probe: p.probeAny}
 }
+
+type asSink struct{ plugin }
+
+func (asSink) Write(context.Context, []syncd.Change) error { return nil }
+
+func (p asSink) Abilities() syncd.SinkAbilities { return syncd.SinkAbilities{Probe: p.probeAny} }
 
 func fine(context.Context) []syncd.Finding {
 	return []syncd.Finding{{Subject: "server", Status: syncd.StatusOK, Detail: "runs"}}
@@ -58,11 +72,20 @@ func (*settings) Location() string { return "h:1" }
 func looking(source, checker, sink func(context.Context) (plugin, error)) *connection {
 	cfg := &config.Config{Mapping: &mapping.Mapping{}}
 	cfg.Source = config.Plugin{Settings: &settings{}, Plugin: syncd.NewSource("s", "", settings{},
-		func(ctx context.Context, _ settings, _ syncd.Env) (syncd.Source, error) { return source(ctx) })}
+		func(ctx context.Context, _ settings, _ syncd.Env) (syncd.Source, error) {
+			p, err := source(ctx)
+			return asSource{p}, err
+		})}
 	cfg.Checker = config.Plugin{Settings: &settings{}, Plugin: syncd.NewChecker("c", "", settings{},
-		func(ctx context.Context, _ settings, _ syncd.Env) (syncd.Checker, error) { return checker(ctx) })}
+		func(ctx context.Context, _ settings, _ syncd.Env) (syncd.Checker, error) {
+			p, err := checker(ctx)
+			return asChecker{p}, err
+		})}
 	cfg.Sink = config.Plugin{Settings: &settings{}, Plugin: syncd.NewSink("k", "", settings{},
-		func(ctx context.Context, _ settings, _ syncd.Env) (syncd.Sink, error) { return sink(ctx) })}
+		func(ctx context.Context, _ settings, _ syncd.Env) (syncd.Sink, error) {
+			p, err := sink(ctx)
+			return asSink{p}, err
+		})}
 	return &connection{config: cfg, timeout: 15 * time.Second, lateness: lateness}
 }
 

@@ -3,8 +3,6 @@ package cli
 import (
 	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -18,8 +16,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
-	"github.com/syncd-io/syncd/metrics"
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/spec"
 	"github.com/syncd-io/syncd/syncdtest"
 )
@@ -34,14 +31,14 @@ func TestObserveNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, ob := range []*observer{ob, nil} {
-		var o pipeline.Options
-		ctx := ob.begin(t.Context(), new(pipeline.Monitor), false)
+		var o job.Options
+		ctx := ob.begin(t.Context(), new(job.Monitor), false)
 		ob.into(&o)
 		env := ob.env(syncd.Env{}, config.Plugin{})
-		if ctx != t.Context() || o.BatchDone != nil || o.Tracer != nil || env.Retried != nil {
+		if ctx != t.Context() || o.Hooks.BatchDone != nil || o.Hooks.Tracer != nil || env.Retried != nil {
 			t.Errorf("%v: %+v, %+v", ob, o, env)
 		}
-		ob.ended(ctx, pipeline.Report{}, nil)
+		ob.ended(ctx, job.Report{}, nil)
 		ob.close()
 	}
 }
@@ -81,7 +78,7 @@ func TestObserveServesAndPushes(t *testing.T) {
 	if code, _ := get("/readyz"); code != http.StatusOK {
 		t.Errorf("idle: %d", code)
 	}
-	ctx := ob.begin(t.Context(), new(pipeline.Monitor), false)
+	ctx := ob.begin(t.Context(), new(job.Monitor), false)
 	if code, body := get("/readyz"); code != http.StatusServiceUnavailable {
 		t.Errorf("connecting: %d %s", code, body)
 	}
@@ -89,7 +86,7 @@ func TestObserveServesAndPushes(t *testing.T) {
 	ob.env(syncd.Env{}, config.Plugin{Plugin: source}).Retried("unavailable")
 	ctx, cancel := context.WithCancel(ctx)
 	cancel() // an interrupted run is pushed as well
-	ob.ended(ctx, pipeline.Report{}, &codeError{exitTerminated, errors.New("interrupted")})
+	ob.ended(ctx, job.Report{}, &codeError{exitTerminated, job.ErrInterrupted})
 	if path != "POST /metrics/job/nightly/instance/here" || user != "me:hunter2" || token != "t0ken" {
 		t.Errorf("pushed to %s as %s with %s", path, user, token)
 	}
@@ -120,8 +117,8 @@ func TestObserveCannotPush(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ob.begin(t.Context(), new(pipeline.Monitor), false)
-		ob.ended(t.Context(), pipeline.Report{}, nil)
+		ob.begin(t.Context(), new(job.Monitor), false)
+		ob.ended(t.Context(), job.Report{}, nil)
 		ob.close()
 		text := log.String()
 		if !strings.Contains(text, want) || !strings.Contains(text, "hint=") || strings.Contains(text, "hunter2") || strings.Contains(text, "t0ken") || strings.Count(text, "level=WARN") != 1 {
@@ -175,23 +172,6 @@ func TestWhetherTraced(t *testing.T) {
 		on, fromEnv := a.traced(config.Traces{Endpoint: c.endpoint})
 		if on != c.on || fromEnv != c.fromEnv || a.envProtocol() != c.fromProtocol {
 			t.Errorf("%v, %q: %v %v %s", c.environ, c.endpoint, on, fromEnv, a.envProtocol())
-		}
-	}
-}
-
-func TestOutcomes(t *testing.T) {
-	for _, c := range []struct {
-		err     error
-		code    int
-		outcome metrics.Outcome
-	}{
-		{nil, 0, metrics.Done}, {failed(errors.New("no")), 1, metrics.Failed}, {errors.New("no"), 1, metrics.Failed},
-		{usageError("no"), 2, metrics.Failed}, {&codeError{exitInvalid, nil}, 3, metrics.Failed}, {&codeError{exitGuard, nil}, 4, metrics.Guard},
-		{fmt.Errorf("wrapped: %w", &codeError{exitDocErrors, nil}), 5, metrics.DocumentErrors},
-		{&codeError{exitInterrupted, nil}, 130, metrics.Interrupted}, {&codeError{exitTerminated, nil}, 143, metrics.Interrupted},
-	} {
-		if code := codeOf(c.err); code != c.code || outcomeOf(code) != c.outcome {
-			t.Errorf("%v: %d, %s", c.err, code, outcomeOf(code))
 		}
 	}
 }

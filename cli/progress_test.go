@@ -13,15 +13,18 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/syncd-io/syncd/pipeline"
+	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/job"
+	"github.com/syncd-io/syncd/tally"
 )
 
 // at is a run after some seconds, whose collections are given as {before, scanned, acked}.
-func at(seconds int, collections ...[3]int64) pipeline.Snapshot {
-	s := pipeline.Snapshot{RunID: uuid.Nil.String(), Started: time.Unix(0, 0).UTC(), Elapsed: time.Duration(seconds) * time.Second, Phase: pipeline.PhaseRead, LastMove: time.Now()}
+func at(seconds int, collections ...[3]int64) job.Snapshot {
+	s := job.Snapshot{RunID: uuid.Nil.String(), Started: time.Unix(0, 0).UTC(), Elapsed: time.Duration(seconds) * time.Second, Phase: job.PhaseRead}
+	s.LastMove = time.Now()
 	for i, c := range collections {
-		n := pipeline.Counts{Scanned: c[1], Present: c[1] - c[2], Missing: c[2], Emitted: c[2], Acked: c[2]}
-		s.Collections = append(s.Collections, pipeline.CollectionProgress{
+		n := tally.Counts{Scanned: c[1], Present: c[1] - c[2], Missing: c[2], Emitted: c[2], Acked: c[2]}
+		s.Collections = append(s.Collections, engine.CollectionProgress{
 			Name: string(rune('a' + i)), Before: c[0], Started: c[0] >= 0, Done: c[0] >= 0 && c[0] == c[1], Counts: n, Splits: 2, SplitsDone: 1,
 		})
 		s.Total.Add(n)
@@ -30,7 +33,7 @@ func at(seconds int, collections ...[3]int64) pipeline.Snapshot {
 }
 
 // seen is what a person sees after the snapshots, one second apart.
-func seenAfter(snapshots ...pipeline.Snapshot) view {
+func seenAfter(snapshots ...job.Snapshot) view {
 	var m speedometer
 	var v view
 	for _, s := range snapshots {
@@ -66,7 +69,7 @@ func TestProgressRate(t *testing.T) {
 		if i > 30 {
 			s = at(i, [3]int64{1_000_000, 100_300 + int64(i-30)*100, 0}) // then a hundred
 		}
-		s.Resumed, s.Collections[0].Resumed = 100_000, 100_000
+		s.Resumed, s.Collections[0].Earlier.Scanned = 100_000, 100_000
 		rates = m.update(s.Started.Add(s.Elapsed), s)
 		if i == 29 && (rates["a"] < 9 || rates["a"] > 11) {
 			t.Errorf("after 29 s: %v", rates)
@@ -79,7 +82,7 @@ func TestProgressRate(t *testing.T) {
 
 func TestProgressWhole(t *testing.T) {
 	v := seenAfter(at(10, [3]int64{1000, 500, 20}, [3]int64{-1, 0, 0}))
-	v.Working[pipeline.StageWrite], v.Stalled, v.Waiting = 3, true, 1
+	v.Working[engine.StageWrite], v.Stalled, v.Waiting = 3, true, 1
 	text := v.whole()
 	for _, want := range []string{
 		"run 00000000-0000-0000-0000-000000000000 after 10s: ", "  a ", "500/1000 documents, 480 present, 20 sent, 0 failed, 1 of 2 splits, 50%, 50/s, ETA 10s",
@@ -142,7 +145,7 @@ func (b *buffer) String() string {
 // TestSignalPrintsProgress asks a run that has not begun, and then one that has; standard error is no terminal.
 func TestSignalPrintsProgress(t *testing.T) {
 	var out buffer
-	var m pipeline.Monitor
+	var m job.Monitor
 	a := &app{program: program{stderr: &out}}
 	p := a.showProgress(progressAuto, &m, nil)
 	if p.form != progressPlain || p.writer(&out) != &out {
@@ -152,8 +155,9 @@ func TestSignalPrintsProgress(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_, _ = pipeline.Run(t.Context(), pipeline.Options{
-			RunID: "the-run", Observer: heldObserver{held}, Monitor: &m, BatchSize: 1, BatchBytes: 1,
+		_, _ = job.Run(t.Context(), job.Options{
+			Options: engine.Options{RunID: "the-run", BatchSize: 1, BatchBytes: 1, Logger: slog.New(slog.DiscardHandler)},
+			Monitor: &m, Started: func(job.IndexReport, bool) { <-held },
 		})
 	}()
 	deadline := time.After(10 * time.Second)
@@ -177,12 +181,6 @@ func TestSignalPrintsProgress(t *testing.T) {
 		t.Errorf("a line came at once: %s", quiet)
 	}
 }
-
-// heldObserver keeps a run from going on.
-type heldObserver struct{ held chan struct{} }
-
-func (o heldObserver) Started(pipeline.IndexReport, bool)       { <-o.held }
-func (o heldObserver) CollectionDone(pipeline.CollectionReport) {}
 
 func TestProgressForms(t *testing.T) {
 	for _, form := range []string{"auto", "bars", "plain", "json", "none"} {
@@ -236,7 +234,7 @@ func TestLogAboveBars(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := a.showProgress(progressBars, &pipeline.Monitor{}, nil)
+	p := a.showProgress(progressBars, &job.Monitor{}, nil)
 	if a.bars.Load() == nil {
 		t.Fatal("the log does not know of the bars")
 	}

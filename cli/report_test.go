@@ -14,15 +14,17 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/mapping"
-	"github.com/syncd-io/syncd/pipeline"
 	runreport "github.com/syncd-io/syncd/report"
 	"github.com/syncd-io/syncd/spec"
 	"github.com/syncd-io/syncd/syncdtest"
+	"github.com/syncd-io/syncd/tally"
 )
 
 // reported is a configuration, and a run of some documents that it describes.
-func reported(t *testing.T) (*config.Config, pipeline.Options) {
+func reported(t *testing.T) (*config.Config, job.Options) {
 	t.Helper()
 	d := spec.NewDecoder()
 	m := mapping.Defaults()
@@ -32,14 +34,14 @@ func reported(t *testing.T) (*config.Config, pipeline.Options) {
 		source.Insert("page", syncdtest.MemoryDoc{ID: fmt.Sprint(i)})
 	}
 	cfg := &config.Config{
-		Mapping: mapping.Compile(m, "db", d, nil), Files: []string{"base.yaml", "dev.yaml"}, Run: config.Run{Mode: config.Incremental},
+		Mapping: mapping.Compile(m, "db", d, nil), Files: []string{"base.yaml", "dev.yaml"}, Run: config.Run{Work: config.Work{Mode: config.Incremental}},
 		Source: config.Plugin{Plugin: source.Plugin("memory"), Settings: source.Plugin("memory").Config()},
 		Sink:   config.Plugin{Plugin: sink.Plugin("memory"), Settings: place{}},
 	}
-	return cfg, pipeline.Options{
+	return cfg, job.Options{Options: engine.Options{
 		RunID: "the run", Source: source, Checker: syncdtest.NewMemoryChecker(), Sink: sink, Rules: cfg.Mapping.Rules, BatchSize: 10, BatchBytes: 1 << 20,
-		Observer: quiet{}, Logger: slog.New(slog.DiscardHandler),
-	}
+		Logger: slog.New(slog.DiscardHandler),
+	}}
 }
 
 // place is the configuration of a plugin that says where it works.
@@ -52,26 +54,22 @@ func TestRunReport(t *testing.T) {
 	drained := make(chan struct{})
 	close(drained)
 	for name, c := range map[string]struct {
-		change  func(*pipeline.Options)
-		outcome func(pipeline.Report, error) error
-		want    runreport.Outcome
+		change  func(*job.Options)
+		end     func(error) error // what the error of the run becomes
+		want    tally.Outcome
+		code    int
 		verdict string
 	}{
-		"complete": {nil, func(_ pipeline.Report, err error) error { return err }, runreport.Complete, "Complete: 30 documents checked, 30 sent, all confirmed"},
+		"complete": {nil, func(err error) error { return err }, tally.Complete, exitDone, "Complete: 30 documents checked, 30 sent, all confirmed"},
 		"interrupted": {
-			func(o *pipeline.Options) { o.Drain = drained },
-			func(pipeline.Report, error) error { return &codeError{exitTerminated, errInterrupted} },
-			runreport.Interrupted, "Interrupted: 0 ",
+			func(o *job.Options) { o.Drain = drained },
+			func(error) error { return &codeError{exitTerminated, job.ErrInterrupted} },
+			tally.Interrupted, exitTerminated, "Interrupted: 0 ",
 		},
-		"guard": {
-			func(o *pipeline.Options) { o.Guards.MaxEvents = 5 },
-			func(_ pipeline.Report, err error) error { return runError(err) },
-			runreport.Stopped, "Stopped by a guard: ",
-		},
+		"guard": {func(o *job.Options) { o.Limits.MaxEvents = 5 }, func(err error) error { return err }, tally.Stopped, exitStopped, "Stopped by a guard: "},
 		"failed": {
-			func(o *pipeline.Options) { o.Checker = noIndex{} },
-			func(_ pipeline.Report, err error) error { return failed(err) },
-			runreport.Failed, "Failed before anything was read",
+			func(o *job.Options) { o.Checker = noIndex{} }, func(err error) error { return err },
+			tally.Failed, exitFailed, "Failed before anything was read",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -86,12 +84,11 @@ func TestRunReport(t *testing.T) {
 			}
 			env := r.env(syncd.Env{}, cfg.Source)
 			env.Retried("timeout")
-			stop := r.watch(&o, "f1")
-			result, err := pipeline.Run(t.Context(), o)
+			stop := r.watch(&o)
+			rep, err := job.Run(t.Context(), o)
 			stop()
-			r.ran(result, nil)
-			err = c.outcome(result, err)
-			if got := r.finish(err); !errors.Is(got, err) {
+			err = c.end(err)
+			if got := r.finish(job.Result{Report: rep, Fingerprint: "f1"}, err); !errors.Is(got, err) {
 				t.Errorf("%v became %v", err, got)
 			}
 			got, rerr := runreport.Read(path)
@@ -99,7 +96,7 @@ func TestRunReport(t *testing.T) {
 				t.Fatal(rerr)
 			}
 			g := got[0]
-			if g.Outcome != c.want || !strings.HasPrefix(g.Verdict, c.verdict) || g.Exit != codeOf(err) || (g.Error == "") != (err == nil) {
+			if g.Outcome != c.want || !strings.HasPrefix(g.Verdict, c.verdict) || g.Exit != c.code || (g.Error == "") != (err == nil) {
 				t.Errorf("%s, %q, exit code %d, %q", g.Outcome, g.Verdict, g.Exit, g.Error)
 			}
 			if g.RunID != "the run" || g.Config.File != "dev.yaml" || g.Config.Fingerprint != "f1" || g.Version == "" || g.Started.IsZero() || g.Ended.Before(g.Started) {
@@ -118,8 +115,8 @@ func TestRunReport(t *testing.T) {
 // noIndex can't be looked at.
 type noIndex struct{ syncd.Checker }
 
-func (noIndex) Inspect(context.Context) (syncd.Index, error) {
-	return syncd.Index{}, errors.New("no")
+func (noIndex) Abilities() syncd.CheckerAbilities {
+	return syncd.CheckerAbilities{Inspect: func(context.Context) (syncd.Index, error) { return syncd.Index{}, errors.New("no") }}
 }
 
 func TestNoRunReport(t *testing.T) {
@@ -131,9 +128,8 @@ func TestNoRunReport(t *testing.T) {
 	if env := r.env(syncd.Env{}, cfg.Source); env.Retried != nil {
 		t.Error("there is nobody to tell")
 	}
-	r.watch(&o, "")()
-	r.ran(pipeline.Report{}, nil)
-	if err := r.finish(errInterrupted); !errors.Is(err, errInterrupted) || o.Monitor != nil {
+	r.watch(&o)()
+	if err := r.finish(job.Result{}, job.ErrInterrupted); !errors.Is(err, job.ErrInterrupted) || o.Monitor != nil {
 		t.Error(err)
 	}
 	if _, err := newRunReport(filepath.Join(t.TempDir(), "no", "r.json"), cfg, true); codeOf(err) != exitUsage {
@@ -155,11 +151,11 @@ func TestRunReportThatCanNotBeWritten(t *testing.T) {
 	if err := os.Remove(dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.finish(nil); codeOf(err) != exitFailed || !strings.Contains(err.Error(), "writing the report") {
+	if err := r.finish(job.Result{}, nil); codeOf(err) != exitFailed || !strings.Contains(err.Error(), "writing the report") {
 		t.Error(err)
 	}
-	guard := &codeError{exitGuard, errors.New("too many")}
-	if err := r.finish(guard); codeOf(err) != exitGuard || !strings.Contains(err.Error(), "too many\nwriting the report") {
+	guard := &codeError{exitStopped, errors.New("too many")}
+	if err := r.finish(job.Result{}, guard); codeOf(err) != exitStopped || !strings.Contains(err.Error(), "too many\nwriting the report") {
 		t.Error(err)
 	}
 }
@@ -168,8 +164,8 @@ func TestReportCommand(t *testing.T) {
 	dir := t.TempDir()
 	var files []string
 	for i := range 3 {
-		r := runreport.New(pipeline.Report{Started: time.Date(2026, 11, 24+i, 2, 0, 0, 0, time.UTC)})
-		r.End(exitDone, "", "")
+		r := runreport.New(job.Report{Started: time.Date(2026, 11, 24+i, 2, 0, 0, 0, time.UTC)})
+		r.End(tally.Complete, exitDone, "", "")
 		files = append(files, filepath.Join(dir, fmt.Sprint(i)))
 		if err := r.Write(files[i]); err != nil {
 			t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/syncdtest"
 )
 
@@ -85,7 +86,7 @@ func TestScheduleOutlivesFailures(t *testing.T) {
 	boom := errors.New("broken")
 	starts, log, err := scheduled(t, schedule{every: time.Minute}, func(int) time.Duration { return 0 }, func(n int) error {
 		if n == 0 {
-			return &codeError{exitGuard, boom}
+			return &codeError{exitStopped, boom}
 		}
 		return nil
 	}, 90*time.Second)
@@ -99,9 +100,9 @@ func TestScheduleOutlivesFailures(t *testing.T) {
 
 // TestScheduleEndsWithTheRun has the signal come while a run is under way: its error is the end's.
 func TestScheduleEndsWithTheRun(t *testing.T) {
-	cut := &codeError{143, errInterrupted}
+	cut := &codeError{143, job.ErrInterrupted}
 	starts, _, err := scheduled(t, schedule{every: time.Minute}, func(int) time.Duration { return 10 * time.Second }, func(int) error { return cut }, 5*time.Second)
-	if !errors.Is(err, errInterrupted) || len(starts) != 1 {
+	if !errors.Is(err, job.ErrInterrupted) || len(starts) != 1 {
 		t.Errorf("%v, %v", starts, err)
 	}
 }
@@ -132,7 +133,7 @@ func TestACronExpressionThatNeverComes(t *testing.T) {
 
 // TestFreshOutlivesAFailure: a scheduled run that could not even open its plugins has not begun anew yet.
 func TestFreshOutlivesAFailure(t *testing.T) {
-	a := newAudit()
+	a := newWorld()
 	for _, id := range []string{"a", "b", "c"} {
 		a.source.Insert("page", syncdtest.MemoryDoc{ID: id})
 	}

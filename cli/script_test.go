@@ -71,6 +71,8 @@ func (l list) Check(_ context.Context, points []syncd.Point, verdicts []syncd.Ve
 	return nil
 }
 
+func (l list) Abilities() syncd.CheckerAbilities { return syncd.CheckerAbilities{Inspect: l.Inspect} }
+
 func (l list) Inspect(context.Context) (syncd.Index, error) {
 	return syncd.Index{Exists: true, Points: int64(len(l))}, nil
 }

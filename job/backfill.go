@@ -81,9 +81,9 @@ func (j *Job) backfill(ctx context.Context, p *Plugins, q Request, res *Result) 
 		if fresh == nil {
 			fresh = new(bool)
 		}
-		st, decision, err := j.openStore(ctx, p, scope, fresh, &o)
-		if err != nil {
-			return err
+		st, decision, openErr := j.openStore(ctx, p, scope, fresh, &o)
+		if openErr != nil {
+			return openErr
 		}
 		if decision != nil && q.Observer.State != nil {
 			q.Observer.State(*decision)

@@ -1,4 +1,4 @@
-package cli
+package job
 
 import (
 	"bytes"
@@ -8,8 +8,6 @@ import (
 	"testing"
 
 	"github.com/syncd-io/syncd/config"
-	"github.com/syncd-io/syncd/pipeline"
-	"github.com/syncd-io/syncd/state"
 )
 
 // TestNoStateOnADiskThatIsOnlyRead, as in a container whose root is: where nobody chose the place, a run works without it.
@@ -24,15 +22,14 @@ func TestNoStateOnADiskThatIsOnlyRead(t *testing.T) {
 		}
 	})
 	var log bytes.Buffer
-	a := &app{program: program{environ: []string{"XDG_STATE_HOME=" + dir}}}
-	cfg := &config.Config{Run: config.Run{Resume: true}}
-	job := state.Info{Job: "db", Fingerprint: "f"}
-	st, err := a.openState(cfg, session{}, job, new(bool), &pipeline.Options{}, slog.New(slog.NewTextHandler(&log, nil)))
-	if st != nil || err != nil || !strings.Contains(log.String(), "no state is kept") {
+	j := &Job{Config: &config.Config{Name: "job"}, Logger: slog.New(slog.NewTextHandler(&log, nil)), Getenv: func(name string) string {
+		return map[string]string{"XDG_STATE_HOME": dir}[name]
+	}}
+	if st, err := j.openBolt(false); st != nil || err != nil || !strings.Contains(log.String(), "no state is kept") {
 		t.Errorf("%v, %v, %s", st, err, log.String())
 	}
-	cfg.Run.StateDir = dir
-	if _, err := a.openState(cfg, session{}, job, new(bool), &pipeline.Options{}, slog.New(slog.DiscardHandler)); err == nil {
+	j.Config.Run.StateDir = dir
+	if _, err := j.openBolt(false); err == nil {
 		t.Error("a place that was chosen is passed over")
 	}
 }
