@@ -25,6 +25,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/store"
+	"github.com/syncd-io/syncd/store/storetest"
 	"github.com/syncd-io/syncd/tally"
 )
 
@@ -152,6 +153,23 @@ func asOf(t testing.TB, path string) store.Entry {
 	e, err := read(at)
 	must(t, err)
 	return e
+}
+
+// TestStore is what every store must do.
+func TestStore(t *testing.T) {
+	storetest.Harness{Seeds: 20, New: func(t *testing.T) storetest.Place {
+		dir := t.TempDir()
+		return storetest.Place{
+			Open: func(job string) (store.Store, error) {
+				s, err := Open(dir, job)
+				if err != nil {
+					return nil, err
+				}
+				return s, nil
+			},
+			Crash: func(s store.Store) { must(t, s.(*Store).db.Close()) },
+		}
+	}}.Run(t)
 }
 
 // TestLife follows a run from its beginning to its end.

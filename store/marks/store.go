@@ -116,8 +116,7 @@ func (s *Store) Handled() int64 {
 func (s *Store) Begin(ctx context.Context, run store.Info) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lastTurn++
-	s.infoTurn, s.handled, s.collections, s.turns = s.lastTurn, 0, map[string]*store.Collection{}, map[string]int64{}
+	s.handled, s.collections, s.turns = 0, map[string]*store.Collection{}, map[string]int64{}
 	s.info = run
 	s.info.Job, s.info.Started = s.job, s.now()
 	s.forget()
@@ -148,8 +147,11 @@ func (s *Store) sendInfo(ctx context.Context, handled int64) error {
 	return s.flush(ctx)
 }
 
-// forget has all marks forgotten but the info, behind which they are sent. The caller holds mu.
+// forget has all marks forgotten but the info, by whose new turn they do not count any more, and behind which they are sent. The
+// caller holds mu.
 func (s *Store) forget() {
+	s.lastTurn++
+	s.infoTurn = s.lastTurn
 	clear(s.waiting)
 	for name := range s.there {
 		if name != s.prefix+nameInfo {
@@ -224,6 +226,9 @@ func (s *Store) Commit(ctx context.Context, changes []syncd.Change, collection s
 
 // splitMark makes a split's mark. The caller holds mu.
 func (s *Store) splitMark(collection string, p store.Split) (*mark, error) {
+	if s.broken != nil {
+		return nil, s.broken
+	}
 	turn := s.turns[collection]
 	if turn == 0 {
 		return nil, fmt.Errorf("keeping split %d of collection %s: the collection was not begun", p.Index, collection)
