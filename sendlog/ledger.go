@@ -11,7 +11,6 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/syncd-io/syncd"
-	"github.com/syncd-io/syncd/engine"
 	"github.com/syncd-io/syncd/mapping"
 )
 
@@ -66,8 +65,6 @@ type Ledger struct {
 	forget []uuid.UUID // documents that the index shows, and that are not logged yet
 	left   []Left
 }
-
-var _ engine.Ledger = (*Ledger)(nil)
 
 // Judge implements engine.Ledger. A document that is present is forgotten. An orphan is left alone if its delete was sent often
 // enough, any other document if it was sent often enough in the version that it has.
