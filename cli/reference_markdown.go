@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -12,7 +13,7 @@ import (
 // markdownPage is a plugin's reference page for documentation.
 func markdownPage(p syncd.Plugin) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# %s: %s\n\n%s\n\n%s", p.Kind(), p.Name(), p.Summary(), fenced("yaml fragment", pluginExample(p)))
+	fmt.Fprintf(&b, "# %s: %s\n\n%s\n\n%s.\n\n%s", p.Kind(), p.Name(), p.Summary(), maturity(p), fenced("yaml fragment", pluginExample(p)))
 	settings := pluginSettings(p)
 	if len(settings) == 0 {
 		b.WriteString("\nIt has no settings.\n")
@@ -21,6 +22,14 @@ func markdownPage(p syncd.Plugin) string {
 	fmt.Fprintf(&b, "\n## Settings of `%s.%s`\n\n", p.Kind(), p.Name())
 	markdownTable(&b, settings, 2)
 	return b.String()
+}
+
+// maturity says how far a plugin has come.
+func maturity(p syncd.Plugin) string {
+	if p.Version() == "" {
+		return "Stability: " + string(p.Stability())
+	}
+	return fmt.Sprintf("Version %s; stability: %s", p.Version(), p.Stability())
 }
 
 // markdownTable writes one row a setting, with what blocks hold below them. skip is the number of names at the beginning of
@@ -51,13 +60,13 @@ func (a *app) indexPage() string {
 // pluginTable lists plugins, with links to their pages or without.
 func pluginTable(plugins []syncd.Plugin, links bool) string {
 	var b strings.Builder
-	b.WriteString("| kind | name | summary |\n|---|---|---|\n")
+	b.WriteString("| kind | name | version | stability | summary |\n|---|---|---|---|---|\n")
 	for _, p := range plugins {
 		name := p.Name()
 		if links {
 			name = "[" + name + "](" + pageName(p) + ")"
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s |\n", p.Kind(), name, cell(p.Summary()))
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", p.Kind(), name, cmp.Or(p.Version(), "-"), p.Stability(), cell(p.Summary()))
 	}
 	return b.String()
 }

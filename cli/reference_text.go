@@ -16,7 +16,7 @@ const textWidth = 100
 func textPage(p syncd.Plugin) string {
 	settings := pluginSettings(p)
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s: %s\n\nExample:\n\n%s", p.Kind(), p.Name(), p.Summary(), indented(pluginExample(p), "  "))
+	fmt.Fprintf(&b, "%s %s: %s\n%s.\n\nExample:\n\n%s", p.Kind(), p.Name(), p.Summary(), maturity(p), indented(pluginExample(p), "  "))
 	if len(settings) == 0 {
 		b.WriteString("\nIt has no settings.\n")
 		return b.String()

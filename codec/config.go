@@ -62,7 +62,7 @@ type Config struct {
 	DeleteFormat     DeleteFormat `yaml:"delete_format" rule:"oneof=event tombstone" doc:"What a delete is: an event with operationType delete (event), or a record without a value (tombstone)."`
 	JSON             Format       `yaml:"json" rule:"oneof=default extended simplified" doc:"With mongo_kafka, the connector's output.json.formatter: DefaultJson (default), ExtendedJson (extended) or SimplifiedJson (simplified)."`
 	Wire             Wire         `yaml:"wire" rule:"oneof=string connect_json_schema connect_json bson" doc:"With mongo_kafka, how values become bytes, by the worker's value.converter: StringConverter (string), JsonConverter (connect_json_schema), JsonConverter with schemas.enable=false (connect_json), or ByteArrayConverter with output.format.value=bson (bson)."`
-	KeyWire          Wire         `yaml:"key_wire" rule:"omitempty,oneof=string connect_json_schema connect_json bson" example:"string" doc:"With mongo_kafka, how keys become bytes, where the worker's key.converter is another than its value.converter; if it is not set, as wire says."`
+	KeyWire          Wire         `yaml:"key_wire" rule:"omitempty,oneof=string connect_json_schema connect_json bson" doc:"With mongo_kafka, how keys become bytes, where the worker's key.converter is another than its value.converter; if it is not set, as wire says."`
 	ID               ID           `yaml:"id" rule:"oneof=copy none" doc:"With mongo_kafka, the top-level _id of an event: the connector's mark of a copied document (copy), or none (none)."`
 	ConnectorVersion int          `yaml:"connector_version" rule:"min=1,max=3" doc:"With mongo_kafka, the connector's major version: before 3 it writes large floating point numbers as 1.0E10, since then as 1.0E+10."`
 }

@@ -175,6 +175,7 @@ func TestExamplesAreValid(t *testing.T) {
 				all[name] += other
 			}
 		}
+		all[name] += "mapping: {collections: {page: page}}\n" // which no plugin's page can know
 	}
 	schema := compile(t)
 	for name, text := range all {

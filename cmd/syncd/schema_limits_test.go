@@ -24,6 +24,7 @@ var beyondSchema = map[string]string{
 	"filter-operator":          ownGrammar,
 	"filter-text":              ownGrammar,
 	"full-with-version":        compares,
+	"name":                     ownGrammar,
 	"namespace":                ownGrammar,
 	"overlay-missing":          otherFiles,
 	"parent-missing":           otherFiles,
