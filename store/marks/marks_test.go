@@ -140,14 +140,16 @@ func TestRefused(t *testing.T) {
 	wantKept(t, l, 0, 0)
 	must(t, s.Commit(t.Context(), changes("a"), "page", split(0, 2)))
 	wantKept(t, l, 2, 1)
-	// What the splits come to without a commit is kept as well.
 	if err := s.Commit(t.Context(), changes("b"), "page", split(1, 3)); err == nil {
 		t.Error("committed")
 	}
+	must(t, s.Commit(t.Context(), changes("c"), "page", split(0, 3)))
+	wantKept(t, l, 3, 1)
+	// What a split comes to without a commit is kept as well.
 	must(t, s.Split(t.Context(), "page", split(1, 3), false))
 	must(t, s.Close(t.Context(), store.End{Outcome: tally.Interrupted, Resumable: true}))
-	wantKept(t, l, 2, 3)
-	if diff := cmp.Diff([]string{"a"}, l.sent); diff != "" {
+	wantKept(t, l, 3, 3)
+	if diff := cmp.Diff([]string{"a", "c"}, l.sent); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -272,20 +274,67 @@ func TestOnTheirWay(t *testing.T) {
 	})
 }
 
+// TestLateOnItsWay: a state that is behind one that is on its way is not sent beside it.
+func TestLateOnItsWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, refused := range []bool{false, true} {
+			l := newLedger()
+			s := begun(t, l, 2)
+			gate := make(chan bool)
+			l.before = func(changes []syncd.Change, _ []syncd.Mark) error {
+				if changes[0].ID == "a" {
+					<-gate
+				}
+				return nil
+			}
+			if refused {
+				l.reject = "a"
+			}
+			done := make(chan error)
+			go func() { done <- s.Commit(t.Context(), changes("a"), "page", split(0, 2)) }()
+			synctest.Wait()
+			must(t, s.Split(t.Context(), "page", split(0, 1), false))
+			must(t, s.Commit(t.Context(), changes("b"), "page", split(1, 1)))
+			wantKept(t, l, 0, 1)
+			gate <- true
+			if err := <-done; (err != nil) != refused {
+				t.Error(err)
+			}
+			must(t, s.Commit(t.Context(), changes("c"), "page", split(1, 2)))
+			if refused {
+				wantKept(t, l, 1, 2)
+			} else {
+				wantKept(t, l, 2, 2)
+			}
+		}
+	})
+}
+
 // TestACollectionOnItsWay: a split is committed only with its collection, or behind it.
 func TestACollectionOnItsWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for _, fails := range []bool{false, true} {
+		for i := range 4 {
+			late, fails := i%2 == 0, i/2 == 0
 			l := newLedger()
-			s := begun(t, l, 1)
+			s := begun(t, l, 2)
 			gate := make(chan error)
 			l.before = func([]syncd.Change, []syncd.Mark) error { return <-gate }
-			must(t, s.Collection(t.Context(), "epic", store.Collection{}, true))
+			if !late {
+				must(t, s.Collection(t.Context(), "epic", store.Collection{}, true))
+			}
+			must(t, s.Split(t.Context(), "page", split(1, 1), false))
 			done := make(chan error, 2)
-			go func() { done <- s.Commit(t.Context(), changes("a"), "page", split(0, 1)) }() // takes it along
+			go func() { done <- s.Commit(t.Context(), changes("a"), "page", split(0, 1)) }() // takes along what waits
 			synctest.Wait()
+			if late {
+				must(t, s.Collection(t.Context(), "epic", store.Collection{}, true))
+			}
+			commits := l.commits
 			go func() { done <- s.Commit(t.Context(), changes("b"), "epic", split(0, 1)) }()
 			synctest.Wait()
+			if l.commits != commits {
+				t.Error("a split is on its way without its collection")
+			}
 			if fails {
 				gate <- errBoom
 				if first, second := <-done, <-done; !errors.Is(first, errBoom) || !errors.Is(second, errBoom) || len(l.sent) > 0 {
@@ -293,16 +342,14 @@ func TestACollectionOnItsWay(t *testing.T) {
 				}
 				continue
 			}
-			l.mu.Lock()
-			if len(l.group) > 0 || l.commits != 3 {
-				t.Errorf("%d commits", l.commits)
+			gate <- nil
+			must(t, <-done)
+			if late {
+				gate <- nil // the collection's
 			}
-			l.mu.Unlock()
 			gate <- nil
 			must(t, <-done)
-			gate <- nil
-			must(t, <-done)
-			if e := peek(t, l); len(e.Collections["epic"].Splits) != 1 || len(e.Collections["page"].Splits) != 1 {
+			if e := peek(t, l); len(e.Collections["epic"].Splits) != 1 || len(e.Collections["page"].Splits) != 2 {
 				t.Errorf("%+v", e)
 			}
 		}
@@ -335,6 +382,7 @@ func TestTheEnd(t *testing.T) {
 	l := newLedger()
 	s := begun(t, l, 3)
 	must(t, s.Commit(t.Context(), changes("a"), "page", split(0, 4)))
+	must(t, s.Commit(t.Context(), changes("a"), "page", split(2, 100)))
 	must(t, s.Split(t.Context(), "page", split(1, 5), false))
 	must(t, s.Collection(t.Context(), "page", store.Collection{}, true)) // anew
 	must(t, s.Commit(t.Context(), changes("a"), "page", split(0, 2)))
@@ -361,20 +409,24 @@ func TestTheEnd(t *testing.T) {
 // TestManyMarks are forgotten in several commits. Whichever is the last, what is left is no other state.
 func TestManyMarks(t *testing.T) {
 	const n = 2*most + 10
-	for at := range 4 {
+	for at := range 6 {
 		for _, again := range []bool{false, true} {
 			l := newLedger()
 			s := begun(t, l, 1)
+			for i := range most {
+				must(t, s.Collection(t.Context(), fmt.Sprint(i), store.Collection{}, true))
+			}
 			for i := range n {
 				must(t, s.Split(t.Context(), "page", split(i, 1), i == n-1))
 			}
+			left := at
 			l.before = func([]syncd.Change, []syncd.Mark) error {
-				if at--; at < 0 {
+				if left--; left < 0 {
 					return errBoom
 				}
 				return nil
 			}
-			fails := at < 3
+			fails := at < 4
 			var err error
 			next := run
 			next.RunID = "run-2"
@@ -390,12 +442,12 @@ func TestManyMarks(t *testing.T) {
 			s = openOn(t, l)
 			i := s.Info()
 			switch {
-			case len(l.names()) > n: // nothing had changed
+			case at == 0: // nothing had changed
 				if i.RunID != "run-1" || i.Outcome != tally.Interrupted || !i.Resumable || s.Handled() != n {
 					t.Errorf("%d documents of %+v", s.Handled(), i)
 				}
 			case again:
-				if i.RunID != "run-2" || s.Recall("page") != nil || s.Handled() != 0 {
+				if i.RunID != "run-2" || s.Recall("page") != nil || s.Recall("999") != nil || s.Handled() != 0 {
 					t.Errorf("%d documents of %+v", s.Handled(), i)
 				}
 				must(t, s.Resume(t.Context()))
