@@ -32,10 +32,13 @@ type batch struct {
 func (b *batch) rule() *mapping.Rule { return b.split.col.rule }
 func (b *batch) collection() string  { return b.split.Collection.Name }
 
+// complete sets what a change needs to be sent, which most are not.
+func (b *batch) complete(c *syncd.Change) { c.Target, c.ReadAt = &b.split.col.target, b.read }
+
 // keep takes out of the batch every change for which keep is false. The order stays.
 func (b *batch) keep(keep func(c *syncd.Change) bool) { b.changes = retain(b.changes, keep) }
 
-// retain drops changes in place. Dropped documents can be freed.
+// retain drops changes in place.
 func retain(changes []syncd.Change, keep func(c *syncd.Change) bool) []syncd.Change {
 	n := 0
 	for i := range changes {
@@ -47,7 +50,6 @@ func retain(changes []syncd.Change, keep func(c *syncd.Change) bool) []syncd.Cha
 		}
 		n++
 	}
-	clear(changes[n:])
 	return changes[:n]
 }
 

@@ -63,28 +63,18 @@ func (s *check) apply(ctx context.Context, b *batch) error {
 	for i := range b.changes {
 		c := &b.changes[i]
 		switch c.Verdict {
-		case syncd.Present, syncd.Missing:
-			c.Reason = syncd.ReasonMissing
+		case syncd.Present:
+		case syncd.Missing:
+			c.Operation, c.Reason = syncd.Insert, syncd.ReasonMissing
 		case syncd.Stale:
-			c.Reason = syncd.ReasonStale
+			c.Operation, c.Reason = syncd.Replace, syncd.ReasonStale
 		case syncd.Partial:
-			c.Reason = syncd.ReasonPartial
+			c.Operation, c.Reason = syncd.Replace, syncd.ReasonPartial
 		default:
 			return fmt.Errorf("checking collection %s: the checker gave no verdict for document %s", b.collection(), c.ID)
 		}
-		if c.Verdict != syncd.Present {
-			c.Operation = operation(c.Reason)
-		}
 	}
 	return nil
-}
-
-// operation is what a change for the reason asks of the indexer.
-func operation(r syncd.Reason) syncd.Operation {
-	if r == syncd.ReasonStale || r == syncd.ReasonPartial {
-		return syncd.Replace
-	}
-	return syncd.Insert
 }
 
 // ask sets the verdicts of the changes.
@@ -212,7 +202,13 @@ func (s reportItems) apply(_ context.Context, b *batch) error {
 type toSend struct{}
 
 func (toSend) apply(_ context.Context, b *batch) error {
-	b.keep(func(c *syncd.Change) bool { return c.Verdict != syncd.Present && c.Verdict != syncd.Unknown })
+	b.keep(func(c *syncd.Change) bool {
+		if c.Verdict == syncd.Present || c.Verdict == syncd.Unknown {
+			return false
+		}
+		b.complete(c)
+		return true
+	})
 	return nil
 }
 

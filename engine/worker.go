@@ -111,15 +111,18 @@ type identify struct {
 }
 
 func (s *identify) apply(_ context.Context, b *batch) error {
-	rule, target := b.rule(), &b.split.col.target
-	b.keep(func(c *syncd.Change) bool {
-		c.Target, c.ReadAt = target, b.read
+	rule, failed := b.rule(), false
+	for i := range b.changes {
+		c := &b.changes[i]
 		var err error
 		if c.PointID, err = rule.PointID(&s.seed, c, 0); err != nil {
+			b.complete(c)
 			s.failures.fail(b, c, syncd.FailedRead, err)
-			return false
+			c.Err, failed = err, true
 		}
-		return true
-	})
+	}
+	if failed {
+		b.keep(func(c *syncd.Change) bool { return c.Err == nil })
+	}
 	return nil
 }
