@@ -51,7 +51,11 @@ func (j *Job) openStore(ctx context.Context, p *Plugins, scope store.Scope, fres
 	}
 	var st store.Store
 	if exactlyOnce {
-		if st, err = marks.Open(ctx, can, c.Name); err != nil {
+		open := marks.Open
+		if *fresh { // whatever is wrong with the old state does not matter
+			open = marks.OpenFresh
+		}
+		if st, err = open(ctx, can, c.Name); err != nil {
 			return nil, nil, fmt.Errorf("reading the committed positions: %w", err)
 		}
 	} else if st, err = j.openBolt(*fresh); st == nil || err != nil {
