@@ -707,40 +707,50 @@ func TestNoPlace(t *testing.T) {
 	closeRun(t, openRun(t, path), tally.Interrupted) // and the lock was let go
 }
 
-// TestTheLockOfARemovedFile is worth nothing: whoever waited for it takes that of the new one.
+// TestTheLockOfARemovedFile is worth nothing: whoever waited for it takes that of the new one, if nobody has it.
 func TestTheLockOfARemovedFile(t *testing.T) {
-	path := filePath(t)
-	first := begun(t, path)
-	opened := make(chan struct{})
-	var once sync.Once
-	openFile = func(name string, flag int, mode os.FileMode) (*os.File, error) {
-		f, err := os.OpenFile(name, flag, mode)
-		once.Do(func() { close(opened) })
-		return f, err
-	}
-	defer func() { openFile = os.OpenFile }()
-	second := make(chan *Store)
-	go func() {
-		r, err := openAt(path)
-		if err != nil {
-			t.Error(err)
+	for _, replaced := range []bool{false, true} {
+		path := filePath(t)
+		first := begun(t, path)
+		opened := make(chan struct{})
+		var once sync.Once
+		openFile = func(name string, flag int, mode os.FileMode) (*os.File, error) {
+			f, err := os.OpenFile(name, flag, mode)
+			once.Do(func() { close(opened) })
+			return f, err
 		}
-		second <- r
-	}()
-	<-opened
-	must(t, os.Remove(path)) // as Clear does
-	closeRun(t, first, tally.Interrupted)
-	r := <-second
-	if r == nil {
-		return
-	}
-	if _, err := openAt(path); !errors.As(err, new(*BusyError)) {
-		t.Errorf("two runs at once: %v", err)
-	}
-	must(t, r.Begin(ctx, job))
-	closeRun(t, r, tally.Complete)
-	if e, err := read(path); err != nil || e.Info.Outcome != tally.Complete {
-		t.Errorf("%v, %+v", err, e)
+		defer func() { openFile = os.OpenFile }()
+		var second *Store
+		ended := make(chan error)
+		go func() {
+			var err error
+			second, err = openAt(path)
+			ended <- err
+		}()
+		<-opened
+		must(t, os.Remove(path)) // as Clear does
+		var third *Store
+		if replaced {
+			third = begun(t, path)
+		}
+		closeRun(t, first, tally.Interrupted)
+		err := <-ended
+		if replaced {
+			if !errors.As(err, new(*BusyError)) {
+				t.Errorf("two runs at once: %v", err)
+			}
+			second = third
+		} else {
+			must(t, err)
+			must(t, second.Begin(ctx, job))
+		}
+		if _, err := openAt(path); !errors.As(err, new(*BusyError)) {
+			t.Errorf("two runs at once: %v", err)
+		}
+		closeRun(t, second, tally.Complete)
+		if e, err := read(path); err != nil || e.Info.Outcome != tally.Complete {
+			t.Errorf("%v, %+v", err, e)
+		}
 	}
 }
 

@@ -44,7 +44,7 @@ func (h Harness) randomLives(t *testing.T, _ *place) {
 		seeds = 50
 	}
 	for seed := range seeds {
-		l := &life{place: &place{Place: h.New(t), t: t}, rnd: rand.New(rand.NewPCG(uint64(seed), 1))}
+		l := &life{place: &place{Place: h.New(t), t: t}, rnd: rand.New(rand.NewPCG(uint64(seed), 1))} //nolint:gosec // it must come out the same again
 		l.begin(l.open())
 		for range 60 {
 			l.step()

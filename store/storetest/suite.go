@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -461,7 +462,8 @@ func atOnce(t *testing.T, p *place) {
 func changes(n int) []syncd.Change {
 	out := make([]syncd.Change, n)
 	for i := range out {
-		out[i] = syncd.Change{ID: fmt.Sprint(i), Key: syncd.Key(fmt.Sprint(i)), Operation: syncd.Delete, Target: &syncd.Target{Database: "db", Collection: "page"}}
+		id := strconv.Itoa(i)
+		out[i] = syncd.Change{ID: id, Key: syncd.Key(id), Operation: syncd.Delete, Target: &syncd.Target{Database: "db", Collection: "page"}}
 	}
 	return out
 }
