@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/internal/text"
 )
 
 func (a *app) configCommand() *cobra.Command {
@@ -139,7 +140,7 @@ func (a *app) resolve(in config.Input) (*config.Effective, error) {
 	in.Environ, in.Registry = a.environ, a.registry
 	effective, diags := config.Resolve(in)
 	if a.printDiagnostics(diags) {
-		return nil, &codeError{exitInvalid, fmt.Errorf("%s can't be used: %s", in.Path, plural(len(diags), "problem", "problems"))}
+		return nil, &codeError{exitInvalid, fmt.Errorf("%s can't be used: %s", in.Path, text.Plural(len(diags), "problem", "problems"))}
 	}
 	return effective, nil
 }

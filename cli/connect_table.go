@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/text"
 )
 
 // counts is how many checks ended how.
@@ -54,13 +55,13 @@ func (c *counts) add(s syncd.Status) string {
 }
 
 func (c counts) String() string {
-	parts := []string{plural(c.ok+c.warnings+c.failed+c.skipped, "check", "checks") + ": " + fmt.Sprintf("%d ok", c.ok)}
+	parts := []string{text.Plural(c.ok+c.warnings+c.failed+c.skipped, "check", "checks") + ": " + fmt.Sprintf("%d ok", c.ok)}
 	for _, p := range []struct {
 		n         int
 		one, many string
 	}{{c.warnings, "warning", "warnings"}, {c.failed, "failed", "failed"}, {c.skipped, "skipped", "skipped"}} {
 		if p.n > 0 {
-			parts = append(parts, plural(p.n, p.one, p.many))
+			parts = append(parts, text.Plural(p.n, p.one, p.many))
 		}
 	}
 	return strings.Join(parts, ", ")

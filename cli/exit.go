@@ -3,8 +3,10 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/cli/reference"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/tally"
 )
@@ -20,6 +22,19 @@ const (
 	exitInterrupted = 130 // 128 + SIGINT
 	exitTerminated  = 143 // 128 + SIGTERM
 )
+
+// exitCodes says what they mean.
+func exitCodes() []reference.ExitCode {
+	return []reference.ExitCode{
+		{Code: strconv.Itoa(exitDone), Meaning: "Done."},
+		{Code: strconv.Itoa(exitFailed), Meaning: "Failed; the error says why."},
+		{Code: strconv.Itoa(exitUsage), Meaning: "A mistake on the command line."},
+		{Code: strconv.Itoa(exitInvalid), Meaning: "The configuration is invalid."},
+		{Code: strconv.Itoa(exitStopped), Meaning: "Stopped by a guard (drift, a limit, coverage), or a difference was found."},
+		{Code: strconv.Itoa(exitFailures), Meaning: "Done, but some documents could not be sent; they are named."},
+		{Code: fmt.Sprintf("%d, %d", exitInterrupted, exitTerminated), Meaning: "Interrupted by Ctrl-C, by SIGTERM; what was under way was finished."},
+	}
+}
 
 // exitOf is the exit code of a run that ended so. A signal that interrupted it gives a code of its own: see connected.
 func exitOf(o tally.Outcome) int {

@@ -7,7 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/syncd-io/syncd/cli/progress"
 	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/internal/text"
 )
 
 // onceFlag is the flag -c, which is refused if it is given twice: the last would win in silence.
@@ -78,8 +80,8 @@ func (f *commonFlags) narrates(c *cobra.Command) bool {
 
 // progressForm is the form of progress that was asked for, if any is to be shown.
 func (f *commonFlags) progressForm(form string) string {
-	if f.quiet && form == progressAuto {
-		return progressNone
+	if f.quiet && form == progress.Auto {
+		return progress.None
 	}
 	return form
 }
@@ -96,7 +98,7 @@ func (a *app) load(f *commonFlags, args []string, overrides []config.Override) (
 	}
 	cfg, diags := config.Load(config.Input{Path: file, Environ: a.environ, Overrides: overrides, Registry: a.registry})
 	if a.printDiagnostics(diags) {
-		return nil, nil, &codeError{exitInvalid, fmt.Errorf("%s can't be used: %s", file, plural(len(diags), "problem", "problems"))}
+		return nil, nil, &codeError{exitInvalid, fmt.Errorf("%s can't be used: %s", file, text.Plural(len(diags), "problem", "problems"))}
 	}
 	return cfg, logger, nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/internal/text"
 )
 
 func (a *app) idCommand() *cobra.Command {
@@ -36,7 +37,7 @@ func (a *app) idCommand() *cobra.Command {
 			}
 			cfg, diags := config.Load(config.Input{Path: path, Environ: a.environ, Registry: a.registry, AllowUnsetEnv: true})
 			if a.printDiagnostics(diags) {
-				return &codeError{exitInvalid, fmt.Errorf("%s can't be used: %s", path, plural(len(diags), "problem", "problems"))}
+				return &codeError{exitInvalid, fmt.Errorf("%s can't be used: %s", path, text.Plural(len(diags), "problem", "problems"))}
 			}
 			selected, err := cfg.Mapping.Select([]string{collection})
 			if err != nil {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -11,17 +12,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/cli/wizard"
 	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/internal/text"
+	"github.com/syncd-io/syncd/spec"
 )
 
-// initChoices are what the user of init wants.
-type initChoices struct {
-	file     string
-	plugins  map[syncd.Kind]string
-	database string
-	variable string // that holds the address of the source
-	found    []foundCollection
-}
+// mongoSource is the plugin that --mongo uses.
+const mongoSource = "mongo"
 
 func (a *app) initCommand() *cobra.Command {
 	var source, checker, sink, mongo, database string
@@ -39,9 +37,9 @@ it (ps), so give it by a variable, --mongo env:MONGODB_URI, or by standard input
   syncd init --sink file`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			choices := initChoices{file: "syncd.yaml", database: database, plugins: map[syncd.Kind]string{}}
+			file, choices := "syncd.yaml", wizard.Choices{Database: database, Plugins: map[syncd.Kind]string{}}
 			if len(args) == 1 {
-				choices.file = args[0]
+				file = args[0]
 			}
 			for kind, flag := range map[syncd.Kind]string{syncd.KindSource: source, syncd.KindChecker: checker, syncd.KindSink: sink} {
 				if mongo != "" && kind == syncd.KindSource && flag == "" {
@@ -51,37 +49,37 @@ it (ps), so give it by a variable, --mongo env:MONGODB_URI, or by standard input
 				if err != nil {
 					return err
 				}
-				choices.plugins[kind] = name
+				choices.Plugins[kind] = name
 			}
-			if choices.file != stdoutName {
-				if _, err := os.Lstat(choices.file); err == nil {
-					return exists(choices.file)
+			if file != stdoutName {
+				if _, err := os.Lstat(file); err == nil {
+					return exists(file)
 				}
 			}
 			if mongo != "" {
-				if choices.plugins[syncd.KindSource] != mongoSource {
-					return usageError("--mongo needs the source %s, not %s", mongoSource, choices.plugins[syncd.KindSource])
+				if choices.Plugins[syncd.KindSource] != mongoSource {
+					return usageError("--mongo needs the source %s, not %s", mongoSource, choices.Plugins[syncd.KindSource])
 				}
 				if database == "" {
 					return usageError("which database? give it with --database NAME")
 				}
 				var err error
-				if err = choices.look(cmd, a, mongo); err != nil {
+				if err = a.look(cmd, &choices, mongo); err != nil {
 					return err
 				}
 			}
-			text, err := a.starter(choices)
+			text, err := wizard.Starter(a.registry, choices)
 			if err != nil {
 				return err
 			}
-			if choices.file == stdoutName {
+			if file == stdoutName {
 				_, err := io.WriteString(a.stdout, text)
 				return err
 			}
-			if err := writeNew(choices.file, text); err != nil {
+			if err := writeNew(file, text); err != nil {
 				return err
 			}
-			return a.nextSteps(choices)
+			return a.nextSteps(file, choices)
 		},
 	}
 	c.Flags().StringVar(&source, "source", "", "the source's plugin")
@@ -90,6 +88,65 @@ it (ps), so give it by a variable, --mongo env:MONGODB_URI, or by standard input
 	c.Flags().StringVar(&mongo, "mongo", "", "a MongoDB to list the collections of: env:NAME for a variable that holds its connection string, - for standard input, or the string itself")
 	c.Flags().StringVar(&database, "database", "", "the database that holds the collections")
 	return c
+}
+
+// look asks the source that --mongo names for its collections.
+func (a *app) look(cmd *cobra.Command, choices *wizard.Choices, mongo string) error {
+	plugin, ok := a.registry.Lookup(syncd.KindSource, mongoSource)
+	if !ok {
+		return usageError("this program has no source %q", mongoSource)
+	}
+	choices.Variable = "MONGODB_URI"
+	var uri string
+	switch name, isVariable := strings.CutPrefix(mongo, "env:"); {
+	case isVariable:
+		for _, pair := range a.environ {
+			if value, found := strings.CutPrefix(pair, name+"="); found {
+				uri = value
+			}
+		}
+		if uri == "" {
+			return usageError("--mongo %s: the environment variable %s is not set", mongo, name)
+		}
+		choices.Variable = name
+	case mongo == stdoutName:
+		line, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 64<<10)).ReadString('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("reading the connection string from standard input: %w", err)
+		}
+		if uri = strings.TrimSpace(line); uri == "" {
+			return usageError("--mongo -: standard input is empty")
+		}
+	default:
+		uri = mongo
+		if strings.Contains(uri, "@") {
+			fmt.Fprintln(a.stderr, "warning: everyone on this machine can read a password on the command line (ps); give it with --mongo env:MONGODB_URI or --mongo -")
+		}
+	}
+	settings := plugin.Config()
+	at := func(flag string) spec.Pos { return spec.Pos{Source: "flag " + flag} }
+	text := func(flag, value string) *spec.Node {
+		return &spec.Node{Type: spec.Text, Text: value, Pos: at(flag), Key: at(flag), Rewrote: true}
+	}
+	diags := spec.Decode(&spec.Node{Kind: spec.Map, Entries: []spec.Entry{
+		{Name: "uri", Value: text("--mongo", uri)}, {Name: "database", Value: text("--database", choices.Database)},
+	}}, settings, string(syncd.KindSource), mongoSource)
+	if a.printDiagnostics(diags.Sorted()) {
+		return usageError("%s can't be looked at", plugin.Label())
+	}
+	logger, err := a.logger("text", "warn")
+	if err != nil {
+		return err
+	}
+	source, err := plugin.OpenSource(cmd.Context(), settings, syncd.Env{Logger: logger})
+	if err != nil {
+		return err
+	}
+	choices.Collections, err = wizard.Collections(cmd.Context(), source, choices.Database)
+	if cerr := source.Close(); cerr != nil && err == nil {
+		err = fmt.Errorf("closing the source: %w", cerr)
+	}
+	return err
 }
 
 // stdoutName stands for standard output in place of a file.
@@ -141,26 +198,26 @@ func writeNew(file, text string) error {
 }
 
 // nextSteps checks what was written and says how to go on.
-func (a *app) nextSteps(choices initChoices) error {
-	_, diags := config.Load(config.Input{Path: choices.file, Environ: a.environ, Registry: a.registry, AllowUnsetEnv: true})
+func (a *app) nextSteps(file string, choices wizard.Choices) error {
+	_, diags := config.Load(config.Input{Path: file, Environ: a.environ, Registry: a.registry, AllowUnsetEnv: true})
 	needsWork := a.printDiagnostics(diags)
-	fmt.Fprintf(a.stdout, "%s is written", choices.file)
-	if n := len(choices.found); n > 0 {
-		fmt.Fprintf(a.stdout, ", with %s of %s", plural(n, "collection", "collections"), choices.database)
+	fmt.Fprintf(a.stdout, "%s is written", file)
+	if n := len(choices.Collections); n > 0 {
+		fmt.Fprintf(a.stdout, ", with %s of %s", text.Plural(n, "collection", "collections"), choices.Database)
 	}
 	fmt.Fprint(a.stdout, ". Next:\n")
 	step := func(command, why string) { fmt.Fprintf(a.stdout, "  %-44s  # %s\n", command, why) }
 	if needsWork {
-		step("edit "+choices.file, "mend what is named above")
+		step("edit "+file, "mend what is named above")
 	} else {
-		step("edit "+choices.file, "collections and content types must be those of your index")
+		step("edit "+file, "collections and content types must be those of your index")
 	}
-	if choices.variable != "" {
-		step("export "+choices.variable+"=…", "the connection string, which is not in the file")
+	if choices.Variable != "" {
+		step("export "+choices.Variable+"=…", "the connection string, which is not in the file")
 	}
-	step("syncd validate "+choices.file, "is everything spelt right?")
-	step("syncd validate --connect "+choices.file, "do the servers have what a run needs?")
-	step("syncd run -c "+choices.file+" --dry-run", "what would be sent?")
-	step("syncd run -c "+choices.file, "send it")
+	step("syncd validate "+file, "is everything spelt right?")
+	step("syncd validate --connect "+file, "do the servers have what a run needs?")
+	step("syncd run -c "+file+" --dry-run", "what would be sent?")
+	step("syncd run -c "+file, "send it")
 	return nil
 }

@@ -21,9 +21,9 @@ func (a *app) logger(format, level string) (*slog.Logger, error) {
 	var h slog.Handler
 	switch format {
 	case "text":
-		h = slog.NewTextHandler(notices{a}, opts)
+		h = slog.NewTextHandler(a.notices, opts)
 	case "json":
-		h = slog.NewJSONHandler(notices{a}, opts)
+		h = slog.NewJSONHandler(a.notices, opts)
 	default:
 		return nil, usageError("--log-format must be text or json, not %q", format)
 	}

@@ -15,9 +15,9 @@ import (
 	"sync/atomic"
 
 	"github.com/spf13/cobra"
-	"github.com/vbauerster/mpb/v8"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/cli/progress"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -42,8 +42,12 @@ type program struct {
 type app struct {
 	program
 	registry *syncd.Registry
-	runID    atomic.Pointer[string]       // of the run that is under way, for the log
-	bars     atomic.Pointer[mpb.Progress] // on the terminal, for the log to stand above
+	notices  *progress.Output       // standard error, for the log and the progress of runs
+	runID    atomic.Pointer[string] // of the run that is under way, for the log
+}
+
+func newApp(p program, registry *syncd.Registry) *app {
+	return &app{program: p, registry: registry, notices: progress.NewOutput(p.stderr)}
 }
 
 func (p program) run(ctx context.Context) int {
@@ -52,7 +56,7 @@ func (p program) run(ctx context.Context) int {
 		fmt.Fprintf(p.stderr, "error: %v\n", err)
 		return exitFailed
 	}
-	a := &app{program: p, registry: registry}
+	a := newApp(p, registry)
 	root := &cobra.Command{
 		Use:   "syncd",
 		Short: "Send to Kafka the documents that a vector index lacks",
@@ -113,11 +117,4 @@ func (a *app) diagnosticFormat() spec.Format {
 		}
 	}
 	return spec.FormatShort
-}
-
-func plural[N int | int64](n N, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -9,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"runtime/debug"
 	"strings"
 
 	"github.com/syncd-io/syncd"
@@ -249,11 +249,6 @@ func isLoopback(address string) bool {
 
 // programVersion is the version as metrics and traces show it.
 func programVersion() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "unknown"
+	program, _ := built()
+	return cmp.Or(program, "unknown")
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/syncd-io/syncd/audit"
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/job"
 	runreport "github.com/syncd-io/syncd/report"
 	"github.com/syncd-io/syncd/tally"
@@ -70,7 +71,7 @@ func (p *printer) observer() job.Observer {
 func (p *printer) state(d job.Decision) {
 	if d.Resumed {
 		p.printf("Resuming the run that was interrupted on %s: %s were handled by then (--fresh begins anew)\n",
-			stamp(d.Interrupted), plural(d.Handled, "document", "documents"))
+			stamp(d.Interrupted), text.Plural(d.Handled, "document", "documents"))
 		return
 	}
 	p.printf("The interrupted run of %s is not resumed: %s; beginning anew\n", stamp(d.Interrupted), d.Why)
@@ -147,7 +148,7 @@ func (p *printer) collectionDone(r engine.CollectionReport) {
 	if r.Referenced > 0 {
 		row("Sent without document", r.Referenced)
 	}
-	p.printf("  Coverage: %d read = %d checked + %d failed, in %s\n", r.Scanned, r.Checked(), r.FailedRead, plural(r.Splits, "split", "splits"))
+	p.printf("  Coverage: %d read = %d checked + %d failed, in %s\n", r.Scanned, r.Checked(), r.FailedRead, text.Plural(r.Splits, "split", "splits"))
 	for _, e := range r.Examples {
 		p.printf("  would send %s: seed %s, point id %s\n", orNone(e.ID), e.Seed, e.PointID)
 	}
@@ -183,15 +184,15 @@ func (p *printer) summary(res job.Result, err error) {
 	if seconds > 0 {
 		rate = fmt.Sprintf(" (%.0f documents/s)", float64(t.Scanned-r.Resumed)/seconds)
 	}
-	p.printf("\nTotal time: %s for %s%s\n", round(r.Duration), plural(t.Scanned, "document", "documents"), rate)
+	p.printf("\nTotal time: %s for %s%s\n", round(r.Duration), text.Plural(t.Scanned, "document", "documents"), rate)
 	splits := 0
 	for _, c := range r.Collections {
 		splits += c.Splits
 	}
 	p.printf("Coverage: %d read = %d checked + %d failed; %s = %d confirmed + %d refused; %s proved\n",
-		t.Scanned, t.Checked(), t.FailedRead, events(t.Emitted), t.Acked, t.FailedWrite, plural(splits, "split", "splits"))
+		t.Scanned, t.Checked(), t.FailedRead, events(t.Emitted), t.Acked, t.FailedWrite, text.Plural(splits, "split", "splits"))
 	if r.Resumed > 0 {
-		p.printf("Resumed: %s of these were handled before the interruption\n", plural(r.Resumed, "document", "documents"))
+		p.printf("Resumed: %s of these were handled before the interruption\n", text.Plural(r.Resumed, "document", "documents"))
 	}
 	t.Add(r.Deleted)
 	switch {
@@ -206,7 +207,7 @@ func (p *printer) summary(res job.Result, err error) {
 	case t.Emitted > t.Acked:
 		p.printf("%s %s sent, %d confirmed, %d refused\n", p.painted(yellow, "Complete:"), events(t.Emitted), t.Acked, t.FailedWrite)
 	case r.Total.Emitted == 0:
-		p.printf("%s no document had to be sent; %s sent, all confirmed\n", p.painted(green, "Complete:"), plural(t.Acked, "delete", "deletes"))
+		p.printf("%s no document had to be sent; %s sent, all confirmed\n", p.painted(green, "Complete:"), text.Plural(t.Acked, "delete", "deletes"))
 	default:
 		p.printf("%s %s sent, all confirmed\n", p.painted(green, "Complete:"), events(r.Total.Acked))
 	}
@@ -240,7 +241,7 @@ func (p *printer) painted(c color, text string) string {
 	return p.paint(c, text)
 }
 
-func events(n int64) string { return plural(n, "event", "events") }
+func events(n int64) string { return text.Plural(n, "event", "events") }
 
 // columns returns a function that prints the rows of a table: a first column as wide as the names of all collections, then
 // numbers aligned to the right.
@@ -280,12 +281,12 @@ func (p *printer) orphans(r job.Report) {
 		if i == 0 {
 			p.printf("\nPoints whose documents are gone\n")
 		}
-		p.printf("  %-20s %d of %s", o.ContentType, o.Orphans, plural(o.Documents, "indexed document", "indexed documents"))
+		p.printf("  %-20s %d of %s", o.ContentType, o.Orphans, text.Plural(o.Documents, "indexed document", "indexed documents"))
 		if o.Deleted > 0 {
-			p.printf("; %s sent", plural(o.Deleted, "delete", "deletes"))
+			p.printf("; %s sent", text.Plural(o.Deleted, "delete", "deletes"))
 		}
 		if o.Foreign > 0 {
-			p.printf("; %s not syncd's to judge", plural(o.Foreign, "point is", "points are"))
+			p.printf("; %s not syncd's to judge", text.Plural(o.Foreign, "point is", "points are"))
 		}
 		p.printf("\n")
 		for _, e := range o.Examples[:min(3, len(o.Examples))] {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/syncd-io/syncd/arrival"
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/sendlog"
 )
@@ -83,13 +84,13 @@ func (p *printer) unindexed(r job.Report, left []sendlog.Left) {
 	if n == 0 {
 		return
 	}
-	p.printf("\nLeft alone, since %s never showed them (--retry-unindexed sends them again): %s\n", p.index, plural(n, "document", "documents"))
+	p.printf("\nLeft alone, since %s never showed them (--retry-unindexed sends them again): %s\n", p.index, text.Plural(n, "document", "documents"))
 	for _, l := range left {
 		what := "sent"
 		if l.Deleted {
 			what = "delete sent"
 		}
-		p.printf("  %s %s: %s %s, last on %s\n", l.Rule.Collection.Name, orNone(l.ID), what, plural(l.Attempts, "time", "times"),
+		p.printf("  %s %s: %s %s, last on %s\n", l.Rule.Collection.Name, orNone(l.ID), what, text.Plural(l.Attempts, "time", "times"),
 			l.Last.UTC().Format(time.DateTime))
 	}
 	if more := n - int64(len(left)); more > 0 && len(left) > 0 {

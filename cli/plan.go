@@ -11,6 +11,7 @@ import (
 
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/job"
 )
 
@@ -159,5 +160,5 @@ func (p *printer) plan(r job.Report, share float64, asked bool) {
 	if !asked {
 		p.printf("\n%s was not asked, so every document counts as to be sent\n", p.index)
 	}
-	p.printf("\nA run would send %s of about %d bytes\n", plural(total[6], "event", "events"), total[7])
+	p.printf("\nA run would send %s of about %d bytes\n", text.Plural(total[6], "event", "events"), total[7])
 }

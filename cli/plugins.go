@@ -9,11 +9,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/cli/reference"
 	"github.com/syncd-io/syncd/spec"
 )
-
-// kinds is the order in which plugins are shown: the way of a document.
-var kinds = []syncd.Kind{syncd.KindSource, syncd.KindChecker, syncd.KindSink}
 
 func (a *app) pluginsCommand() *cobra.Command {
 	var format string
@@ -25,11 +23,11 @@ func (a *app) pluginsCommand() *cobra.Command {
   syncd plugins sink/file --format markdown`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			page := textPage
+			page := reference.TextPage
 			switch format {
 			case "text":
 			case "markdown":
-				page = markdownPage
+				page = reference.MarkdownPage
 			default:
 				return usageError("--format must be text or markdown, not %q", format)
 			}
@@ -57,34 +55,21 @@ func (a *app) pluginsCommand() *cobra.Command {
 
 func (a *app) listPlugins(markdown bool) error {
 	if markdown {
-		_, err := fmt.Fprint(a.stdout, pluginTable(a.byKind(), false))
+		_, err := fmt.Fprint(a.stdout, reference.PluginTable(reference.ByKind(a.registry), false))
 		return err
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "KIND\tNAME\tVERSION\tSTABILITY\tSUMMARY")
-	for _, p := range a.byKind() {
+	for _, p := range reference.ByKind(a.registry) {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", p.Kind(), p.Name(), cmp.Or(p.Version(), "-"), p.Stability(), p.Summary())
 	}
 	return w.Flush()
 }
 
-// byKind lists the plugins in the order of kinds, each kind by name.
-func (a *app) byKind() []syncd.Plugin {
-	var out []syncd.Plugin
-	for _, kind := range kinds {
-		for _, p := range a.registry.Plugins() {
-			if p.Kind() == kind {
-				out = append(out, p)
-			}
-		}
-	}
-	return out
-}
-
 // pluginNames lists what findPlugin understands, the shortest form of each.
 func (a *app) pluginNames() []string {
 	var out []string
-	for _, p := range a.byKind() {
+	for _, p := range reference.ByKind(a.registry) {
 		if len(a.named(p.Name())) > 1 {
 			out = append(out, longName(p))
 		} else {
@@ -98,7 +83,7 @@ func longName(p syncd.Plugin) string { return string(p.Kind()) + "/" + p.Name() 
 
 func (a *app) named(name string) []syncd.Plugin {
 	var out []syncd.Plugin
-	for _, p := range a.byKind() {
+	for _, p := range reference.ByKind(a.registry) {
 		if name == p.Name() || name == longName(p) {
 			out = append(out, p)
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,9 +38,9 @@ func newRunReport(path string, cfg *config.Config, plan bool) (*runReport, error
 	if err := runreport.Writable(path); err != nil {
 		return nil, &codeError{exitUsage, err}
 	}
-	version, goVersion, _ := strings.Cut(strings.TrimPrefix(versionLine(), "syncd "), " ")
+	program, goVersion := built()
 	r := &runReport{path: path, began: began, recorder: runreport.NewRecorder(), known: runreport.Report{
-		Mode: string(cfg.Run.Mode), DryRun: cfg.Run.DryRun, Plan: plan, Version: version, Go: goVersion,
+		Mode: string(cfg.Run.Mode), DryRun: cfg.Run.DryRun, Plan: plan, Version: program, Go: goVersion,
 		Config: runreport.Config{Mapping: cfg.Mapping.Fingerprint()},
 	}}
 	if n := len(cfg.Files); n > 0 {

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/cli/progress"
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/planfile"
@@ -17,7 +18,7 @@ func (a *app) runCommand() *cobra.Command {
 	var noIncremental bool
 	var planPath string
 	var fresh bool
-	var progress, reportFile string
+	var form, reportFile string
 	var when scheduleFlags
 	c := &cobra.Command{
 		Use:   "run [-c] FILE",
@@ -29,10 +30,10 @@ func (a *app) runCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := checkProgress(progress); err != nil {
-				return err
+			if err := progress.Check(form); err != nil {
+				return &codeError{exitUsage, err}
 			}
-			ignoreProgressSignal()
+			progress.IgnoreSignal()
 			times, repeated, err := when.parse()
 			if err != nil {
 				return err
@@ -41,7 +42,7 @@ func (a *app) runCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			b := backfillOptions{fresh: &fresh, progress: common.progressForm(progress), narrate: common.narrates(cmd), report: reportFile}
+			b := backfillOptions{fresh: &fresh, progress: common.progressForm(form), narrate: common.narrates(cmd), report: reportFile}
 			if common.logFormat == "json" {
 				b.log = logger
 			}
@@ -83,8 +84,8 @@ func (a *app) runCommand() *cobra.Command {
 	f.String("http", "", "serve metrics and health at this address, such as 127.0.0.1:9090 (observe.http.listen)")
 	f.Bool("pprof", false, "serve profiles of the process, too (observe.http.pprof)")
 	f.StringVar(&reportFile, "report", "", "write a report to this file when the run ends, however it ends; in a folder each run has a file of its own (see syncd report)")
-	f.StringVar(&progress, "progress", progressAuto, "how to show progress on standard error: auto (bars on a terminal, else plain), bars, plain (a line every 30s), json (every second) or none; SIGUSR1 prints it at once")
-	_ = c.RegisterFlagCompletionFunc("progress", cobra.FixedCompletions([]string{progressAuto, progressBars, progressPlain, progressJSON, progressNone}, cobra.ShellCompDirectiveNoFileComp))
+	f.StringVar(&form, "progress", progress.Auto, "how to show progress on standard error: auto (bars on a terminal, else plain), bars, plain (a line every 30s), json (every second) or none; SIGUSR1 prints it at once")
+	_ = c.RegisterFlagCompletionFunc("progress", cobra.FixedCompletions([]string{progress.Auto, progress.Bars, progress.Plain, progress.JSON, progress.None}, cobra.ShellCompDirectiveNoFileComp))
 	f.BoolVar(&fresh, "fresh", false, "begin anew, even if there is an interrupted run to resume")
 	f.Bool("dry-run", false, "read and check, send nothing, and say what would be sent (run.dry_run)")
 	f.String("collections", "", "only these collections, separated by commas (run.collections)")
@@ -174,10 +175,10 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 			Watch: func(o *job.Options) (stop func()) {
 				b.observer.into(o)
 				unwatch := written.watch(o)
-				shown := a.showProgress(b.progress, o.Monitor, b.log)
-				out.w = shown.writer(a.stdout)
+				shown := progress.Show(progress.Options{Form: b.progress, Monitor: o.Monitor, Output: a.notices, Log: b.log})
+				out.w = shown.Writer(a.stdout)
 				return func() {
-					shown.stop()
+					shown.Stop()
 					unwatch()
 					out.w = a.stdout
 				}

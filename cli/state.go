@@ -17,6 +17,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/store"
 	"github.com/syncd-io/syncd/store/bolt"
@@ -283,7 +284,7 @@ func printState(w io.Writer, e store.Entry) {
 	row("collections", "%s", strings.Join(i.Scope.Collections, ", "))
 	row("started", "%s", stamp(i.Started))
 	row("updated", "%s", stamp(i.Updated))
-	row("resumed", "%s", plural(i.Resumes, "time", "times"))
+	row("resumed", "%s", text.Plural(i.Resumes, "time", "times"))
 	parts := partsOf(e)
 	width := len("COLLECTION")
 	for _, p := range parts {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -160,7 +161,7 @@ func (v *validation) print() error {
 		switch n := examples[name]; {
 		case invalid[name]:
 		case n > 0:
-			fmt.Fprintf(v.app.stdout, "%s: %s, valid\n", name, plural(n, "example", "examples"))
+			fmt.Fprintf(v.app.stdout, "%s: %s, valid\n", name, text.Plural(n, "example", "examples"))
 		default:
 			fmt.Fprintf(v.app.stdout, "%s: valid\n", name)
 		}
@@ -176,10 +177,10 @@ func summary(diags spec.Diagnostics) string {
 	failures, warnings := diags.Count()
 	var kinds []string
 	if failures > 0 {
-		kinds = append(kinds, plural(failures, "error", "errors"))
+		kinds = append(kinds, text.Plural(failures, "error", "errors"))
 	}
 	if warnings > 0 {
-		kinds = append(kinds, plural(warnings, "warning", "warnings"))
+		kinds = append(kinds, text.Plural(warnings, "warning", "warnings"))
 	}
 	sources, one, many := map[string]bool{}, "file", "files"
 	for _, d := range diags {
@@ -188,7 +189,7 @@ func summary(diags spec.Diagnostics) string {
 			one, many = "place", "places"
 		}
 	}
-	return fmt.Sprintf("%s (%s) in %s", plural(len(diags), "problem", "problems"), strings.Join(kinds, ", "), plural(len(sources), one, many))
+	return fmt.Sprintf("%s (%s) in %s", text.Plural(len(diags), "problem", "problems"), strings.Join(kinds, ", "), text.Plural(len(sources), one, many))
 }
 
 // stdinName stands for standard input in messages.

@@ -10,6 +10,7 @@ import (
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/planfile"
 )
@@ -102,7 +103,7 @@ func otherPoints(r job.Report) string {
 		foreign += o.Foreign
 	}
 	if foreign > 0 {
-		return fmt.Sprintf("; of %s it can't be told whose they are", plural(foreign, "point", "points"))
+		return fmt.Sprintf("; of %s it can't be told whose they are", text.Plural(foreign, "point", "points"))
 	}
 	return ", and nothing else"
 }

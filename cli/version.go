@@ -22,14 +22,20 @@ func (a *app) versionCommand() *cobra.Command {
 	}
 }
 
-// versionLine is what version and --version print.
-func versionLine() string {
-	v, goVersion := version, ""
+// built is the version of the program, and that of Go.
+func built() (program, goVersion string) {
+	program = version
 	if info, ok := debug.ReadBuildInfo(); ok {
 		goVersion = info.GoVersion
-		if v == "" {
-			v = info.Main.Version
+		if program == "" {
+			program = info.Main.Version
 		}
 	}
-	return fmt.Sprintf("syncd %s %s", v, goVersion)
+	return program, goVersion
+}
+
+// versionLine is what version and --version print.
+func versionLine() string {
+	program, goVersion := built()
+	return fmt.Sprintf("syncd %s %s", program, goVersion)
 }

@@ -1,4 +1,4 @@
-package cli
+package wizard
 
 import (
 	"fmt"
@@ -12,19 +12,19 @@ import (
 // proposeContentTypes proposes a content type for each collection: that of the described system where it has the collection,
 // else the name in snake case and in the singular. No two are the same, since two documents of one id would then have one
 // point id.
-func proposeContentTypes(names []string) []foundCollection {
-	out := make([]foundCollection, len(names))
+func proposeContentTypes(names []string) []Collection {
+	out := make([]Collection, len(names))
 	taken := map[string]bool{}
 	take := func(i int, contentType string) bool {
 		if contentType == "" || taken[contentType] {
 			return false
 		}
 		taken[contentType] = true
-		out[i].contentType = contentType
+		out[i].ContentType = contentType
 		return true
 	}
 	for i, name := range names {
-		out[i] = foundCollection{name: name, count: -1}
+		out[i] = Collection{Name: name, Count: -1}
 		for _, known := range defaultCollections() {
 			if known.Name == name {
 				take(i, known.ContentType)
@@ -33,17 +33,17 @@ func proposeContentTypes(names []string) []foundCollection {
 	}
 	// A name that is taken as it is has precedence over one that would become the same in the singular.
 	for i, name := range names {
-		if snake := snakeCase(name); out[i].contentType == "" && singular(snake) == snake {
+		if snake := snakeCase(name); out[i].ContentType == "" && singular(snake) == snake {
 			take(i, snake)
 		}
 	}
 	for i, name := range names {
-		if out[i].contentType != "" {
+		if out[i].ContentType != "" {
 			continue
 		}
 		snake := snakeCase(name)
 		if take(i, singular(snake)) {
-			out[i].guessed = singular(snake) != snake
+			out[i].Guessed = singular(snake) != snake
 			continue
 		}
 		for n := 1; !take(i, snake); n++ {

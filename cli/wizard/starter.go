@@ -1,4 +1,4 @@
-package cli
+package wizard
 
 import (
 	"encoding/json"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -19,23 +20,24 @@ const proseWidth = 100
 // starter is the text of a first configuration. It is made from the declarations of all settings, so it can't grow stale.
 type starter struct {
 	b       strings.Builder
-	choices initChoices
+	choices Choices
 }
 
-func (a *app) starter(choices initChoices) (string, error) {
+// Starter writes the text of a first configuration of a program with these plugins.
+func Starter(registry *syncd.Registry, choices Choices) (string, error) {
 	s := &starter{choices: choices}
 	s.prose("", `A configuration of syncd, written by "syncd init".`)
 	s.prose("", `A line that begins with # and a name, without a space, is a setting with its default: take the # away to change it, `+
 		`and that of the block around it, if it has one.`)
 	s.prose("", `${NAME} is an environment variable, ${NAME:-value} has a value for where it is not set, and ${file:/run/secrets/name} is `+
 		`what a file holds.`)
-	for _, section := range config.Describe(a.registry) {
+	for _, section := range config.Describe(registry) {
 		switch section.Shape.Form {
 		case spec.OneOfForm:
 			kind := syncd.Kind(section.Name)
-			i := slices.IndexFunc(section.Shape.Fields, func(f spec.Setting) bool { return f.Name == choices.plugins[kind] })
+			i := slices.IndexFunc(section.Shape.Fields, func(f spec.Setting) bool { return f.Name == choices.Plugins[kind] })
 			if i < 0 {
-				return "", fmt.Errorf("the %s %q has no settings", kind, choices.plugins[kind])
+				return "", fmt.Errorf("the %s %q has no settings", kind, choices.Plugins[kind])
 			}
 			plugin := section.Shape.Fields[i]
 			s.b.WriteString("\n")
@@ -159,11 +161,11 @@ var samples = map[string]string{
 // value is what the file sets f to, as YAML; false if f is left at its default.
 func (s *starter) value(f spec.Setting) (string, bool) {
 	path := spec.PathString(f.Path)
-	if f.Name == "database" && s.choices.database != "" && f.Path[0] == string(syncd.KindSource) {
-		return scalar(s.choices.database), true
+	if f.Name == "database" && s.choices.Database != "" && f.Path[0] == string(syncd.KindSource) {
+		return scalar(s.choices.Database), true
 	}
-	if path == "source.mongo.uri" && s.choices.variable != "" {
-		return quoted("${" + s.choices.variable + "}"), true
+	if path == "source.mongo.uri" && s.choices.Variable != "" {
+		return quoted("${" + s.choices.Variable + "}"), true
 	}
 	fallback, wanted := starters[path]
 	if fallback == "" {
@@ -259,24 +261,24 @@ func quoted(text string) string {
 
 // collections writes what the database holds, or else the described system's.
 func (s *starter) collections(indent string) {
-	list := s.choices.found
+	list := s.choices.Collections
 	if len(list) == 0 {
 		for _, c := range defaultCollections() {
-			list = append(list, foundCollection{name: c.Name, contentType: c.ContentType, count: -1})
+			list = append(list, Collection{Name: c.Name, ContentType: c.ContentType, Count: -1})
 		}
 	}
 	lines := make([]string, len(list))
 	width := 0
 	for i, c := range list {
-		lines[i] = indent + scalar(c.name) + ": " + scalar(c.contentType)
+		lines[i] = indent + scalar(c.Name) + ": " + scalar(c.ContentType)
 		width = max(width, len(lines[i]))
 	}
 	for i, c := range list {
 		var notes []string
-		if c.count >= 0 {
-			notes = append(notes, plural(c.count, "document", "documents"))
+		if c.Count >= 0 {
+			notes = append(notes, text.Plural(c.Count, "document", "documents"))
 		}
-		if c.guessed {
+		if c.Guessed {
 			notes = append(notes, "a plural made singular: is that what the index calls it?")
 		}
 		if len(notes) > 0 {

@@ -1,8 +1,7 @@
-package cli
+package reference
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -10,41 +9,26 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// manExitCodes are documented on every page of a command that runs something.
-var manExitCodes = []struct {
-	code    string
-	meaning string
-}{
-	{strconv.Itoa(exitDone), "Done."},
-	{strconv.Itoa(exitFailed), "Failed; the error says why."},
-	{strconv.Itoa(exitUsage), "A mistake on the command line."},
-	{strconv.Itoa(exitInvalid), "The configuration is invalid."},
-	{strconv.Itoa(exitStopped), "Stopped by a guard (drift, a limit, coverage), or a difference was found."},
-	{strconv.Itoa(exitFailures), "Done, but some documents could not be sent; they are named."},
-	{fmt.Sprintf("%d, %d", exitInterrupted, exitTerminated), "Interrupted by Ctrl-C, by SIGTERM; what was under way was finished."},
-}
-
-// manPages makes a man page of the program and one of each command, by file name, in the macros of man(7). A zero date leaves
+// ManPages makes a man page of the program and one of each command, by file name, in the macros of man(7). A zero date leaves
 // the date out.
-func manPages(root *cobra.Command, date time.Time) map[string]string {
+func (p *Program) ManPages(date time.Time) map[string]string {
 	out := map[string]string{}
-	all := append([]*cobra.Command{root}, visible(root)...)
+	all := append([]*cobra.Command{p.Root}, visible(p.Root)...)
 	for _, c := range all {
-		out[manName(c)+".1"] = manPage(c, all, date)
+		out[manName(c)+".1"] = p.manPage(c, all, date)
 	}
 	return out
 }
 
 func manName(c *cobra.Command) string { return strings.ReplaceAll(c.CommandPath(), " ", "-") }
 
-func manPage(c *cobra.Command, all []*cobra.Command, date time.Time) string {
+func (p *Program) manPage(c *cobra.Command, all []*cobra.Command, date time.Time) string {
 	day := ""
 	if !date.IsZero() {
 		day = date.UTC().Format(time.DateOnly)
 	}
-	version, _, _ := strings.Cut(strings.TrimPrefix(versionLine(), "syncd "), " ")
 	var b strings.Builder
-	fmt.Fprintf(&b, ".TH %s 1 %q %q \"User Commands\"\n", strings.ToUpper(manName(c)), day, "syncd "+version)
+	fmt.Fprintf(&b, ".TH %s 1 %q %q \"User Commands\"\n", strings.ToUpper(manName(c)), day, "syncd "+p.Version)
 	fmt.Fprintf(&b, ".SH NAME\n%s \\- %s\n", roff(manName(c)), roff(strings.TrimSuffix(c.Short, ".")))
 	line := useLine(c)
 	if !c.HasParent() {
@@ -61,8 +45,8 @@ func manPage(c *cobra.Command, all []*cobra.Command, date time.Time) string {
 		fmt.Fprintf(&b, ".SH EXAMPLES\n.nf\n%s\n.fi\n", roff(unindented(strings.Trim(c.Example, "\n"))))
 	}
 	b.WriteString(".SH EXIT STATUS\n")
-	for _, e := range manExitCodes {
-		fmt.Fprintf(&b, ".TP\n.B %s\n%s\n", e.code, roff(e.meaning))
+	for _, e := range p.ExitCodes {
+		fmt.Fprintf(&b, ".TP\n.B %s\n%s\n", e.Code, roff(e.Meaning))
 	}
 	if c.HasParent() {
 		b.WriteString(".SH SEE ALSO\n.BR syncd (1)\n")

@@ -1,4 +1,4 @@
-package cli
+package reference
 
 import (
 	"cmp"
@@ -10,8 +10,8 @@ import (
 	"github.com/syncd-io/syncd/spec"
 )
 
-// markdownPage is a plugin's reference page for documentation.
-func markdownPage(p syncd.Plugin) string {
+// MarkdownPage is a plugin's reference page for documentation.
+func MarkdownPage(p syncd.Plugin) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s: %s\n\n%s\n\n%s.\n\n%s", p.Kind(), p.Name(), p.Summary(), maturity(p), fenced("yaml fragment", pluginExample(p)))
 	settings := pluginSettings(p)
@@ -47,18 +47,18 @@ func markdownTable(b *strings.Builder, settings []spec.Setting, skip int) {
 	})
 }
 
-func (a *app) indexPage() string {
+func indexPage(registry *syncd.Registry) string {
 	var b strings.Builder
 	b.WriteString(generatedNote + "# Reference\n\n" +
 		"- [Configuration](configuration.md): every setting that is not a plugin's, and the environment variables\n" +
 		"- [Commands](cli.md): every command and flag\n" +
 		"- [Diagnostics](diagnostics.md): every code, with an example\n\n")
-	b.WriteString(pluginTable(a.byKind(), true))
+	b.WriteString(PluginTable(ByKind(registry), true))
 	return b.String()
 }
 
-// pluginTable lists plugins, with links to their pages or without.
-func pluginTable(plugins []syncd.Plugin, links bool) string {
+// PluginTable lists plugins, with links to their pages or without.
+func PluginTable(plugins []syncd.Plugin, links bool) string {
 	var b strings.Builder
 	b.WriteString("| kind | name | version | stability | summary |\n|---|---|---|---|---|\n")
 	for _, p := range plugins {
@@ -72,10 +72,10 @@ func pluginTable(plugins []syncd.Plugin, links bool) string {
 }
 
 // configurationPage describes everything that stands outside the plugins' blocks.
-func (a *app) configurationPage() string {
+func (p *Program) configurationPage() string {
 	var b strings.Builder
-	b.WriteString(generatedNote + "# Configuration\n\n" + fenced("yaml", a.fileExample()))
-	settings := config.Describe(a.registry)
+	b.WriteString(generatedNote + "# Configuration\n\n" + fenced("yaml", p.fileExample()))
+	settings := config.Describe(p.Registry)
 	var single []spec.Setting
 	for _, s := range settings {
 		if s.Shape.Form != spec.BlockForm && s.Shape.Form != spec.OneOfForm {
@@ -92,12 +92,12 @@ func (a *app) configurationPage() string {
 		case spec.OneOfForm:
 			fmt.Fprintf(&b, "\n## `%s`\n\n%s It holds the name of one plugin, and below it the plugin's settings.\n\n", s.Name, s.Doc)
 			var plugins []syncd.Plugin
-			for _, p := range a.byKind() {
+			for _, p := range ByKind(p.Registry) {
 				if string(p.Kind()) == s.Name {
 					plugins = append(plugins, p)
 				}
 			}
-			b.WriteString(pluginTable(plugins, true))
+			b.WriteString(PluginTable(plugins, true))
 		default:
 		}
 	}

@@ -1,4 +1,4 @@
-package cli
+package wizard
 
 import (
 	"slices"
@@ -38,8 +38,8 @@ func TestProposedContentTypesDiffer(t *testing.T) {
 	names := []string{"releaseNotes", "releaseNote", "ReleaseNote", "release-note", "feature", "features", "workItem", "work_item", "users"}
 	var got []string
 	for _, f := range proposeContentTypes(names) {
-		line := f.name + ":" + f.contentType
-		if f.guessed {
+		line := f.Name + ":" + f.ContentType
+		if f.Guessed {
 			line += "?"
 		}
 		got = append(got, line)

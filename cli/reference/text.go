@@ -1,4 +1,4 @@
-package cli
+package reference
 
 import (
 	"fmt"
@@ -12,8 +12,8 @@ import (
 // textWidth is where sentences wrap: a terminal of the usual width shows them whole.
 const textWidth = 100
 
-// textPage is a plugin's reference page for a terminal.
-func textPage(p syncd.Plugin) string {
+// TextPage is a plugin's reference page for a terminal.
+func TextPage(p syncd.Plugin) string {
 	settings := pluginSettings(p)
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s: %s\n%s.\n\nExample:\n\n%s", p.Kind(), p.Name(), p.Summary(), maturity(p), indented(pluginExample(p), "  "))

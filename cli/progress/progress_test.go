@@ -1,4 +1,4 @@
-package cli
+package progress
 
 import (
 	"bytes"
@@ -146,9 +146,8 @@ func (b *buffer) String() string {
 func TestSignalPrintsProgress(t *testing.T) {
 	var out buffer
 	var m job.Monitor
-	a := &app{program: program{stderr: &out}}
-	p := a.showProgress(progressAuto, &m, nil)
-	if p.form != progressPlain || p.writer(&out) != &out {
+	p := Show(Options{Form: Auto, Monitor: &m, Output: NewOutput(&out)})
+	if p.form != Plain || p.Writer(&out) != &out {
 		t.Errorf("form %s", p.form)
 	}
 	held := make(chan struct{})
@@ -175,7 +174,7 @@ func TestSignalPrintsProgress(t *testing.T) {
 	}
 	close(held)
 	<-ended
-	p.stop()
+	p.Stop()
 	quiet := out.String()
 	if strings.Contains(quiet, "progress:") {
 		t.Errorf("a line came at once: %s", quiet)
@@ -184,25 +183,12 @@ func TestSignalPrintsProgress(t *testing.T) {
 
 func TestProgressForms(t *testing.T) {
 	for _, form := range []string{"auto", "bars", "plain", "json", "none"} {
-		if err := checkProgress(form); err != nil {
+		if err := Check(form); err != nil {
 			t.Error(err)
 		}
 	}
-	if err := checkProgress("fancy"); err == nil || !strings.Contains(err.Error(), "--progress must be auto, bars, plain, json or none") {
+	if err := Check("fancy"); err == nil || !strings.Contains(err.Error(), "--progress must be auto, bars, plain, json or none") {
 		t.Errorf("%v", err)
-	}
-}
-
-// TestNoColors checks that nothing but a terminal is painted on: what the scripts see stays as it is.
-func TestNoColors(t *testing.T) {
-	f, err := os.Create(t.TempDir() + "/out")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	a := &app{}
-	if got := a.painter(f)(red, "x"); got != "x" {
-		t.Errorf("a file is painted on: %q", got)
 	}
 }
 
@@ -229,24 +215,21 @@ func TestScreen(t *testing.T) {
 // TestLogAboveBars checks that a line of the log stands whole while bars are drawn, and comes out when they are gone, too.
 func TestLogAboveBars(t *testing.T) {
 	var out buffer
-	a := &app{program: program{stderr: &out}}
-	log, err := a.logger("text", "info")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := a.showProgress(progressBars, &job.Monitor{}, nil)
-	if a.bars.Load() == nil {
+	above := NewOutput(&out)
+	log := slog.New(slog.NewTextHandler(above, nil))
+	p := Show(Options{Form: Bars, Monitor: &job.Monitor{}, Output: above})
+	if above.bars.Load() == nil {
 		t.Fatal("the log does not know of the bars")
 	}
 	log.Warn("meanwhile")
-	p.stop()
+	p.Stop()
 	log.Warn("afterwards")
 	for _, want := range []string{"meanwhile", "afterwards"} {
 		if got := out.String(); strings.Count(got, "level=WARN msg="+want+"\n") != 1 {
 			t.Errorf("%s is not there once: %q", want, got)
 		}
 	}
-	if a.bars.Load() != nil {
+	if above.bars.Load() != nil {
 		t.Error("the log still goes to the bars")
 	}
 }
@@ -254,16 +237,16 @@ func TestLogAboveBars(t *testing.T) {
 // TestSignalAnswersPrograms checks that SIGUSR1 puts no other lines among those of JSON.
 func TestSignalAnswersPrograms(t *testing.T) {
 	v := seenAfter(at(10, [3]int64{1000, 500, 20}))
-	for form, want := range map[string]string{progressJSON: `{"time":`, progressPlain: "run 0000", progressNone: "run 0000"} {
+	for form, want := range map[string]string{JSON: `{"time":`, Plain: "run 0000", None: "run 0000"} {
 		var out buffer
-		p := &progress{form: form, out: &out}
+		p := &Progress{form: form, out: NewOutput(&out)}
 		p.answer(v)
 		if !strings.HasPrefix(out.String(), want) {
 			t.Errorf("%s: %s", form, out.String())
 		}
 	}
 	var out buffer
-	p := &progress{form: progressPlain, log: slog.New(slog.NewJSONHandler(&out, nil))}
+	p := &Progress{form: Plain, log: slog.New(slog.NewJSONHandler(&out, nil))}
 	p.answer(v)
 	if !strings.HasPrefix(out.String(), `{"time":`) {
 		t.Errorf("a log of JSON: %s", out.String())

@@ -1,4 +1,4 @@
-package cli
+package reference
 
 import (
 	"fmt"
@@ -8,7 +8,7 @@ import (
 )
 
 // diagnosticsPage describes every code: what it means, what to do, and a configuration that triggers it.
-func diagnosticsPage(examples map[spec.Code]example) string {
+func diagnosticsPage(examples Examples) string {
 	var b strings.Builder
 	b.WriteString(generatedNote + "# Diagnostics\n\n" +
 		"What `syncd validate` and `syncd run` say about a configuration ends with a code in brackets. Codes are stable.\n\n" +

@@ -1,0 +1,145 @@
+package progress
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/term"
+)
+
+const (
+	// maxBars is how many collections are drawn at a time; the rest is in the total.
+	maxBars = 10
+	// wide is how many columns a terminal needs to show what the workers do.
+	wide = 120
+)
+
+// begin has the bars drawn, and the log above them.
+func (p *Progress) begin() {
+	where := mpb.WithOutput(p.out.stderr)
+	if f, ok := p.out.stderr.(*os.File); ok && IsTerminal(f) {
+		where = mpb.WithConsoleWriter(&screen{out: f})
+	}
+	p.bars = mpb.New(where, mpb.WithRefreshRate(barsEvery), mpb.WithAutoRefresh())
+	p.lines[""] = p.line("", 1<<20)
+	p.out.bars.Store(p.bars)
+}
+
+// end takes the bars away, so that the summary stands alone.
+func (p *Progress) end() {
+	if p.bars == nil {
+		return
+	}
+	for _, b := range p.lines {
+		b.Abort(true)
+	}
+	p.bars.Wait()
+	p.out.bars.Store(nil)
+}
+
+// screen is the terminal that bars are drawn on. It goes back to the first column before it draws again, since what is
+// typed meanwhile, such as Ctrl-C, shows as well.
+type screen struct {
+	bytes.Buffer
+	out *os.File
+}
+
+// IsTerminal implements mpb.ConsoleWriter.
+func (s *screen) IsTerminal() bool { return true }
+
+// GetTermSize implements mpb.ConsoleWriter.
+func (s *screen) GetTermSize() (width, height int, err error) { return term.GetSize(int(s.out.Fd())) }
+
+// Flush implements mpb.ConsoleWriter: it shows what was written and lets the next frame replace its last lines.
+func (s *screen) Flush(lines int) error {
+	_, err := s.WriteTo(s.out)
+	if err == nil && lines > 0 {
+		fmt.Fprintf(s, "\r\x1b[%dA\x1b[J", lines)
+	}
+	return err
+}
+
+// draw has a line for each collection under way.
+func (p *Progress) draw(v view) {
+	active := map[string]bool{}
+	for i, c := range v.Collections {
+		if !c.Started || c.Done || len(active) == maxBars {
+			continue
+		}
+		active[c.Name] = true
+		b := p.lines[c.Name]
+		if b == nil {
+			b = p.line(c.Name, i)
+			p.lines[c.Name] = b
+		}
+		update(b, c.Counts.Scanned, c.Before)
+	}
+	for name, b := range p.lines {
+		if name != "" && !active[name] {
+			b.Abort(true)
+			delete(p.lines, name)
+		}
+	}
+	total, known := v.expected()
+	if !known {
+		total = 0
+	}
+	update(p.lines[""], v.Total.Scanned, total)
+}
+
+// update moves a bar, which stays empty while the total is not known. It never completes: that is the run's to say.
+func update(b *mpb.Bar, current, total int64) {
+	if total > 0 {
+		total = max(total, current+1)
+	}
+	b.SetTotal(max(total, 0), false)
+	b.SetCurrent(current)
+}
+
+// line adds the line of a collection, or of the total.
+func (p *Progress) line(name string, priority int) *mpb.Bar {
+	text := func(f func(view, string) string) decor.Decorator {
+		return decor.Any(func(decor.Statistics) string {
+			p.mu.Lock()
+			v := p.seen
+			p.mu.Unlock()
+			return f(v, name)
+		}, decor.WC{C: decor.DSyncWidthR})
+	}
+	title := name
+	if title == "" {
+		title = "total"
+	}
+	// A bar that is made with a total completes by itself when it is reached, and takes no other.
+	return p.bars.New(0, mpb.BarStyle().Lbound("[").Filler("=").Tip(">").Padding(" ").Rbound("]"),
+		mpb.BarPriority(priority), mpb.BarRemoveOnComplete(),
+		mpb.PrependDecorators(decor.Name(clip(title, 20), decor.WC{C: decor.DSyncWidthR})),
+		mpb.AppendDecorators(
+			text(func(v view, name string) string { return " " + v.share(name) }),
+			text(func(v view, name string) string { return " " + v.doneOf(name) }),
+			text(func(v view, name string) string { return fmt.Sprintf(" %s/s", short(v.rates[name])) }),
+			text(func(v view, name string) string { return fmt.Sprintf(" %s sent", short(float64(v.sent(name)))) }),
+			text(func(v view, name string) string { return " " + v.eta(name) }),
+			decor.Any(func(s decor.Statistics) string {
+				if name != "" || terminalWidth(p.out.stderr) < wide {
+					return ""
+				}
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				return "  " + p.seen.workers()
+			}),
+		))
+}
+
+func terminalWidth(w io.Writer) int {
+	if f, ok := w.(*os.File); ok {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil {
+			return width
+		}
+	}
+	return 80
+}

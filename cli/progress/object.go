@@ -1,0 +1,55 @@
+package progress
+
+import (
+	"time"
+
+	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/tally"
+)
+
+// progressObject is a view as JSON; counts are those of the report.
+type progressObject struct {
+	Time        time.Time         `json:"time"`
+	RunID       string            `json:"run_id"`
+	Phase       string            `json:"phase"`
+	Documents   int64             `json:"documents"`          // handled
+	Expected    *int64            `json:"expected,omitempty"` // where every collection's number is known
+	PerSecond   float64           `json:"documents_per_second"`
+	ETASeconds  *float64          `json:"eta_seconds,omitempty"`
+	Counts      tally.Counts      `json:"counts"`
+	Bytes       int64             `json:"bytes"`
+	Stalled     bool              `json:"stalled"`
+	Working     map[string]int    `json:"working"`
+	Collections map[string]object `json:"collections"`
+}
+
+type object struct {
+	Expected *int64       `json:"expected,omitempty"`
+	Done     bool         `json:"done"`
+	Counts   tally.Counts `json:"counts"`
+}
+
+func (v *view) object() progressObject {
+	o := progressObject{
+		Time: v.Started.Add(v.Elapsed).UTC(), RunID: v.RunID, Phase: v.Phase.String(), Documents: v.Total.Scanned, PerSecond: v.rates[""],
+		Counts: v.Total, Bytes: v.Bytes, Stalled: v.Stalled, Working: map[string]int{}, Collections: map[string]object{},
+	}
+	if n, known := v.expected(); known {
+		o.Expected = &n
+		if r := v.rates[""]; r > 0 {
+			eta := float64(max(0, n-v.Total.Scanned)) / r
+			o.ETASeconds = &eta
+		}
+	}
+	for s := engine.StageScan; s < engine.StageCount; s++ {
+		o.Working[s.String()] = v.Working[s]
+	}
+	for _, c := range v.Collections {
+		x := object{Done: c.Done, Counts: c.Counts}
+		if c.Before >= 0 {
+			x.Expected = &c.Before
+		}
+		o.Collections[c.Name] = x
+	}
+	return o
+}
