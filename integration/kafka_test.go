@@ -12,6 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/codec"
 	"github.com/syncd-io/syncd/integration/kafka"
 	"github.com/syncd-io/syncd/sandbox/fastmongo"
 	sink "github.com/syncd-io/syncd/sinks/kafka"
@@ -77,8 +78,9 @@ func testSinkSuite(t *testing.T, p *place, change func(*sink.Config)) {
 					return
 				}
 				got := syncdtest.Received{Target: r.Topic, Key: r.Key, Value: r.Value}
+				got.Placement = syncd.Placement{Partition: r.Partition, Offset: r.Offset, Known: true}
 				for _, h := range r.Headers {
-					got.Headers = append(got.Headers, syncd.Header{Name: h.Key, Value: string(h.Value)})
+					got.Headers = append(got.Headers, codec.Header{Name: h.Key, Value: string(h.Value)})
 				}
 				out = append(out, got)
 			})

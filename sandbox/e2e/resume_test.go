@@ -76,7 +76,7 @@ func (y *tally) read(t *testing.T, k *kafkaserver.Server) int {
 
 // kept is what `syncd state show --json` prints, as far as it matters here.
 type kept struct {
-	Status      string `json:"status"`
+	Outcome     string `json:"outcome"`
 	Handled     int    `json:"handled"`
 	RunID       string `json:"run_id"`
 	Collections map[string]struct {
@@ -141,8 +141,8 @@ func TestKilled(t *testing.T) {
 		<-ended
 		seen.read(t, s.kafka)
 		now := stateOf(t, environ)
-		if now.Status != "interrupted" {
-			t.Errorf("kill %d: the state says %q", i, now.Status)
+		if now.Outcome != "interrupted" {
+			t.Errorf("kill %d: the state says %q", i, now.Outcome)
 		}
 		// What the state says was confirmed is there; what is there and not in the state was under way.
 		if distinct := len(seen.keys); now.acked() > distinct || distinct-now.acked() > 2*workers*batch {
@@ -166,8 +166,8 @@ func TestKilled(t *testing.T) {
 		t.Errorf("%d documents are on the topics, want %d", len(seen.keys), documents)
 	}
 	t.Logf("%d events for %d documents: %d repeats in %d kills", seen.total, documents, seen.total-documents, kills)
-	if k := stateOf(t, environ); k.Status != "complete" || k.Handled != documents || k.acked() != documents {
-		t.Errorf("the state of the complete run: %+v", k.Status)
+	if k := stateOf(t, environ); k.Outcome != "complete" || k.Handled != documents || k.acked() != documents {
+		t.Errorf("the state of the complete run: %+v", k.Outcome)
 	}
 	// The next run looks at everything again.
 	syncd(t, environ, "run", "-c", file, "--dry-run").wants(t, 0, fmt.Sprintf(`a run would send %d events`, documents))

@@ -55,6 +55,9 @@ func (w *world) load(s schedule) {
 			points = append(points, pointsOf(d.key(), version, d.chunks, d.chunks-1)...)
 		}
 	}
+	for _, d := range s.orphans {
+		points = append(points, pointsOf(d.key(), d.version.Format(time.RFC3339), d.chunks, d.chunks)...)
+	}
 	for name, some := range docs {
 		w.must(w.mongo.Put(database+"."+name, some...))
 	}
@@ -86,12 +89,24 @@ func (w *world) upsert(points []*qdrantclient.PointStruct) {
 	w.must(err)
 }
 
-// tally is what is on the topics, and is the indexer: it reads what there is when it is asked to.
-type tally struct {
+func (w *world) remove(points []*qdrantclient.PointId) {
+	w.t.Helper()
+	if len(points) == 0 {
+		return
+	}
+	_, err := w.index.Delete(w.t.Context(), &qdrantclient.DeletePoints{
+		CollectionName: collection, Wait: qdrantclient.PtrOf(true), Points: qdrantclient.NewPointsSelectorIDs(points),
+	})
+	w.must(err)
+}
+
+// journal is what is on the topics, and is the indexer: it reads what there is when it is asked to.
+type journal struct {
 	world     *world
-	committed bool // see only what is committed
-	events    map[key]int
-	total     int
+	committed bool        // see only what is committed
+	events    map[key]int // of documents
+	deletes   map[key]int // events that delete
+	total     int         // of both
 	letters   map[key]int
 	read      map[position]bool
 	unindexed []*kgo.Record
@@ -104,7 +119,7 @@ type position struct {
 }
 
 // look takes in what came since the last time.
-func (y *tally) look() {
+func (y *journal) look() {
 	y.world.t.Helper()
 	for _, r := range y.world.records(y.committed) {
 		at := position{r.Topic, r.Partition, r.Offset}
@@ -190,26 +205,56 @@ func (w *world) records(committed bool) []*kgo.Record {
 	return out
 }
 
-func (y *tally) event(name string, r *kgo.Record) {
-	y.events[key{name, string(r.Key)}]++
+func (y *journal) event(name string, r *kgo.Record) {
+	k := key{name, string(r.Key)}
+	if deletes(r) {
+		y.deletes[k]++
+	} else {
+		y.events[k]++
+	}
 	y.total++
 	y.unindexed = append(y.unindexed, r)
 }
 
+// repeats is how many events are there more than once.
+func (y *journal) repeats() int { return y.total - len(y.events) - len(y.deletes) }
+
+// distinct is how many documents there are events of.
+func (y *journal) distinct() int { return len(y.events) + len(y.deletes) }
+
+func deletes(r *kgo.Record) bool { return header(r, "syncd-reason") == "orphan" }
+
 // index does what the indexer does with the events that were read: what it says must be there is then there.
-func (y *tally) index() {
+func (y *journal) index() {
 	y.world.t.Helper()
 	var points []*qdrantclient.PointStruct
+	var gone []*qdrantclient.PointId
 	for _, r := range y.unindexed {
 		var e struct {
-			NS struct {
+			OperationType string `json:"operationType"`
+			NS            struct {
 				Coll string `json:"coll"`
 			} `json:"ns"`
+			DocumentKey struct {
+				ID string `json:"_id"`
+			} `json:"documentKey"`
 			FullDocument struct {
 				ID        string `json:"_id"`
 				UpdatedAt string `json:"updatedAt"`
 				Chunks    int    `json:"chunks"`
 			} `json:"fullDocument"`
+		}
+		if deletes(r) {
+			if r.Value != nil {
+				if err := json.Unmarshal(r.Value, &e); err != nil || e.OperationType != "delete" || e.DocumentKey.ID != string(r.Key) {
+					y.world.t.Errorf("the delete %s %s: %v", r.Key, r.Value, err)
+					continue
+				}
+			}
+			for _, p := range pointsOf(key{strings.TrimPrefix(r.Topic, database+"."), string(r.Key)}, "", maxChunks, maxChunks) {
+				gone = append(gone, p.GetId())
+			}
+			continue
 		}
 		if err := json.Unmarshal(r.Value, &e); err != nil || e.FullDocument.ID != string(r.Key) {
 			y.world.t.Errorf("the event %s %s: %v", r.Key, r.Value, err)
@@ -219,10 +264,11 @@ func (y *tally) index() {
 	}
 	y.unindexed = nil
 	y.world.upsert(points)
+	y.world.remove(gone)
 }
 
 // readLetters takes in the dead letters of the file.
-func (y *tally) readLetters() {
+func (y *journal) readLetters() {
 	text, err := os.ReadFile(y.world.lettersFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return

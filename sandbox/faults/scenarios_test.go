@@ -14,7 +14,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
-	"github.com/syncd-io/syncd/state"
+	"github.com/syncd-io/syncd/store"
 )
 
 // ordinary is a job of documents that are all missing, but for the first few.
@@ -324,7 +324,7 @@ func TestClockJumps(t *testing.T) {
 			h.must(err)
 			h.must(db.Update(func(tx *bbolt.Tx) error {
 				meta := tx.Bucket([]byte("meta"))
-				var info state.Info
+				var info store.Info
 				if err := json.Unmarshal(meta.Get([]byte("info")), &info); err != nil {
 					return err
 				}
@@ -367,5 +367,41 @@ func TestFrozen(t *testing.T) {
 			}
 			h.finish(file)
 		})
+	}
+}
+
+// Deletes are delivered as surely as documents, and once where that is promised, however often a run is killed among them and
+// whether the indexer has done what it could meanwhile or not.
+func TestKilledPrune(t *testing.T) {
+	for _, exactlyOnce := range []bool{false, true} {
+		for _, indexed := range []bool{false, true} {
+			t.Run(fmt.Sprintf("exactly once %t indexed %t", exactlyOnce, indexed), func(t *testing.T) {
+				s := ordinary(60)
+				for i := range s.documents {
+					s.documents[i].condition = present
+				}
+				for i := range 20 {
+					s.documents[3*i].condition = missing
+				}
+				for i := range 300 {
+					s.orphans = append(s.orphans, gone("page", i))
+				}
+				s.exactlyOnce, s.prune, s.tombstones = exactlyOnce, true, indexed
+				h, file := begin(t, s, options{}, "")
+				for _, after := range []int{8, 12, 10} {
+					r := h.job(file, fault{kind: kill, on: process, clock: kafka, after: after})
+					if r.done() {
+						t.Fatalf("it came to its end before it was killed: %s", r)
+					}
+					if indexed {
+						h.journal.index()
+					}
+				}
+				if n := len(h.journal.deletes); n == 0 || n == len(s.orphans) {
+					t.Errorf("%d deletes were sent when it was killed", n)
+				}
+				h.finish(file)
+			})
+		}
 	}
 }

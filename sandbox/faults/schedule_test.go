@@ -105,6 +105,9 @@ type schedule struct {
 	outage      string // run.on_check_unavailable
 	full        bool   // run.mode: full: nothing is asked
 	rounds      []round
+	prune       bool       // run.orphans: prune
+	orphans     []document // that the index holds and the source does not
+	tombstones  bool       // a delete is a record without a value
 }
 
 // newSchedule makes the schedule of a seed.
@@ -120,7 +123,41 @@ func newSchedule(seed uint64) schedule {
 	for range 1 + r.IntN(3) {
 		s.rounds = append(s.rounds, s.newRound(r))
 	}
+	s.plantOrphans(rand.New(rand.NewPCG(seed, 1)))
 	return s
+}
+
+// plantOrphans makes one schedule in three prune. Nothing is deleted where documents can't be handled, so all of them can.
+func (s *schedule) plantOrphans(r *rand.Rand) {
+	if s.full || r.IntN(3) > 0 {
+		return
+	}
+	s.prune, s.tombstones = true, r.IntN(2) == 0
+	for i := range s.documents {
+		if d := &s.documents[i]; d.condition.fails() {
+			d.condition = missing
+			if d.id == "" {
+				d.id = d.collection + "-nameless"
+			}
+		}
+	}
+	for _, name := range collections[:s.collections] {
+		for i := range r.IntN(150) {
+			d := gone(name, i)
+			if s.ruled {
+				d.chunks = 1 + r.IntN(maxChunks)
+			}
+			s.orphans = append(s.orphans, d)
+		}
+	}
+}
+
+// gone is a document of the index alone. Its version is long before any run.
+func gone(collection string, i int) document {
+	return document{
+		collection: collection, id: fmt.Sprintf("%s-gone-%05d", collection, i), condition: present, chunks: 1,
+		version: time.Date(2020, 1, 1, 0, 0, i, 0, time.UTC),
+	}
 }
 
 func (s *schedule) newRound(r *rand.Rand) round {
@@ -218,6 +255,9 @@ type document struct {
 
 var collections = []string{"page", "task"}
 
+// maxChunks is how many chunks a document has at most.
+const maxChunks = 3
+
 // populate chooses the documents.
 func (s *schedule) populate(r *rand.Rand) {
 	// What of the index's content: nothing, little, half, most.
@@ -230,7 +270,7 @@ func (s *schedule) populate(r *rand.Rand) {
 				version: time.Date(2026, 1, 1, 0, 0, i, 0, time.UTC),
 			}
 			if s.ruled {
-				d.chunks = 1 + r.IntN(3)
+				d.chunks = 1 + r.IntN(maxChunks)
 			}
 			d.condition = missing
 			if r.IntN(100) < share {

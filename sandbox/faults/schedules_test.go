@@ -15,8 +15,12 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
-	"github.com/syncd-io/syncd/pipeline"
-	"github.com/syncd-io/syncd/state"
+	"github.com/syncd-io/syncd"
+	sink "github.com/syncd-io/syncd/sinks/kafka"
+	"github.com/syncd-io/syncd/store"
+	"github.com/syncd-io/syncd/store/bolt"
+	"github.com/syncd-io/syncd/store/marks"
+	"github.com/syncd-io/syncd/tally"
 )
 
 // fixedSeeds are run every time.
@@ -118,8 +122,8 @@ func (s schedule) String() string {
 	for _, d := range s.documents {
 		n[d.condition]++
 	}
-	fmt.Fprintf(&b, "seed %d: %v, batch %d, workers %d, readers %d, splits %d, rules %t, full %t, exactly once %t, letters %s, outage %s",
-		s.seed, n, s.batch, s.workers, s.readers, s.splits, s.ruled, s.full, s.exactlyOnce, s.letters, s.outage)
+	fmt.Fprintf(&b, "seed %d: %v, batch %d, workers %d, readers %d, splits %d, rules %t, full %t, exactly once %t, letters %s, outage %s, prune %t (%d, tombstones %t)",
+		s.seed, n, s.batch, s.workers, s.readers, s.splits, s.ruled, s.full, s.exactlyOnce, s.letters, s.outage, s.prune, len(s.orphans), s.tombstones)
 	for i, one := range s.rounds {
 		fmt.Fprintf(&b, "\nrun %d: %v; indexed after it: %t", i+1, one.faults, one.index)
 	}
@@ -139,6 +143,7 @@ type history struct {
 func (h *history) after(r *run) {
 	h.t.Helper()
 	h.journal.look()
+	events := h.journal.distinct()
 	if !r.done() {
 		h.interrupted++
 	}
@@ -149,50 +154,104 @@ func (h *history) after(r *run) {
 		}
 		return
 	}
-	want := state.Interrupted
-	if r.done() {
-		want = state.Complete
-	}
-	if e.Info.Status != want {
-		h.t.Errorf("the state says that the run is %s, want %s: %s", e.Info.Status, want, r)
-	}
-	n := total(e)
-	if events := int64(len(h.journal.events)); n.Acked > events {
-		h.t.Errorf("the state says that %d events were confirmed, but there are %d: %s", n.Acked, events, r)
+	h.outcome(r, e.Info)
+	n := e.Counts()
+	h.journal.look() // what a process did that is gone may have taken effect late
+	if least, most := int64(events), int64(h.journal.distinct()); n.Acked > most || h.schedule.exactlyOnce && n.Acked < least {
+		h.t.Errorf("the state says that %d events were confirmed, but there are %d: %s", n.Acked, most, r)
 	}
 	if e.Info.RunID == h.runID && e.Handled < h.handled {
 		h.t.Errorf("the state fell from %d documents to %d: %s", h.handled, e.Handled, r)
 	}
 	h.runID, h.handled = e.Info.RunID, e.Handled
-	if repeats, limit := h.journal.total-len(h.journal.events), h.interrupted*2*h.schedule.workers*h.schedule.batch; h.schedule.exactlyOnce && repeats > 0 || repeats > limit {
+	if repeats, limit := h.journal.repeats(), h.interrupted*2*h.schedule.workers*h.schedule.batch; h.schedule.exactlyOnce && repeats > 0 || repeats > limit {
 		h.t.Errorf("%d events were repeated after %d interruptions: %s", repeats, h.interrupted, r)
 	}
 }
 
-// state is what is kept of the job.
-func (h *history) state() (state.Entry, bool) {
+// outcome checks what is kept of how a run ended, and whether the next one may resume it.
+func (h *history) outcome(r *run, i store.Info) {
 	h.t.Helper()
-	entries, err := state.List(h.stateDir)
-	h.must(err)
+	var wants []tally.Outcome
 	switch {
-	case len(entries) == 0:
-		return state.Entry{}, false
-	case len(entries) > 1 || entries[0].Problem != nil:
-		h.t.Errorf("the state of the job: %+v", entries)
+	case r.code == 0:
+		wants = []tally.Outcome{tally.Complete}
+	case r.code == 5:
+		wants = []tally.Outcome{tally.Failures}
+	case i.PID != r.cmd.Process.Pid: // it ended before it came to the state, which is as an earlier run left it
+		wants = []tally.Outcome{tally.Interrupted, tally.Failed}
+	case r.code == 1:
+		if wants = []tally.Outcome{tally.Failed}; h.schedule.exactlyOnce { // where it may be the sink that failed
+			wants = append(wants, tally.Interrupted)
+		}
+	default:
+		wants = []tally.Outcome{tally.Interrupted}
 	}
-	return entries[0], entries[0].Info.RunID != ""
+	if !slices.Contains(wants, i.Outcome) || i.Resumable == r.done() {
+		h.t.Errorf("the state says that the run is %q, resumable %t; want one of %q: %s", i.Outcome, i.Resumable, wants, r)
+	}
 }
 
-func total(e state.Entry) (n pipeline.Counts) {
-	for _, c := range e.Collections {
-		for _, s := range c.Splits {
-			n.Add(s.Counts)
+// entry is what is kept of the job.
+type entry struct{ store.Entry }
+
+// state returns what is kept of the job: in the state folder, or in the sink where it delivers exactly once.
+func (h *history) state() (entry, bool) {
+	h.t.Helper()
+	entries, err := bolt.List(h.stateDir)
+	h.must(err)
+	if h.schedule.exactlyOnce {
+		if len(entries) > 0 {
+			h.t.Errorf("the job keeps its state in the sink, and beside it: %+v", entries)
 		}
+		entries = []store.Entry{h.peek()}
+	}
+	switch {
+	case len(entries) == 0:
+		return entry{}, false
+	case len(entries) > 1 || entries[0].Problem != nil || entries[0].Name != jobName:
+		h.t.Errorf("the state of the job: %+v", entries)
+	}
+	return entry{entries[0]}, entries[0].Info.RunID != ""
+}
+
+// peek looks at the marks in the sink.
+func (w *world) peek() store.Entry {
+	w.t.Helper()
+	plugin := sink.Plugin()
+	c := plugin.Config().(*sink.Config)
+	c.BootstrapServers, c.Delivery, c.Transactions.ID = w.kafka.Addr(), "exactly_once", transactionID
+	c.Security.SASL = sink.SASL{Mechanism: "SCRAM-SHA-256", Username: "writer", Password: kafkaPassword}
+	s, err := plugin.OpenSink(w.t.Context(), c, syncd.Env{Logger: quiet})
+	w.must(err)
+	defer func() { w.must(s.Close()) }()
+	e, err := marks.Peek(w.t.Context(), s.Abilities(), jobName)
+	w.must(err)
+	return e
+}
+
+// Counts are those of all collections, with the deletes.
+func (e entry) Counts() (n tally.Counts) {
+	for _, c := range e.Collections {
+		n.Add(c.Counts())
 	}
 	return n
 }
 
-var coverage = regexp.MustCompile(`(?m)^Coverage: (\d+) read = (\d+) checked \+ (\d+) failed; (\d+) events = (\d+) confirmed \+ (\d+) refused;`)
+// split tells the counts of the deletes from the others.
+func (e entry) split() (documents, deletes tally.Counts) {
+	for _, name := range collections {
+		if c := e.Collections[name]; c != nil {
+			documents.Add(c.Counts())
+		}
+		if c := e.Collections[store.DeletesOf(name)]; c != nil {
+			deletes.Add(c.Counts())
+		}
+	}
+	return documents, deletes
+}
+
+var coverage = regexp.MustCompile(`(?m)^Coverage: (\d+) read = (\d+) checked \+ (\d+) failed; (\d+) events? = (\d+) confirmed \+ (\d+) refused;`)
 
 // end checks what holds when a run has come to its end.
 func (h *history) end(last *run, file string) {
@@ -221,6 +280,7 @@ func (h *history) end(last *run, file string) {
 			h.t.Errorf("document %v was committed %d times", k, events)
 		}
 	}
+	h.deletes()
 	if want := map[bool]int{true: 5}[len(failing) > 0]; last.code != want {
 		h.t.Errorf("the exit code is %d, want %d", last.code, want)
 	}
@@ -242,6 +302,25 @@ func (h *history) end(last *run, file string) {
 	}
 	if h.t.Failed() {
 		h.t.Logf("the last run: %s", last)
+	}
+}
+
+// deletes checks that what is gone from the source, and nothing else, was deleted.
+func (h *history) deletes() {
+	h.t.Helper()
+	for _, d := range h.schedule.orphans {
+		k := d.key()
+		if n := h.journal.deletes[k]; n == 0 || n > 1 && h.schedule.exactlyOnce || h.journal.events[k] > 0 {
+			h.t.Errorf("of document %v, which is gone, there are %d deletes and %d other events", k, n, h.journal.events[k])
+		}
+	}
+	if n := len(h.journal.deletes); n != len(h.schedule.orphans) {
+		h.t.Errorf("%d documents were deleted, and %d are gone", n, len(h.schedule.orphans))
+	}
+	for _, r := range h.journal.world.records(h.schedule.exactlyOnce) {
+		if strings.HasPrefix(r.Topic, database+".") && (r.Value == nil) != (deletes(r) && h.schedule.tombstones) {
+			h.t.Errorf("the event %s, for the reason %s, is %q", r.Key, header(r, "syncd-reason"), r.Value)
+		}
 	}
 }
 
@@ -269,9 +348,12 @@ func (h *history) report(last *run, failing int) {
 		h.t.Errorf("of %d documents, %d of which can't be sent, the report says %q", documents, failing, m[0])
 	}
 	e, _ := h.state()
-	k := total(e)
+	k, gone := e.split()
 	if k.Scanned != int64(read) || k.Acked != int64(confirmed) || k.DeadLettered != int64(failing) ||
 		k.Present+k.Overtaken+k.Acked+k.Failed() != k.Scanned {
 		h.t.Errorf("the report says %q, and what is kept %+v", m[0], k)
+	}
+	if n := int64(len(h.schedule.orphans)); gone.Scanned != n || gone.Acked != n {
+		h.t.Errorf("%d documents are gone, and of the deletes is kept %+v", n, gone)
 	}
 }

@@ -39,6 +39,9 @@ const (
 	database   = "shop"
 	collection = "points" // of Qdrant
 	letters    = "letters"
+
+	jobName       = "job"
+	transactionID = "faults"
 )
 
 // world is the servers, a proxy in front of each, and the folder of a job's files.
@@ -54,7 +57,7 @@ type world struct {
 	kafka   *kafkaserver.Server
 	proxies map[place]*proxy
 	index   *qdrantclient.Client // past the proxy
-	journal *tally
+	journal *journal
 
 	mu       sync.Mutex
 	counts   [process]int // requests to each server since the run began
@@ -79,7 +82,7 @@ func newWorld(t testing.TB, o options) *world {
 	t.Helper()
 	w := &world{t: t, program: []string{program}, dir: t.TempDir(), proxies: map[place]*proxy{}, faulted: &sync.WaitGroup{}}
 	w.stateDir, w.lettersFile = w.path("state"), w.path("letters.ndjson")
-	w.journal = &tally{world: w, events: map[key]int{}, letters: map[key]int{}, read: map[position]bool{}}
+	w.journal = &journal{world: w, events: map[key]int{}, deletes: map[key]int{}, letters: map[key]int{}, read: map[position]bool{}}
 	host := ownHost()
 	var err error
 	for _, p := range []place{mongo, qdrant, kafka} {
@@ -328,7 +331,7 @@ func (w *world) write(name, text string) string {
 func (w *world) configure(s schedule, more string) string {
 	delivery, dead := "at_least_once", fmt.Sprintf("file: {path: %s, format: envelope}", w.lettersFile)
 	if s.exactlyOnce {
-		delivery = "exactly_once\n    transactions: {id: faults, timeout: 1s}"
+		delivery = "exactly_once\n    transactions: {id: " + transactionID + ", timeout: 1s}"
 	}
 	if s.letters == "kafka" {
 		dead = "kafka: {topic: " + letters + "}"
@@ -338,6 +341,13 @@ func (w *world) configure(s schedule, more string) string {
 		mode = "full"
 	} else if s.ruled {
 		rules = "version: {field: updatedAt, payload: updatedAt}\n  chunks: {payload: chunk_count}"
+	}
+	orphans, deleteFormat := "off", "event"
+	if s.prune {
+		orphans = "prune"
+	}
+	if s.tombstones {
+		deleteFormat = "tombstone"
 	}
 	names := ""
 	for _, name := range collections[:s.collections] {
@@ -360,6 +370,7 @@ sink:
     max_message_bytes: 5000
     delivery_timeout: 1500ms
     connect_timeout: 1500ms
+    event: {delete_format: %s}
     delivery: %s
     security: {sasl: {mechanism: SCRAM-SHA-256, username: writer, password: %s}}
     properties: {reconnect.backoff.max.ms: 200, retry.backoff.ms: 50, retry.backoff.max.ms: 200}
@@ -367,10 +378,10 @@ errors: {dead_letter: {%s}}
 mapping:
   %s
   collections: {%s}
-run: {mode: %s, batch_size: %d, workers: %d, readers: %d, wait_timeout: 0, state_dir: %s}
+run: {mode: %s, batch_size: %d, workers: %d, readers: %d, wait_timeout: 0, orphans: %s, state_dir: %s}
 `, mongoPassword, w.proxies[mongo].addr, database, s.splits, w.proxies[qdrant].addr, qdrantKey, collection, w.proxies[kafka].addr,
-		delivery, kafkaPassword, dead, rules, strings.TrimSuffix(names, ", "), mode, s.batch, s.workers, s.readers, w.path("state")))
-	return w.write("job.yaml", "extends: base.yaml\n"+more)
+		deleteFormat, delivery, kafkaPassword, dead, rules, strings.TrimSuffix(names, ", "), mode, s.batch, s.workers, s.readers, orphans, w.path("state")))
+	return w.write(jobName+".yaml", "extends: base.yaml\n"+more)
 }
 
 // refuseProduce has the broker answer with errors. Two of them come after it has done what was asked.

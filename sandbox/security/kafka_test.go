@@ -56,7 +56,7 @@ func openKafka(ctx context.Context, addr string, change func(*kafka.Config)) (sy
 	return s, "", nil
 }
 
-// wantKafka writes an event through a sink that must open, and commits one where the sink can.
+// wantKafka writes a change through a sink that must open, and commits one where the sink can.
 func wantKafka(t *testing.T, addr string, change func(*kafka.Config)) {
 	t.Helper()
 	s, _, err := openKafka(t.Context(), addr, change)
@@ -68,25 +68,33 @@ func wantKafka(t *testing.T, addr string, change func(*kafka.Config)) {
 			t.Error(err)
 		}
 	})
-	target := syncd.Target{Database: "db", Collection: "page"}
-	if err := s.(syncd.Preparer).Prepare(t.Context(), []syncd.Target{target}); err != nil {
+	target := &syncd.Target{Database: "db", Collection: "page"}
+	can := s.Abilities()
+	if err := can.Prepare(t.Context(), syncd.Run{ID: "run-1", Targets: []syncd.Target{*target}}); err != nil {
 		t.Fatal(err)
 	}
-	events := []syncd.Event{{Target: target, Key: []byte("k"), Value: []byte("v")}}
-	if c, ok := s.(syncd.Committer); ok {
-		if _, err := c.Marks(t.Context(), ""); err != nil {
+	changes := []syncd.Change{{Target: target, ID: "k", Operation: syncd.Delete}}
+	if can.Commit != nil {
+		if _, err := can.Marks(t.Context(), ""); err != nil {
 			t.Fatal(err)
 		}
-		if err := c.Commit(t.Context(), events, []syncd.Mark{{Name: "m", Value: []byte("v")}}); err != nil {
+		if err := can.Commit(t.Context(), changes, []syncd.Mark{{Name: "m", Value: []byte("v")}}); err != nil {
 			t.Fatal(err)
 		}
-		if marks, err := c.Marks(t.Context(), ""); err != nil || string(marks["m"]) != "v" { // over a consumer's own connection
+		// Both are over a consumer's own connection.
+		if marks, err := can.Marks(t.Context(), ""); err != nil || string(marks["m"]) != "v" {
+			t.Fatal(marks, err)
+		}
+		if marks, err := can.PeekMarks(t.Context(), ""); err != nil || string(marks["m"]) != "v" {
 			t.Fatal(marks, err)
 		}
 		return
 	}
-	if err := s.Write(t.Context(), events); err != nil {
+	if err := s.Write(t.Context(), changes); err != nil {
 		t.Fatal(err)
+	}
+	if !changes[0].Placement.Known {
+		t.Error("the sink does not say where the event is")
 	}
 }
 
