@@ -2,7 +2,10 @@ module example.com/acme/syncd
 
 go 1.26.0
 
-require github.com/syncd-io/syncd v0.0.0
+require (
+	github.com/google/uuid v1.6.0
+	github.com/syncd-io/syncd v0.0.0
+)
 
 require (
 	github.com/VividCortex/ewma v1.2.0 // indirect
@@ -19,7 +22,6 @@ require (
 	github.com/go-playground/validator/v10 v10.30.6 // indirect
 	github.com/go-viper/mapstructure/v2 v2.5.0 // indirect
 	github.com/google/go-cmp v0.7.0 // indirect
-	github.com/google/uuid v1.6.0 // indirect
 	github.com/grpc-ecosystem/grpc-gateway/v2 v2.30.0 // indirect
 	github.com/hbollon/go-edlib v1.7.0 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect

@@ -1,4 +1,5 @@
-// Command acme-syncd is syncd with one sink more: a program with plugins of your own is a main like this one.
+// Command acme-syncd is syncd with a source, a checker and a sink more: a program with plugins of your own is a main like this
+// one.
 package main
 
 import (
@@ -9,9 +10,15 @@ import (
 	"github.com/syncd-io/syncd/connectors/file"
 	"github.com/syncd-io/syncd/connectors/mongo"
 
+	"example.com/acme/syncd/folder"
+	"example.com/acme/syncd/idlist"
 	"example.com/acme/syncd/tally"
 )
 
 func main() {
-	os.Exit(cli.Main(mongo.Plugin(), file.Plugin(), qdrant.Plugin(), tally.Plugin()))
+	os.Exit(cli.Main(
+		mongo.Plugin(), file.Plugin(), folder.Plugin(),
+		qdrant.Plugin(), idlist.Plugin(),
+		tally.Plugin(),
+	))
 }

@@ -9,20 +9,55 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/syncd-io/syncd/syncdtest"
-
-	"example.com/acme/syncd/tally"
+	"github.com/google/uuid"
 )
 
-func TestDeclaration(t *testing.T) { syncdtest.TestPlugin(t, tally.Plugin()) }
-
-// TestProgram builds the program and runs it in full mode, which needs no index.
-func TestProgram(t *testing.T) {
-	dir := t.TempDir()
-	program := filepath.Join(dir, "acme-syncd")
+// build builds the program into a folder.
+func build(t *testing.T, dir string) (program string) {
+	t.Helper()
+	program = filepath.Join(dir, "acme-syncd")
 	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	return program
+}
+
+// TestOwnPlugins runs the program with nothing but its own plugins: of two documents, one is in the index.
+func TestOwnPlugins(t *testing.T) {
+	dir := t.TempDir()
+	program := build(t, dir)
+	in := func(name string) string { return filepath.Join(dir, name) }
+	if err := os.MkdirAll(in("data/page"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"data/page/a.json": `{"title": "A"}`,
+		"data/page/b.json": `{"title": "B"}`,
+		"indexed.txt":      uuid.NewSHA1(uuid.NameSpaceURL, []byte("a/page/0")).String() + "\n",
+		"acme.yaml": "source: {folder: {path: " + in("data") + "}}\nchecker: {idlist: {path: " + in("indexed.txt") + "}}\n" +
+			"sink: {tally: {path: " + in("counts.json") + "}}\nmapping: {collections: {page: page}}\nrun: {state_dir: " + in("state") + ", wait_timeout: 0s}\n",
+	} {
+		if err := os.WriteFile(in(name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := exec.Command(program, "run", "-c", in("acme.yaml")).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	b, err := os.ReadFile(in("counts.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]int
+	if err := json.Unmarshal(b, &got); err != nil || got["page"] != 1 {
+		t.Errorf("counts %s, %v", b, err)
+	}
+}
+
+// TestProgram runs the program in full mode, which needs no index.
+func TestProgram(t *testing.T) {
+	dir := t.TempDir()
+	program := build(t, dir)
 	if out, err := exec.Command(program, "plugins").CombinedOutput(); err != nil || !strings.Contains(string(out), "Counts changes by content type.") {
 		t.Errorf("plugins: %v\n%s", err, out)
 	}

@@ -20,7 +20,7 @@ type Config struct {
 
 // Plugin declares the sink.
 func Plugin() syncd.Plugin {
-	return syncd.NewSink("tally", "Counts changes by content type.", Config{}, open)
+	return syncd.NewSink("tally", "Counts changes by content type.", Config{}, open).WithVersion("1", syncd.Experimental)
 }
 
 type sink struct {
@@ -30,7 +30,7 @@ type sink struct {
 	counts map[string]int
 }
 
-// open is called for a run, never for validation.
+// open is called for a run and for validate --connect, never for the other checks of a configuration.
 func open(_ context.Context, config Config, _ syncd.Env) (syncd.Sink, error) {
 	return &sink{config: config, counts: map[string]int{}}, nil
 }
