@@ -70,8 +70,8 @@ func (p *printer) observer() job.Observer {
 // state says what becomes of an interrupted run.
 func (p *printer) state(d job.Decision) {
 	if d.Resumed {
-		p.printf("Resuming the run that was interrupted on %s: %s were handled by then (--fresh begins anew)\n",
-			stamp(d.Interrupted), text.Plural(d.Handled, "document", "documents"))
+		p.printf("Resuming the run that was interrupted on %s: %s handled by then (--fresh begins anew)\n",
+			stamp(d.Interrupted), text.Plural(d.Handled, "document was", "documents were"))
 		return
 	}
 	p.printf("The interrupted run of %s is not resumed: %s; beginning anew\n", stamp(d.Interrupted), d.Why)
@@ -192,7 +192,7 @@ func (p *printer) summary(res job.Result, err error) {
 	p.printf("Coverage: %d read = %d checked + %d failed; %s = %d confirmed + %d refused; %s proved\n",
 		t.Scanned, t.Checked(), t.FailedRead, events(t.Emitted), t.Acked, t.FailedWrite, text.Plural(splits, "split", "splits"))
 	if r.Resumed > 0 {
-		p.printf("Resumed: %s of these were handled before the interruption\n", text.Plural(r.Resumed, "document", "documents"))
+		p.printf("Resumed: %s handled before the interruption\n", text.Plural(r.Resumed, "document of these was", "documents of these were"))
 	}
 	t.Add(r.Deleted)
 	switch {

@@ -31,7 +31,8 @@ func (a *app) stateCommand() *cobra.Command {
 		Short: "Show or clear what is kept of jobs",
 		Long: `A run keeps in run.state_dir how far it came, under the name of its job, so that the next run of that job resumes where it
 was interrupted. These commands read that folder: the one of the configuration given with -c, else the default one. A job
-that delivers exactly once keeps its state in the sink's transactions: with -c they read that, too.`,
+that delivers exactly once keeps its state in the sink's transactions: with -c they read that, too; a run
+that was cut off there shows as running until the next one.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

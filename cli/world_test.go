@@ -20,6 +20,8 @@ type world struct {
 	sink    syncd.Sink
 	open    func(context.Context) (syncd.Checker, error) // nil opens checker
 	env     func(syncd.Env)                              // is told what a checker is opened with; nil is told nothing
+
+	sinkPlugin syncd.Plugin // the zero value opens sink
 }
 
 func newWorld() *world {
@@ -45,6 +47,10 @@ func (w *world) run(t *testing.T, more string, args ...string) (code int, printe
 	if open == nil {
 		open = func(context.Context) (syncd.Checker, error) { return w.checker, nil }
 	}
+	sink := w.sinkPlugin
+	if sink.Name() == "" {
+		sink = syncd.NewSink("memory", "Keeps.", struct{}{}, func(context.Context, struct{}, syncd.Env) (syncd.Sink, error) { return w.sink, nil })
+	}
 	var stdout, stderr bytes.Buffer
 	code = program{
 		args: append(args, "-c", path), stdout: &stdout, stderr: &stderr,
@@ -56,7 +62,7 @@ func (w *world) run(t *testing.T, more string, args ...string) (code int, printe
 				}
 				return open(ctx)
 			}),
-			syncd.NewSink("memory", "Keeps.", struct{}{}, func(context.Context, struct{}, syncd.Env) (syncd.Sink, error) { return w.sink, nil }),
+			sink,
 		},
 	}.run(t.Context())
 	return code, stdout.String() + stderr.String()
