@@ -48,7 +48,7 @@ func Explain(ctx context.Context, source syncd.Source, checker syncd.Checker, ru
 	seed, err := rule.AppendSeed(nil, &c, 0)
 	if err != nil {
 		e.Verdict, e.Why = syncd.Unknown, err.Error()
-		return e, nil
+		return e, nil //nolint:nilerr // it is what there is to explain
 	}
 	e.Seed = string(seed)
 	if c.PointID, err = rule.PointID(new([]byte), &c, 0); err != nil {

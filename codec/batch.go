@@ -150,7 +150,7 @@ var errNoDocument = errors.New("the change has no document")
 func (e Encoder) appendChange(dst []byte, c *syncd.Change) (out []byte, keySize int, err error) {
 	if c.Err != nil {
 		out, keySize = e.appendLetter(dst, c, documentError(c))
-		return out, keySize, nil
+		return out, keySize, nil //nolint:nilerr // the letter says it
 	}
 	if out, keySize, err = e.appendEvent(dst, c, c.Reference); err != nil {
 		return dst, 0, NotEncodable(err)

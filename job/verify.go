@@ -125,7 +125,7 @@ func (j *Job) verify(ctx context.Context, p *Plugins, o Options, q VerifyRequest
 type differsError struct{ n int64 }
 
 func (e *differsError) Error() string {
-	return fmt.Sprintf("the index differs from the source in %s", plural(e.n, "document"))
+	return "the index differs from the source in " + plural(e.n, "document")
 }
 
 func (a *Audit) conclude() error {

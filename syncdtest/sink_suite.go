@@ -243,7 +243,8 @@ func mustBeUnchanged(t *testing.T, before, after []syncd.Change) {
 	}
 }
 
-func sameError(a, b error) bool { return a == b } //nolint:errorlint // the same, not alike
+// sameError compares errors as values: the same one, not one like it.
+func sameError(a, b error) bool { return a == b }
 
 // verify compares what arrived with what was sent: every event once, to the byte, in order within a key.
 func (o *outlet) verify(t *testing.T) {
