@@ -130,7 +130,7 @@ func (l *Ledger) seen(id uuid.UUID) error {
 	if full == nil {
 		return nil
 	}
-	return l.log(appendSeen(nil, full))
+	return l.log(seenRecord(full))
 }
 
 // Sent implements engine.Ledger. It counts one more send of each document or of its delete, all in one transaction.
@@ -159,7 +159,7 @@ func (l *Ledger) Close() error {
 	var err error
 	if !l.config.ReadOnly {
 		if len(l.forget) > 0 {
-			err = l.log(appendSeen(nil, l.forget))
+			err = l.log(seenRecord(l.forget))
 		}
 		if err == nil {
 			// After a large run the next opening does it, since a run that ends must not take long to close.

@@ -46,13 +46,13 @@ func appendSent(dst []byte, rule *mapping.Rule, changes []syncd.Change, now time
 	return dst
 }
 
-func appendSeen(dst []byte, seen []uuid.UUID) []byte {
-	dst = slices.Grow(dst, logHeader+len(seen)*sizeOfSeen)
-	dst = append(dst, logSeen, 0, 0, 0, 0)
+func seenRecord(seen []uuid.UUID) []byte {
+	record := make([]byte, 0, logHeader+len(seen)*sizeOfSeen)
+	record = append(record, logSeen, 0, 0, 0, 0)
 	for i := range seen {
-		dst = append(dst, seen[i][:]...)
+		record = append(record, seen[i][:]...)
 	}
-	return dst
+	return record
 }
 
 // log appends a record.

@@ -132,7 +132,7 @@ func TestSeenAndSentInOneRun(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := l.log(appendSeen(nil, []uuid.UUID{batch[0].PointID, uuid.New()})); err != nil {
+	if err := l.log(seenRecord([]uuid.UUID{batch[0].PointID, uuid.New()})); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.Sent(&mapping.Rule{}, batch[:1]); err != nil {

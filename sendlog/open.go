@@ -86,7 +86,7 @@ func (l *Ledger) open() error {
 	}); err != nil || len(expired) == 0 {
 		return err
 	}
-	if err := l.put(appendSeen(nil, expired)); err != nil {
+	if err := l.put(seenRecord(expired)); err != nil {
 		return err
 	}
 	return l.fold(all)

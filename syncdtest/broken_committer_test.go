@@ -147,7 +147,7 @@ var brokenCommitters = []struct {
 	})},
 }
 
-func commitTheRest(c *MemoryCommitter, ctx context.Context, e []syncd.Change, m []syncd.Mark) error {
+func commitTheRest(c *MemoryCommitter, ctx context.Context, e []syncd.Change, m []syncd.Mark) error { //nolint:revive // it stands for a method
 	c.mu.Lock()
 	epoch := c.epoch
 	c.mu.Unlock()

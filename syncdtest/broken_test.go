@@ -250,7 +250,7 @@ var brokenSinks = []struct {
 	{"loses changes of concurrent writers", "concurrent_writers", plain, unsafeWrite()},
 }
 
-func stopAtBad(s *MemorySink, ctx context.Context, c []syncd.Change) error {
+func stopAtBad(s *MemorySink, ctx context.Context, c []syncd.Change) error { //nolint:revive // it stands for a method
 	for i := range c {
 		if err := s.Write(ctx, c[i:i+1]); err != nil {
 			var failed syncd.BatchError

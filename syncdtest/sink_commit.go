@@ -41,7 +41,7 @@ type ledgerUser struct {
 func (h SinkHarness) commit(t *testing.T) *ledgerUser {
 	t.Helper()
 	o := h.open(t)
-	a := o.Sink.Abilities()
+	a := o.Abilities()
 	if a.Commit == nil {
 		t.Skip("the sink can't commit")
 	}
@@ -59,7 +59,7 @@ func (u *ledgerUser) again(t *testing.T) *ledgerUser {
 	next := *u.outlet
 	next.Sink = u.h.OpenAgain(t)
 	closeLater(t, next.Sink)
-	a := next.Sink.Abilities()
+	a := next.Abilities()
 	if a.Commit == nil {
 		t.Fatal("the sink can commit, and opened again it can't")
 	}
