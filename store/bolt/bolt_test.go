@@ -488,7 +488,7 @@ func TestKilled(t *testing.T) {
 			t.Fatalf("kill %d: %v", kill, err)
 		}
 		page := e.Collections["page"]
-		if e.Info.Outcome != tally.Interrupted || page == nil || page.Before != 7 || page.Identity != "x" {
+		if e.Info.Outcome != tally.Interrupted || !e.Info.Resumable || page == nil || page.Before != 7 || page.Identity != "x" {
 			t.Fatalf("kill %d: %+v, %+v", kill, e.Info, page)
 		}
 		kept := 0
@@ -829,13 +829,16 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestTheFileOfAnotherJob is refused, as where "Prod" and "prod" are one name to the file system.
+// TestTheFileOfAnotherJob is refused and left alone, as where "Prod" and "prod" are one name to the file system.
 func TestTheFileOfAnotherJob(t *testing.T) {
 	dir := t.TempDir()
 	closeRun(t, begun(t, pathOf(dir, "Prod")), tally.Interrupted)
 	must(t, os.Rename(pathOf(dir, "Prod"), pathOf(dir, "prod")))
 	if _, err := Open(dir, "prod"); err == nil || !strings.Contains(err.Error(), `job "Prod"`) || syncd.HintOf(err) == "" {
 		t.Errorf("%v", err)
+	}
+	if err := Clear(dir, "prod"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("cleared: %v", err)
 	}
 	if e, err := Read(dir, "prod"); err != nil || e.Name != "Prod" || e.Info.RunID != "run-1" {
 		t.Errorf("%v, %+v", err, e)

@@ -146,8 +146,15 @@ func Tidy(dir string, now time.Time) error {
 	return nil
 }
 
-// Clear removes a job's file, unless a process has it open: then it is a *BusyError.
-func Clear(dir, job string) error { return Remove(pathOf(dir, job)) }
+// Clear removes a job's file, unless a process has it open: then it is a *BusyError. A job without one is fs.ErrNotExist, and so is
+// one whose file is another job's, to a file system that takes upper and lower case for the same.
+func Clear(dir, job string) error {
+	path := pathOf(dir, job)
+	if e, err := read(path); err == nil && e.Info.Job != "" && e.Info.Job != job {
+		return fmt.Errorf("clearing the state: %w", fs.ErrNotExist)
+	}
+	return Remove(path)
+}
 
 // Remove is Clear for the file of an Entry, of which a damaged one may not say whose it is.
 func Remove(path string) error {

@@ -305,6 +305,9 @@ func (s *Store) send(ctx context.Context, changes []syncd.Change, own *mark, nam
 			sent = append(sent, m)
 		}
 	}
+	if len(sent) == 0 {
+		return nil // something newer was committed meanwhile
+	}
 	marks := make([]syncd.Mark, len(sent))
 	for i, m := range sent {
 		s.flying[m.name] = true
