@@ -273,19 +273,17 @@ func printState(w io.Writer, e store.Entry) {
 	if i.RunID == "" { // another process has the file
 		return
 	}
-	row := func(name, format string, args ...any) {
-		fmt.Fprintf(w, "  %-13s  "+format+"\n", append([]any{name}, args...)...)
-	}
-	row("run", "%s", i.RunID)
-	row("configuration", "%s", i.Config)
-	row("source", "%s", i.Scope.Source)
-	row("index", "%s", cmp.Or(i.Scope.Index, "not asked"))
-	row("sink", "%s", i.Scope.Sink)
-	row("mode", "%s", i.Scope.Mode)
-	row("collections", "%s", strings.Join(i.Scope.Collections, ", "))
-	row("started", "%s", stamp(i.Started))
-	row("updated", "%s", stamp(i.Updated))
-	row("resumed", "%s", text.Plural(i.Resumes, "time", "times"))
+	row := func(name, text string) { fmt.Fprintf(w, "  %-13s  %s\n", name, text) }
+	row("run", i.RunID)
+	row("configuration", i.Config)
+	row("source", i.Scope.Source)
+	row("index", cmp.Or(i.Scope.Index, "not asked"))
+	row("sink", i.Scope.Sink)
+	row("mode", i.Scope.Mode)
+	row("collections", strings.Join(i.Scope.Collections, ", "))
+	row("started", stamp(i.Started))
+	row("updated", stamp(i.Updated))
+	row("resumed", text.Plural(i.Resumes, "time", "times"))
 	parts := partsOf(e)
 	width := len("COLLECTION")
 	for _, p := range parts {
