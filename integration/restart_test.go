@@ -4,11 +4,15 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+	qdrantclient "github.com/qdrant/go-client/qdrant"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -202,4 +206,101 @@ func testKilledRun(t *testing.T, settings func(*place) []string) (repeats int) {
 	}
 	t.Logf("the last run took %s; %d events are there twice, and %d offsets were used", r.took.Round(time.Millisecond), repeats, p.written(t))
 	return repeats
+}
+
+// TestKilledPrune kills syncd twice while it deletes what is gone: the next run must leave nothing out.
+func TestKilledPrune(t *testing.T) {
+	t.Run("at least once", func(t *testing.T) {
+		testKilledPrune(t, func(*place) []string { return []string{createTopics} })
+	})
+	t.Run("exactly once", func(t *testing.T) {
+		if repeats := testKilledPrune(t, (*place).exactlyOnce); repeats != 0 {
+			t.Errorf("%d deletes are there twice", repeats)
+		}
+	})
+}
+
+func testKilledPrune(t *testing.T, settings func(*place) []string) (repeats int) {
+	const documents = 10 // that are still there, and indexed
+	n := events(t)
+	p := pages(t, kafkaAddr(t), numbered(0, documents)...)
+	p.holds(t, numbered(0, documents+n))
+	config := filepath.Join(t.TempDir(), "prune.yaml")
+	text := fmt.Sprintf("extends: %s\nrun: {orphans: prune, batch_size: 100}\nlimits: {max_deletes: %d}\n", p.config(t, page, settings(p)...), n)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"run", "-c", config}
+	for range 2 {
+		i := start(t, args...)
+		p.await(t, i, p.written(t)+int64(n/10))
+		i.kill(t)
+		if i.cmd.ProcessState.Exited() {
+			t.Fatalf("the run was over before it was killed:\n%s", i.wait(t).output)
+		}
+	}
+	r := invoke(t, args...)
+	r.wants(t, 0, `^Complete: no document had to be sent; \d+ deletes sent, all confirmed$`)
+	seen := map[string]int{}
+	p.read(t, func(r *kgo.Record) {
+		if r.Topic != p.name+".page" {
+			return
+		}
+		if !strings.Contains(string(r.Value), `{"operationType":"delete",`) || header(r, "syncd-reason") != "orphan" {
+			t.Errorf("an event that is no delete: %s", r.Value)
+		}
+		seen[string(r.Key)]++
+	})
+	for _, id := range numbered(documents, documents+n) {
+		if seen[id.(string)] == 0 {
+			t.Fatalf("%d of %d deletes are there; %s is lost", len(seen), n, id)
+		}
+		repeats += seen[id.(string)] - 1
+	}
+	if len(seen) != n {
+		t.Errorf("%d documents were deleted, and %d are gone", len(seen), n)
+	}
+	t.Logf("the last run took %s; %d deletes are there twice, and %d offsets were used", r.took.Round(time.Millisecond), repeats, p.written(t))
+	return repeats
+}
+
+// numbered are ids.
+func numbered(from, to int) (ids []any) {
+	for i := from; i < to; i++ {
+		ids = append(ids, fmt.Sprintf("doc-%07d", i))
+	}
+	return ids
+}
+
+// holds has the index hold the points of documents of the collection page.
+func (p *place) holds(t *testing.T, ids []any) {
+	t.Helper()
+	c := p.qdrantClient(t)
+	defer c.Close()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(c.CreateCollection(t.Context(), &qdrantclient.CreateCollection{
+		CollectionName: p.name,
+		VectorsConfig:  qdrantclient.NewVectorsConfig(&qdrantclient.VectorParams{Size: 4, Distance: qdrantclient.Distance_Cosine}),
+	}))
+	_, err := c.CreateFieldIndex(t.Context(), &qdrantclient.CreateFieldIndexCollection{
+		CollectionName: p.name, FieldName: "content_type", Wait: qdrantclient.PtrOf(true), FieldType: qdrantclient.FieldType_FieldTypeKeyword.Enum(),
+	})
+	must(err)
+	for some := range slices.Chunk(ids, 1000) {
+		points := make([]*qdrantclient.PointStruct, len(some))
+		for i, id := range some {
+			point := uuid.NewSHA1(uuid.NameSpaceURL, fmt.Appendf(nil, "%s/page/0", id))
+			points[i] = &qdrantclient.PointStruct{
+				Id: qdrantclient.NewID(point.String()), Vectors: qdrantclient.NewVectors(1, 0, 0, 0),
+				Payload: qdrantclient.NewValueMap(map[string]any{"mongo_id": id, "content_type": "page", "chunk_index": 0}),
+			}
+		}
+		_, err := c.Upsert(t.Context(), &qdrantclient.UpsertPoints{CollectionName: p.name, Wait: qdrantclient.PtrOf(true), Points: points})
+		must(err)
+	}
 }

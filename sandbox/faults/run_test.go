@@ -63,6 +63,13 @@ func (r *run) met(kinds ...kind) bool {
 	return slices.ContainsFunc(r.happened, func(f fault) bool { return slices.Contains(kinds, f.kind) })
 }
 
+// hit says whether something happened to a server.
+func (r *run) hit(on place) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(r.happened, func(f fault) bool { return f.on == on })
+}
+
 // done says whether the run came to its end.
 func (r *run) done() bool { return r.code == 0 || r.code == 5 }
 
