@@ -1,10 +1,6 @@
 package syncd
 
-import (
-	"time"
-
-	"github.com/google/uuid"
-)
+import "github.com/google/uuid"
 
 // Change is one document on its way from a source to a sink, through all stages between. Who sets what is said at the fields.
 type Change struct {
@@ -29,7 +25,7 @@ type Change struct {
 	// Bytes is the size of what was written, with its key; 0 where the sink writes no bytes. The sink sets it. It stands here to
 	// keep the struct small: a run holds one for every document that it looks at.
 	Bytes  int32
-	ReadAt time.Time // no later than the document was read
+	ReadAt int64 // no later than the document was read, in nanoseconds of Unix time; 0 is not known
 
 	// The sink sets these when the change is durable.
 

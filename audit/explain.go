@@ -84,7 +84,7 @@ func load(ctx context.Context, source syncd.Source, rule *mapping.Rule, id strin
 	if keys[0] == "" {
 		return c, nil
 	}
-	read := time.Now()
+	read := time.Now().UnixNano()
 	for f, err := range fetch.Documents(ctx, source, collection, keys) {
 		if err != nil {
 			return c, fmt.Errorf("fetching the document: %w", err)

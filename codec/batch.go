@@ -3,7 +3,6 @@ package codec
 import (
 	"encoding/hex"
 	"errors"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -19,7 +18,7 @@ type Batch struct {
 	bytes   []byte            // keys and values, event by event
 	headers []Header          // event by event
 	points  []byte            // the texts of the events' point ids, each of uuidSize bytes
-	readAt  time.Time         // of the change before
+	readAt  int64             // of the change before
 	read    string            // the text of readAt
 }
 
@@ -53,7 +52,7 @@ func (b *Batch) add(e Encoder, runID string, c *syncd.Change) error {
 	if len(bytes) > start+keySize {
 		event.Value = bytes[start+keySize:]
 	}
-	if b.read == "" || !c.ReadAt.Equal(b.readAt) { // most changes of a batch were read at one time
+	if b.read == "" || c.ReadAt != b.readAt { // most changes of a batch were read at one time
 		b.readAt, b.read = c.ReadAt, readTime(c.ReadAt)
 	}
 	from := len(b.headers)

@@ -50,9 +50,9 @@ func text(h []codec.Header) string {
 func TestHeaders(t *testing.T) {
 	read := time.Date(2024, 5, 6, 9, 8, 9, 0, time.FixedZone("", 2*60*60))
 	page := syncd.Target{ContentType: "page"}
-	change := syncd.Change{Target: &page, ID: "a", Document: memory{plain: "{}"}, Reason: syncd.ReasonFull, ReadAt: read}
+	change := syncd.Change{Target: &page, ID: "a", Document: memory{plain: "{}"}, Reason: syncd.ReasonFull, ReadAt: read.UnixNano()}
 	later, point := change, uuid.MustParse("74738ff5-5367-5958-9aee-98fffdcd1876")
-	later.ReadAt, later.PointID, later.Reason, later.Reference = read.Add(time.Millisecond), point, syncd.ReasonStale, true
+	later.ReadAt, later.PointID, later.Reason, later.Reference = read.Add(time.Millisecond).UnixNano(), point, syncd.ReasonStale, true
 	deleted := later
 	deleted.Operation, deleted.Reason = syncd.Delete, syncd.ReasonOrphan
 	var b codec.Batch
@@ -208,7 +208,7 @@ func typed(t testing.TB, n int) []syncd.Change {
 	for i := range out {
 		id := bson.NewObjectID()
 		out[i] = syncd.Change{
-			Target: &target, ID: id.Hex(), PointID: uuid.New(), ReadAt: now,
+			Target: &target, ID: id.Hex(), PointID: uuid.New(), ReadAt: now.UnixNano(),
 			Document: document(t, bson.D{{Key: "_id", Value: id}, {Key: "title", Value: "a \"quoted\" title"}, {Key: "n", Value: 1.5}}),
 		}
 	}

@@ -65,7 +65,7 @@ func appendHeaders(dst []Header, runID string, c *syncd.Change, read string) []H
 }
 
 // readTime is the text of a HeaderReadTime.
-func readTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+func readTime(at int64) string { return time.Unix(0, at).UTC().Format(time.RFC3339Nano) }
 
 // AppendValue appends the event of one document:
 //

@@ -74,7 +74,7 @@ func (s *fetchAndDeliver) apply(ctx context.Context, b *batch) (err error) {
 
 // fetch calls add with every change whose document is still there.
 func (s *fetchAndDeliver) fetch(ctx context.Context, b *batch, lacking []syncd.Change, add func(syncd.Change) error) error {
-	read := time.Now()
+	read := time.Now().UnixNano()
 	found := 0
 	for f, err := range fetch.Documents(ctx, s.source, b.split.Collection, s.keys) {
 		if err != nil {

@@ -241,7 +241,7 @@ func checkChange(c syncd.Change, req syncd.ReadRequest) error {
 	case !req.Documents && c.Document != nil:
 		return fmt.Errorf("Read: change %q has a document, though none were asked for", c.ID)
 	case c.Target != nil || c.PointID != uuid.Nil || c.Operation != syncd.Insert || c.Reason != syncd.ReasonMissing ||
-		c.Verdict != syncd.Unknown || c.Reference || !c.ReadAt.IsZero() || c.Placement != (syncd.Placement{}) || c.Bytes != 0:
+		c.Verdict != syncd.Unknown || c.Reference || c.ReadAt != 0 || c.Placement != (syncd.Placement{}) || c.Bytes != 0:
 		return fmt.Errorf("Read: change %q has fields set that are not the source's: %+v", c.ID, c)
 	}
 	return nil

@@ -56,7 +56,7 @@ func BenchmarkWriteChanges(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		in[i] = syncd.Change{Target: &target, ID: id.Hex(), PointID: uuid.New(), ReadAt: time.Now(), Document: bsondoc.NewDocument(raw)}
+		in[i] = syncd.Change{Target: &target, ID: id.Hex(), PointID: uuid.New(), ReadAt: time.Now().UnixNano(), Document: bsondoc.NewDocument(raw)}
 	}
 	b.ReportAllocs()
 	for b.Loop() {
