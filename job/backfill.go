@@ -95,7 +95,7 @@ func (j *Job) backfill(ctx context.Context, p *Plugins, q Request, res *Result) 
 				if ended == nil && res.Report.Interrupted {
 					ended = ErrInterrupted
 				}
-				end := endOf(ended)
+				end := endOf(ended, ctx.Err() != nil || o.draining())
 				if end.Outcome.Finished() && err != nil { // the run itself is whole
 					end.Outcome = OutcomeOf(err)
 				}

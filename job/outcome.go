@@ -57,11 +57,12 @@ func OutcomeOf(err error) tally.Outcome {
 // end gives err an outcome.
 func end(o tally.Outcome, err error) error { return &EndError{Outcome: o, Err: err} }
 
-// endOf is how a run leaves its state. One that contradicts itself is not resumed.
-func endOf(err error) store.End {
+// endOf is how a run leaves its state. One that contradicts itself is not resumed. asked says that the run was asked to end early:
+// only then is the end of a context what it came to, which an error may also hold that tells of a plugin's own.
+func endOf(err error, asked bool) store.End {
 	var coverage *tally.CoverageError
 	o := OutcomeOf(err)
-	if errors.Is(err, context.Canceled) { // what was cut off may not say so in another way
+	if asked && errors.Is(err, context.Canceled) { // what was cut off may not say so in another way
 		o = tally.Interrupted
 	}
 	return store.End{

@@ -123,8 +123,8 @@ func TestHowRunsEnd(t *testing.T) {
 			if !strings.Contains(syncd.HintOf(err), c.hint) {
 				t.Errorf("the hint is %q, without %q", syncd.HintOf(err), c.hint)
 			}
-			if c.err != nil && (!errors.Is(err, c.err) || endOf(c.err).Resumable != c.resumable) {
-				t.Errorf("%v is not of %v, or %+v", err, c.err, endOf(c.err))
+			if c.err != nil && (!errors.Is(err, c.err) || endOf(c.err, true).Resumable != c.resumable) {
+				t.Errorf("%v is not of %v, or %+v", err, c.err, endOf(c.err, true))
 			}
 		})
 	}

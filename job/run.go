@@ -238,9 +238,9 @@ func (r *run) preflight(ctx context.Context, ratio *func(*mapping.Rule, tally.Co
 }
 
 // draining reports whether the run was asked to end early.
-func (r *run) draining() bool {
+func (o *Options) draining() bool {
 	select {
-	case <-r.Drain:
+	case <-o.Drain:
 		return true
 	default:
 		return false

@@ -62,7 +62,7 @@ func (j *Job) openStore(ctx context.Context, p *Plugins, scope store.Scope, fres
 		return nil, nil, err
 	}
 	if d, err = j.adopt(ctx, st, scope, *fresh, o); err != nil {
-		return nil, nil, errors.Join(err, st.Close(ctx, endOf(ErrInterrupted)))
+		return nil, nil, errors.Join(err, st.Close(ctx, endOf(ErrInterrupted, true)))
 	}
 	*fresh = false // the next run of a schedule resumes this one
 	o.Checkpoints = st

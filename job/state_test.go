@@ -3,6 +3,7 @@ package job
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -122,21 +123,24 @@ func TestAdoptWithAClockThatWasWrong(t *testing.T) {
 	})
 }
 
-// TestEndOf: what contradicts itself is not resumed.
+// TestEndOf: what contradicts itself is not resumed, and only who was asked to end was interrupted.
 func TestEndOf(t *testing.T) {
 	for name, tc := range map[string]struct {
-		err  error
-		want store.End
+		err   error
+		asked bool
+		want  store.End
 	}{
-		"done":          {nil, store.End{Outcome: tally.Complete}},
-		"drained":       {ErrInterrupted, store.End{Outcome: tally.Interrupted, Resumable: true}},
-		"cut off":       {context.Canceled, store.End{Outcome: tally.Interrupted, Resumable: true}},
-		"an error":      {engine.ErrStopped, store.End{Outcome: tally.Failed, Resumable: true}},
-		"a guard":       {&tally.GuardError{}, store.End{Outcome: tally.Stopped, Resumable: true}},
-		"coverage":      {&tally.CoverageError{}, store.End{Outcome: tally.Stopped}},
-		"not resumable": {store.ErrNotResumable, store.End{Outcome: tally.Failed}},
+		"done":                   {nil, false, store.End{Outcome: tally.Complete}},
+		"done when asked":        {nil, true, store.End{Outcome: tally.Complete}},
+		"drained":                {ErrInterrupted, true, store.End{Outcome: tally.Interrupted, Resumable: true}},
+		"cut off":                {context.Canceled, true, store.End{Outcome: tally.Interrupted, Resumable: true}},
+		"a plugin's own trouble": {fmt.Errorf("no usable server: %w", context.Canceled), false, store.End{Outcome: tally.Failed, Resumable: true}},
+		"an error":               {engine.ErrStopped, false, store.End{Outcome: tally.Failed, Resumable: true}},
+		"a guard":                {&tally.GuardError{}, false, store.End{Outcome: tally.Stopped, Resumable: true}},
+		"coverage":               {&tally.CoverageError{}, false, store.End{Outcome: tally.Stopped}},
+		"not resumable":          {store.ErrNotResumable, false, store.End{Outcome: tally.Failed}},
 	} {
-		if got := endOf(tc.err); got != tc.want {
+		if got := endOf(tc.err, tc.asked); got != tc.want {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
