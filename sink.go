@@ -26,7 +26,7 @@ type Sink interface {
 // configuration does not ask for. The functions are safe for concurrent use unless they say otherwise. A decorator passes on all
 // of them.
 type SinkAbilities struct {
-	// Prepare is called once before the first Write or Commit, not in a dry run: it checks that all targets can be written to
+	// Prepare is called once before the first Write, or Commit with changes, not in a dry run: it checks that all targets can be written to
 	// and reports all that can't in one error.
 	Prepare func(ctx context.Context, run Run) error
 
@@ -35,7 +35,8 @@ type SinkAbilities struct {
 	Route func(t Target) string
 
 	// Marks and Commit are both there or neither: the sink can write changes together with marks in one transaction, and
-	// whoever reads only what was committed sees all of them or none, each once. A run writes through Commit alone.
+	// whoever reads only what was committed sees all of them or none, each once. A run that keeps how far it came writes
+	// through Commit alone.
 	//
 	// Marks is called once, before the first Commit. It shuts out every other user of the sink's transactions, such as a
 	// run that was given up and still lives, settles what that one left undecided, and returns the committed marks whose
