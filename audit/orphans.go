@@ -14,7 +14,6 @@ import (
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/internal/wait"
 	"github.com/syncd-io/syncd/mapping"
-	"github.com/syncd-io/syncd/tally"
 	"github.com/syncd-io/syncd/verdict"
 )
 
@@ -25,12 +24,6 @@ const (
 	maxKept = 1_000_000
 	// maxExamples are named per content type in a report.
 	maxExamples = 20
-)
-
-// The default limit of deletes: this share of the documents that the index holds of all content types, or at least so many.
-const (
-	deleteShare = 0.01
-	deleteFloor = 1000
 )
 
 // OrphanReport is what the search found in one content type. Points count once each, orphans once a document.
@@ -97,26 +90,6 @@ func (s OrphanSearch) Find(ctx context.Context) (*Orphans, error) {
 		}
 	}
 	return found, nil
-}
-
-// Guard stops a run that would delete more documents than may be. A limit of 0 is 1 % of the documents that the index holds,
-// but at least 1,000.
-func (o *Orphans) Guard(maxDeletes int64) error {
-	var documents, orphans int64
-	for _, r := range o.Reports {
-		documents += r.Documents
-		orphans += r.Orphans
-	}
-	if maxDeletes == 0 {
-		maxDeletes = max(deleteFloor, int64(deleteShare*float64(documents)))
-	}
-	if orphans <= maxDeletes {
-		return nil
-	}
-	return &tally.GuardError{
-		Problem: fmt.Sprintf("%d documents would be deleted from the index, more than limits.max_deletes, %d; nothing was deleted", orphans, maxDeletes),
-		Advice:  "look at them with run.orphans: report, and raise limits.max_deletes if they are really gone",
-	}
 }
 
 // pass is the search in one content type. seen and kept are shared by the passes, which come one after another.

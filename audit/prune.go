@@ -12,6 +12,12 @@ import (
 	"github.com/syncd-io/syncd/verdict"
 )
 
+// The default limit of deletes: this share of the documents that the index holds of all content types, or at least so many.
+const (
+	deleteShare = 0.01
+	deleteFloor = 1000
+)
+
 // ReadCollection is what MayPrune must know of how a collection was read.
 type ReadCollection struct {
 	syncd.Collection
@@ -38,6 +44,26 @@ func MayPrune(collections []ReadCollection) error {
 		}
 	}
 	return nil
+}
+
+// Guard stops a run that would delete more documents than may be. A limit of 0 is 1 % of the documents that the index holds,
+// but at least 1,000.
+func (o *Orphans) Guard(maxDeletes int64) error {
+	var documents, orphans int64
+	for _, r := range o.Reports {
+		documents += r.Documents
+		orphans += r.Orphans
+	}
+	if maxDeletes == 0 {
+		maxDeletes = max(deleteFloor, int64(deleteShare*float64(documents)))
+	}
+	if orphans <= maxDeletes {
+		return nil
+	}
+	return &tally.GuardError{
+		Problem: fmt.Sprintf("%d documents would be deleted from the index, more than limits.max_deletes, %d; nothing was deleted", orphans, maxDeletes),
+		Advice:  "look at them with run.orphans: report, and raise limits.max_deletes if they are really gone",
+	}
 }
 
 // Source returns a source of the deletes of the orphans that the search kept. A collection that has any is one split, in the

@@ -33,7 +33,9 @@ func (b *batch) rule() *mapping.Rule { return b.split.col.rule }
 func (b *batch) collection() string  { return b.split.Collection.Name }
 
 // complete sets what a change needs to be sent, which most are not.
-func (b *batch) complete(c *syncd.Change) { c.Target, c.ReadAt = &b.split.col.target, b.read.UnixNano() }
+func (b *batch) complete(c *syncd.Change) {
+	c.Target, c.ReadAt = &b.split.col.target, b.read.UnixNano()
+}
 
 // keep takes out of the batch every change for which keep is false. The order stays.
 func (b *batch) keep(keep func(c *syncd.Change) bool) { b.changes = retain(b.changes, keep) }
