@@ -221,17 +221,21 @@ func TestKilledPrune(t *testing.T) {
 }
 
 func testKilledPrune(t *testing.T, settings func(*place) []string) (repeats int) {
-	const documents = 10 // that are still there, and indexed
+	const (
+		documents             = 10 // that are still there, and indexed
+		kills, batch, workers = 2, 100, 4
+	)
 	n := events(t)
 	p := pages(t, kafkaAddr(t), numbered(0, documents)...)
 	p.holds(t, numbered(0, documents+n))
 	config := filepath.Join(t.TempDir(), "prune.yaml")
-	text := fmt.Sprintf("extends: %s\nrun: {orphans: prune, batch_size: 100}\nlimits: {max_deletes: %d}\n", p.config(t, page, settings(p)...), n)
+	text := fmt.Sprintf("extends: %s\nrun: {orphans: prune, batch_size: %d, workers: %d}\nlimits: {max_deletes: %d}\n",
+		p.config(t, page, settings(p)...), batch, workers, n)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	args := []string{"run", "-c", config}
-	for range 2 {
+	for range kills {
 		i := start(t, args...)
 		p.await(t, i, p.written(t)+int64(n/10))
 		i.kill(t)
@@ -259,6 +263,9 @@ func testKilledPrune(t *testing.T, settings func(*place) []string) (repeats int)
 	}
 	if len(seen) != n {
 		t.Errorf("%d documents were deleted, and %d are gone", len(seen), n)
+	}
+	if limit := kills * 2 * workers * batch; repeats > limit {
+		t.Errorf("%d deletes are there twice, more than the %d that can have been under way", repeats, limit)
 	}
 	t.Logf("the last run took %s; %d deletes are there twice, and %d offsets were used", r.took.Round(time.Millisecond), repeats, p.written(t))
 	return repeats
