@@ -16,8 +16,7 @@
 // What it tests: the whole backfill (everything is sent and indexed, nothing twice, then what is added, and verify agrees);
 // partitions, beside those of Kafka's own producer; headers; topics; every way to log in, and to fail to; a broker that is
 // killed in the middle of a run and comes back, or does not; a run that is killed, among documents and among deletes, with both
-// kinds of delivery. Counts are
-// those of a consumer of its own, of the kind read_committed.
+// kinds of delivery. Counts are those of a consumer of its own, of the kind read_committed.
 //
 // It needs java 17 or newer, mvn, and python3 3.11 or newer with pip, and fails without them. Servers are fetched once, into
 // syncd-test in the user's cache folder; they run in temporary folders, on free ports of the loopback interface.
