@@ -215,7 +215,7 @@ func (e *Engine) run(ctx context.Context, f *feed) error {
 	g.Go(func() error {
 		defer close(splits)
 		p := planner{e: e, feed: f, out: splits}
-		return drained(p.run(reading))
+		return drained(p.run(ctx, reading))
 	})
 	g.Go(func() error {
 		defer close(batches)
@@ -223,7 +223,7 @@ func (e *Engine) run(ctx context.Context, f *feed) error {
 		for range e.Readers {
 			readers.Go(func() error {
 				r := reader{e: e, feed: f, in: splits, out: batches}
-				err := drained(r.run(reading))
+				err := drained(r.run(ctx, reading))
 				if err != nil {
 					stopReading()
 				}

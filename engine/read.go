@@ -17,22 +17,22 @@ type reader struct {
 	out  chan<- *batch
 }
 
-// run reads splits until there are no more.
-func (r *reader) run(ctx context.Context) error {
+// run reads splits until there are no more. reading ends with the drain, and with ctx; see planner.run.
+func (r *reader) run(ctx, reading context.Context) error {
 	for {
 		select {
 		case s, ok := <-r.in:
 			if !ok {
 				return nil
 			}
-			if err := r.split(ctx, s); err != nil {
+			if err := r.split(reading, s); err != nil {
 				return fmt.Errorf("reading collection %s: %w", s.Collection.Name, err)
 			}
 			if err := r.e.release(ctx, s); err != nil {
 				return err
 			}
-		case <-ctx.Done():
-			return ctx.Err()
+		case <-reading.Done():
+			return reading.Err()
 		}
 	}
 }

@@ -16,10 +16,12 @@ type planner struct {
 	out  chan<- *split
 }
 
-func (p *planner) run(ctx context.Context) error {
+// run plans all collections. reading ends with the drain, and with ctx; ctx alone bounds what is told to the store, since a
+// checkpoint that is cut off may be kept or not, and a store that can't tell keeps nothing more.
+func (p *planner) run(ctx, reading context.Context) error {
 	for _, c := range p.feed.collections {
 		c.begin()
-		if err := p.collection(ctx, c); err != nil {
+		if err := p.collection(ctx, reading, c); err != nil {
 			return err
 		}
 		if err := p.e.releaseCollection(ctx, c); err != nil {
@@ -31,12 +33,12 @@ func (p *planner) run(ctx context.Context) error {
 
 // collection hands out the splits of one collection. The count comes first, so that a document inserted during the reading
 // can't make the proof fail.
-func (p *planner) collection(ctx context.Context, c *collection) error {
+func (p *planner) collection(ctx, reading context.Context, c *collection) error {
 	name := c.rule.Collection.Name
-	if resumed, err := p.resume(ctx, c); resumed || err != nil {
+	if resumed, err := p.resume(ctx, reading, c); resumed || err != nil {
 		return err
 	}
-	n, err := p.countBefore(ctx, c)
+	n, err := p.countBefore(reading, c)
 	switch {
 	case errors.Is(err, syncd.ErrCollectionNotFound):
 		return p.notFound(ctx, c)
@@ -47,18 +49,18 @@ func (p *planner) collection(ctx context.Context, c *collection) error {
 	if err := p.start(ctx, c); err != nil {
 		return err
 	}
-	for s, err := range p.feed.source.Splits(ctx, c.rule.Collection) {
+	for s, err := range p.feed.source.Splits(reading, c.rule.Collection) {
 		switch {
 		case errors.Is(err, syncd.ErrCollectionNotFound):
 			return p.notFound(ctx, c)
 		case err != nil:
 			return fmt.Errorf("planning collection %s: %w", name, err)
 		}
-		if err := p.begin(ctx, c, store.Split{Index: s.Index, Lower: s.Lower, Upper: s.Upper}); err != nil {
+		if err := p.begin(ctx, reading, c, store.Split{Index: s.Index, Lower: s.Lower, Upper: s.Upper}); err != nil {
 			return err
 		}
 	}
-	if err := ctx.Err(); err != nil {
+	if err := reading.Err(); err != nil {
 		return err // a source may end quietly when its context does, and then there are more splits
 	}
 	return p.planned(ctx, c)
@@ -99,13 +101,13 @@ func (p *planner) notFound(ctx context.Context, c *collection) error {
 
 // resume takes up a collection where an earlier run left it. ok is false where there is nothing to take up, or what is kept
 // no longer means the same; then the collection is read from its start.
-func (p *planner) resume(ctx context.Context, c *collection) (ok bool, err error) {
+func (p *planner) resume(ctx, reading context.Context, c *collection) (ok bool, err error) {
 	if p.e.Checkpoints == nil {
 		return false, nil
 	}
 	name := c.rule.Collection.Name
 	if identity := p.feed.source.Abilities().Identity; identity != nil {
-		c.identity, err = identity(ctx, c.rule.Collection)
+		c.identity, err = identity(reading, c.rule.Collection)
 		if errors.Is(err, syncd.ErrCollectionNotFound) {
 			return false, nil // the count will meet it, too
 		}
@@ -140,7 +142,7 @@ func (p *planner) resume(ctx context.Context, c *collection) (ok bool, err error
 		if kept.Done {
 			continue
 		}
-		if err := p.hand(ctx, c, kept); err != nil {
+		if err := p.hand(reading, c, kept); err != nil {
 			return true, err
 		}
 	}
@@ -153,7 +155,7 @@ func (p *planner) resume(ctx context.Context, c *collection) (ok bool, err error
 		rest.Lower = s.Splits[n-1].Upper
 	}
 	if len(s.Splits) == 0 || rest.Lower != "" {
-		if err := p.begin(ctx, c, rest); err != nil {
+		if err := p.begin(ctx, reading, c, rest); err != nil {
 			return true, err
 		}
 	}
@@ -162,23 +164,23 @@ func (p *planner) resume(ctx context.Context, c *collection) (ok bool, err error
 
 // begin keeps a new split and hands it out. Where checkpoints are part of the sink's transactions, the split must be kept
 // before anything of it is committed.
-func (p *planner) begin(ctx context.Context, c *collection, s store.Split) error {
+func (p *planner) begin(ctx, reading context.Context, c *collection, s store.Split) error {
 	if p.e.Checkpoints != nil {
 		if err := p.e.Checkpoints.Split(ctx, c.kept, s, p.e.committer != nil); err != nil {
 			return keeping(err)
 		}
 	}
-	return p.hand(ctx, c, s)
+	return p.hand(reading, c, s)
 }
 
 // hand gives a split to whichever reader is free.
-func (p *planner) hand(ctx context.Context, c *collection, s store.Split) error {
+func (p *planner) hand(reading context.Context, c *collection, s store.Split) error {
 	c.addSplit()
 	select {
 	case p.out <- newSplit(c, s):
 		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	case <-reading.Done():
+		return reading.Err()
 	}
 }
 

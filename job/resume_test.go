@@ -13,8 +13,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
@@ -24,6 +26,7 @@ import (
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/store"
 	"github.com/syncd-io/syncd/store/bolt"
+	"github.com/syncd-io/syncd/store/storetest"
 	"github.com/syncd-io/syncd/syncdtest"
 	"github.com/syncd-io/syncd/tally"
 )
@@ -1057,6 +1060,66 @@ func TestAnIndexThatLostPointsIsLookedAtAnew(t *testing.T) {
 			rep, err := attempt(t.Context(), t, path, o)
 			if want := int64(100 - tc.left); err != nil || (rep.Resumed > 0) != tc.resume || rep.Total.Acked != want {
 				t.Errorf("%v, resumed %d, %+v", err, rep.Resumed, rep.Total)
+			}
+		})
+	}
+}
+
+// drainedStore has the run drained when it is told of something, and is slow to keep it.
+type drainedStore struct {
+	store.Store
+	at    func(name string, s store.Split) bool // name is empty for a split's state
+	drain chan struct{}
+	once  sync.Once
+	cut   atomic.Bool // what was told when the run was drained was cut off
+}
+
+func (d *drainedStore) keep(ctx context.Context, name string, s store.Split) error {
+	if d.at(name, s) {
+		d.once.Do(func() {
+			close(d.drain)
+			select {
+			case <-ctx.Done():
+				d.cut.Store(true)
+			case <-time.After(50 * time.Millisecond):
+			}
+		})
+	}
+	return ctx.Err()
+}
+
+func (d *drainedStore) Collection(ctx context.Context, name string, c store.Collection, begin bool) error {
+	if err := d.keep(ctx, name, store.Split{}); err != nil {
+		return err
+	}
+	return d.Store.Collection(ctx, name, c, begin)
+}
+
+func (d *drainedStore) Split(ctx context.Context, name string, s store.Split, durable bool) error {
+	if err := d.keep(ctx, "", s); err != nil {
+		return err
+	}
+	return d.Store.Split(ctx, name, s, durable)
+}
+
+// TestADrainCutsOffNoCheckpoint: a store that keeps things in transactions could not tell what became of it, and would keep nothing more.
+func TestADrainCutsOffNoCheckpoint(t *testing.T) {
+	for name, at := range map[string]func(name string, s store.Split) bool{
+		"collection": func(name string, _ store.Split) bool { return name == "page" },
+		"split":      func(name string, s store.Split) bool { return name == "" && !s.Done },
+		"done":       func(_ string, s store.Split) bool { return s.Done },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, "page", "epic")
+			f.insert("page", 20, nil)
+			f.insert("epic", 20, nil)
+			d := &drainedStore{Store: storetest.NewMemoryStore(), at: at, drain: make(chan struct{})}
+			if err := d.Begin(t.Context(), store.Info{RunID: "run"}); err != nil {
+				t.Fatal(err)
+			}
+			f.opts.Checkpoints, f.opts.Drain, f.opts.Readers = d, d.drain, 1
+			if rep, err := job.Run(t.Context(), f.opts); err != nil || !rep.Interrupted || d.cut.Load() {
+				t.Errorf("%v, interrupted %t, cut off %t", err, rep.Interrupted, d.cut.Load())
 			}
 		})
 	}
