@@ -10,10 +10,7 @@
 //   - the entry of a delete is removed 90 days after it was last sent, when the record is opened to be written;
 //   - if the record is lost, those documents are sent again as often, and nothing else happens;
 //   - a record belongs to one index, and one process uses it at a time;
-//   - with nothing recorded, judging a document costs one comparison, and the file is not touched.
+//   - what was sent is in the file when Sent returns, and survives the end of the process; memory does not grow with the record.
 //
-// The record is a bbolt file. A point id (16 bytes) leads to the number of sends (uvarint), the hash of the document's
-// version when it was last sent (8 bytes), and the time of that (uvarint, seconds since 1970). Point ids are random, so entering
-// those of one write would touch most pages of the file. What a run sends and sees is therefore appended to a log, in one small
-// transaction a write, and entered in the order of the ids when the record is closed (see fold).
+// The record is a bbolt file in which a point id leads to an entry.
 package sendlog

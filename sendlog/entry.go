@@ -3,6 +3,8 @@ package sendlog
 import (
 	"encoding/binary"
 	"errors"
+	"hash/fnv"
+	"io"
 	"math"
 	"time"
 
@@ -12,44 +14,38 @@ import (
 
 // entry is what is recorded of one document.
 type entry struct {
-	version  uint64
 	attempts uint32
 	last     uint32 // seconds since 1970, until the year 2106
+	version  uint64 // the hash of the document's version when it was last sent
 }
+
+const sizeOfEntry = 4 + 4 + 8
 
 // deleted is the version of a document whose delete was sent. No document has it, so that one that is inserted again later is sent.
 var deleted = syncd.Value{Text: "\x00deleted", Set: true}
 
 func isDelete(c *syncd.Change) bool { return c.Operation == syncd.Delete || c.Verdict == syncd.Orphan }
 
-// versionOf is the version by which a change is recorded.
-func versionOf(rule *mapping.Rule, c *syncd.Change) syncd.Value {
+// versionOf is the hash of the version by which a change is recorded.
+func versionOf(rule *mapping.Rule, c *syncd.Change) uint64 {
 	if isDelete(c) {
-		return deleted
+		return hash(deleted)
 	}
-	return rule.DocumentVersion(c)
+	return hash(rule.DocumentVersion(c))
 }
 
-var errEntry = errors.New("an entry is cut off")
+var errEntry = errors.New("an entry does not have the size that it should")
 
 func decode(value []byte) (entry, error) {
-	n, size := binary.Uvarint(value)
-	if size <= 0 || len(value) < size+8 {
+	if len(value) != sizeOfEntry {
 		return entry{}, errEntry
 	}
-	last, length := binary.Uvarint(value[size+8:])
-	if length <= 0 {
-		return entry{}, errEntry
-	}
-	return entry{
-		version: binary.BigEndian.Uint64(value[size:]), attempts: uint32(min(n, math.MaxUint32)), last: uint32(min(last, math.MaxUint32)),
-	}, nil
+	return entry{binary.BigEndian.Uint32(value), binary.BigEndian.Uint32(value[4:]), binary.BigEndian.Uint64(value[8:])}, nil
 }
 
-func (e entry) append(dst []byte) []byte {
-	dst = binary.AppendUvarint(dst, uint64(e.attempts))
-	dst = binary.BigEndian.AppendUint64(dst, e.version)
-	return binary.AppendUvarint(dst, uint64(e.last))
+func (e entry) encode() []byte {
+	b := binary.BigEndian.AppendUint32(make([]byte, 0, sizeOfEntry), e.attempts)
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(b, e.last), e.version)
 }
 
 // sent is the entry after one more send of that version.
@@ -69,15 +65,13 @@ func (e entry) expired(now time.Time) bool {
 	return e.version == hash(deleted) && now.Unix()-int64(e.last) > int64(keepDeletes/time.Second)
 }
 
-// hash is a document's version in 8 bytes: FNV-1a of its text, and 0 for a document that has none. A new version that has the old
-// one's hash, one in 2^64, is taken for the old one; then the document is left alone until its next change.
+// hash is a document's version in 8 bytes, and 0 for a document that has none. A new version that has the old one's hash, one in
+// 2^64, is taken for the old one; then the document is left alone until its next change.
 func hash(version syncd.Value) uint64 {
 	if !version.Set {
 		return 0
 	}
-	h := uint64(14695981039346656037)
-	for i := range len(version.Text) {
-		h = (h ^ uint64(version.Text[i])) * 1099511628211
-	}
-	return h
+	h := fnv.New64a()
+	_, _ = io.WriteString(h, version.Text) // never fails
+	return h.Sum64()
 }

@@ -15,10 +15,7 @@ import (
 )
 
 const (
-	// maxLoaded is how many entries are held in memory, some 60 MB; of more only a filter is, and each that it may have is
-	// looked up in the file.
-	maxLoaded = 1 << 20
-	// maxForget is how many entries of documents that the index shows are logged together.
+	// maxForget is how many entries are removed together.
 	maxForget = 5000
 	// maxLeft is how many of the documents that were left alone are named; all are counted.
 	maxLeft = 20
@@ -35,8 +32,6 @@ type Config struct {
 	Max      int    // sends after which a document is left alone, at least 1
 	Retry    bool   // leave no document alone
 	ReadOnly bool   // for a run that sends nothing: change nothing, and do not make the file
-
-	loaded int // maxLoaded, or less in tests
 }
 
 // Left is a document that was left alone.
@@ -49,27 +44,20 @@ type Left struct {
 	Last     time.Time // when it was last sent
 }
 
-// Ledger is an open record. It implements engine.Ledger and is safe for concurrent use. A run sees only what
-// was recorded before it began.
+// Ledger is an open record. It implements engine.Ledger and is safe for concurrent use.
 type Ledger struct {
 	config Config
 	db     *bbolt.DB // nil if ReadOnly and there is no file
 
-	// What was recorded when the record was opened. It never changes, so it is read without a lock. entries is nil where there are
-	// more than maxLoaded; then filter is set.
-	count   int
-	entries map[uuid.UUID]entry
-	filter  *filter
-
 	mu     sync.Mutex
-	forget []uuid.UUID // documents that the index shows, and that are not logged yet
+	forget []uuid.UUID // documents that the index shows, and whose entries are not removed yet
 	left   []Left
 }
 
 // Judge implements engine.Ledger. A document that is present is forgotten. An orphan is left alone if its delete was sent often
 // enough, any other document if it was sent often enough in the version that it has.
 func (l *Ledger) Judge(rule *mapping.Rule, c *syncd.Change) (leave bool, err error) {
-	if l.count == 0 || c.Verdict == syncd.Unknown {
+	if l.db == nil || c.Verdict == syncd.Unknown {
 		return false, nil
 	}
 	e, ok, err := l.find(c.PointID)
@@ -79,7 +67,7 @@ func (l *Ledger) Judge(rule *mapping.Rule, c *syncd.Change) (leave bool, err err
 	if c.Verdict == syncd.Present {
 		return false, l.seen(c.PointID)
 	}
-	if l.config.Retry || e.attempts < uint32(l.config.Max) || e.version != hash(versionOf(rule, c)) {
+	if l.config.Retry || e.attempts < uint32(l.config.Max) || e.version != versionOf(rule, c) {
 		return false, nil
 	}
 	l.mu.Lock()
@@ -92,45 +80,52 @@ func (l *Ledger) Judge(rule *mapping.Rule, c *syncd.Change) (leave bool, err err
 	return true, nil
 }
 
-// find returns what was recorded of a document when the record was opened.
+// find returns what is recorded of a document.
 func (l *Ledger) find(id uuid.UUID) (e entry, ok bool, err error) {
-	if l.entries != nil {
-		e, ok = l.entries[id]
-		return e, ok, nil
-	}
-	if !l.filter.mayHave(id) {
-		return entry{}, false, nil
-	}
 	err = l.guarded(func() error {
-		return l.db.View(func(tx *bbolt.Tx) error {
-			value := tx.Bucket(bucketEntries).Get(id[:])
-			if value == nil {
-				return nil
+		return l.db.View(func(tx *bbolt.Tx) (err error) {
+			if value := tx.Bucket(bucketEntries).Get(id[:]); value != nil {
+				ok = true
+				e, err = decode(value)
 			}
-			ok = true
-			e, err = decode(value)
 			return err
 		})
 	})
 	return e, ok, err
 }
 
-// seen has an entry removed when the record is closed.
+// seen has the entry of a document that the index shows removed, together with others.
 func (l *Ledger) seen(id uuid.UUID) error {
 	if l.config.ReadOnly {
 		return nil
 	}
 	l.mu.Lock()
 	l.forget = append(l.forget, id)
-	var full []uuid.UUID
-	if len(l.forget) >= maxForget {
-		full, l.forget = l.forget, nil
-	}
+	full := len(l.forget) >= maxForget
 	l.mu.Unlock()
-	if full == nil {
+	if !full {
 		return nil
 	}
-	return l.log(seenRecord(full))
+	return l.update(func(*bbolt.Bucket) error { return nil })
+}
+
+// update removes the entries of what the index has shown, and then changes others.
+func (l *Ledger) update(change func(entries *bbolt.Bucket) error) error {
+	l.mu.Lock()
+	forget := l.forget
+	l.forget = nil
+	l.mu.Unlock()
+	return l.guarded(func() error {
+		return l.db.Update(func(tx *bbolt.Tx) error {
+			entries := tx.Bucket(bucketEntries)
+			for _, id := range forget {
+				if err := entries.Delete(id[:]); err != nil {
+					return err
+				}
+			}
+			return change(entries)
+		})
+	})
 }
 
 // Sent implements engine.Ledger. It counts one more send of each document or of its delete, all in one transaction.
@@ -138,7 +133,23 @@ func (l *Ledger) Sent(rule *mapping.Rule, changes []syncd.Change) error {
 	if len(changes) == 0 || l.config.ReadOnly {
 		return nil
 	}
-	return l.log(appendSent(nil, rule, changes, time.Now()))
+	now := time.Now()
+	return l.update(func(entries *bbolt.Bucket) error {
+		for i := range changes {
+			id := changes[i].PointID
+			var e entry
+			if value := entries.Get(id[:]); value != nil {
+				var err error
+				if e, err = decode(value); err != nil {
+					return err
+				}
+			}
+			if err := entries.Put(id[:], e.sent(versionOf(rule, &changes[i]), now).encode()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // Left returns the first documents that were left alone, by collection and id.
@@ -151,20 +162,13 @@ func (l *Ledger) Left() []Left {
 	return slices.Clone(l.left)
 }
 
-// Close enters what the run sent and saw, and closes the file.
-func (l *Ledger) Close() error {
+// Close removes what is left to remove, and closes the file.
+func (l *Ledger) Close() (err error) {
 	if l.db == nil {
 		return nil
 	}
-	var err error
-	if !l.config.ReadOnly {
-		if len(l.forget) > 0 {
-			err = l.log(seenRecord(l.forget))
-		}
-		if err == nil {
-			// After a large run the next opening does it, since a run that ends must not take long to close.
-			err = l.guarded(func() error { return l.fold(maxFold) })
-		}
+	if len(l.forget) > 0 {
+		err = l.update(func(*bbolt.Bucket) error { return nil })
 	}
 	if cerr := l.db.Close(); err == nil && cerr != nil {
 		err = fmt.Errorf("closing the record of attempts %s: %w", l.config.Path, cerr)

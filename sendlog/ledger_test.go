@@ -65,6 +65,18 @@ func change(t testing.TB, rule *mapping.Rule, id, version string, v syncd.Verdic
 	return c
 }
 
+// count returns how many entries there are.
+func count(t testing.TB, l *Ledger) (n int) {
+	t.Helper()
+	if err := l.db.View(func(tx *bbolt.Tx) error {
+		n = tx.Bucket(bucketEntries).Stats().KeyN
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 // judge asks about one document.
 func judge(t testing.TB, l *Ledger, rule *mapping.Rule, id, version string, v syncd.Verdict) (leave bool) {
 	t.Helper()
@@ -110,53 +122,49 @@ func run(t *testing.T, c Config, rule *mapping.Rule, docs map[string]string, ver
 }
 
 func TestLeavesAloneWhatWasSentOften(t *testing.T) {
-	for _, loaded := range []int{0, 1} { // held in memory, and looked up in the file
-		t.Run(fmt.Sprint(loaded), func(t *testing.T) {
-			rule := rules(t, true, "page")[0]
-			c := Config{Path: filepath.Join(t.TempDir(), "state", "attempts.db"), Index: "i", Max: 2, loaded: loaded}
-			docs := map[string]string{"a": "1", "b": "1", "c": "", "d": "1"}
-			verdict := map[string]syncd.Verdict{"a": syncd.Missing, "b": syncd.Stale, "c": syncd.Partial, "d": syncd.Missing}
-			step := func(what string, c Config, sent, left int) {
-				t.Helper()
-				s, l := run(t, c, rule, docs, func(id string) syncd.Verdict { return verdict[id] })
-				if len(s) != sent || len(l) != left {
-					t.Errorf("%s: sent %v, left alone %v", what, s, l)
-				}
-			}
-			step("first run", c, 4, 0)
-			verdict["d"] = syncd.Present
-			step("second run", c, 3, 0)
-			step("third run", c, 0, 3)
-			dry := c
-			dry.ReadOnly = true
-			step("dry run", dry, 0, 3)
-			retry := c
-			retry.Retry = true
-			step("retry", retry, 3, 0)
-			step("after the retry", c, 0, 3)
-			docs["a"] = "2"
-			step("a was updated", c, 1, 2)
-			step("and again", c, 1, 2)
-			step("and no more", c, 0, 3)
-			verdict["b"] = syncd.Present // at last
-			step("b is there", c, 0, 2)
-			verdict["b"] = syncd.Missing // and deleted: it counts anew
-			step("b is gone", c, 1, 2)
-			verdict["a"] = syncd.Present
-			verdict["b"] = syncd.Present
-			verdict["c"] = syncd.Present
-			step("all is there", c, 0, 0)
-			l := open(t, c)
-			if l.count != 0 {
-				t.Errorf("%d entries are left", l.count)
-			}
-			if judge(t, l, rule, "a", "1", syncd.Unknown) {
-				t.Error("what the index did not answer about is left alone")
-			}
-			if err := l.Close(); err != nil {
-				t.Error(err)
-			}
-		})
+	rule := rules(t, true, "page")[0]
+	c := Config{Path: filepath.Join(t.TempDir(), "state", "attempts.db"), Index: "i", Max: 2}
+	docs := map[string]string{"a": "1", "b": "1", "c": "", "d": "1"}
+	verdict := map[string]syncd.Verdict{"a": syncd.Missing, "b": syncd.Stale, "c": syncd.Partial, "d": syncd.Missing}
+	step := func(what string, c Config, sent, left int) {
+		t.Helper()
+		s, l := run(t, c, rule, docs, func(id string) syncd.Verdict { return verdict[id] })
+		if len(s) != sent || len(l) != left {
+			t.Errorf("%s: sent %v, left alone %v", what, s, l)
+		}
+	}
+	step("first run", c, 4, 0)
+	verdict["d"] = syncd.Present
+	step("second run", c, 3, 0)
+	step("third run", c, 0, 3)
+	dry := c
+	dry.ReadOnly = true
+	step("dry run", dry, 0, 3)
+	retry := c
+	retry.Retry = true
+	step("retry", retry, 3, 0)
+	step("after the retry", c, 0, 3)
+	docs["a"] = "2"
+	step("a was updated", c, 1, 2)
+	step("and again", c, 1, 2)
+	step("and no more", c, 0, 3)
+	verdict["b"] = syncd.Present // at last
+	step("b is there", c, 0, 2)
+	verdict["b"] = syncd.Missing // and deleted: it counts anew
+	step("b is gone", c, 1, 2)
+	verdict["a"] = syncd.Present
+	verdict["b"] = syncd.Present
+	verdict["c"] = syncd.Present
+	step("all is there", c, 0, 0)
+	l := open(t, c)
+	if n := count(t, l); n != 0 {
+		t.Errorf("%d entries are left", n)
+	}
+	if judge(t, l, rule, "a", "1", syncd.Unknown) {
+		t.Error("what the index did not answer about is left alone")
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -191,93 +199,186 @@ func TestLeftNamesDocuments(t *testing.T) {
 
 // TestDeletes counts the deletes of a document apart from what was sent of the document itself.
 func TestDeletes(t *testing.T) {
-	for _, loaded := range []int{0, 1} {
-		t.Run(fmt.Sprint(loaded), func(t *testing.T) {
-			rule := rules(t, true, "page")[0]
-			c := Config{Path: filepath.Join(t.TempDir(), "a.db"), Index: "i", Max: 2, loaded: loaded}
-			// Others are there so that the file is looked into.
-			run(t, c, rule, map[string]string{"x": "1", "y": "1", "z": ""}, func(string) syncd.Verdict { return syncd.Missing })
-			docs := map[string]string{"a": "1"}
-			step := func(what string, v syncd.Verdict, sent bool) {
-				t.Helper()
-				s, _ := run(t, c, rule, docs, func(string) syncd.Verdict { return v })
-				if s["a"] != sent {
-					t.Errorf("%s: sent is %v", what, s["a"])
-				}
-			}
-			step("inserted", syncd.Missing, true)
-			step("inserted again", syncd.Missing, true)
-			step("never indexed", syncd.Missing, false)
-			step("deleted", syncd.Orphan, true)
-			step("deleted again", syncd.Orphan, true)
-			step("never removed", syncd.Orphan, false)
-			l := open(t, c)
-			if !judge(t, l, rule, "a", "", syncd.Orphan) || len(l.Left()) != 1 || !l.Left()[0].Deleted || l.Left()[0].Attempts != 2 {
-				t.Errorf("left alone: %+v", l.Left())
-			}
-			if err := l.Close(); err != nil {
-				t.Error(err)
-			}
-			step("inserted after its delete", syncd.Missing, true)
-			step("and deleted once more", syncd.Orphan, true)
-			docs["a"] = ""
-			step("inserted without a version", syncd.Stale, true)
-			step("there, at last", syncd.Present, false)
-			step("deleted anew", syncd.Orphan, true)
-		})
+	rule := rules(t, true, "page")[0]
+	c := Config{Path: filepath.Join(t.TempDir(), "a.db"), Index: "i", Max: 2}
+	// Others are there too.
+	run(t, c, rule, map[string]string{"x": "1", "y": "1", "z": ""}, func(string) syncd.Verdict { return syncd.Missing })
+	docs := map[string]string{"a": "1"}
+	step := func(what string, v syncd.Verdict, sent bool) {
+		t.Helper()
+		s, _ := run(t, c, rule, docs, func(string) syncd.Verdict { return v })
+		if s["a"] != sent {
+			t.Errorf("%s: sent is %v", what, s["a"])
+		}
 	}
+	step("inserted", syncd.Missing, true)
+	step("inserted again", syncd.Missing, true)
+	step("never indexed", syncd.Missing, false)
+	step("deleted", syncd.Orphan, true)
+	step("deleted again", syncd.Orphan, true)
+	step("never removed", syncd.Orphan, false)
+	l := open(t, c)
+	if !judge(t, l, rule, "a", "", syncd.Orphan) || len(l.Left()) != 1 || !l.Left()[0].Deleted || l.Left()[0].Attempts != 2 {
+		t.Errorf("left alone: %+v", l.Left())
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	step("inserted after its delete", syncd.Missing, true)
+	step("and deleted once more", syncd.Orphan, true)
+	docs["a"] = ""
+	step("inserted without a version", syncd.Stale, true)
+	step("there, at last", syncd.Present, false)
+	step("deleted anew", syncd.Orphan, true)
 }
 
 // TestDeletesExpire: nobody sees again a document whose delete went through, so its entry goes by itself; those of documents stay.
 func TestDeletesExpire(t *testing.T) {
-	for _, loaded := range []int{0, 1} {
-		t.Run(fmt.Sprint(loaded), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				rule := rules(t, false, "page")[0]
-				c := Config{Path: filepath.Join(t.TempDir(), "a.db"), Index: "i", Max: 1, loaded: loaded}
-				verdict := func(id string) syncd.Verdict {
-					if strings.HasPrefix(id, "doc") {
-						return syncd.Missing
-					}
-					return syncd.Orphan
-				}
-				docs := map[string]string{"doc 1": "", "doc 2": "", "gone 1": "", "gone 2": "", "gone 3": ""}
-				run(t, c, rule, docs, verdict)
-				time.Sleep(keepDeletes)
-				if sent, left := run(t, c, rule, docs, verdict); len(sent) != 0 || len(left) != len(docs) {
-					t.Errorf("after 90 days: sent %v, left alone %v", sent, left)
-				}
-				retry := c
-				retry.Retry = true
-				run(t, retry, rule, map[string]string{"gone 3": ""}, verdict)
-				time.Sleep(time.Second)
-				reading := c
-				reading.ReadOnly = true
-				if l := open(t, reading); l.count != len(docs) {
-					t.Errorf("opened to be read: %d entries", l.count)
-				} else if err := l.Close(); err != nil {
-					t.Error(err)
-				}
-				sent, left := run(t, c, rule, docs, verdict)
-				if len(sent) != 2 || !sent["gone 1"] || !sent["gone 2"] || len(left) != 3 || !left["gone 3"] {
-					t.Errorf("after more than 90 days: sent %v, left alone %v", sent, left)
-				}
-				time.Sleep(keepDeletes + time.Second)
-				l := open(t, c)
-				defer l.Close()
-				if l.count != 2 {
-					t.Errorf("in the end: %d entries", l.count)
-				}
-				if err := l.db.View(func(tx *bbolt.Tx) error {
-					if n := tx.Bucket(bucketEntries).Stats().KeyN; n != 2 {
-						t.Errorf("the file has %d entries", n)
-					}
-					return nil
-				}); err != nil {
-					t.Error(err)
-				}
-			})
-		})
+	synctest.Test(t, func(t *testing.T) {
+		rule := rules(t, false, "page")[0]
+		c := Config{Path: filepath.Join(t.TempDir(), "a.db"), Index: "i", Max: 1}
+		verdict := func(id string) syncd.Verdict {
+			if strings.HasPrefix(id, "doc") {
+				return syncd.Missing
+			}
+			return syncd.Orphan
+		}
+		docs := map[string]string{"doc 1": "", "doc 2": "", "gone 1": "", "gone 2": "", "gone 3": ""}
+		run(t, c, rule, docs, verdict)
+		time.Sleep(keepDeletes)
+		if sent, left := run(t, c, rule, docs, verdict); len(sent) != 0 || len(left) != len(docs) {
+			t.Errorf("after 90 days: sent %v, left alone %v", sent, left)
+		}
+		retry := c
+		retry.Retry = true
+		run(t, retry, rule, map[string]string{"gone 3": ""}, verdict)
+		time.Sleep(time.Second)
+		reading := c
+		reading.ReadOnly = true
+		if l := open(t, reading); count(t, l) != len(docs) {
+			t.Errorf("opened to be read: %d entries", count(t, l))
+		} else if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		sent, left := run(t, c, rule, docs, verdict)
+		if len(sent) != 2 || !sent["gone 1"] || !sent["gone 2"] || len(left) != 3 || !left["gone 3"] {
+			t.Errorf("after more than 90 days: sent %v, left alone %v", sent, left)
+		}
+		time.Sleep(keepDeletes + time.Second)
+		l := open(t, c)
+		defer l.Close()
+		if n := count(t, l); n != 2 {
+			t.Errorf("in the end: %d entries", n)
+		}
+	})
+}
+
+// batchOf makes n sends of different documents.
+func batchOf(n int) []syncd.Change {
+	out := make([]syncd.Change, n)
+	for i := range out {
+		out[i].PointID = uuid.NewSHA1(uuid.NameSpaceURL, fmt.Append(nil, i))
+	}
+	return out
+}
+
+// kill lets go of the file as the end of the process would.
+func kill(t *testing.T, l *Ledger) {
+	t.Helper()
+	if err := l.db.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wants opens the record and compares the number of sends of every document.
+func wants(t *testing.T, c Config, batch []syncd.Change, attempts uint32) {
+	t.Helper()
+	l := open(t, c)
+	defer l.Close()
+	for i := range batch {
+		if e, ok, err := l.find(batch[i].PointID); err != nil || !ok || e.attempts != attempts {
+			t.Fatalf("%s: %+v, %v, %v, want %d attempts", batch[i].PointID, e, ok, err, attempts)
+		}
+	}
+	if n := count(t, l); n != len(batch) {
+		t.Errorf("%d entries, want %d", n, len(batch))
+	}
+}
+
+func TestKilledRunIsRemembered(t *testing.T) {
+	c := Config{Path: filepath.Join(t.TempDir(), "a.db"), Index: "i", Max: 2}
+	batch := batchOf(3000)
+	for range 2 {
+		l := open(t, c)
+		if err := l.Sent(&mapping.Rule{}, batch); err != nil {
+			t.Fatal(err)
+		}
+		kill(t, l)
+	}
+	reading := c
+	reading.ReadOnly = true
+	wants(t, reading, batch, 2)
+	wants(t, c, batch, 2)
+}
+
+// TestSeenAndSentInOneRun keeps the order of one document's changes.
+func TestSeenAndSentInOneRun(t *testing.T) {
+	c := Config{Path: filepath.Join(t.TempDir(), "a.db"), Index: "i", Max: 2}
+	batch := batchOf(10)
+	l := open(t, c)
+	for range 3 {
+		if err := l.Sent(&mapping.Rule{}, batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, id := range []uuid.UUID{batch[0].PointID, uuid.New()} {
+		if err := l.seen(id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Sent(&mapping.Rule{}, batch[:1]); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l = open(t, c)
+	defer l.Close()
+	for i, want := range []uint32{1, 3, 3} {
+		if e, ok, err := l.find(batch[i].PointID); err != nil || !ok || e.attempts != want {
+			t.Errorf("document %d: %+v, %v, %v", i, e, ok, err)
+		}
+	}
+	if n := count(t, l); n != 10 {
+		t.Errorf("%d entries", n)
+	}
+}
+
+// TestManyExpire removes more expired entries than one transaction does, and nothing else.
+func TestManyExpire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := Config{Path: filepath.Join(t.TempDir(), "a.db"), Index: "i", Max: 1}
+		l := open(t, c)
+		gone, docs := batchOf(2*maxForget+1), batchOf(3)
+		for i := range gone {
+			gone[i].PointID, gone[i].Operation = uuid.New(), syncd.Delete
+		}
+		for _, batch := range [][]syncd.Change{gone, docs} {
+			if err := l.Sent(&mapping.Rule{}, batch); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(keepDeletes + time.Second)
+		wants(t, c, docs, 1)
+	})
+}
+
+func TestHash(t *testing.T) {
+	if hash(syncd.Value{}) != 0 || hash(syncd.Value{Set: true}) == 0 || hash(syncd.Value{Text: "a", Set: true}) == hash(syncd.Value{Text: "b", Set: true}) {
+		t.Error("a version that is not set, or empty, or another")
 	}
 }
 
@@ -330,8 +431,8 @@ func TestManyWorkers(t *testing.T) {
 	work(syncd.Present, false)
 	l := open(t, c)
 	defer l.Close()
-	if l.count != 0 {
-		t.Errorf("%d entries are left", l.count)
+	if n := count(t, l); n != 0 {
+		t.Errorf("%d entries are left", n)
 	}
 }
 
@@ -448,38 +549,15 @@ func TestDamaged(t *testing.T) {
 	t.Logf("%d of %d damaged files were noticed at the opening", noticed, len(files))
 }
 
-func TestFilter(t *testing.T) {
-	for _, n := range []int{0, 1, 1000, 100_000} {
-		f := newFilter(n)
-		for i := range n {
-			f.add(uuid.NewSHA1(uuid.NameSpaceURL, fmt.Append(nil, i)))
-		}
-		wrong := 0
-		for i := range n {
-			if !f.mayHave(uuid.NewSHA1(uuid.NameSpaceURL, fmt.Append(nil, i))) {
-				t.Fatalf("of %d: %d is not there", n, i)
-			}
-		}
-		for i := range 20_000 {
-			if f.mayHave(uuid.NewSHA1(uuid.NameSpaceOID, fmt.Append(nil, i))) {
-				wrong++
-			}
-		}
-		if wrong > 400 {
-			t.Errorf("of %d: %d of 20000 others seem to be there", n, wrong)
-		}
-	}
-}
-
 func FuzzEntry(f *testing.F) {
 	f.Add([]byte{1, 2, 3})
-	f.Add(entry{version: 1, attempts: 5, last: 1 << 30}.append(nil))
+	f.Add(entry{version: 1, attempts: 5, last: 1 << 30}.encode())
 	f.Fuzz(func(t *testing.T, value []byte) {
 		e, err := decode(value)
 		if err != nil {
 			return
 		}
-		if again, err := decode(e.append(nil)); err != nil || again != e {
+		if again, err := decode(e.encode()); err != nil || again != e {
 			t.Errorf("%+v, then %+v, %v", e, again, err)
 		}
 	})

@@ -1,6 +1,8 @@
 package sendlog
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,7 +22,7 @@ import (
 const lockTimeout = 2 * time.Second
 
 // format is the version of the file's content.
-const format = "1"
+const format = "2"
 
 var (
 	bucketEntries = []byte("attempts")
@@ -33,9 +35,6 @@ var (
 func Open(c Config) (*Ledger, error) {
 	if c.Max < 1 {
 		return nil, fmt.Errorf("opening the record of attempts %s: it must allow at least one", c.Path)
-	}
-	if c.loaded == 0 {
-		c.loaded = maxLoaded
 	}
 	l := &Ledger{config: c}
 	if c.ReadOnly {
@@ -59,65 +58,46 @@ const placeHint = "set run.state_dir to a folder that can be written to and outl
 // open runs guarded.
 func (l *Ledger) open() error {
 	db, err := bbolt.Open(l.config.Path, 0o600, &bbolt.Options{
-		Timeout: lockTimeout, ReadOnly: l.config.ReadOnly, FreelistType: bbolt.FreelistMapType,
+		Timeout: lockTimeout, ReadOnly: l.config.ReadOnly, FreelistType: bbolt.FreelistMapType, NoSync: true, NoFreelistSync: true,
 	})
 	if err != nil {
 		return err
 	}
 	l.db = db
-	if !l.config.ReadOnly {
-		if err := db.Update(l.begin); err != nil {
-			return err
-		}
-		if err := db.View(l.check); err != nil {
-			return err
-		}
-		if err := l.fold(all); err != nil { // what is left of a run that was killed, or large
-			return err
-		}
+	if l.config.ReadOnly {
+		return db.View(l.check)
 	}
-	var expired []uuid.UUID
-	if err := db.View(func(tx *bbolt.Tx) (err error) {
-		if err := l.check(tx); err != nil {
-			return err
-		}
-		expired, err = l.load(tx, time.Now())
-		return err
-	}); err != nil || len(expired) == 0 {
+	if err := db.Update(l.begin); err != nil {
 		return err
 	}
-	if err := l.put(seenRecord(expired)); err != nil {
-		return err
+	for from := []byte{}; from != nil && err == nil; {
+		err = db.Update(func(tx *bbolt.Tx) error {
+			from, err = removeExpired(tx.Bucket(bucketEntries), from, time.Now())
+			return err
+		})
 	}
-	return l.fold(all)
+	return err
 }
 
-// begin makes what a new file lacks.
+// begin makes what a new file lacks, and finds out whether another one is what it should be.
 func (l *Ledger) begin(tx *bbolt.Tx) error {
-	if tx.Bucket(bucketMeta) != nil {
-		return nil
+	if tx.Bucket(bucketMeta) == nil {
+		meta, err := tx.CreateBucket(bucketMeta)
+		if err != nil {
+			return err
+		}
+		_, err = tx.CreateBucket(bucketEntries)
+		if err := errors.Join(err, meta.Put(keyFormat, []byte(format)), meta.Put(keyIndex, []byte(l.config.Index))); err != nil {
+			return err
+		}
 	}
-	meta, err := tx.CreateBucket(bucketMeta)
-	if err != nil {
-		return err
-	}
-	if err := meta.Put(keyFormat, []byte(format)); err != nil {
-		return err
-	}
-	if err := meta.Put(keyIndex, []byte(l.config.Index)); err != nil {
-		return err
-	}
-	if _, err = tx.CreateBucket(bucketLog); err != nil {
-		return err
-	}
-	_, err = tx.CreateBucket(bucketEntries)
-	return err
+	return l.check(tx)
 }
 
 // check finds out whether the file is what it should be.
 func (l *Ledger) check(tx *bbolt.Tx) error {
 	meta := tx.Bucket(bucketMeta)
-	if meta == nil || tx.Bucket(bucketEntries) == nil || tx.Bucket(bucketLog) == nil {
+	if meta == nil || tx.Bucket(bucketEntries) == nil {
 		return boltfile.ErrDamaged
 	}
 	if got := string(meta.Get(keyFormat)); got != format {
@@ -129,55 +109,28 @@ func (l *Ledger) check(tx *bbolt.Tx) error {
 	return nil
 }
 
-// load reads the entries, or makes the filter where there are too many. It touches every page that a run may read. A record that
-// is only read may have a log, which is taken into account as long as everything fits into memory, and keeps its expired entries.
-// Those of any other record are returned, and not loaded.
-func (l *Ledger) load(tx *bbolt.Tx, now time.Time) (expired []uuid.UUID, err error) {
-	entries := tx.Bucket(bucketEntries)
-	loaded := map[uuid.UUID]entry{}
-	var many *filter
-	err = entries.ForEach(func(key, value []byte) error {
-		id, err := uuid.FromBytes(key)
-		if err != nil {
-			return boltfile.ErrDamaged
-		}
+// removeExpired removes some expired entries, and returns the id from which to continue, nil at the end. It reads every entry
+// that it passes, so a damaged file is found out before the run.
+func removeExpired(entries *bbolt.Bucket, from []byte, now time.Time) (next []byte, err error) {
+	var expired [][]byte
+	cursor := entries.Cursor()
+	id, value := cursor.Seek(from)
+	for ; id != nil && len(expired) < maxForget; id, value = cursor.Next() {
 		e, err := decode(value)
-		if err != nil {
-			return err
+		if err != nil || len(id) != len(uuid.UUID{}) {
+			return nil, cmp.Or(err, boltfile.ErrDamaged)
 		}
-		if !l.config.ReadOnly && e.expired(now) {
+		if e.expired(now) {
 			expired = append(expired, id)
-			return nil
 		}
-		l.count++
-		if many == nil && len(loaded) == l.config.loaded {
-			many = newFilter(entries.Stats().KeyN)
-			for id := range loaded {
-				many.add(id)
-			}
-			loaded = nil
-		}
-		if many != nil {
-			many.add(id)
-			return nil
-		}
-		loaded[id] = e
-		return nil
-	})
-	if err == nil && loaded != nil {
-		err = walk(tx.Bucket(bucketLog), func(g logged) {
-			if old, had := loaded[g.id]; had || len(loaded) < l.config.loaded {
-				if e, ok := g.apply(old, had); ok {
-					loaded[g.id] = e
-				} else {
-					delete(loaded, g.id)
-				}
-			}
-		})
-		l.count = len(loaded)
 	}
-	l.entries, l.filter = loaded, many
-	return expired, err
+	next = bytes.Clone(id) // bbolt's own only lives as long as the transaction
+	for _, id := range expired {
+		if err := entries.Delete(id); err != nil {
+			return nil, err
+		}
+	}
+	return next, nil
 }
 
 // foreignError is a file that is whole, but not the one that is wanted.
