@@ -66,8 +66,8 @@ func (a *app) idCommand() *cobra.Command {
 	}
 	configFlag(c, &path)
 	c.Flags().StringVar(&collection, "collection", "", "the documents' collection")
-	c.Flags().IntVar(&chunk, "chunk", 0, "the chunk's index; 0 stands for the document")
-	c.Flags().StringArrayVar(&fields, "field", nil, "a field that the seed uses, as NAME=TEXT")
+	c.Flags().IntVar(&chunk, "chunk", 0, "the `INDEX` of the chunk; 0 stands for the document")
+	c.Flags().StringArrayVar(&fields, "field", nil, "a field that the seed uses, as `NAME=TEXT`")
 	return c
 }
 

@@ -6,8 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,25 +22,26 @@ func (a *app) referenceCommand() *cobra.Command {
 		Args:   cobra.NoArgs,
 		Hidden: true,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if dir == "" && man == "" {
+			if (dir == "") == (man == "") {
 				return usageError("where to? name a folder with --dir, or one for man pages with --man")
 			}
 			program := reference.Program{Root: c.Root(), Registry: a.registry, Plugins: a.plugins, ExitCodes: exitCodes()}
 			program.Version, _ = built()
 			if man != "" {
-				date, err := a.sourceDate()
-				if err != nil {
+				if err := makeDir(man); err != nil {
 					return err
 				}
-				if err := writePages(man, program.ManPages(date)); err != nil || dir == "" {
-					return err
-				}
+				return program.ManPages(man)
 			}
 			found, err := reference.FindExamples(a.registry, examples)
 			if err != nil {
 				return err
 			}
-			return writePages(dir, program.Pages(found))
+			pages, err := program.Pages(found)
+			if err != nil {
+				return err
+			}
+			return writePages(dir, pages)
 		},
 	}
 	c.Flags().StringVar(&dir, "dir", "", "the folder to write to")
@@ -51,9 +50,16 @@ func (a *app) referenceCommand() *cobra.Command {
 	return c
 }
 
-func writePages(dir string, pages map[string]string) error {
+func makeDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // documentation, for everybody
 		return fmt.Errorf("writing the reference: %w", err)
+	}
+	return nil
+}
+
+func writePages(dir string, pages map[string]string) error {
+	if err := makeDir(dir); err != nil {
+		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(pages)) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(pages[name]), 0o644); err != nil { //nolint:gosec // as above
@@ -61,18 +67,4 @@ func writePages(dir string, pages map[string]string) error {
 		}
 	}
 	return nil
-}
-
-// sourceDate is the date of what is generated, as the reproducible builds project has it: never that of the build.
-func (a *app) sourceDate() (time.Time, error) {
-	const name = "SOURCE_DATE_EPOCH"
-	text := a.env(name)
-	if text == "" {
-		return time.Time{}, nil
-	}
-	seconds, err := strconv.ParseInt(text, 10, 64)
-	if err != nil {
-		return time.Time{}, usageError("%s must be a number of seconds, not %q", name, text)
-	}
-	return time.Unix(seconds, 0), nil
 }

@@ -5,102 +5,56 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra/doc"
 )
 
 // commandsPage describes every command that a user can call, from the commands themselves.
-func commandsPage(root *cobra.Command) string {
+func (p *Program) commandsPage() (string, error) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s# Commands\n\n%s\n\n| command | what it does |\n|---|---|\n", generatedNote, root.Long)
-	commands := visible(root)
-	for _, c := range commands {
-		fmt.Fprintf(&b, "| [%s](#%s) | %s |\n", c.CommandPath(), anchor(c.CommandPath()), cell(c.Short))
-	}
-	for _, c := range commands {
-		fmt.Fprintf(&b, "\n## %s\n\n%s.\n\n", c.CommandPath(), strings.TrimSuffix(c.Short, "."))
-		if c.Long != "" && c.Name() != "completion" {
-			b.WriteString(fenced("text", strings.TrimSpace(c.Long)+"\n") + "\n")
-		}
-		b.WriteString(fenced("text", useLine(c)+"\n"))
-		if c.Example != "" {
-			b.WriteString("\nExamples:\n\n" + fenced("sh", unindented(c.Example)+"\n"))
-		}
-		flagTable(&b, c)
-	}
-	return b.String()
-}
-
-// visible lists the commands below c, each before those below it. The shells of completion are its own affair.
-func visible(c *cobra.Command) []*cobra.Command {
-	var out []*cobra.Command
-	for _, sub := range c.Commands() {
-		if sub.Hidden || sub.Name() == "help" {
-			continue
-		}
-		if sub.Runnable() || sub.Name() == "completion" {
-			out = append(out, sub)
-		}
-		if sub.Name() != "completion" {
-			out = append(out, visible(sub)...)
-		}
-	}
-	return out
-}
-
-func useLine(c *cobra.Command) string {
-	if c.Name() == "completion" {
-		return c.CommandPath() + " bash | fish | powershell | zsh"
-	}
-	return c.UseLine()
-}
-
-func flagTable(b *strings.Builder, c *cobra.Command) {
-	var rows strings.Builder
-	c.LocalFlags().VisitAll(func(f *pflag.Flag) {
-		if f.Hidden || f.Name == "help" {
-			return
-		}
-		name := "`--" + f.Name + "`"
-		if f.Shorthand != "" {
-			name = "`-" + f.Shorthand + "`, " + name
-		}
-		kind, def := flagType(f), f.DefValue
-		if def == "[]" || def == "false" || def == "0s" {
-			def = ""
-		}
-		_, usage := pflag.UnquoteUsage(f)
-		fmt.Fprintf(&rows, "| %s | %s | %s | %s |\n", name, kind, code(def), cell(usage))
+	b.WriteString(generatedNote + "# Commands\n\n")
+	err := eachCommand(p.Root, func(c *cobra.Command) error {
+		c.DisableAutoGenTag = true // which has the date
+		return doc.GenMarkdownCustom(c, &b, func(page string) string {
+			return "#" + strings.ReplaceAll(strings.TrimSuffix(page, ".md"), "_", "-")
+		})
 	})
-	if rows.Len() > 0 {
-		b.WriteString("\n| flag | value | default | meaning |\n|---|---|---|---|\n" + rows.String())
-	}
+	return b.String(), err
 }
 
-// flagType names a flag's type in a user's words.
-func flagType(f *pflag.Flag) string {
-	switch f.Value.Type() {
-	case "bool":
-		return "none"
-	case "stringArray":
-		return "text; may be given several times"
-	case "stringSlice":
-		return "texts with commas between; may be given several times"
-	case "int", "int64", "uint", "count":
-		return "whole number"
-	case "float64":
-		return "number"
-	case "duration":
-		return "time span"
+// eachCommand calls f with a command and with all that are below it, each before those below it, but for hidden ones.
+func eachCommand(c *cobra.Command, f func(*cobra.Command) error) error {
+	if err := f(c); err != nil {
+		return err
 	}
-	return "text"
+	for _, sub := range c.Commands() {
+		if sub.IsAvailableCommand() && sub.Name() != "help" {
+			if err := eachCommand(sub, f); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
-func anchor(heading string) string { return strings.ReplaceAll(strings.ToLower(heading), " ", "-") }
-
-func unindented(text string) string {
-	var b strings.Builder
-	for line := range strings.Lines(text) {
-		b.WriteString(strings.TrimPrefix(line, "  "))
+// ManPages writes a man page of the program and one of each command to a folder. Their date is SOURCE_DATE_EPOCH.
+func (p *Program) ManPages(dir string) error {
+	var codes strings.Builder
+	for _, e := range p.ExitCodes {
+		fmt.Fprintf(&codes, "\n**%s**\n: %s\n", e.Code, e.Meaning)
 	}
-	return b.String()
+	if err := eachCommand(p.Root, func(c *cobra.Command) error {
+		c.DisableAutoGenTag = true
+		text := c.Long
+		if text == "" {
+			text = strings.TrimSuffix(c.Short, ".") + "."
+		}
+		c.Long = text + "\n\n# EXIT STATUS\n" + codes.String()
+		return nil
+	}); err != nil {
+		return err
+	}
+	p.Root.Long += "\n# ENVIRONMENT\n\nEvery setting has a variable of its own: SYNCD_, then its path in capitals with two underscores " +
+		"between the names, such as `SYNCD_RUN__BATCH_SIZE`. A flag counts before a variable, and a variable before the file."
+	header := doc.GenManHeader{Source: "syncd " + p.Version, Manual: "User Commands"}
+	return doc.GenManTreeFromOpts(p.Root, doc.GenManTreeOptions{Header: &header, Path: dir, CommandSeparator: "-"})
 }

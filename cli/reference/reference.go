@@ -45,17 +45,18 @@ func ByKind(registry *syncd.Registry) []syncd.Plugin {
 }
 
 // Pages makes the reference in Markdown, by file name.
-func (p *Program) Pages(examples Examples) map[string]string {
+func (p *Program) Pages(examples Examples) (map[string]string, error) {
+	commands, err := p.commandsPage()
 	out := map[string]string{
 		"README.md":        indexPage(p.Registry),
 		"configuration.md": p.configurationPage(),
-		"cli.md":           commandsPage(p.Root),
+		"cli.md":           commands,
 		"diagnostics.md":   diagnosticsPage(examples),
 	}
 	for _, p := range ByKind(p.Registry) {
 		out[pageName(p)] = generatedNote + MarkdownPage(p)
 	}
-	return out
+	return out, err
 }
 
 func pageName(p syncd.Plugin) string { return string(p.Kind()) + "-" + p.Name() + ".md" }

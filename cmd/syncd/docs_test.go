@@ -89,6 +89,7 @@ type known struct {
 
 var (
 	codeSpan    = regexp.MustCompile("`([^`]+)`")
+	flagLine    = regexp.MustCompile(`^(?:(-\w), )?(--[a-z-]+)(?: |$)`)
 	tableRow    = regexp.MustCompile("^\\| (`[^|]*?`) \\|(.*)")
 	settingsOf  = regexp.MustCompile("^## (?:Settings of )?`([a-z._]+)`")
 	settingText = regexp.MustCompile(`^(?:source|checker|sink|mapping|run|limits|errors|observe)(?:\.[\w<>]+)+`)
@@ -113,6 +114,11 @@ func whatThereIs(t *testing.T) known {
 					k.settings[prefix] = false
 				}
 			}
+			if m := flagLine.FindStringSubmatch(line); m != nil && command != "" {
+				for _, flag := range m[1:] {
+					k.flags[command][flag], k.any[flag] = true, true
+				}
+			}
 			m := tableRow.FindStringSubmatch(line)
 			if m == nil {
 				continue
@@ -121,10 +127,7 @@ func whatThereIs(t *testing.T) known {
 				k.variables[v] = true
 			}
 			for _, span := range codeSpan.FindAllStringSubmatch(m[1], -1) {
-				switch {
-				case command != "":
-					k.flags[command][span[1]], k.any[span[1]] = true, true
-				case prefix != "":
+				if prefix != "" {
 					k.settings[prefix+"."+span[1]] = strings.HasPrefix(m[2], " block of names")
 				}
 			}
