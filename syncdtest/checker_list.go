@@ -192,11 +192,7 @@ func (h CheckerHarness) listEmpty(t *testing.T) {
 }
 
 func (h CheckerHarness) listNoIndex(t *testing.T) {
-	if h.Empty == nil {
-		t.Skip("the harness has no Empty")
-	}
-	x := &fullIndex{Checker: h.Empty(t)}
-	closeLater(t, x.Checker)
+	x := &fullIndex{Checker: h.empty(t)}
 	if x.Abilities().List == nil {
 		t.Skip("the checker can't list points")
 	}
@@ -225,12 +221,10 @@ func (h CheckerHarness) listStopEarly(t *testing.T) {
 
 func (h CheckerHarness) listContextEnded(t *testing.T) {
 	x, _ := h.lister(t, 500)
-	for want, ctx := range map[error]context.Context{context.Canceled: canceled(t), context.DeadlineExceeded: expired(t)} {
-		inTime(t, patience, "List, whose context had ended,", func() error {
-			ids, err := x.list(ctx, syncd.ListRequest{Parts: 1}, nil)
-			return noSilence("List", err, want, len(ids) == len(x.points))
-		})
-	}
+	ended(t, "List", func(ctx context.Context, want error) error {
+		ids, err := x.list(ctx, syncd.ListRequest{Parts: 1}, nil)
+		return noSilence("List", err, want, len(ids) == len(x.points))
+	})
 	must(t, x.lists(t.Context(), syncd.ListRequest{Parts: 1}, 500))
 }
 
@@ -248,11 +242,7 @@ func (h CheckerHarness) listCancel(t *testing.T) {
 }
 
 func (h CheckerHarness) listUnreachable(t *testing.T) {
-	if h.Unreachable == nil {
-		t.Skip("the harness has no Unreachable")
-	}
-	x := &fullIndex{Checker: h.Unreachable(t)}
-	closeLater(t, x.Checker)
+	x := &fullIndex{Checker: h.gone(t)}
 	if x.Abilities().List == nil {
 		t.Skip("the checker can't list points")
 	}

@@ -2,7 +2,6 @@ package syncdtest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -216,23 +215,14 @@ func (h CheckerHarness) readConcurrently(t *testing.T) {
 
 func (h CheckerHarness) readContextEnded(t *testing.T) {
 	x, r := h.reader(t, 10)
-	for _, ctx := range []context.Context{canceled(t), expired(t)} {
-		inTime(t, patience, "Read, whose context had ended,", func() error {
-			if r(ctx, points(0, 20), []string{"version"}, make([]syncd.Found, 20)) == nil {
-				return errors.New("the context had ended, and Read returned nil")
-			}
-			return nil
-		})
-	}
+	fails(t, "Read", func(ctx context.Context) error {
+		return r(ctx, points(0, 20), []string{"version"}, make([]syncd.Found, 20))
+	})
 	must(t, x.read(t.Context(), points(0, 20), []string{"version"}, make([]syncd.Found, 20)))
 }
 
 func (h CheckerHarness) readNoIndex(t *testing.T) {
-	if h.Empty == nil {
-		t.Skip("the harness has no Empty")
-	}
-	x := &fullIndex{Checker: h.Empty(t)}
-	closeLater(t, x.Checker)
+	x := &fullIndex{Checker: h.empty(t)}
 	if x.Abilities().Read == nil {
 		t.Skip("the checker can't read payload")
 	}
@@ -240,11 +230,7 @@ func (h CheckerHarness) readNoIndex(t *testing.T) {
 }
 
 func (h CheckerHarness) readUnreachable(t *testing.T) {
-	if h.Unreachable == nil {
-		t.Skip("the harness has no Unreachable")
-	}
-	c := h.Unreachable(t)
-	closeLater(t, c)
+	c := h.gone(t)
 	r := c.Abilities().Read
 	if r == nil {
 		t.Skip("the checker can't read payload")

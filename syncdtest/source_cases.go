@@ -18,10 +18,8 @@ import (
 
 func (h SourceHarness) emptyCollection(t *testing.T) {
 	c := h.open(t, 0)
-	_, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 10})
-	must(t, err)
-	_, err = c.complete(t.Context(), syncd.ReadRequest{BatchSize: 10, BatchBytes: 1, Documents: true})
-	must(t, err)
+	c.whole(t, syncd.ReadRequest{BatchSize: 10})
+	c.whole(t, syncd.ReadRequest{BatchSize: 10, BatchBytes: 1, Documents: true})
 	if count := c.Abilities().Count; count != nil {
 		if n, err := count(t.Context(), c.Collection); err != nil || n != 0 {
 			t.Errorf("Count = %d, %v; want 0", n, err)
@@ -45,27 +43,23 @@ func (h SourceHarness) missingCollection(t *testing.T) {
 			t.Errorf("Count = %d, %v; want ErrCollectionNotFound", n, err)
 		}
 	}
-	_, err = c.complete(t.Context(), syncd.ReadRequest{BatchSize: 10})
-	must(t, err)
+	c.whole(t, syncd.ReadRequest{BatchSize: 10})
 }
 
 func (h SourceHarness) oneDocument(t *testing.T) {
 	c := h.open(t, 1)
 	for _, size := range []int{1, 2, 1000} {
-		_, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: size})
-		must(t, err)
+		c.whole(t, syncd.ReadRequest{BatchSize: size})
 	}
 }
 
 func (h SourceHarness) everyBatchSize(t *testing.T) {
 	const n = 24 // with every size up to n+2, batches that fit exactly, that leave one over and that lack one
 	c := h.open(t, n)
-	first, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: n})
-	must(t, err)
+	first := c.whole(t, syncd.ReadRequest{BatchSize: n})
 	for size := 1; size <= n+2; size++ {
 		for _, documents := range []bool{false, true} {
-			got, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: size, Documents: documents})
-			must(t, err)
+			got := c.whole(t, syncd.ReadRequest{BatchSize: size, Documents: documents})
 			sameOrder(t, fmt.Sprintf("the order depends on the batch size: with %d", size), first, got)
 		}
 	}
@@ -75,8 +69,7 @@ func (h SourceHarness) fields(t *testing.T) {
 	c := h.open(t, 20)
 	paths := []string{"even", "title", "absent", "meta.owner", "meta.absent", "title.absent"}
 	for _, documents := range []bool{false, true} {
-		changes, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 7, Fields: paths, Documents: documents})
-		must(t, err)
+		changes := c.whole(t, syncd.ReadRequest{BatchSize: 7, Fields: paths, Documents: documents})
 		for _, r := range changes {
 			want := make([]syncd.Value, len(paths))
 			for i, path := range paths {
@@ -92,11 +85,9 @@ func (h SourceHarness) fields(t *testing.T) {
 func (h SourceHarness) documentsChangeNothingElse(t *testing.T) {
 	c := h.open(t, 30)
 	req := syncd.ReadRequest{BatchSize: 8, Fields: []string{"title"}}
-	without, err := c.complete(t.Context(), req)
-	must(t, err)
+	without := c.whole(t, req)
 	req.Documents = true
-	with, err := c.complete(t.Context(), req)
-	must(t, err)
+	with := c.whole(t, req)
 	sameOrder(t, "a read with documents differs from one without", without, with)
 	for i := range without {
 		if diff := cmp.Diff(without[i].Fields, with[i].Fields); diff != "" {
@@ -114,8 +105,7 @@ func (h SourceHarness) documents(t *testing.T) {
 			"quotes": `"it's" \ / <b>&amp;`, "control": "a\tb\nc\rd\u0001\u007f\u2028", "unicode": "žluťoučký 漢字 🐎", "empty": "",
 		}})
 	c := h.openWith(t, docs)
-	changes, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 5, Documents: true})
-	must(t, err)
+	changes := c.whole(t, syncd.ReadRequest{BatchSize: 5, Documents: true})
 	for _, r := range changes {
 		if err := c.checkDocument(r.ID, r.Document); err != nil {
 			t.Error(err)
@@ -139,15 +129,13 @@ func difficultDocs() []Doc {
 func (h SourceHarness) difficultIDs(t *testing.T) {
 	docs := difficultDocs()
 	c := h.openWith(t, docs)
-	changes, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 4, Documents: true})
-	must(t, err)
+	changes := c.whole(t, syncd.ReadRequest{BatchSize: 4, Documents: true})
 	for _, r := range changes {
 		if err := c.checkDocument(r.ID, r.Document); err != nil {
 			t.Error(err)
 		}
 	}
-	found, err := c.fetched(t.Context(), changes)
-	must(t, err)
+	found := c.fetches(t, changes)
 	if len(found) != len(changes) {
 		t.Errorf("Fetch found %d of %d documents", len(found), len(changes))
 	}
@@ -162,8 +150,7 @@ func (h SourceHarness) batchBytes(t *testing.T) {
 	}
 	docs[n/2].Pad = 3 * limit // larger than a batch may be
 	c := h.openWith(t, docs)
-	plain, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: n})
-	must(t, err)
+	plain := c.whole(t, syncd.ReadRequest{BatchSize: n})
 	for _, limit := range []int{1, pad, limit, 100 * n * pad} {
 		// "About": twice the limit and one document more, so that no source has to know a size before it has read it.
 		atMost := func(batch syncd.Batch) bool {
@@ -177,15 +164,8 @@ func (h SourceHarness) batchBytes(t *testing.T) {
 			}
 			return true
 		}
-		splits, err := c.split(t.Context())
+		got, err := c.all(t.Context(), syncd.ReadRequest{BatchSize: n, BatchBytes: limit, Documents: true}, atMost)
 		must(t, err)
-		var got []syncd.Change
-		for _, split := range splits {
-			changes, err := c.read(t.Context(),
-				syncd.ReadRequest{Split: split, BatchSize: n, BatchBytes: limit, Documents: true}, atMost)
-			must(t, err)
-			got = append(got, changes...)
-		}
 		sameOrder(t, fmt.Sprintf("with BatchBytes %d", limit), plain, got)
 	}
 }
@@ -193,12 +173,11 @@ func (h SourceHarness) batchBytes(t *testing.T) {
 func (h SourceHarness) batchesBelongToTheCaller(t *testing.T) {
 	c := h.open(t, 40)
 	req := syncd.ReadRequest{BatchSize: 6, Documents: true, Fields: []string{"title", "even"}}
-	splits, err := c.split(t.Context())
-	must(t, err)
+	splits := c.splitsOf(t)
 	for _, req.Split = range splits {
 		var kept [][]syncd.Change
 		var copied []syncd.Change
-		_, err := c.read(t.Context(), req, func(batch syncd.Batch) bool {
+		c.reads(t, req, func(batch syncd.Batch) bool {
 			for _, r := range batch.Changes {
 				r.Fields = slices.Clone(r.Fields)
 				r.ID, r.Key = strings.Clone(r.ID), syncd.Key(strings.Clone(string(r.Key)))
@@ -207,7 +186,6 @@ func (h SourceHarness) batchesBelongToTheCaller(t *testing.T) {
 			kept = append(kept, batch.Changes)
 			return true
 		})
-		must(t, err)
 		for i, r := range slices.Concat(kept...) {
 			if r.ID != copied[i].ID || r.Key != copied[i].Key || !slices.Equal(r.Fields, copied[i].Fields) {
 				t.Errorf("change %q is another now than when it was read; its batch was used again", copied[i].ID)
@@ -217,7 +195,7 @@ func (h SourceHarness) batchesBelongToTheCaller(t *testing.T) {
 			}
 		}
 		var seen []syncd.Change
-		_, err = c.read(t.Context(), req, func(batch syncd.Batch) bool {
+		c.reads(t, req, func(batch syncd.Batch) bool {
 			seen = append(seen, slices.Clone(batch.Changes)...)
 			for _, r := range batch.Changes {
 				clear(r.Fields)
@@ -226,7 +204,6 @@ func (h SourceHarness) batchesBelongToTheCaller(t *testing.T) {
 			clear(batch.Changes[len(batch.Changes):cap(batch.Changes)])
 			return true
 		})
-		must(t, err)
 		sameOrder(t, "after the caller has overwritten its batches", copied, seen)
 	}
 }
@@ -238,31 +215,28 @@ type place struct {
 }
 
 // places reads a split, and returns its changes and the offset of every batch.
-func (c *collection) places(ctx context.Context, req syncd.ReadRequest) ([]syncd.Change, []place, error) {
-	var places []place
+func (c *collection) places(t *testing.T, req syncd.ReadRequest) (changes []syncd.Change, places []place) {
+	t.Helper()
 	n := 0
-	changes, err := c.read(ctx, req, func(batch syncd.Batch) bool {
+	changes = c.reads(t, req, func(batch syncd.Batch) bool {
 		n += len(batch.Changes)
 		places = append(places, place{n, batch.Offset})
 		return true
 	})
-	return changes, places, err
+	return changes, places
 }
 
 // resumeEach resumes every split behind each of its batches, by batches of another size, without and with documents: what comes
 // is exactly the rest.
 func (c *collection) resumeEach(t *testing.T, req syncd.ReadRequest) {
 	t.Helper()
-	splits, err := c.split(t.Context())
-	must(t, err)
+	splits := c.splitsOf(t)
 	for _, req.Split = range splits {
-		whole, places, err := c.places(t.Context(), req)
-		must(t, err)
+		whole, places := c.places(t, req)
 		for _, p := range places {
 			for _, again := range []syncd.ReadRequest{{BatchSize: 2}, {BatchSize: 1000, Documents: true}} {
 				again.Split, again.After = req.Split, p.offset
-				rest, err := c.read(t.Context(), again, nil)
-				must(t, err)
+				rest := c.reads(t, again, nil)
 				sameOrder(t, fmt.Sprintf("resuming split %d behind its first %d changes", req.Split.Index, p.changes), whole[p.changes:], rest)
 			}
 		}
@@ -280,17 +254,14 @@ func (h SourceHarness) resumeBehindEachOffset(t *testing.T) {
 func (h SourceHarness) resumeByAnotherSource(t *testing.T) {
 	docs := someDocs(20)
 	c := h.openWith(t, docs)
-	splits, err := c.split(t.Context())
-	must(t, err)
+	splits := c.splitsOf(t)
 	other := h.openWith(t, docs)
 	for _, split := range splits {
 		req := syncd.ReadRequest{Split: split, BatchSize: 3}
-		whole, places, err := c.places(t.Context(), req)
-		must(t, err)
+		whole, places := c.places(t, req)
 		for _, p := range places {
 			req.After = p.offset
-			rest, err := other.read(t.Context(), req, nil)
-			must(t, err)
+			rest := other.reads(t, req, nil)
 			sameOrder(t, "another source resumes the split", whole[p.changes:], rest)
 		}
 	}
@@ -301,21 +272,18 @@ func (h SourceHarness) resumeByAnotherSource(t *testing.T) {
 func (h SourceHarness) resumeBehindDeleted(t *testing.T) {
 	h.needDelete(t)
 	c := h.open(t, 20)
-	splits, err := c.split(t.Context())
-	must(t, err)
+	splits := c.splitsOf(t)
 	tried := 0
 	for _, split := range splits {
 		req := syncd.ReadRequest{Split: split, BatchSize: 1}
-		left, places, err := c.places(t.Context(), req)
-		must(t, err)
+		left, places := c.places(t, req)
 		for len(left) > 0 {
 			for _, at := range []int{0, len(left) / 2, len(left) - 1} {
 				if _, there := c.docs[left[at].ID]; there {
 					h.delete(t, c, left[at].ID)
 				}
 				req.After = places[at].offset
-				rest, err := c.read(t.Context(), req, nil)
-				must(t, err)
+				rest := c.reads(t, req, nil)
 				want := slices.DeleteFunc(slices.Clone(left[at+1:]), func(r syncd.Change) bool {
 					_, there := c.docs[r.ID]
 					return !there
@@ -324,8 +292,7 @@ func (h SourceHarness) resumeBehindDeleted(t *testing.T) {
 				tried++
 			}
 			req.After = ""
-			left, places, err = c.places(t.Context(), req)
-			must(t, err)
+			left, places = c.places(t, req)
 		}
 	}
 	if tried == 0 {
@@ -336,24 +303,17 @@ func (h SourceHarness) resumeBehindDeleted(t *testing.T) {
 func (h SourceHarness) deleteDuringRead(t *testing.T) {
 	h.needDelete(t)
 	c := h.open(t, 30)
-	before, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 30})
-	must(t, err)
-	splits, err := c.split(t.Context())
-	must(t, err)
+	before := c.whole(t, syncd.ReadRequest{BatchSize: 30})
 	gone := []string{before[0].ID, before[15].ID, before[29].ID}
-	var got []syncd.Change
-	for _, split := range splits {
-		changes, err := c.read(t.Context(), syncd.ReadRequest{Split: split, BatchSize: 2}, func(syncd.Batch) bool {
-			for _, id := range gone {
-				if _, ok := c.docs[id]; ok {
-					h.delete(t, c, id)
-				}
+	got, err := c.all(t.Context(), syncd.ReadRequest{BatchSize: 2}, func(syncd.Batch) bool {
+		for _, id := range gone {
+			if _, ok := c.docs[id]; ok {
+				h.delete(t, c, id)
 			}
-			return true
-		})
-		must(t, err)
-		got = append(got, changes...)
-	}
+		}
+		return true
+	})
+	must(t, err)
 	// Whether a deleted document is still seen is a matter of luck; the others must all be seen, once and in order.
 	left := func(changes []syncd.Change) []syncd.Change {
 		return slices.DeleteFunc(slices.Clone(changes), func(r syncd.Change) bool { return slices.Contains(gone, r.ID) })
@@ -366,10 +326,8 @@ func (h SourceHarness) deleteDuringRead(t *testing.T) {
 
 func (h SourceHarness) stopEarly(t *testing.T) {
 	c := h.open(t, 100)
-	changes, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 100})
-	must(t, err)
-	splits, err := c.split(t.Context())
-	must(t, err)
+	changes := c.whole(t, syncd.ReadRequest{BatchSize: 100})
+	splits := c.splitsOf(t)
 	ctx := t.Context()
 	inTime(t, patience, "a sequence that is no longer read", func() error {
 		if err := read(c.Splits(ctx, c.Collection), func(syncd.Split) bool { return false }); err != nil {
@@ -394,15 +352,13 @@ func (h SourceHarness) stopEarly(t *testing.T) {
 		c.Fetch(ctx, c.Collection, keys(changes))
 		return nil
 	})
-	again, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 100})
-	must(t, err)
+	again := c.whole(t, syncd.ReadRequest{BatchSize: 100})
 	sameOrder(t, "a read after others were left early", changes, again)
 }
 
 func (h SourceHarness) cancelDuringRead(t *testing.T) {
 	c := h.open(t, 1000)
-	splits, err := c.split(t.Context())
-	must(t, err)
+	splits := c.splitsOf(t)
 	const enough = 100 // changes in a split, to be more than any source has at hand when the context ends
 	for _, documents := range []bool{false, true} {
 		tried := false
@@ -434,8 +390,7 @@ func (h SourceHarness) cancelDuringRead(t *testing.T) {
 
 func (h SourceHarness) cancelDuringFetch(t *testing.T) {
 	c := h.open(t, 500)
-	changes, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 500})
-	must(t, err)
+	changes := c.whole(t, syncd.ReadRequest{BatchSize: 500})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	inTime(t, patience, "Fetch, after its context ended,", func() error {
@@ -463,43 +418,34 @@ func noSilence(what string, err, want error, complete bool) error {
 
 func (h SourceHarness) contextThatHasEnded(t *testing.T) {
 	c := h.open(t, 50)
-	changes, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 50})
-	must(t, err)
-	splits, err := c.split(t.Context())
-	must(t, err)
-	for want, ctx := range map[error]context.Context{
-		context.Canceled: canceled(t), context.DeadlineExceeded: expired(t),
-	} {
-		inTime(t, patience, "a call whose context had ended", func() error {
-			if _, err := c.read(ctx, syncd.ReadRequest{Split: splits[0], BatchSize: 1}, nil); !errors.Is(err, want) {
-				return fmt.Errorf("Read ended with: %v; want %w", err, want)
-			}
-			got, splitErr := c.split(ctx)
-			found, fetchErr := c.fetched(ctx, changes)
-			errs := []error{
-				noSilence("Splits", splitErr, want, slices.Equal(got, splits)),
-				noSilence("Fetch", fetchErr, want, len(found) == len(changes)),
-			}
-			if count := c.Abilities().Count; count != nil {
-				n, err := count(ctx, c.Collection)
-				errs = append(errs, noSilence("Count", err, want, n == int64(len(changes))))
-			}
-			return errors.Join(errs...)
-		})
-	}
-	_, err = c.complete(t.Context(), syncd.ReadRequest{BatchSize: 50})
-	must(t, err)
+	changes := c.whole(t, syncd.ReadRequest{BatchSize: 50})
+	splits := c.splitsOf(t)
+	ended(t, "a call", func(ctx context.Context, want error) error {
+		if _, err := c.read(ctx, syncd.ReadRequest{Split: splits[0], BatchSize: 1}, nil); !errors.Is(err, want) {
+			return fmt.Errorf("Read ended with: %v; want %w", err, want)
+		}
+		got, splitErr := c.split(ctx)
+		found, fetchErr := c.fetched(ctx, changes)
+		errs := []error{
+			noSilence("Splits", splitErr, want, slices.Equal(got, splits)),
+			noSilence("Fetch", fetchErr, want, len(found) == len(changes)),
+		}
+		if count := c.Abilities().Count; count != nil {
+			n, err := count(ctx, c.Collection)
+			errs = append(errs, noSilence("Count", err, want, n == int64(len(changes))))
+		}
+		return errors.Join(errs...)
+	})
+	c.whole(t, syncd.ReadRequest{BatchSize: 50})
 }
 
 func (h SourceHarness) fetch(t *testing.T) {
 	c := h.open(t, 60)
-	changes, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 60})
-	must(t, err)
+	changes := c.whole(t, syncd.ReadRequest{BatchSize: 60})
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, n := range []int{1, 2, 59, 60} {
 		random.Shuffle(len(changes), func(i, j int) { changes[i], changes[j] = changes[j], changes[i] })
-		found, err := c.fetched(t.Context(), changes[:n])
-		must(t, err)
+		found := c.fetches(t, changes[:n])
 		if len(found) != n {
 			t.Errorf("Fetch found %d of %d documents", len(found), n)
 		}
@@ -509,8 +455,7 @@ func (h SourceHarness) fetch(t *testing.T) {
 func (h SourceHarness) fetchNothing(t *testing.T) {
 	c := h.open(t, 3)
 	for _, changes := range [][]syncd.Change{nil, {}} {
-		found, err := c.fetched(t.Context(), changes)
-		must(t, err)
+		found := c.fetches(t, changes)
 		if len(found) > 0 {
 			t.Errorf("Fetch of no keys found %v", found)
 		}
@@ -519,11 +464,9 @@ func (h SourceHarness) fetchNothing(t *testing.T) {
 
 func (h SourceHarness) fetchKeyTwice(t *testing.T) {
 	c := h.open(t, 3)
-	changes, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 3})
-	must(t, err)
+	changes := c.whole(t, syncd.ReadRequest{BatchSize: 3})
 	twice := []syncd.Change{changes[0], changes[1], changes[0]}
-	found, err := c.fetched(t.Context(), twice)
-	must(t, err)
+	found := c.fetches(t, twice)
 	// Whether the second of two equal keys gets an answer of its own is the source's choice.
 	got := slices.Compact(slices.Sorted(maps.Values(found)))
 	if want := slices.Sorted(slices.Values([]string{changes[0].ID, changes[1].ID})); !slices.Equal(got, want) {
@@ -534,17 +477,14 @@ func (h SourceHarness) fetchKeyTwice(t *testing.T) {
 func (h SourceHarness) fetchDeleted(t *testing.T) {
 	h.needDelete(t)
 	c := h.open(t, 5)
-	changes, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 5})
-	must(t, err)
+	changes := c.whole(t, syncd.ReadRequest{BatchSize: 5})
 	h.delete(t, c, changes[2].ID)
-	found, err := c.fetched(t.Context(), changes)
-	must(t, err)
+	found := c.fetches(t, changes)
 	want := map[int]string{0: changes[0].ID, 1: changes[1].ID, 3: changes[3].ID, 4: changes[4].ID}
 	if diff := cmp.Diff(want, found); diff != "" {
 		t.Errorf("Fetch, after one document was deleted (-want +found):\n%s", diff)
 	}
-	found, err = c.fetched(t.Context(), changes[2:3])
-	must(t, err)
+	found = c.fetches(t, changes[2:3])
 	if len(found) > 0 {
 		t.Errorf("Fetch of a deleted document found %v", found)
 	}
@@ -553,11 +493,9 @@ func (h SourceHarness) fetchDeleted(t *testing.T) {
 func (h SourceHarness) manyDocuments(t *testing.T) {
 	const n = 5000
 	c := h.open(t, n)
-	changes, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 1000})
-	must(t, err)
+	changes := c.whole(t, syncd.ReadRequest{BatchSize: 1000})
 	rand.New(rand.NewPCG(3, 4)).Shuffle(n, func(i, j int) { changes[i], changes[j] = changes[j], changes[i] })
-	found, err := c.fetched(t.Context(), changes)
-	must(t, err)
+	found := c.fetches(t, changes)
 	if len(found) != n {
 		t.Errorf("Fetch found %d of %d documents", len(found), n)
 	}
@@ -565,8 +503,7 @@ func (h SourceHarness) manyDocuments(t *testing.T) {
 
 func (h SourceHarness) concurrentUse(t *testing.T) {
 	c := h.open(t, 200)
-	shared, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 200, Documents: true})
-	must(t, err)
+	shared := c.whole(t, syncd.ReadRequest{BatchSize: 200, Documents: true})
 	ctx := t.Context()
 	together(t, 8, func(i int) error {
 		changes, err := c.complete(ctx, syncd.ReadRequest{BatchSize: 7 + i, Documents: i%2 == 0, Fields: []string{"title"}})
@@ -630,12 +567,10 @@ func (h SourceHarness) readDropped(t *testing.T) {
 		t.Skip("the harness has no Drop")
 	}
 	c := h.open(t, 10)
-	splits, err := c.split(t.Context())
-	must(t, err)
+	splits := c.splitsOf(t)
 	h.Drop(t, c.Name)
 	for _, split := range splits {
-		changes, err := c.read(t.Context(), syncd.ReadRequest{Split: split, BatchSize: 3}, nil)
-		must(t, err)
+		changes := c.reads(t, syncd.ReadRequest{Split: split, BatchSize: 3}, nil)
 		if len(changes) > 0 {
 			t.Errorf("Read of a collection that is gone: %d changes", len(changes))
 		}
@@ -647,8 +582,7 @@ func (h SourceHarness) abilities(t *testing.T) {
 	c := h.open(t, 5)
 	first := abilitiesOf(c.Abilities())
 	must(t, sameAbilities(first, c.Abilities()))
-	_, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 2})
-	must(t, err)
+	c.whole(t, syncd.ReadRequest{BatchSize: 2})
 	must(t, sameAbilities(first, c.Abilities()))
 	together(t, 8, func(int) error { return sameAbilities(first, c.Abilities()) })
 }

@@ -34,8 +34,7 @@ func (h SourceHarness) finder(t *testing.T, docs []Doc) (*collection, map[string
 	if c.Abilities().Find == nil {
 		t.Skip("the source can't find documents by their ids")
 	}
-	changes, err := c.complete(t.Context(), syncd.ReadRequest{BatchSize: 1000})
-	must(t, err)
+	changes := c.whole(t, syncd.ReadRequest{BatchSize: 1000})
 	keys := make(map[string]syncd.Key, len(changes))
 	for _, r := range changes {
 		keys[r.ID] = r.Key
@@ -169,10 +168,8 @@ func (h SourceHarness) findConcurrently(t *testing.T) {
 func (h SourceHarness) findContextEnded(t *testing.T) {
 	c, keys := h.finder(t, someDocs(50))
 	ids := []string{"doc-00001", "doc-00099"}
-	for want, ctx := range map[error]context.Context{context.Canceled: canceled(t), context.DeadlineExceeded: expired(t)} {
-		inTime(t, patience, "Find, whose context had ended,", func() error {
-			return noSilence("Find", c.find(ctx, ids, keys), want, false)
-		})
-	}
+	ended(t, "Find", func(ctx context.Context, want error) error {
+		return noSilence("Find", c.find(ctx, ids, keys), want, false)
+	})
 	must(t, c.find(t.Context(), ids, keys))
 }

@@ -37,8 +37,7 @@ func (h SourceHarness) identity(t *testing.T) {
 	first, err := c.identity(t.Context())
 	must(t, err)
 	must(t, c.keepsIdentity(t.Context(), first))
-	_, err = c.complete(t.Context(), syncd.ReadRequest{BatchSize: 2, Documents: true})
-	must(t, err)
+	c.whole(t, syncd.ReadRequest{BatchSize: 2, Documents: true})
 	if h.Delete != nil {
 		h.delete(t, c, "doc-00003")
 	}
@@ -87,10 +86,8 @@ func (h SourceHarness) identityMissing(t *testing.T) {
 
 func (h SourceHarness) identityContextEnded(t *testing.T) {
 	c := h.identifier(t, 1)
-	for want, ctx := range map[error]context.Context{context.Canceled: canceled(t), context.DeadlineExceeded: expired(t)} {
-		inTime(t, patience, "Identity, whose context had ended,", func() error {
-			_, err := c.identity(ctx)
-			return noSilence("Identity", err, want, false)
-		})
-	}
+	ended(t, "Identity", func(ctx context.Context, want error) error {
+		_, err := c.identity(ctx)
+		return noSilence("Identity", err, want, false)
+	})
 }

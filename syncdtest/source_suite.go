@@ -247,16 +247,15 @@ func checkChange(c syncd.Change, req syncd.ReadRequest) error {
 	return nil
 }
 
-// all splits and reads the whole collection; req says how, its Split is set here.
-func (c *collection) all(ctx context.Context, req syncd.ReadRequest) ([]syncd.Change, error) {
+// all splits and reads the whole collection; req says how, its Split is set here. each may be nil.
+func (c *collection) all(ctx context.Context, req syncd.ReadRequest, each func(syncd.Batch) bool) ([]syncd.Change, error) {
 	splits, err := c.split(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var changes []syncd.Change
-	for _, split := range splits {
-		req.Split = split
-		got, err := c.read(ctx, req, nil)
+	for _, req.Split = range splits {
+		got, err := c.read(ctx, req, each)
 		if err != nil {
 			return nil, err
 		}
@@ -267,7 +266,7 @@ func (c *collection) all(ctx context.Context, req syncd.ReadRequest) ([]syncd.Ch
 
 // complete returns all changes, having checked that every document is among them exactly once.
 func (c *collection) complete(ctx context.Context, req syncd.ReadRequest) ([]syncd.Change, error) {
-	changes, err := c.all(ctx, req)
+	changes, err := c.all(ctx, req, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -282,6 +281,35 @@ func (c *collection) complete(ctx context.Context, req syncd.ReadRequest) ([]syn
 		keys[r.Key] = r.ID
 	}
 	return changes, nil
+}
+
+// whole is complete, whose error ends the test; splitsOf, reads and fetches are split, read and fetched.
+func (c *collection) whole(t *testing.T, req syncd.ReadRequest) []syncd.Change {
+	t.Helper()
+	changes, err := c.complete(t.Context(), req)
+	must(t, err)
+	return changes
+}
+
+func (c *collection) splitsOf(t *testing.T) []syncd.Split {
+	t.Helper()
+	splits, err := c.split(t.Context())
+	must(t, err)
+	return splits
+}
+
+func (c *collection) reads(t *testing.T, req syncd.ReadRequest, each func(syncd.Batch) bool) []syncd.Change {
+	t.Helper()
+	changes, err := c.read(t.Context(), req, each)
+	must(t, err)
+	return changes
+}
+
+func (c *collection) fetches(t *testing.T, changes []syncd.Change) map[int]string {
+	t.Helper()
+	found, err := c.fetched(t.Context(), changes)
+	must(t, err)
+	return found
 }
 
 // fetched fetches by key and checks that each document is the one of its key. It returns the ids found, by index.

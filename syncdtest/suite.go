@@ -108,6 +108,25 @@ func expired(t *testing.T) context.Context {
 	return ctx
 }
 
+// ended calls f with contexts that have ended, and the error of each.
+func ended(t *testing.T, what string, f func(ctx context.Context, want error) error) {
+	t.Helper()
+	for want, ctx := range map[error]context.Context{context.Canceled: canceled(t), context.DeadlineExceeded: expired(t)} {
+		inTime(t, patience, what+", whose context had ended,", func() error { return f(ctx, want) })
+	}
+}
+
+// fails wants an error of a call whose context has ended.
+func fails(t *testing.T, what string, call func(context.Context) error) {
+	t.Helper()
+	ended(t, what, func(ctx context.Context, _ error) error {
+		if call(ctx) == nil {
+			return fmt.Errorf("the context had ended, and %s returned nil", what)
+		}
+		return nil
+	})
+}
+
 // together runs f(0) to f(n-1) at the same time.
 func together(t *testing.T, n int, f func(i int) error) {
 	t.Helper()
