@@ -54,8 +54,6 @@ type templateError struct {
 	hint    string
 }
 
-func (e *templateError) Error() string { return e.message }
-
 // compile parses the seed template for a collection. "{{" and "}}" stand for the braces themselves.
 func compile(text string, constants map[string]string) (template, *templateError) {
 	var t template

@@ -38,7 +38,6 @@ type MemoryCommitter struct {
 	mu     sync.Mutex
 	run    string // the id that Prepare was given
 	epoch  int    // 0 before Marks
-	calls  int
 	closes int
 }
 
@@ -87,13 +86,6 @@ func (c *MemoryCommitter) Fence() {
 	c.ledger.mu.Lock()
 	defer c.ledger.mu.Unlock()
 	c.ledger.epoch++
-}
-
-// Commits says how often Commit or Write was called.
-func (c *MemoryCommitter) Commits() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.calls
 }
 
 // Closes says how often Close was called.
@@ -175,7 +167,6 @@ func (l *ledger) under(prefix string) map[string][]byte {
 // Commit is the ability of that name. A call is a transaction of its own.
 func (c *MemoryCommitter) Commit(ctx context.Context, changes []syncd.Change, marks []syncd.Mark) error {
 	c.mu.Lock()
-	c.calls++
 	epoch := c.epoch
 	c.mu.Unlock()
 	if epoch == 0 {
@@ -187,7 +178,6 @@ func (c *MemoryCommitter) Commit(ctx context.Context, changes []syncd.Change, ma
 // Write implements syncd.Sink: a transaction without marks, which is no less shut out.
 func (c *MemoryCommitter) Write(ctx context.Context, changes []syncd.Change) error {
 	c.mu.Lock()
-	c.calls++
 	if c.epoch == 0 { // nobody asked for marks: this is the first that is heard of this user
 		c.ledger.mu.Lock()
 		c.ledger.epoch++

@@ -306,7 +306,7 @@ func FuzzIDText(f *testing.F) {
 			t.Errorf("the id text is %q, but %v", got, keyErr)
 		}
 		for d := Plain; d <= Canonical; d++ {
-			if _, jsonErr := AppendValueJSON(nil, v, d); err == nil && jsonErr != nil {
+			if _, jsonErr := appendValueJSON(nil, v, d); err == nil && jsonErr != nil {
 				t.Errorf("the id text is %q, but %v", got, jsonErr)
 			}
 		}

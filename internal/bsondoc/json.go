@@ -72,23 +72,6 @@ func AppendJSON(dst []byte, doc bson.Raw, d Dialect) ([]byte, error) {
 	return out, nil
 }
 
-// AppendValueJSON appends one value to dst as JSON, by the rules of [AppendJSON]
-// for a value that is not the _id of a document. The zero RawValue, a missing
-// value, is ErrMalformed.
-func AppendValueJSON(dst []byte, v bson.RawValue, d Dialect) ([]byte, error) {
-	if d > Canonical {
-		return dst, unknownDialect(d)
-	}
-	if err := wholeValue(v); err != nil {
-		return dst, err
-	}
-	out, err := appendValue(dst, v.Type, v.Value, style(d), 0)
-	if err != nil {
-		return dst, err
-	}
-	return out, nil
-}
-
 // AppendJSONString appends s to dst as a JSON string, escaped as Plain does. It
 // returns dst as it was, and ErrInvalidUTF8, if s is not UTF-8.
 func AppendJSONString(dst []byte, s string) ([]byte, error) {

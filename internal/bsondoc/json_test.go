@@ -69,6 +69,23 @@ func TestAppendJSONGolden(t *testing.T) {
 	}
 }
 
+// appendValueJSON appends one value to dst as JSON, by the rules of [AppendJSON]
+// for a value that is not the _id of a document. The zero RawValue, a missing
+// value, is ErrMalformed.
+func appendValueJSON(dst []byte, v bson.RawValue, d Dialect) ([]byte, error) {
+	if d > Canonical {
+		return dst, unknownDialect(d)
+	}
+	if err := wholeValue(v); err != nil {
+		return dst, err
+	}
+	out, err := appendValue(dst, v.Type, v.Value, style(d), 0)
+	if err != nil {
+		return dst, err
+	}
+	return out, nil
+}
+
 func TestAppendValueJSON(t *testing.T) {
 	oid := [12]byte{0x66, 0x5f, 0x1c, 0x2e, 0x9b, 0x3d, 0x4a, 0x00, 0x12, 0xab, 0xcd, 0xef}
 	const hexOID = "665f1c2e9b3d4a0012abcdef"
@@ -118,7 +135,7 @@ func TestAppendValueJSON(t *testing.T) {
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
 			for d, want := range map[Dialect]string{Plain: tc.plain, Relaxed: tc.relaxed, Canonical: tc.canonical} {
-				got, err := AppendValueJSON([]byte("x"), tc.v, d)
+				got, err := appendValueJSON([]byte("x"), tc.v, d)
 				if err != nil || string(got) != "x"+want {
 					t.Errorf("dialect %d: got %s, %v; want x%s", d, got, err, want)
 				}
@@ -217,7 +234,7 @@ func TestAppendJSONErrors(t *testing.T) {
 	if _, err := AppendJSON(nil, doc(), Canonical+1); err == nil {
 		t.Error("an unknown dialect is not an error")
 	}
-	if _, err := AppendValueJSON(nil, vNull(), Canonical+1); err == nil {
+	if _, err := appendValueJSON(nil, vNull(), Canonical+1); err == nil {
 		t.Error("an unknown dialect is not an error")
 	}
 	for d := Plain; d <= Canonical; d++ {

@@ -818,7 +818,7 @@ func TestNames(t *testing.T) {
 		}
 	}
 	for i, job := range jobs {
-		if e, err := Read(dir, job); err != nil || e.Info.RunID != fmt.Sprint(i) {
+		if e, err := read(pathOf(dir, job)); err != nil || e.Info.RunID != fmt.Sprint(i) {
 			t.Errorf("%q: %v, %+v", job, err, e)
 		}
 		must(t, Clear(dir, job))
@@ -840,7 +840,7 @@ func TestTheFileOfAnotherJob(t *testing.T) {
 	if err := Clear(dir, "prod"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("cleared: %v", err)
 	}
-	if e, err := Read(dir, "prod"); err != nil || e.Name != "Prod" || e.Info.RunID != "run-1" {
+	if e, err := read(pathOf(dir, "prod")); err != nil || e.Name != "Prod" || e.Info.RunID != "run-1" {
 		t.Errorf("%v, %+v", err, e)
 	}
 }
@@ -854,7 +854,7 @@ func TestTwoJobs(t *testing.T) {
 	closeRun(t, a, tally.Complete)
 	closeRun(t, b, tally.Interrupted)
 	for name, before := range map[string]int64{"a": 1, "b": 2} {
-		if e, err := Read(dir, name); err != nil || e.Collections["page"].Before != before || e.Info.Resumable != (name == "b") {
+		if e, err := read(pathOf(dir, name)); err != nil || e.Collections["page"].Before != before || e.Info.Resumable != (name == "b") {
 			t.Errorf("%s: %v, %+v", name, err, e)
 		}
 	}

@@ -89,10 +89,7 @@ func List(dir string) ([]store.Entry, error) {
 	return out, nil
 }
 
-// Read returns the entry of one job. A job without one is fs.ErrNotExist.
-func Read(dir, job string) (store.Entry, error) { return read(pathOf(dir, job)) }
-
-// read reads one file. Of one that another process has open, only whose it is and since when is known.
+// read reads one file, and is fs.ErrNotExist where there is none. Of one that another process has open, only whose it is and since when is known.
 func read(path string) (store.Entry, error) {
 	e := store.Entry{Name: nameOf(path), Path: path}
 	if _, err := os.Stat(path); err != nil {
