@@ -243,18 +243,6 @@ func (p *printer) painted(c color, text string) string {
 
 func events(n int64) string { return text.Plural(n, "event", "events") }
 
-// columns returns a function that prints the rows of a table: a first column as wide as the names of all collections, then
-// numbers aligned to the right.
-func (p *printer) columns(title string, r job.Report, name func(engine.CollectionReport) string) func(string, ...any) {
-	width := len(title)
-	for _, c := range r.Collections {
-		width = max(width, len(name(c)))
-	}
-	return func(name string, cells ...any) {
-		p.printf("%-*s"+strings.Repeat("%12v", len(cells))+"\n", append([]any{width, name}, cells...)...)
-	}
-}
-
 func (p *printer) table(r job.Report) {
 	p.printf("\nSummary\n")
 	runreport.New(r).Table(p.w)

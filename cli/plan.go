@@ -114,11 +114,17 @@ func (p *printer) plan(r job.Report, share float64, asked bool) {
 	for _, o := range r.Orphans {
 		orphans[o.ContentType] = o.Orphans
 	}
-	row := p.columns("Collection", r, func(c engine.CollectionReport) string { return c.Rule.Collection.Name })
 	if share > 0 {
 		p.printf("A sample of %g%%; all numbers but the documents are estimates\n\n", share*100)
 	}
-	row("Collection", "Documents", "= Present", "+ Missing", "~ Stale", "% Partial", "- Orphan", "Events", "Bytes")
+	rows := [][]string{text.Row("Collection", "Documents", "= Present", "+ Missing", "~ Stale", "% Partial", "- Orphan", "Events", "Bytes")}
+	row := func(name string, n [8]int64) {
+		cells := text.Row(name, n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7])
+		if r.Orphans == nil {
+			cells[6] = "-"
+		}
+		rows = append(rows, cells)
+	}
 	var total [8]int64
 	for _, c := range r.Collections {
 		scale := scaled(c)
@@ -129,24 +135,13 @@ func (p *printer) plan(r job.Report, share float64, asked bool) {
 		cells := [8]int64{
 			c.Scanned, scale(c.Present), scale(c.Missing), scale(c.Stale), scale(c.Partial), orphans[c.Rule.ContentType], scale(c.WouldSend), bytes,
 		}
-		anys := make([]any, len(cells))
 		for i, n := range cells {
 			total[i] += n
-			anys[i] = n
 		}
-		if r.Orphans == nil {
-			anys[5] = "-"
-		}
-		row(c.Rule.Collection.Name, anys...)
+		row(c.Rule.Collection.Name, cells)
 	}
-	anys := make([]any, len(total))
-	for i, n := range total {
-		anys[i] = n
-	}
-	if r.Orphans == nil {
-		anys[5] = "-"
-	}
-	row("Total", anys...)
+	row("Total", total)
+	text.Table(p.w, rows)
 	for _, c := range r.Collections {
 		for i, e := range c.Examples {
 			if i == 0 {

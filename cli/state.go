@@ -40,12 +40,19 @@ that was cut off there shows as running until the next one.`,
 	return c
 }
 
-// stateFlags say where the states are.
-type stateFlags struct{ config, dir string }
-
-func (f *stateFlags) add(c *cobra.Command) {
-	configFlag(c, &f.config)
-	c.Flags().StringVar(&f.dir, "dir", "", "the folder, if no configuration names it (run.state_dir)")
+// onStates has a command work on the states that its flags say, with the name of the job that it was given, if any.
+func (a *app) onStates(c *cobra.Command, run func(ctx context.Context, s *states, job string) error) *cobra.Command {
+	var file, dir string
+	configFlag(c, &file)
+	c.Flags().StringVar(&dir, "dir", "", "the folder, if no configuration names it (run.state_dir)")
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		s, err := a.states(file, dir)
+		if err != nil {
+			return err
+		}
+		return run(cmd.Context(), s, strings.Join(args, ""))
+	}
+	return c
 }
 
 // states is where to look for the states of jobs.
@@ -63,13 +70,13 @@ func (s *states) inSink() bool {
 	return ok && t.Transactional()
 }
 
-func (a *app) states(f *stateFlags) (*states, error) {
-	s := &states{dir: f.dir}
-	if f.config != "" {
-		loaded, found := config.Load(config.Input{Path: f.config, Environ: a.environ, Registry: a.registry, AllowUnsetEnv: true})
+func (a *app) states(file, dir string) (*states, error) {
+	s := &states{dir: dir}
+	if file != "" {
+		loaded, found := config.Load(config.Input{Path: file, Environ: a.environ, Registry: a.registry, AllowUnsetEnv: true})
 		if loaded == nil {
 			a.printDiagnostics(found)
-			return nil, &codeError{exitInvalid, fmt.Errorf("%s can't be used", f.config)}
+			return nil, &codeError{exitInvalid, fmt.Errorf("%s can't be used", file)}
 		}
 		s.config = loaded
 	}
@@ -142,97 +149,75 @@ func (s *states) noJob(name string) error {
 }
 
 func (a *app) stateListCommand() *cobra.Command {
-	var flags stateFlags
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "list", Short: "List the jobs of which something is kept", Args: cobra.NoArgs,
 		Example: "  syncd state list -c configs/prod.yaml",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := a.states(&flags)
-			if err != nil {
-				return err
-			}
-			entries, err := s.list(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(a.stdout, shownEntries(entries))
-			}
-			if len(entries) == 0 {
-				fmt.Fprintf(a.stdout, "There are no jobs in %s\n", s.dir)
-				return nil
-			}
-			w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
-			fmt.Fprintln(w, "JOB\tOUTCOME\tUPDATED\tMODE\tCOLLECTIONS\tDOCUMENTS\tCONFIGURATION")
-			for _, e := range entries {
-				if e.Problem != nil {
-					fmt.Fprintf(w, "%s\tdamaged\t\t\t\t\t%v\n", e.Name, e.Problem)
-					continue
-				}
-				documents := strconv.FormatInt(e.Handled, 10)
-				if e.Info.RunID == "" { // another process has the file
-					documents = "?"
-				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Name, outcomeText(e.Info), stamp(e.Info.Updated), cmp.Or(e.Info.Scope.Mode, "?"),
-					cmp.Or(shortened(e.Info.Scope.Collections), "?"), documents, e.Info.Config)
-			}
-			return w.Flush()
-		},
 	}
-	flags.add(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return c
+	return a.onStates(c, func(ctx context.Context, s *states, _ string) error {
+		entries, err := s.list(ctx)
+		switch {
+		case err != nil:
+			return err
+		case asJSON:
+			return printJSON(a.stdout, shownEntries(entries))
+		case len(entries) == 0:
+			fmt.Fprintf(a.stdout, "There are no jobs in %s\n", s.dir)
+			return nil
+		}
+		w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
+		fmt.Fprintln(w, "JOB\tOUTCOME\tUPDATED\tMODE\tCOLLECTIONS\tDOCUMENTS\tCONFIGURATION")
+		for _, e := range entries {
+			if e.Problem != nil {
+				fmt.Fprintf(w, "%s\tdamaged\t\t\t\t\t%v\n", e.Name, e.Problem)
+				continue
+			}
+			documents := strconv.FormatInt(e.Handled, 10)
+			if e.Info.RunID == "" { // another process has the file
+				documents = "?"
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Name, outcomeText(e.Info), stamp(e.Info.Updated), cmp.Or(e.Info.Scope.Mode, "?"),
+				cmp.Or(shortened(e.Info.Scope.Collections), "?"), documents, e.Info.Config)
+		}
+		return w.Flush()
+	})
 }
 
 func (a *app) stateShowCommand() *cobra.Command {
-	var flags stateFlags
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "show [JOB]", Short: "Show how far a job's run came", Args: cobra.MaximumNArgs(1),
 		Long:    "Show how far a job's run came: that of the named job, or of the configuration's, or of the one that was updated last.",
 		Example: "  syncd state show -c configs/prod.yaml",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := a.states(&flags)
-			if err != nil {
-				return err
-			}
-			e, err := s.find(cmd.Context(), strings.Join(args, ""))
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(a.stdout, shownEntries([]store.Entry{e})[0])
-			}
-			printState(a.stdout, e)
-			return nil
-		},
 	}
-	flags.add(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON, with every split")
-	return c
+	return a.onStates(c, func(ctx context.Context, s *states, job string) error {
+		e, err := s.find(ctx, job)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return printJSON(a.stdout, shownEntries([]store.Entry{e})[0])
+		}
+		printState(a.stdout, e)
+		return nil
+	})
 }
 
 func (a *app) stateClearCommand() *cobra.Command {
-	var flags stateFlags
 	var all bool
 	c := &cobra.Command{
 		Use: "clear [JOB]", Short: "Forget a job's run, so that the next one begins anew", Args: cobra.MaximumNArgs(1),
 		Example: "  syncd state clear pages-to-qdrant\n  syncd state clear --all",
-		RunE: func(_ *cobra.Command, args []string) error {
-			s, err := a.states(&flags)
-			if err != nil {
-				return err
-			}
-			if all == (len(args) == 1) {
-				return usageError("name one job, or say --all; syncd state list shows them")
-			}
-			return a.clearStates(s, strings.Join(args, ""))
-		},
 	}
-	flags.add(c)
 	c.Flags().BoolVar(&all, "all", false, "forget every job of the folder")
-	return c
+	return a.onStates(c, func(_ context.Context, s *states, job string) error {
+		if all == (job != "") {
+			return usageError("name one job, or say --all; syncd state list shows them")
+		}
+		return a.clearStates(s, job)
+	})
 }
 
 // clearStates forgets the named job, or all of the folder.
@@ -284,15 +269,8 @@ func printState(w io.Writer, e store.Entry) {
 	row("started", stamp(i.Started))
 	row("updated", stamp(i.Updated))
 	row("resumed", text.Plural(i.Resumes, "time", "times"))
-	parts := partsOf(e)
-	width := len("COLLECTION")
-	for _, p := range parts {
-		width = max(width, len(p.name))
-	}
-	fmt.Fprintln(w)
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(t, "%-*s\tDOCUMENTS\tHANDLED\tSENT\tFAILED\tSPLITS DONE\t\n", width, "COLLECTION")
-	for _, p := range parts {
+	rows := [][]string{text.Row("COLLECTION", "DOCUMENTS", "HANDLED", "SENT", "FAILED", "SPLITS DONE")}
+	for _, p := range partsOf(e) {
 		n, done := p.state.Counts(), 0
 		for _, s := range p.state.Splits {
 			if s.Done {
@@ -307,9 +285,10 @@ func printState(w io.Writer, e store.Entry) {
 		if p.state.Before >= 0 {
 			before = strconv.FormatInt(p.state.Before, 10)
 		}
-		fmt.Fprintf(t, "%-*s\t%s\t%d\t%d\t%d\t%s\t\n", width, p.name, before, n.Scanned, n.Acked, n.Failed(), splits)
+		rows = append(rows, text.Row(p.name, before, n.Scanned, n.Acked, n.Failed(), splits))
 	}
-	_ = t.Flush()
+	fmt.Fprintln(w)
+	text.Table(w, rows)
 }
 
 // part is a collection of an entry, or the deletes of its orphans.

@@ -9,7 +9,6 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
-	"github.com/syncd-io/syncd/engine"
 	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/planfile"
@@ -62,16 +61,16 @@ func mustAsk(command string) []config.Override {
 // audit prints coverage per content type, and the differences if there are any.
 func (p *printer) audit(a *job.Audit) {
 	r := a.Report
-	row := p.columns("Content type", r, func(c engine.CollectionReport) string { return c.Rule.ContentType })
-	row("Content type", "Documents", "Present", "Coverage", "Missing", "Stale", "Partial", "Orphan", "Errors")
+	rows := [][]string{text.Row("Content type", "Documents", "Present", "Coverage", "Missing", "Stale", "Partial", "Orphan", "Errors")}
 	var documents, present int64
 	for _, c := range r.Collections {
 		d := a.Counts[c.Rule.Collection.Name]
 		here := c.Scanned - d[syncd.Missing] - d[syncd.Stale] - d[syncd.Partial] - c.Failed() - c.Unindexed
 		documents, present = documents+c.Scanned, present+here
-		row(c.Rule.ContentType, c.Scanned, here, coverage(here, c.Scanned), d[syncd.Missing], d[syncd.Stale], d[syncd.Partial], d[syncd.Orphan], c.Failed())
+		rows = append(rows, text.Row(c.Rule.ContentType, c.Scanned, here, coverage(here, c.Scanned),
+			d[syncd.Missing], d[syncd.Stale], d[syncd.Partial], d[syncd.Orphan], c.Failed()))
 	}
-	row("Total", documents, present, coverage(present, documents))
+	text.Table(p.w, append(rows, text.Row("Total", documents, present, coverage(present, documents))))
 	p.failures(r)
 	if a.TooMany() {
 		p.printf("\nThere are more than %d differences; they were not looked at again, and only so many are named\n", job.MaxLookedAgain)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/tally"
 )
 
@@ -129,13 +130,13 @@ func (c Comparison) Text(w io.Writer) {
 	for _, d := range c.Collections {
 		rows = append(rows, d.row(d.Name))
 	}
-	printTable(w, append(rows, c.Totals.row("Total")))
+	text.Table(w, append(rows, c.Totals.row("Total")))
 	fmt.Fprintf(w, "\nTime of readers and workers per million documents\n")
 	rows = nil
 	for _, s := range c.Stages {
 		rows = append(rows, []string{"  " + s.Name, Span(s.Older), "->", Span(s.Newer), relative(s.Older, s.Newer)})
 	}
-	printTable(w, rows)
+	text.Table(w, rows)
 	printErrors(w, "New errors", c.NewErrors)
 	printErrors(w, "Errors that are gone", c.GoneErrors)
 }
@@ -210,5 +211,5 @@ func History(w io.Writer, runs []*Report) {
 			percentOf(t.Coverage), Span(r.Seconds), strings.ReplaceAll(rate(t.PerSecond), ",", ""),
 		})
 	}
-	printTable(w, rows)
+	text.Table(w, rows)
 }

@@ -1,12 +1,11 @@
 package report
 
 import (
-	"fmt"
 	"io"
 	"math"
 	"strconv"
-	"strings"
-	"unicode/utf8"
+
+	"github.com/syncd-io/syncd/internal/text"
 )
 
 // column is one of the table's, given the counts of a row. Orphans belong to content types, so their cells are found by name.
@@ -144,31 +143,7 @@ func (r *Report) rows(number func(int64) string) [][]string {
 }
 
 // Table writes the collections' table: what every run has, and the columns that are not zero everywhere.
-func (r *Report) Table(w io.Writer) { printTable(w, r.rows(plain)) }
+func (r *Report) Table(w io.Writer) { text.Table(w, r.rows(plain)) }
 
 // plain writes a number as programs read it.
 func plain(n int64) string { return strconv.FormatInt(n, 10) }
-
-// printTable aligns the first column to the left and all others to the right.
-func printTable(w io.Writer, rows [][]string) {
-	var width []int
-	for _, row := range rows {
-		for i, cell := range row {
-			if i == len(width) {
-				width = append(width, 0)
-			}
-			width[i] = max(width[i], utf8.RuneCountInString(cell))
-		}
-	}
-	for _, row := range rows {
-		var b strings.Builder
-		for i, cell := range row {
-			if i == 0 {
-				fmt.Fprintf(&b, "%-*s", width[i], cell)
-			} else {
-				fmt.Fprintf(&b, "  %*s", width[i], cell)
-			}
-		}
-		fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
-	}
-}

@@ -1,7 +1,12 @@
-// Package text has words for messages.
+// Package text has words and tables for messages.
 package text
 
-import "fmt"
+import (
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+)
 
 // Plural is a number with the word for one or for many.
 func Plural[N int | int64](n N, one, many string) string {
@@ -9,4 +14,37 @@ func Plural[N int | int64](n N, one, many string) string {
 		return "1 " + one
 	}
 	return fmt.Sprintf("%d %s", n, many)
+}
+
+// Row makes a row of a table.
+func Row(cells ...any) []string {
+	row := make([]string, len(cells))
+	for i, c := range cells {
+		row[i] = fmt.Sprint(c)
+	}
+	return row
+}
+
+// Table prints rows; it aligns the first column to the left and all others to the right.
+func Table(w io.Writer, rows [][]string) {
+	var width []int
+	for _, row := range rows {
+		for i, cell := range row {
+			if i == len(width) {
+				width = append(width, 0)
+			}
+			width[i] = max(width[i], utf8.RuneCountInString(cell))
+		}
+	}
+	for _, row := range rows {
+		var b strings.Builder
+		for i, cell := range row {
+			if i == 0 {
+				fmt.Fprintf(&b, "%-*s", width[i], cell)
+			} else {
+				fmt.Fprintf(&b, "  %*s", width[i], cell)
+			}
+		}
+		fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
+	}
 }
