@@ -405,6 +405,18 @@ func TestACollectionMadeAnewIsReadFromItsStart(t *testing.T) {
 	}
 }
 
+// TestARuleThatChangedReadsItsCollectionFromItsStart: what was present for the old one may be missing for it.
+func TestARuleThatChangedReadsItsCollectionFromItsStart(t *testing.T) {
+	f := newFixture(t, "page")
+	path := interrupted(t, f)
+	*f.sink = syncdtest.MemorySink{}
+	f.opts.Rules = seeded(t, "{content_type}/{mongo_id}/{chunk_index}", "page", "page")
+	rep, err := attempt(t.Context(), t, path, f.opts)
+	if err != nil || rep.Resumed != 0 || rep.Total.Acked != 100 || len(f.sentIDs()) != 100 {
+		t.Errorf("%v, resumed %d, %+v", err, rep.Resumed, rep.Total)
+	}
+}
+
 // TestACollectionThatIsGoneHoldsNothing, whatever was read of it.
 func TestACollectionThatIsGoneHoldsNothing(t *testing.T) {
 	f := newFixture(t, "page")
@@ -1122,5 +1134,45 @@ func TestADrainCutsOffNoCheckpoint(t *testing.T) {
 				t.Errorf("%v, interrupted %t, cut off %t", err, rep.Interrupted, d.cut.Load())
 			}
 		})
+	}
+}
+
+// quiet is a source whose reads end without a word when their context does.
+type quiet struct {
+	*syncdtest.MemorySource
+	drain chan struct{}
+}
+
+func (q quiet) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
+	return func(yield func(syncd.Batch, error) bool) {
+		n := 0
+		for b, err := range q.MemorySource.Read(context.WithoutCancel(ctx), req) {
+			if n == 3 {
+				close(q.drain)
+				<-ctx.Done()
+			}
+			if ctx.Err() != nil || !yield(b, err) {
+				return
+			}
+			n++
+		}
+	}
+}
+
+// TestAReadThatWasCutShortIsNotTheEnd of its split, even if the source does not say that it was.
+func TestAReadThatWasCutShortIsNotTheEnd(t *testing.T) {
+	f := newFixture(t, "page")
+	f.insert("page", 100, nil)
+	path := jobFile(t)
+	o := f.opts
+	drain := make(chan struct{})
+	o.Source, o.Drain = quiet{f.source, drain}, drain
+	rep, err := attempt(t.Context(), t, path, o)
+	if err != nil || !rep.Interrupted || rep.Collections[0].Complete || rep.Collections[0].Splits != 0 {
+		t.Errorf("%v, %+v", err, rep.Collections)
+	}
+	rep, err = attempt(t.Context(), t, path, f.opts)
+	if err != nil || rep.Total.Scanned != 100 || len(f.sentIDs()) != 100 {
+		t.Errorf("%v, %d read, %d sent", err, rep.Total.Scanned, len(f.sentIDs()))
 	}
 }

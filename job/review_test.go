@@ -10,6 +10,8 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -378,6 +380,32 @@ func TestAnOrphanSaysWhichPointItIs(t *testing.T) {
 	}
 }
 
+// TestADryRunDeletesNothing, though it says what there would be to delete.
+func TestADryRunDeletesNothing(t *testing.T) {
+	f := newFixture(t, "page")
+	f.source.Create("page")
+	f.index("page", "gone", "", 1)
+	f.opts.Orphans, f.opts.DryRun = job.OrphansPrune, &engine.DryRun{}
+	rep, err := job.Run(t.Context(), f.opts)
+	if err != nil || rep.Orphans[0].Orphans != 1 || rep.Orphans[0].Deleted != 0 || len(rep.Deletes) != 0 || len(f.sink.Events()) != 0 {
+		t.Errorf("%v, %+v, %+v, %d sent", err, rep.Orphans, rep.Deletes, len(f.sink.Events()))
+	}
+}
+
+// TestWhatWasIndexedDuringTheRunIsNoOrphan: its document may have been inserted after the source was asked.
+func TestWhatWasIndexedDuringTheRunIsNoOrphan(t *testing.T) {
+	f := newFixture(t, "page")
+	f.opts.Rules = versioned(t, "page")
+	f.source.Create("page")
+	f.index("page", "gone", monday, 1)
+	f.index("page", "new", time.Now().Add(time.Hour).UTC().Format(time.RFC3339Nano), 1)
+	f.opts.Orphans = job.OrphansPrune
+	rep, err := job.Run(t.Context(), f.opts)
+	if ids := f.sentIDs(); err != nil || rep.Orphans[0].Orphans != 1 || len(ids) != 1 || ids["page/gone"] != 1 {
+		t.Errorf("%v, %+v, %v", err, rep.Orphans, ids)
+	}
+}
+
 // TestDeletesThatWereSentAreReported, though one of them was refused.
 func TestDeletesThatWereSentAreReported(t *testing.T) {
 	f := newFixture(t, "page")
@@ -461,6 +489,55 @@ func TestDrainFinishesTheDeletesUnderWay(t *testing.T) {
 			t.Errorf("%v, %+v, %d sent", err, rep.Orphans, len(f.sink.Events()))
 		}
 	})
+}
+
+// slowList is an index that has the run drained when it is listed after the reading, and gives no point for a while after it.
+type slowList struct {
+	*syncdtest.MemoryChecker
+	read  *atomic.Bool // all is read
+	drain chan struct{}
+	once  *sync.Once
+	cut   *atomic.Bool // the search ended meanwhile
+}
+
+func (s slowList) Abilities() syncd.CheckerAbilities {
+	can := s.MemoryChecker.Abilities()
+	list := can.List
+	can.List = func(ctx context.Context, req syncd.ListRequest) iter.Seq2[[]syncd.Listed, error] {
+		if !s.read.Load() { // for the preflight
+			return list(ctx, req)
+		}
+		s.once.Do(func() { close(s.drain) })
+		select {
+		case <-ctx.Done():
+			s.cut.Store(true)
+		case <-time.After(time.Hour):
+		}
+		return list(ctx, req)
+	}
+	return can
+}
+
+// TestADrainEndsTheSearchForOrphans, which may take as long as the reading.
+func TestADrainEndsTheSearchForOrphans(t *testing.T) {
+	for _, mode := range []job.OrphanMode{job.OrphansReport, job.OrphansPrune} {
+		t.Run(string(mode), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFixture(t, "page")
+				f.source.Create("page")
+				for i := range 25 {
+					f.index("page", fmt.Sprintf("gone-%02d", i), "", 1)
+				}
+				s := slowList{f.checker, new(atomic.Bool), make(chan struct{}), new(sync.Once), new(atomic.Bool)}
+				f.opts.Checker, f.opts.Orphans, f.opts.Drain = s, mode, s.drain
+				f.opts.Hooks.CollectionDone = func(engine.CollectionReport) { s.read.Store(true) }
+				rep, err := job.Run(t.Context(), f.opts)
+				if err != nil || !rep.Interrupted || !s.cut.Load() || len(f.sink.Events()) != 0 {
+					t.Errorf("%v, interrupted %t, ended %t, %d sent", err, rep.Interrupted, s.cut.Load(), len(f.sink.Events()))
+				}
+			})
+		})
+	}
 }
 
 // unsure gives an answer at first, and then none.

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/arrival"
+	"github.com/syncd-io/syncd/audit"
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/engine"
 	"github.com/syncd-io/syncd/store"
@@ -137,6 +139,8 @@ func TestEndOf(t *testing.T) {
 		"a plugin's own trouble": {fmt.Errorf("no usable server: %w", context.Canceled), false, store.End{Outcome: tally.Failed, Resumable: true}},
 		"an error":               {engine.ErrStopped, false, store.End{Outcome: tally.Failed, Resumable: true}},
 		"a guard":                {&tally.GuardError{}, false, store.End{Outcome: tally.Stopped, Resumable: true}},
+		"drift":                  {&audit.DriftError{}, false, store.End{Outcome: tally.Stopped, Resumable: true}},
+		"consumers that lag":     {&arrival.LagError{}, false, store.End{Outcome: tally.Stopped, Resumable: true}},
 		"coverage":               {&tally.CoverageError{}, false, store.End{Outcome: tally.Stopped}},
 		"not resumable":          {store.ErrNotResumable, false, store.End{Outcome: tally.Failed}},
 	} {
