@@ -48,36 +48,30 @@ func (c *connection) servers() []server {
 	return []server{
 		{
 			kind: syncd.KindSource, plugin: cfg.Source, needed: true,
-			open: func(ctx context.Context, settings any, env syncd.Env) (opened, error) {
-				p, err := cfg.Source.OpenSource(ctx, settings, env)
-				if err != nil {
-					return opened{}, err
-				}
-				return opened{p, p.Abilities().Probe}, nil
-			},
+			open: opener(cfg.Source.OpenSource, func(p syncd.Source) syncd.Probe { return p.Abilities().Probe }),
 		},
 		{
 			kind: syncd.KindChecker, plugin: cfg.Checker, needed: cfg.Run.Mode != config.Full,
 			because: "a full run does not ask the index (run.mode)",
-			open: func(ctx context.Context, settings any, env syncd.Env) (opened, error) {
-				p, err := cfg.Checker.OpenChecker(ctx, settings, env)
-				if err != nil {
-					return opened{}, err
-				}
-				return opened{p, p.Abilities().Probe}, nil
-			},
+			open:    opener(cfg.Checker.OpenChecker, func(p syncd.Checker) syncd.Probe { return p.Abilities().Probe }),
 		},
 		{
 			kind: syncd.KindSink, plugin: cfg.Sink, needed: !cfg.Run.DryRun,
 			because: "a dry run sends nothing (run.dry_run)",
-			open: func(ctx context.Context, settings any, env syncd.Env) (opened, error) {
-				p, err := cfg.Sink.OpenSink(ctx, settings, env)
-				if err != nil {
-					return opened{}, err
-				}
-				return opened{p, p.Abilities().Probe}, nil
-			},
+			open:    opener(cfg.Sink.OpenSink, func(p syncd.Sink) syncd.Probe { return p.Abilities().Probe }),
 		},
+	}
+}
+
+// opener opens a plugin of any kind.
+func opener[P io.Closer](open func(context.Context, any, syncd.Env) (P, error), probe func(P) syncd.Probe,
+) func(context.Context, any, syncd.Env) (opened, error) {
+	return func(ctx context.Context, settings any, env syncd.Env) (opened, error) {
+		p, err := open(ctx, settings, env)
+		if err != nil {
+			return opened{}, err
+		}
+		return opened{p, probe(p)}, nil
 	}
 }
 

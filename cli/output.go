@@ -71,10 +71,10 @@ func (p *printer) observer() job.Observer {
 func (p *printer) state(d job.Decision) {
 	if d.Resumed {
 		p.printf("Resuming the run that was interrupted on %s: %s handled by then (--fresh begins anew)\n",
-			stamp(d.Interrupted), text.Plural(d.Handled, "document was", "documents were"))
+			text.Moment(d.Interrupted), text.Plural(d.Handled, "document was", "documents were"))
 		return
 	}
-	p.printf("The interrupted run of %s is not resumed: %s; beginning anew\n", stamp(d.Interrupted), d.Why)
+	p.printf("The interrupted run of %s is not resumed: %s; beginning anew\n", text.Moment(d.Interrupted), d.Why)
 }
 
 // started says what kind of run this is.
@@ -150,15 +150,8 @@ func (p *printer) collectionDone(r engine.CollectionReport) {
 	}
 	p.printf("  Coverage: %d read = %d checked + %d failed, in %s\n", r.Scanned, r.Checked(), r.FailedRead, text.Plural(r.Splits, "split", "splits"))
 	for _, e := range r.Examples {
-		p.printf("  would send %s: seed %s, point id %s\n", orNone(e.ID), e.Seed, e.PointID)
+		p.printf("  would send %s: seed %s, point id %s\n", text.OrNone(e.ID), e.Seed, e.PointID)
 	}
-}
-
-func orNone(id string) string {
-	if id == "" {
-		return "(no id)"
-	}
-	return id
 }
 
 // summary prints the totals, the documents that failed, the index before and after, and how fast it went. err is how the run
@@ -255,7 +248,7 @@ func (p *printer) failures(r job.Report) {
 	p.printf("\nDocuments that could not be sent:\n")
 	for _, c := range slices.Concat(r.Collections, r.Deletes) {
 		for _, f := range c.Failures {
-			p.printf("  %s %s: %s: %s\n", c.Rule.Collection.Name, orNone(f.ID), f.Stage, f.Reason)
+			p.printf("  %s %s: %s: %s\n", c.Rule.Collection.Name, text.OrNone(f.ID), f.Stage, f.Reason)
 		}
 		if more := c.Failed() - int64(len(c.Failures)); more > 0 {
 			p.printf("  … and %d more of %s\n", more, c.Rule.Collection.Name)

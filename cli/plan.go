@@ -147,7 +147,7 @@ func (p *printer) plan(r job.Report, share float64, asked bool) {
 			if i == 0 {
 				p.printf("\n%s, for example\n", c.Rule.Collection.Name)
 			}
-			p.printf("  %s %s: seed %s, point id %s\n", e.Reason, orNone(e.ID), e.Seed, e.PointID)
+			p.printf("  %s %s: seed %s, point id %s\n", e.Reason, text.OrNone(e.ID), e.Seed, e.PointID)
 		}
 	}
 	p.failures(r)

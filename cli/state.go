@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -177,7 +176,7 @@ func (a *app) stateListCommand() *cobra.Command {
 			if e.Info.RunID == "" { // another process has the file
 				documents = "?"
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Name, outcomeText(e.Info), stamp(e.Info.Updated), cmp.Or(e.Info.Scope.Mode, "?"),
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Name, outcomeText(e.Info), text.Moment(e.Info.Updated), cmp.Or(e.Info.Scope.Mode, "?"),
 				cmp.Or(shortened(e.Info.Scope.Collections), "?"), documents, e.Info.Config)
 		}
 		return w.Flush()
@@ -266,8 +265,8 @@ func printState(w io.Writer, e store.Entry) {
 	row("sink", i.Scope.Sink)
 	row("mode", i.Scope.Mode)
 	row("collections", strings.Join(i.Scope.Collections, ", "))
-	row("started", stamp(i.Started))
-	row("updated", stamp(i.Updated))
+	row("started", text.Moment(i.Started))
+	row("updated", text.Moment(i.Updated))
 	row("resumed", text.Plural(i.Resumes, "time", "times"))
 	rows := [][]string{text.Row("COLLECTION", "DOCUMENTS", "HANDLED", "SENT", "FAILED", "SPLITS DONE")}
 	for _, p := range partsOf(e) {
@@ -328,13 +327,6 @@ func shortened(names []string) string {
 		return strings.Join(names, ", ")
 	}
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:maxNamed], ", "), len(names)-maxNamed)
-}
-
-func stamp(t time.Time) string {
-	if t.IsZero() {
-		return "-"
-	}
-	return t.UTC().Format("2006-01-02 15:04:05 UTC")
 }
 
 // shownEntry is an entry in the words of JSON.

@@ -54,7 +54,7 @@ type StageDelta struct {
 // Compare says what changed from a to b.
 func Compare(a, b *Report) Comparison {
 	side := func(r *Report) Side {
-		return Side{RunID: r.RunID, Started: moment(r.Started), Outcome: r.Outcome, Verdict: r.Verdict, Version: r.Version}
+		return Side{RunID: r.RunID, Started: text.Moment(r.Started), Outcome: r.Outcome, Verdict: r.Verdict, Version: r.Version}
 	}
 	c := Comparison{
 		Older: side(a), Newer: side(b), SameConfig: a.Config.Fingerprint == b.Config.Fingerprint, SameIDs: a.Config.Mapping == b.Config.Mapping,
@@ -207,7 +207,7 @@ func History(w io.Writer, runs []*Report) {
 	for _, r := range runs {
 		t := &r.Totals
 		rows = append(rows, []string{
-			moment(r.Started), string(r.Outcome), plain(t.Documents), plain(t.Missing), plain(t.Sent), plain(t.Failed),
+			text.Moment(r.Started), string(r.Outcome), plain(t.Documents), plain(t.Missing), plain(t.Sent), plain(t.Failed),
 			percentOf(t.Coverage), Span(r.Seconds), strings.ReplaceAll(rate(t.PerSecond), ",", ""),
 		})
 	}

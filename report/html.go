@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/tally"
 )
 
@@ -18,7 +19,7 @@ var pageText string
 
 // page has no script and loads no font or picture from elsewhere; its Content-Security-Policy forbids both.
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
-	"number": Number, "span": Span, "rate": rate, "moment": moment, "orNone": orNone, "percent": percentOf,
+	"number": Number, "span": Span, "rate": rate, "moment": text.Moment, "orNone": text.OrNone, "percent": percentOf,
 	"times": func(n int64) string { return plural(n, "time", "times") },
 }).Parse(pageText))
 

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/syncd-io/syncd/internal/text"
 )
 
 // The line plots are drawn in these units and stretched to the page's width; their labels are not.
@@ -249,8 +251,8 @@ func historyPlots(runs []*Report) []*plot {
 	for i := 0; i < len(runs); i += every {
 		labels = append(labels, label{round2(x(i) / plotWidth * 100), runs[i].Started.UTC().Format("Jan 2 15:04")})
 	}
-	strip := func(p *plot, i int, text string) {
-		p.Hits = append(p.Hits, hit{round2(float64(i) / n * plotWidth), round2(plotWidth / n), moment(runs[i].Started) + ": " + text})
+	strip := func(p *plot, i int, said string) {
+		p.Hits = append(p.Hits, hit{round2(float64(i) / n * plotWidth), round2(plotWidth / n), text.Moment(runs[i].Started) + ": " + said})
 	}
 
 	coverage := &plot{Title: "Coverage after each run", SecondTitle: "before it", Color: "sent", X: labels, Note: "Coverage after each run"}

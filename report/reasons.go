@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/spec"
 	"github.com/syncd-io/syncd/tally"
 )
@@ -28,20 +29,20 @@ var particular = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|\b[0-9a-fA-F]{8}-[0-9a-fA
 
 // reasonOf is what errors have in common that differ only in the documents they are about.
 func reasonOf(f tally.Failure) string {
-	text := f.Reason
+	reason := f.Reason
 	if len(f.ID) >= minID {
-		text = strings.ReplaceAll(text, f.ID, "…")
+		reason = strings.ReplaceAll(reason, f.ID, "…")
 	}
-	return clipped(particular.ReplaceAllString(text, "…"))
+	return clipped(particular.ReplaceAllString(reason, "…"))
 }
 
 // clipped is a text on one line, without secrets in addresses, and of bounded length.
-func clipped(text string) string {
-	text = printable(spec.ScrubURLs(text))
-	if len(text) <= maxText {
-		return text
+func clipped(reason string) string {
+	reason = text.Printable(spec.ScrubURLs(reason))
+	if len(reason) <= maxText {
+		return reason
 	}
-	return strings.ToValidUTF8(text[:maxText], "") + "…"
+	return strings.ToValidUTF8(reason[:maxText], "") + "…"
 }
 
 // reasons counts failures by stage and reason.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/tally"
 )
 
@@ -53,7 +54,7 @@ func (r *Report) facts() []fact {
 	if r.Config.Fingerprint != "" {
 		config += ", fingerprint " + r.Config.Fingerprint
 	}
-	out = append(out, fact{"Configuration", config}, fact{"Started", moment(r.Started) + ", took " + Span(r.Seconds)})
+	out = append(out, fact{"Configuration", config}, fact{"Started", text.Moment(r.Started) + ", took " + Span(r.Seconds)})
 	if r.Resumed > 0 {
 		out = append(out, fact{"Resumed", documents(r.Resumed) + " were handled before the interruption"})
 	}
@@ -132,7 +133,7 @@ func (r *Report) errorsText(w io.Writer) {
 	for _, e := range r.Errors {
 		fmt.Fprintf(w, "  %d  %s\n", e.Count, e.title())
 		for _, x := range e.Examples {
-			fmt.Fprintf(w, "     for example %s %s: %s\n", x.Collection, orNone(x.ID), x.Reason)
+			fmt.Fprintf(w, "     for example %s %s: %s\n", x.Collection, text.OrNone(x.ID), x.Reason)
 		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/syncd-io/syncd/tally"
 )
@@ -180,30 +179,6 @@ func size(bytes int64) string {
 		return plural(bytes, "byte", "bytes")
 	}
 	return trimZero(math.Round(x*10)/10) + [...]string{"", " kB", " MB", " GB", " TB"}[unit]
-}
-
-func moment(t time.Time) string {
-	if t.IsZero() {
-		return "-"
-	}
-	return t.UTC().Format("2006-01-02 15:04:05 UTC")
-}
-
-func orNone(id string) string {
-	if id == "" {
-		return "(no id)"
-	}
-	return printable(id)
-}
-
-// printable is a text without what a terminal would take for a command.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return '�'
-		}
-		return r
-	}, text)
 }
 
 // mode says in words what kind of run it was.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -14,6 +16,32 @@ func Plural[N int | int64](n N, one, many string) string {
 		return "1 " + one
 	}
 	return fmt.Sprintf("%d %s", n, many)
+}
+
+// Moment is a time to the second.
+func Moment(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format("2006-01-02 15:04:05 UTC")
+}
+
+// OrNone is a document's id.
+func OrNone(id string) string {
+	if id == "" {
+		return "(no id)"
+	}
+	return Printable(id)
+}
+
+// Printable is a text without what a terminal would take for a command.
+func Printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return '�'
+		}
+		return r
+	}, text)
 }
 
 // Row makes a row of a table.

@@ -318,7 +318,7 @@ func TestClockJumps(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			h, file := begin(t, ordinary(300), options{}, "")
 			h.job(file, fault{kind: kill, on: process, clock: kafka, after: 12})
-			h.wants(h.run(nil, "state", "show", "-c", file), 0, ": interrupted$", fmt.Sprintf(`^ +page +300 +%d `, h.handled))
+			h.wants(h.run(nil, "state", "show", "-c", file), 0, ": interrupted$", fmt.Sprintf(`^page +300 +%d `, h.handled))
 			e, _ := h.state()
 			db, err := bbolt.Open(e.Path, 0o600, nil)
 			h.must(err)
@@ -340,7 +340,7 @@ func TestClockJumps(t *testing.T) {
 			r := h.job(file)
 			h.wants(r, 0, c.says)
 			h.end(r, file)
-			h.wants(h.run(nil, "state", "show", "-c", file), 0, ": complete$", "^ +page +300 +300 ")
+			h.wants(h.run(nil, "state", "show", "-c", file), 0, ": complete$", "^page +300 +300 ")
 		})
 	}
 }
