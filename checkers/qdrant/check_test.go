@@ -18,7 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/syncd-io/syncd"
-	"github.com/syncd-io/syncd/internal/retry"
+	"github.com/syncd-io/syncd/internal/wait"
 )
 
 func TestCheckTellsPresentFromMissing(t *testing.T) {
@@ -511,7 +511,7 @@ func TestCheckEndsWithItsContext(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		c.clock.Sleep = func(ctx context.Context, _ time.Duration) error {
 			cancel()
-			return retry.Sleep(ctx, time.Hour) // the real one
+			return wait.Pause(ctx, time.Hour) // the real one
 		}
 		err := c.Check(ctx, points(pointID(0)), make([]syncd.Verdict, 1))
 		if !errors.Is(err, context.Canceled) || errors.Is(err, syncd.ErrUnavailable) {

@@ -16,6 +16,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"github.com/syncd-io/syncd/internal/wait"
 )
 
 // Policy says how long to wait between attempts, and how many there are. A limit of zero does not limit.
@@ -44,18 +46,6 @@ type Decision struct {
 type Clock struct {
 	Now   func() time.Time
 	Sleep func(context.Context, time.Duration) error
-}
-
-// Sleep waits for d or until ctx ends, whose error it returns.
-func Sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // Pauses gives one pause after another. It is not safe for concurrent use.
@@ -98,7 +88,7 @@ type Attempts struct {
 // Start is to be called before the first attempt.
 func (r Retrier) Start() *Attempts {
 	if r.Clock.Now == nil {
-		r.Clock = Clock{Now: time.Now, Sleep: Sleep}
+		r.Clock = Clock{Now: time.Now, Sleep: wait.Pause}
 	}
 	return &Attempts{Retrier: r, pauses: Pauses{Policy: r.Policy}, since: r.Clock.Now()}
 }
@@ -121,16 +111,16 @@ func (a *Attempts) Again(ctx context.Context, err error) error {
 		return err
 	}
 	if !next.AtOnce || a.failed > 1 {
-		wait := a.pauses.Next() + max(next.Delay, 0)
+		pause := a.pauses.Next() + max(next.Delay, 0)
 		if next.Delay > 0 {
-			a.since = a.since.Add(wait)
-		} else if limit := a.Policy.Elapsed; limit > 0 && a.Clock.Now().Sub(a.since)+wait > limit {
+			a.since = a.since.Add(pause)
+		} else if limit := a.Policy.Elapsed; limit > 0 && a.Clock.Now().Sub(a.since)+pause > limit {
 			return err
 		}
 		if a.Waiting != nil {
-			a.Waiting(err, wait)
+			a.Waiting(err, pause)
 		}
-		if ended := a.Clock.Sleep(ctx, wait); ended != nil {
+		if ended := a.Clock.Sleep(ctx, pause); ended != nil {
 			return fmt.Errorf("%w: %w", ended, err)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/codec"
 	"github.com/syncd-io/syncd/internal/retry"
+	"github.com/syncd-io/syncd/internal/wait"
 )
 
 // transactionSlice is how long one of librdkafka's transaction calls, which can't be interrupted, may take at once. One that
@@ -410,7 +411,7 @@ func (t *transactional) rest(ctx context.Context) error {
 	if !slices.ContainsFunc(t.group, func(c *call) bool { return c.cause != nil && len(c.alone) == 0 }) {
 		return nil // no call was aborted before, or the next attempt does something else than the last
 	}
-	return retry.Sleep(ctx, t.pauses.Next())
+	return wait.Pause(ctx, t.pauses.Next())
 }
 
 // produce puts a call's events into the transaction, and then its marks. Events that are to be sent one by one come behind all
@@ -543,7 +544,7 @@ func (t *transactional) settle(ctx context.Context, f func(context.Context) erro
 		}
 		if !k.IsTimeout() { // which is the slice's end
 			t.env.Retried("transaction request")
-			_ = retry.Sleep(ctx, queueFullPause) // the end of ctx is looked at next
+			_ = wait.Pause(ctx, queueFullPause) // the end of ctx is looked at next
 		}
 	}
 }
