@@ -58,7 +58,7 @@ const placeHint = "set run.state_dir to a folder that can be written to and outl
 // open runs guarded.
 func (l *Ledger) open() error {
 	db, err := bbolt.Open(l.config.Path, 0o600, &bbolt.Options{
-		Timeout: lockTimeout, ReadOnly: l.config.ReadOnly, FreelistType: bbolt.FreelistMapType, NoSync: true, NoFreelistSync: true,
+		Timeout: lockTimeout, ReadOnly: l.config.ReadOnly, FreelistType: bbolt.FreelistMapType,
 	})
 	if err != nil {
 		return err
