@@ -134,6 +134,7 @@ func (s schedule) String() string {
 type history struct {
 	*world
 	schedule    schedule
+	unproven    int // runs that met a broker which writes and says that it did not
 	interrupted int
 	indexed     bool // between runs
 	runID       string
@@ -178,13 +179,21 @@ func (h *history) after(r *run) {
 		h.t.Errorf("the state fell from %d documents to %d: %s", h.handled, e.Handled, r)
 	}
 	h.runID, h.handled = e.Info.RunID, e.Handled
+	if r.met(fewAfter, timedOut) {
+		h.unproven++
+	}
 	if repeats := h.journal.repeats(); h.schedule.exactlyOnce && repeats > 0 || repeats > h.limit() {
 		h.t.Errorf("%d events were repeated after %d interruptions: %s", repeats, h.interrupted, r)
 	}
 }
 
 // limit is how many events may have been sent without that being kept: those that were in flight at interruptions.
-func (h *history) limit() int { return h.interrupted * 2 * h.schedule.workers * h.schedule.batch }
+//
+// A broker that wrote a batch and answers that it failed is asked again, and then says that it has the batch, but not where: that
+// is no proof, so what was under way is sent anew (see reliability.md).
+func (h *history) limit() int {
+	return (h.interrupted + h.unproven) * 2 * h.schedule.workers * h.schedule.batch
+}
 
 // failedSink matches the last words of a run that could not write.
 var failedSink = regexp.MustCompile(`(?m)^error: .*Kafka`)
