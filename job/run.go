@@ -191,7 +191,7 @@ func (r *run) follow() (ratio *func(*mapping.Rule, tally.Counts) error) {
 	return ratio
 }
 
-// arrivalOf makes what follows the sent documents to the index, and returns what it is to be told.
+// arrivalOf makes what finds out whether sent documents reach the index, and returns the function that tells it of them.
 func arrivalOf(r *run) func(*mapping.Rule, []syncd.Change) {
 	if r.Await == nil {
 		r.recent = arrival.NewRecent(r.Checker)

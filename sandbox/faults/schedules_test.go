@@ -190,7 +190,7 @@ func (h *history) after(r *run) {
 // limit is how many events may have been sent without that being kept: those that were in flight at interruptions.
 //
 // A broker that wrote a batch and answers that it failed is asked again, and then says that it has the batch, but not where: that
-// is no proof, so what was under way is sent anew (see reliability.md).
+// is no proof, so what was under way is sent again (the invariants of package sinks/kafka).
 func (h *history) limit() int {
 	return (h.interrupted + h.unproven) * 2 * h.schedule.workers * h.schedule.batch
 }

@@ -32,8 +32,8 @@ type mark struct {
 }
 
 // value is what a mark holds: one of info, collection and split. Turns are numbers that only grow: a run takes one when it
-// begins, and when it ends and can't be resumed; a collection takes one whenever it begins. A collection's mark counts if its turn is a later one than the run's, and
-// a split's if its turn is the collection's. All other marks are left over from what was there before.
+// begins, and when it ends and can't be resumed; a collection takes one whenever it begins. A collection's mark counts if its
+// turn is a later one than the run's, and a split's if its turn is the collection's. All other marks are left over from before.
 type value struct {
 	Turn       int64             `json:"turn"`
 	At         time.Time         `json:"at"` // when the state was kept
