@@ -144,6 +144,9 @@ func opened[P any](ctx context.Context, p Plugin, kind Kind, config any, env Env
 	if env.Retried == nil {
 		env.Retried = func(string) {}
 	}
+	if env.Adapted == nil {
+		env.Adapted = func(string, int, int) {}
+	}
 	v, err := p.open(ctx, config, env)
 	if err != nil {
 		return none, err

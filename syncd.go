@@ -25,4 +25,8 @@ type Env struct {
 	// Retried is called each time that a plugin asks again after a failure, with the reason in a word or two that come
 	// from a fixed set, such as an error code's name. It is safe for concurrent use. A plugin never gets nil.
 	Retried func(reason string)
+	// Adapted is called when a plugin changes how much it asks for at once, since a server takes no more or takes more again:
+	// of what, in a few words that come from a fixed set, how much it is now, and the most that it may be. It is safe for
+	// concurrent use. A plugin never gets nil.
+	Adapted func(what string, now, most int)
 }

@@ -67,12 +67,14 @@ func newRunReport(path string, cfg *config.Config, plan bool) (*runReport, error
 	return r, nil
 }
 
-// env is what a plugin is opened with: each time that it asks again is counted.
+// env is what a plugin is opened with: each time that it asks again is counted, and how much it asks for at once is kept.
 func (r *runReport) env(env syncd.Env, p config.Plugin) syncd.Env {
 	if r == nil {
 		return env
 	}
-	count, told := r.recorder.Retried(string(p.Kind())+" "+p.Name()), env.Retried
+	plugin := string(p.Kind()) + " " + p.Name()
+	env.Adapted = r.recorder.Adapted(plugin)
+	count, told := r.recorder.Retried(plugin), env.Retried
 	env.Retried = func(reason string) {
 		count(reason)
 		if told != nil {

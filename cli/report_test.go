@@ -84,6 +84,7 @@ func TestRunReport(t *testing.T) {
 			}
 			env := r.env(syncd.Env{}, cfg.Source)
 			env.Retried("timeout")
+			env.Adapted("ids per request", 250, 1000)
 			stop := r.watch(&o)
 			rep, err := job.Run(t.Context(), o)
 			stop()
@@ -107,6 +108,9 @@ func TestRunReport(t *testing.T) {
 			}
 			if p := g.Retries; len(p) != 1 || p[0] != (runreport.Retry{Plugin: "source memory", Reason: "timeout", Count: 1}) {
 				t.Errorf("retries: %+v", p)
+			}
+			if p := g.Sizes; len(p) != 1 || p[0] != (runreport.Size{Plugin: "source memory", What: "ids per request", Ended: 250, Least: 250, Most: 1000}) {
+				t.Errorf("sizes: %+v", p)
 			}
 		})
 	}

@@ -22,13 +22,17 @@ type Recorder struct {
 	every   time.Duration
 	samples []Sample
 	retries map[Retry]int64 // by plugin and reason
+	sizes   map[sized]Size
 	reasons reasons
 }
 
 // NewRecorder returns a recorder that has seen nothing.
 func NewRecorder() *Recorder {
-	return &Recorder{every: firstEvery, retries: map[Retry]int64{}}
+	return &Recorder{every: firstEvery, retries: map[Retry]int64{}, sizes: map[sized]Size{}}
 }
+
+// sized is a size that adapts.
+type sized struct{ plugin, what string }
 
 // Retried returns what a plugin is to call when it asks again (see syncd.Env).
 func (r *Recorder) Retried(plugin string) func(reason string) {
@@ -36,6 +40,21 @@ func (r *Recorder) Retried(plugin string) func(reason string) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.retries[Retry{Plugin: plugin, Reason: reason}]++
+	}
+}
+
+// Adapted returns what a plugin is to call when it asks for more or less at once (see syncd.Env).
+func (r *Recorder) Adapted(plugin string) func(what string, now, most int) {
+	return func(what string, now, most int) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		key := sized{plugin, what}
+		s, known := r.sizes[key]
+		if !known {
+			s = Size{Plugin: plugin, What: what, Least: now}
+		}
+		s.Least, s.Ended, s.Most = min(s.Least, now), now, most
+		r.sizes[key] = s
 	}
 }
 
@@ -123,6 +142,13 @@ func (r *Recorder) Fill(rep *Report) {
 	}
 	slices.SortFunc(rep.Retries, func(a, b Retry) int {
 		return cmp.Or(cmp.Compare(a.Plugin, b.Plugin), cmp.Compare(b.Count, a.Count), cmp.Compare(a.Reason, b.Reason))
+	})
+	rep.Sizes = nil
+	for _, s := range r.sizes {
+		rep.Sizes = append(rep.Sizes, s)
+	}
+	slices.SortFunc(rep.Sizes, func(a, b Size) int {
+		return cmp.Or(cmp.Compare(a.Plugin, b.Plugin), cmp.Compare(a.What, b.What))
 	})
 	rep.Errors = r.reasons.list(rep.Totals.Failed)
 }

@@ -56,6 +56,7 @@ type Report struct {
 
 	Stages  []Stage `json:"stages" doc:"Where the time went."`
 	Retries []Retry `json:"retries,omitempty" doc:"What plugins had to ask again."`
+	Sizes   []Size  `json:"sizes,omitempty" doc:"Of what plugins had to ask for less at once."`
 	Errors  []Error `json:"errors,omitempty" doc:"Why documents could not be sent, the most frequent reason first."`
 	Series  Series  `json:"series" doc:"How the run went on."`
 }
@@ -158,6 +159,15 @@ type Retry struct {
 	Plugin string `json:"plugin" doc:"The plugin's kind and name."`
 	Reason string `json:"reason" doc:"The reason."`
 	Count  int64  `json:"count" doc:"How often."`
+}
+
+// Size is how much a plugin asked for at once, where a server did not take as much as it may be.
+type Size struct {
+	Plugin string `json:"plugin" doc:"The plugin's kind and name."`
+	What   string `json:"what" doc:"Of what, such as ids per request."`
+	Ended  int    `json:"ended" doc:"How much it was at the end."`
+	Least  int    `json:"least" doc:"The least that it was meanwhile."`
+	Most   int    `json:"most" doc:"The most that it may be."`
 }
 
 // Error is a reason for which documents could not be sent.

@@ -119,6 +119,9 @@ func sample() *Report {
 		rec.Retried("checker qdrant")("UNAVAILABLE")
 	}
 	rec.Retried("source mongo")("NotWritablePrimary")
+	for _, size := range []int{500, 250, 265} {
+		rec.Adapted("checker qdrant")("ids per request", size, 1000)
+	}
 	for i, size := range []int{1_048_999, 3_000_012, 2_000_000} {
 		rec.reasons.add("page", tally.Failure{ID: fmt.Sprintf("507f1f77bcf86cd79943901%d", i), Stage: "write", Reason: fmt.Sprintf("event of %d bytes: too large", size)})
 	}

@@ -34,6 +34,12 @@ func (r *Report) Text(w io.Writer) {
 			fmt.Fprintf(w, "  %s: %s, %s\n", e.Plugin, e.Reason, plural(e.Count, "time", "times"))
 		}
 	}
+	if len(r.Sizes) > 0 {
+		fmt.Fprintf(w, "\nAsked for less at once\n")
+		for _, s := range r.Sizes {
+			fmt.Fprintf(w, "  %s: %d %s at the end, %d at least, of %d\n", s.Plugin, s.Ended, s.What, s.Least, s.Most)
+		}
+	}
 }
 
 // Problem is why the run did not end well, where the verdict does not say it.

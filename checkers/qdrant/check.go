@@ -3,7 +3,6 @@ package qdrant
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -30,15 +29,14 @@ func (c *checker) Check(ctx context.Context, points []syncd.Point, verdicts []sy
 }
 
 // inBatches calls ask for the parts of n things that one request takes each, several at a time.
-func (c *checker) inBatches(ctx context.Context, n int, limit *atomic.Int64, ask func(ctx context.Context, from, to int) error) error {
+func (c *checker) inBatches(ctx context.Context, n int, limit *sizer, ask func(ctx context.Context, from, to int) error) error {
 	if c.done.Load() {
 		return errClosed
 	}
-	size := int(limit.Load())
 	switch {
 	case n == 0:
 		return interrupted(ctx)
-	case n <= size: // the usual case needs no goroutine
+	case n <= limit.now(): // the usual case needs no goroutine
 		if err := c.acquire(ctx); err != nil {
 			return err
 		}
@@ -46,12 +44,12 @@ func (c *checker) inBatches(ctx context.Context, n int, limit *atomic.Int64, ask
 		return ask(ctx, 0, n)
 	}
 	group, gctx := errgroup.WithContext(ctx)
-	for from := 0; from < n; from += size {
-		to := min(from+size, n)
+	for from, to := 0, 0; from < n; from = to {
 		// A slot before the goroutine, so that a long call does not start them all.
 		if err := c.acquire(gctx); err != nil {
 			break // ctx has ended, or a batch has failed: Wait tells which
 		}
+		to = min(from+limit.now(), n)
 		group.Go(func() error {
 			defer c.release()
 			return ask(gctx, from, to)
@@ -82,21 +80,29 @@ func interrupted(ctx context.Context) error {
 }
 
 // lookup asks about points in one request, or in several if Qdrant does not take so many ids at once, and leaves in a
-// what was found.
-func (c *checker) lookup(ctx context.Context, a *ask, points []syncd.Point, limit *atomic.Int64) error {
+// what was found. It asks for less than limit says about what was refused here twice, though others of that size pass.
+func (c *checker) lookup(ctx context.Context, a *ask, points []syncd.Point, limit *sizer) error {
 	a.fill(points)
+	most, refused := len(a.ids), 0
 	for from := 0; from < len(a.ids); {
-		to := min(from+int(limit.Load()), len(a.ids))
+		to := min(from+min(limit.now(), most), len(a.ids))
 		err := c.get(ctx, a, from, to)
 		if n := to - from; err != nil && c.tooMany(ctx, n, err) {
-			c.shrink(limit, n, err)
+			if now, lowered := limit.refuse(n); lowered {
+				c.log.Info("Qdrant does not take so many ids at once: asking for fewer for now", "ids", n, "next", now, "reason", c.redact(reason(err)))
+			}
+			if most = n; n == refused {
+				most = (n + 1) / 2
+			}
+			refused = n
 			c.retried(retryTooLarge)
 			continue
 		}
 		if err != nil {
 			return c.cannotAsk(ctx, fmt.Sprintf("asking Qdrant at %s about %d points", c.ep.addr(), to-from), err)
 		}
-		from = to
+		limit.pass(to - from)
+		from, most, refused = to, len(a.ids), 0
 	}
 	return nil
 }
@@ -104,7 +110,7 @@ func (c *checker) lookup(ctx context.Context, a *ask, points []syncd.Point, limi
 // get asks about the ids from:to of a and notes which were found.
 func (c *checker) get(ctx context.Context, a *ask, from, to int) error {
 	a.request.Ids = a.ids[from:to]
-	err := c.retry(ctx, to-from > few, func(ctx context.Context) error {
+	err := c.retry(ctx, to-from, func(ctx context.Context) error {
 		r, err := c.client.GetPointsClient().Get(ctx, &a.request)
 		if err != nil {
 			return err
@@ -124,22 +130,6 @@ func (c *checker) get(ctx context.Context, a *ask, from, to int) error {
 func (c *checker) tooMany(ctx context.Context, n int, err error) bool {
 	what, _ := classify(err)
 	return ctx.Err() == nil && (n > 1 && what == tooMuch || n > few && status.Code(err) == codes.DeadlineExceeded)
-}
-
-// shrink lowers the ids per request to half of what was refused, for the rest of the checker's life.
-func (c *checker) shrink(limit *atomic.Int64, refused int, err error) {
-	half := int64(refused+1) / 2
-	for {
-		old := limit.Load()
-		if old <= half {
-			return // another request has been there
-		}
-		if limit.CompareAndSwap(old, half) {
-			c.log.Info("Qdrant does not take so many ids at once: asking for fewer from now on",
-				"ids", refused, "next", half, "reason", c.redact(reason(err)))
-			return
-		}
-	}
 }
 
 // isEmpty reports whether err says that there is no collection where that is an index without points.

@@ -329,7 +329,7 @@ func TestCheckWaitsAsLongAsQdrantAsks(t *testing.T) {
 	if len(p.slept) != 5 { // four minutes, though max_elapsed is one
 		t.Errorf("slept %v", p.slept)
 	}
-	if n := c.limit.Load(); n != 1000 {
+	if n := c.limit.now(); n != 1000 {
 		t.Errorf("the batch was made smaller: %d", n)
 	}
 }
@@ -372,10 +372,10 @@ func TestCheckHalvesWhatIsTooMuch(t *testing.T) {
 	for _, r := range s.requests() {
 		sizes = append(sizes, len(r.GetIds()))
 	}
-	if want := []int{100, 50, 25, 13, 7, 7}; !slices.Equal(sizes[:6], want) {
+	if want := []int{100, 50, 25, 13, 7, 10, 7, 8, 7, 7}; !slices.Equal(sizes[:len(want)], want) {
 		t.Errorf("sizes %v, want them to begin with %v", sizes, want)
 	}
-	for _, n := range sizes[4:] {
+	for _, n := range sizes[8:] {
 		if n > 7 {
 			t.Errorf("the smaller size was forgotten: %v", sizes)
 			break
@@ -386,18 +386,22 @@ func TestCheckHalvesWhatIsTooMuch(t *testing.T) {
 	}
 }
 
+// TestCheckStopsHalvingAtOne: what is refused of one id is asked again for as long as an outage would be.
 func TestCheckStopsHalvingAtOne(t *testing.T) {
 	s := newStub()
 	s.get = func(int, *qdrant.GetPoints) (*qdrant.GetResponse, error) {
 		return nil, status.Error(codes.ResourceExhausted, "no")
 	}
-	c, _ := opened(t, testConfig(s.start(t)))
+	c, p := opened(t, testConfig(s.start(t)))
 	_, err := check(t, c, pointIDs(0, 5)...)
 	if err == nil || errors.Is(err, syncd.ErrUnavailable) || syncd.HintOf(err) == "" {
 		t.Errorf("got %v", err)
 	}
-	if n := len(s.requests()); n != 4 { // 5, 3, 2, 1
-		t.Errorf("%d requests", n)
+	if n := len(s.requests()); n != 4+len(p.slept) || len(p.slept) < 5 { // 5, 3, 2, 1
+		t.Errorf("%d requests, slept %v", n, p.slept)
+	}
+	if took := p.clock().Sub(time.Unix(0, 0)); took > c.conf.Retry.MaxElapsed {
+		t.Errorf("it took %v", took)
 	}
 }
 
@@ -427,7 +431,7 @@ func TestCheckAsksForLessWhereAnswersAreLate(t *testing.T) {
 	for _, r := range s.requests() {
 		sizes = append(sizes, len(r.GetIds()))
 	}
-	if want := []int{200, 200, 100, 100, 50, 50, 50, 50}; !slices.Equal(sizes, want) {
+	if want := []int{200, 200, 100, 100, 50, 65, 65, 50, 57, 43}; !slices.Equal(sizes, want) {
 		t.Errorf("sizes %v, want %v", sizes, want)
 	}
 }
@@ -465,7 +469,7 @@ func halves(t *testing.T, c *checker) {
 			t.Fatalf("point %d is %v", i, v)
 		}
 	}
-	if n := c.limit.Load(); n >= 500 {
+	if n := c.limit.now(); n >= 500 {
 		t.Errorf("the limit is still %d", n)
 	}
 }
@@ -520,7 +524,7 @@ func TestCheckEndsWithItsContext(t *testing.T) {
 	})
 	t.Run("waiting for its turn", func(t *testing.T) {
 		c := &checker{slots: make(chan struct{})}
-		c.limit.Store(10)
+		c.limit.start(10, nil)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		if err := c.Check(ctx, points(pointID(0)), make([]syncd.Verdict, 1)); !errors.Is(err, context.DeadlineExceeded) {

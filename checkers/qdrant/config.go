@@ -20,7 +20,7 @@ type Config struct {
 	APIKey     spec.Secret `yaml:"api_key" doc:"The API key or JSON web token; reading is enough."`
 	TLS        TLS         `yaml:"tls" doc:"How to connect where TLS is on."`
 
-	BatchSize   int `yaml:"batch_size" env:"QDRANT_CHECK_BATCH_SIZE" doc:"Ids asked in one request; halved while running if Qdrant refuses so many." rule:"min=1,max=50000"`
+	BatchSize   int `yaml:"batch_size" env:"QDRANT_CHECK_BATCH_SIZE" doc:"Ids asked in one request; halved while Qdrant refuses so many, and raised again." rule:"min=1,max=50000"`
 	Concurrency int `yaml:"concurrency" doc:"Requests in flight at once; Qdrant serves one request on one core." rule:"min=1,max=64"`
 	PoolSize    int `yaml:"pool_size" doc:"Connections to open; 0 leaves it to the client library." rule:"min=0,max=64"`
 

@@ -46,8 +46,12 @@ func (c *checker) explain(doing string, err error) error {
 	case codes.PermissionDenied:
 		return c.forbidden(doing, err)
 	case codes.ResourceExhausted:
-		if _, ok := errors.AsType[*qdrant.QdrantResourceExhaustedError](err); ok { // asks for a longer wait than a run should make
-			return c.fail("run again when that time has passed", text, syncd.ErrUnavailable, err)
+		if limited, ok := errors.AsType[*qdrant.QdrantResourceExhaustedError](err); ok {
+			hint := "run again when that time has passed"
+			if limited.RetryAfterS <= 0 {
+				hint = "raise the limit in the collection's strict mode, or lower concurrency: it names no time to wait"
+			}
+			return c.fail(hint, text, syncd.ErrUnavailable, err)
 		}
 		return c.fail("raise the limit in the collection's strict mode, or lower concurrency", text, err)
 	case codes.Internal, codes.Unknown, codes.Aborted: // doubtful, see classify

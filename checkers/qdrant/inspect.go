@@ -28,7 +28,7 @@ func (c *checker) Inspect(ctx context.Context) (syncd.Index, error) {
 	defer c.release()
 
 	var info *qdrant.CollectionInfo
-	err := c.retry(ctx, false, func(ctx context.Context) (err error) {
+	err := c.retry(ctx, 1, func(ctx context.Context) (err error) {
 		info, err = c.info(ctx)
 		return err
 	})
@@ -45,7 +45,7 @@ func (c *checker) Inspect(ctx context.Context) (syncd.Index, error) {
 		return index, nil
 	}
 
-	err = c.retry(ctx, false, func(ctx context.Context) error {
+	err = c.retry(ctx, 1, func(ctx context.Context) error {
 		r, err := c.client.GetPointsClient().Count(ctx, &qdrant.CountPoints{
 			CollectionName:  c.conf.Collection,
 			Exact:           new(true),

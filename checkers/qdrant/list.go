@@ -57,7 +57,7 @@ type listing struct {
 	*checker
 	request  qdrant.ScrollPoints
 	selected selection
-	page     int       // points to ask for at once
+	page     sizer     // points to ask for at once
 	left     int       // points that may still be listed; negative: any number
 	from     uuid.UUID // the first id of the next page
 	last     uuid.UUID // the last id that was listed, if any was
@@ -89,7 +89,7 @@ func (c *checker) newListing(req syncd.ListRequest) (*listing, error) {
 	if len(req.Match) > 0 {
 		smallest = smallestFilteredPage
 	}
-	l.page = min(max(c.conf.BatchSize, smallest), largestPage)
+	l.page.start(min(max(c.conf.BatchSize, smallest), largestPage), func(now, most int) { c.adapted(sizeOfPages, now, most) })
 	l.request = qdrant.ScrollPoints{
 		CollectionName:  c.conf.Collection,
 		WithPayload:     l.selected.request(),
@@ -215,22 +215,21 @@ func (l *listing) advance(offset *qdrant.PointId) error {
 func (l *listing) scroll(ctx context.Context) (*qdrant.ScrollResponse, error) {
 	l.request.Offset = qdrant.NewIDUUID(l.from.String())
 	for {
-		size := l.page
+		size := l.page.now()
 		if l.left > 0 {
 			size = min(size, l.left)
 		}
 		l.request.Limit = new(uint32(size))
 		r, err := l.scrollOnce(ctx)
 		if err == nil {
+			l.page.pass(size)
 			return r, nil
 		}
-		smaller := l.smallerPage(ctx, size, err)
-		if smaller < 1 {
+		if !l.shrink(ctx, size, err) {
 			return nil, l.cannotList(ctx, err)
 		}
-		l.log.Info("Qdrant does not list so many points at once: asking for smaller pages",
-			"points", size, "next", smaller, "reason", l.redact(reason(err)))
-		l.page = smaller
+		l.log.Info("Qdrant does not list so many points at once: asking for smaller pages for now",
+			"points", size, "next", l.page.now(), "reason", l.redact(reason(err)))
 		l.retried(retryTooLarge)
 	}
 }
@@ -241,7 +240,7 @@ func (l *listing) scrollOnce(ctx context.Context) (r *qdrant.ScrollResponse, err
 		return nil, err
 	}
 	defer l.release()
-	err = l.retry(ctx, int(l.request.GetLimit()) > few, func(ctx context.Context) (err error) {
+	err = l.retry(ctx, int(l.request.GetLimit()), func(ctx context.Context) (err error) {
 		r, err = l.client.GetPointsClient().Scroll(ctx, &l.request)
 		return err
 	})
@@ -254,20 +253,22 @@ func (l *listing) scrollOnce(ctx context.Context) (r *qdrant.ScrollResponse, err
 	return r, err
 }
 
-// smallerPage is a size that may pass where size was refused with err; 0 says that there is none.
-func (l *listing) smallerPage(ctx context.Context, size int, err error) int {
+// shrink makes pages smaller where size was refused with err, and reports whether that may help.
+func (l *listing) shrink(ctx context.Context, size int, err error) bool {
 	switch {
 	case size < 2 || ctx.Err() != nil:
 	case l.tooMany(ctx, size, err):
-		return (size + 1) / 2
+		l.page.refuse(size)
+		return true
 	case status.Code(err) == codes.InvalidArgument:
 		// Strict mode can limit a page (max_query_limit), and does not say so by a code of its own.
 		strict := l.strictMode(ctx)
 		if most := int(strict.GetMaxQueryLimit()); strict.GetEnabled() && most > 0 && most < size {
-			return most
+			l.page.limit(most)
+			return true
 		}
 	}
-	return 0
+	return false
 }
 
 // strictMode looks up what the collection allows; nil where it can't be told.

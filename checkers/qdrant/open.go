@@ -42,13 +42,14 @@ type checker struct {
 	consistency *qdrant.ReadConsistency
 
 	slots chan struct{} // one per request in flight
-	limit atomic.Int64  // ids per request; only ever lowered
-	reads atomic.Int64  // limit where payload is asked for as well, which makes answers longer
+	limit sizer         // ids per request
+	reads sizer         // limit where payload is asked for as well, which makes answers longer
 	seen  atomic.Bool   // the collection exists, or did
 	asks  sync.Pool     // of *ask
 	done  atomic.Bool   // closed
 
 	retried func(reason string)
+	adapted func(what string, now, most int)
 
 	clock retry.Clock // which tests replace, so that they need not wait
 }
@@ -112,9 +113,10 @@ func open(ctx context.Context, conf Config, log *slog.Logger) (*checker, error) 
 		client: client, conf: conf, ep: ep, log: log, consistency: consistency,
 		slots:   make(chan struct{}, conf.Concurrency),
 		retried: func(string) {},
+		adapted: func(string, int, int) {},
 	}
-	c.limit.Store(int64(conf.BatchSize))
-	c.reads.Store(int64(conf.BatchSize))
+	c.limit.start(conf.BatchSize, func(now, most int) { c.adapted(sizeOfLookups, now, most) })
+	c.reads.start(conf.BatchSize, func(now, most int) { c.adapted(sizeOfReads, now, most) })
 	if err := c.preflight(ctx, secure); err != nil {
 		_ = c.Close()
 		return nil, err

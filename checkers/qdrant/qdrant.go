@@ -28,7 +28,7 @@ func Plugin() syncd.Plugin {
 			if err != nil {
 				return nil, err
 			}
-			c.retried = env.Retried // nothing is asked twice while it opens
+			c.retried, c.adapted = env.Retried, env.Adapted // nothing is asked twice while it opens
 			return c, nil
 		}).WithLabel("Qdrant").WithVersion("1", syncd.Stable)
 }

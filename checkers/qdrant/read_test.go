@@ -159,8 +159,8 @@ func TestReadHalvesByItself(t *testing.T) {
 	if i := slices.IndexFunc(found, func(f syncd.Found) bool { return !f.Present }); i >= 0 {
 		t.Errorf("point %d is missing", i)
 	}
-	if c.reads.Load() != 25 || c.limit.Load() != 1000 {
-		t.Errorf("reads of %d and checks of %d ids", c.reads.Load(), c.limit.Load())
+	if n := c.reads.now(); n < 25 || n > 30 || c.limit.now() != 1000 {
+		t.Errorf("reads of %d and checks of %d ids", c.reads.now(), c.limit.now())
 	}
 }
 

@@ -47,8 +47,9 @@ const (
 
 // classify tells the outcomes apart, by code and type alone.
 //
-// RESOURCE_EXHAUSTED without a time to wait has two causes, and halving the batch is right for both: a rate limit that so
-// many ids can never pass, and a message longer than the client or the server takes.
+// RESOURCE_EXHAUSTED without a time to wait has two causes that last, and halving the batch is right for both: a rate limit that
+// so many ids can never pass, and a message longer than the client or the server takes. A server that is short of something at
+// the moment says the same, so the batch grows again: see sizer.
 //
 // INTERNAL is what Qdrant gives for any error of its own that it has no code for ("Service internal error"): a shard of
 // which no replica is alive at the moment, and a broken segment. UNKNOWN and ABORTED it never gives for a read; they come
@@ -68,7 +69,8 @@ func classify(err error) (outcome, time.Duration) {
 		if !ok {
 			return tooMuch, 0
 		}
-		return throttled, time.Duration(limited.RetryAfterS) * time.Second
+		// What is negative, or too long for a time.Duration, is no time to wait.
+		return throttled, time.Duration(min(max(limited.RetryAfterS, 0), int(longestWait/time.Second)+1)) * time.Second
 	}
 	return final, 0
 }
@@ -77,8 +79,9 @@ func classify(err error) (outcome, time.Duration) {
 // answer. Time that Qdrant asks to wait does not count: a rate limit makes a run slow and does not fail it. The error is
 // ctx's own, or the last attempt's as it was.
 //
-// smaller says that the caller can ask for less: then a request that is late for the second time is given back to it.
-func (c *checker) retry(ctx context.Context, smaller bool, attempt func(context.Context) error) error {
+// n is how much the request asks for. What is too much is given back to the caller, who can ask for less, unless it is one: then
+// the cause may be another one, which passes. A request that is late for the second time is given back, too, unless it asks for few.
+func (c *checker) retry(ctx context.Context, n int, attempt func(context.Context) error) error {
 	var late, doubted int
 	var what outcome
 	attempts := retry.Retrier{
@@ -95,10 +98,12 @@ func (c *checker) retry(ctx context.Context, smaller bool, attempt func(context.
 			case doubtful:
 				doubted++
 				next.Again = doubted <= doubts
+			case tooMuch:
+				next.Again = n <= 1
 			}
 			if status.Code(err) == codes.DeadlineExceeded {
 				late++
-				next.Again = late != patience || !smaller
+				next.Again = late != patience || n <= few
 			}
 			return next
 		},
@@ -124,8 +129,11 @@ func (c *checker) retry(ctx context.Context, smaller bool, attempt func(context.
 
 // retryReason is the name of the error's code in words.
 func retryReason(what outcome, err error) string {
-	if what == throttled {
+	switch what {
+	case throttled:
 		return retryLimited
+	case tooMuch:
+		return retryTooLarge
 	}
 	switch status.Code(err) {
 	case codes.DeadlineExceeded:
