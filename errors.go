@@ -18,6 +18,8 @@ var (
 	ErrTooLarge = errors.New("too large")
 	// ErrNotEncodable means that a sink has no form for one document, whatever the sink's state.
 	ErrNotEncodable = errors.New("not encodable")
+	// ErrNoID means that a document has no id that a point id could be made of: it is missing, null, or not text that can be read.
+	ErrNoID = errors.New("no usable id")
 	// ErrFenced means that another run has taken over the sink's transactions: this one may write no more.
 	ErrFenced = errors.New("taken over by another run")
 )

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/tally"
 )
@@ -39,11 +40,11 @@ type DriftError struct {
 
 func (e *DriftError) Error() string {
 	if e.SameID {
-		return fmt.Sprintf("the ids have drifted: for document %s of collection %s the seed %q gives point id %s, but the index holds it as %s (%d points compared, none agrees)",
-			e.ID, e.Collection, e.Seed, e.Computed, e.Held, e.Looked)
+		return fmt.Sprintf("the ids have drifted: for document %s of collection %s the seed %s gives point id %s, but the index holds it as %s (%d points compared, none agrees)",
+			text.Of(e.ID), e.Collection, text.Quote(e.Seed), e.Computed, e.Held, e.Looked)
 	}
-	return fmt.Sprintf("the ids seem to have drifted: the index holds points of content type %s, such as %s, but none of the first %d documents of collection %s, such as %s with seed %q and point id %s",
-		e.ContentType, e.Held, e.Looked, e.Collection, e.ID, e.Seed, e.Computed)
+	return fmt.Sprintf("the ids seem to have drifted: the index holds points of content type %s, such as %s, but none of the first %d documents of collection %s, such as %s with seed %s and point id %s",
+		e.ContentType, e.Held, e.Looked, e.Collection, text.Of(e.ID), text.Quote(e.Seed), e.Computed)
 }
 
 // Preflight looks, before anything is sent, whether each content type that the index holds has the ids that the rules make.

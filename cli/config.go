@@ -100,7 +100,7 @@ The exit code is 0 if nothing differs, 1 if something does, and 3 if a configura
 				var err error
 				if sides[i], err = a.resolve(config.Input{Path: file, AllowUnsetEnv: allowUnset}); err != nil {
 					if invalid != nil {
-						fmt.Fprintf(a.stderr, "error: %v\n", invalid)
+						text.Fprintf(a.stderr, "error: %v\n", invalid)
 					}
 					invalid = err
 				}

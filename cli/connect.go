@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/internal/text"
 )
 
 // lateness is how long after its time a server's answer is still waited for, since the plugin may be about to say why it
@@ -70,7 +71,7 @@ func (f *connectFlags) check(cmd *cobra.Command, valid []usable) error {
 		}
 		fmt.Fprintln(out)
 		if len(valid) > 1 {
-			fmt.Fprintf(out, "%s\n\n", v.name)
+			text.Fprintf(out, "%s\n\n", v.name)
 		}
 		total := printReports(out, reports)
 		bad = bad || total.failed > 0 || strict && total.warnings > 0

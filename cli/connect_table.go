@@ -12,21 +12,24 @@ import (
 // counts is how many checks ended how.
 type counts struct{ ok, warnings, failed, skipped int }
 
+// widest is how many columns are kept for what a check is about; a longer name pushes aside its own line alone.
+const widest = 60
+
 // printReports writes one table, a block for each server, and a line that sums it up.
 func printReports(w io.Writer, reports []report) counts {
 	width := 0
 	for _, r := range reports {
 		for _, f := range r.findings {
-			width = max(width, len([]rune(f.Subject)))
+			width = max(width, min(widest, len([]rune(text.Line(f.Subject)))))
 		}
 	}
 	var total counts
 	for _, r := range reports {
-		fmt.Fprintf(w, "%s: %s\n", r.kind, r.name)
+		text.Fprintf(w, "%s: %s\n", r.kind, r.name)
 		for _, f := range r.findings {
-			fmt.Fprintf(w, "  %-7s  %-*s  %s\n", total.add(f.Status), width, f.Subject, oneLine(f.Detail))
+			text.Fprintf(w, "  %-7s  %-*s  %s\n", total.add(f.Status), width, f.Subject, f.Detail)
 			if f.Hint != "" {
-				fmt.Fprintf(w, "  %-7s  %-*s  hint: %s\n", "", width, "", oneLine(f.Hint))
+				text.Fprintf(w, "  %-7s  %-*s  hint: %s\n", "", width, "", f.Hint)
 			}
 		}
 		fmt.Fprintln(w)
@@ -65,9 +68,4 @@ func (c counts) String() string {
 		}
 	}
 	return strings.Join(parts, ", ")
-}
-
-// oneLine keeps a text of several lines from breaking the table.
-func oneLine(text string) string {
-	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), " ")
 }

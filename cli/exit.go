@@ -7,6 +7,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/cli/reference"
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/tally"
 )
@@ -95,9 +96,9 @@ func (a *app) exit(err error) int {
 		return code
 	}
 	paint := a.painter(a.stderr)
-	fmt.Fprintf(a.stderr, "%s %v\n", paint(red, "error:"), err)
+	text.Fprintf(a.stderr, "%s %v\n", text.Safe(paint(red, "error:")), err)
 	if hint := syncd.HintOf(err); hint != "" {
-		fmt.Fprintf(a.stderr, "%s %s\n", paint(yellow, "hint:"), hint)
+		text.Fprintf(a.stderr, "%s %s\n", text.Safe(paint(yellow, "hint:")), hint)
 	}
 	return code
 }

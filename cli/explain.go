@@ -9,6 +9,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/audit"
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/job"
 )
 
@@ -67,16 +68,16 @@ func (a *app) explainCommand() *cobra.Command {
 // explanation prints what is known of one document.
 func (p *printer) explanation(e audit.Explanation, topic string) {
 	row := func(name, format string, args ...any) { p.printf("%-14s"+format+"\n", append([]any{name}, args...)...) }
-	row("document", "%s of collection %s in %s", e.ID, e.Rule.Collection.Name, p.source)
+	row("document", "%s of collection %s in %s", text.Of(e.ID), e.Rule.Collection.Name, p.source)
 	if !e.Found {
 		row("", "%s has no such document", p.source)
 	}
 	if e.Version.Set {
-		row("version", "%s", e.Version.Text)
+		row("version", "%s", text.Of(e.Version.Text))
 	}
-	row("content type", "%s", e.Rule.ContentType)
+	row("content type", "%s", text.Of(e.Rule.ContentType))
 	if e.Seed != "" {
-		row("seed", "%s", e.Seed)
+		row("seed", "%s", text.Of(e.Seed))
 		row("point id", "%s", e.PointID)
 	}
 	held := "not there"
@@ -85,11 +86,11 @@ func (p *printer) explanation(e audit.Explanation, topic string) {
 	}
 	row(p.index, "%s", held)
 	for i, key := range e.Keys {
-		text := "(not set)"
+		value := "(not set)"
 		if i < len(e.Held.Payload) && e.Held.Payload[i].Set {
-			text = e.Held.Payload[i].Text
+			value = text.Of(e.Held.Payload[i].Text)
 		}
-		row("  "+key, "%s", text)
+		row("  "+key, "%s", value)
 	}
 	if e.Chunks > 0 {
 		row("  chunks", "%d of %d further chunks are there", e.ChunksPresent, e.Chunks)
@@ -100,7 +101,7 @@ func (p *printer) explanation(e audit.Explanation, topic string) {
 		if !utf8.ValidString(key) { // BSON
 			key = fmt.Sprintf("%x", key)
 		}
-		row("event", "key %s, %d bytes", key, e.Bytes)
+		row("event", "key %s, %d bytes", text.Of(key), e.Bytes)
 	}
 	if topic != "" {
 		row("topic", "%s", topic)

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/text"
 )
 
 const (
@@ -53,7 +54,7 @@ Without a URL, ` + envListen + ` says where it listens; the default is ` + healt
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(a.stdout, answer)
+			_, err = fmt.Fprintln(a.stdout, text.Line(answer))
 			return err
 		},
 	}

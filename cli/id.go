@@ -59,7 +59,7 @@ func (a *app) idCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				fmt.Fprintf(a.stdout, "seed:     %s\npoint id: %s\n", seed, point)
+				text.Fprintf(a.stdout, "seed:     %s\npoint id: %s\n", text.Of(string(seed)), point)
 			}
 			return nil
 		},

@@ -125,11 +125,11 @@ func (a *app) look(cmd *cobra.Command, choices *wizard.Choices, mongo string) er
 	}
 	settings := plugin.Config()
 	at := func(flag string) spec.Pos { return spec.Pos{Source: "flag " + flag} }
-	text := func(flag, value string) *spec.Node {
+	given := func(flag, value string) *spec.Node {
 		return &spec.Node{Type: spec.Text, Text: value, Pos: at(flag), Key: at(flag), Rewrote: true}
 	}
 	diags := spec.Decode(&spec.Node{Kind: spec.Map, Entries: []spec.Entry{
-		{Name: "uri", Value: text("--mongo", uri)}, {Name: "database", Value: text("--database", choices.Database)},
+		{Name: "uri", Value: given("--mongo", uri)}, {Name: "database", Value: given("--database", choices.Database)},
 	}}, settings, string(syncd.KindSource), mongoSource)
 	if a.printDiagnostics(diags.Sorted()) {
 		return usageError("%s can't be looked at", plugin.Label())
@@ -201,12 +201,12 @@ func writeNew(file, text string) error {
 func (a *app) nextSteps(file string, choices wizard.Choices) error {
 	_, diags := config.Load(config.Input{Path: file, Environ: a.environ, Registry: a.registry, AllowUnsetEnv: true})
 	needsWork := a.printDiagnostics(diags)
-	fmt.Fprintf(a.stdout, "%s is written", file)
+	text.Fprintf(a.stdout, "%s is written", file)
 	if n := len(choices.Collections); n > 0 {
-		fmt.Fprintf(a.stdout, ", with %s of %s", text.Plural(n, "collection", "collections"), choices.Database)
+		text.Fprintf(a.stdout, ", with %s of %s", text.Plural(n, "collection", "collections"), choices.Database)
 	}
 	fmt.Fprint(a.stdout, ". Next:\n")
-	step := func(command, why string) { fmt.Fprintf(a.stdout, "  %-44s  # %s\n", command, why) }
+	step := func(command, why string) { text.Fprintf(a.stdout, "  %-44s  # %s\n", command, why) }
 	if needsWork {
 		step("edit "+file, "mend what is named above")
 	} else {

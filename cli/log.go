@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/tally"
 )
@@ -17,17 +18,31 @@ func (a *app) logger(format, level string) (*slog.Logger, error) {
 	if err := l.UnmarshalText([]byte(level)); err != nil {
 		return nil, usageError("--log-level must be debug, info, warn or error, not %q", level)
 	}
-	opts := &slog.HandlerOptions{Level: l}
+	opts := &slog.HandlerOptions{Level: l, ReplaceAttr: cutLong}
 	var h slog.Handler
+	out := text.Escape(a.notices) // a handler writes one line at a time, with its line ends escaped, and not all else
 	switch format {
 	case "text":
-		h = slog.NewTextHandler(a.notices, opts)
+		h = slog.NewTextHandler(out, opts)
 	case "json":
-		h = slog.NewJSONHandler(a.notices, opts)
+		h = slog.NewJSONHandler(out, opts)
 	default:
 		return nil, usageError("--log-format must be text or json, not %q", format)
 	}
 	return slog.New(runHandler{h, &a.runID}), nil
+}
+
+// cutLong cuts what is too long to be read, which is others' text.
+func cutLong(_ []string, a slog.Attr) slog.Attr {
+	switch a.Value.Kind() {
+	case slog.KindString:
+		a.Value = slog.StringValue(text.Cut(a.Value.String()))
+	case slog.KindAny:
+		if err, ok := a.Value.Any().(error); ok {
+			a.Value = slog.StringValue(text.Cut(err.Error()))
+		}
+	}
+	return a
 }
 
 // logRun says whose lines the log has from now on.

@@ -9,15 +9,16 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync/atomic"
 
 	"github.com/spf13/cobra"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/cli/progress"
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -53,10 +54,15 @@ func newApp(p program, registry *syncd.Registry) *app {
 func (p program) run(ctx context.Context) int {
 	registry, err := syncd.NewRegistry(p.plugins...)
 	if err != nil {
-		fmt.Fprintf(p.stderr, "error: %v\n", err)
+		text.Fprintf(p.stderr, "error: %v\n", err)
 		return exitFailed
 	}
 	a := newApp(p, registry)
+	return a.exit(execute(ctx, a.root()))
+}
+
+// root is the program's command, with all others below it.
+func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "syncd",
 		Short: "Send to Kafka the documents that a vector index lacks",
@@ -66,16 +72,16 @@ and sends a change event for the rest.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.SetArgs(p.args)
-	root.SetOut(p.stdout)
-	root.SetErr(p.stderr)
+	root.SetArgs(a.args)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError("%w (see %s --help)", err, c.CommandPath())
 	})
 	root.AddCommand(a.runCommand(), a.planCommand(), a.verifyCommand(), a.explainCommand(), a.validateCommand(), a.pluginsCommand(), a.schemaCommand(), a.referenceCommand(), a.idCommand(), a.versionCommand())
 	root.AddCommand(a.configCommand(), a.initCommand(), a.healthCommand(), a.stateCommand(), a.reportCommand())
-	return a.exit(execute(ctx, root))
+	return root
 }
 
 // execute runs the command that the arguments name. An error that comes before it began is one of usage: an unknown command or
@@ -105,8 +111,19 @@ func execute(ctx context.Context, root *cobra.Command) error {
 // printDiagnostics writes the problems, on a terminal with the lines that they are about, and reports whether any is an
 // error.
 func (a *app) printDiagnostics(diags spec.Diagnostics) bool {
-	_ = diags.Write(a.stderr, a.diagnosticFormat()) // there is nowhere to say that standard error is closed
+	_ = shown(diags).Write(a.stderr, a.diagnosticFormat()) // there is nowhere to say that standard error is closed
 	return diags.HasErrors()
+}
+
+// shown are problems as people may see them: names and what others answered are in their texts.
+func shown(diags spec.Diagnostics) spec.Diagnostics {
+	out := slices.Clone(diags)
+	for i := range out {
+		d := &out[i]
+		d.Message, d.Hint = text.Line(d.Message), text.Line(d.Hint)
+		d.Pos.Source, d.Related.Source = text.Line(d.Pos.Source), text.Line(d.Related.Source)
+	}
+	return out
 }
 
 // diagnosticFormat is text for a person at a terminal, and one line a problem for everything that reads lines.

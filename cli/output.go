@@ -41,7 +41,7 @@ func newPrinter(w io.Writer, cfg *config.Config) *printer {
 	}
 }
 
-func (p *printer) printf(format string, args ...any) { fmt.Fprintf(p.w, format, args...) }
+func (p *printer) printf(format string, args ...any) { text.Fprintf(p.w, format, args...) }
 
 // observer prints what a run says while it goes on, one thing at a time: what has arrived is told by a goroutine of its own.
 func (p *printer) observer() job.Observer {
@@ -150,7 +150,7 @@ func (p *printer) collectionDone(r engine.CollectionReport) {
 	}
 	p.printf("  Coverage: %d read = %d checked + %d failed, in %s\n", r.Scanned, r.Checked(), r.FailedRead, text.Plural(r.Splits, "split", "splits"))
 	for _, e := range r.Examples {
-		p.printf("  would send %s: seed %s, point id %s\n", text.OrNone(e.ID), e.Seed, e.PointID)
+		p.printf("  would send %s: seed %s, point id %s\n", text.Of(e.ID), text.Of(e.Seed), e.PointID)
 	}
 }
 
@@ -227,11 +227,11 @@ func (p *printer) notComplete(res job.Result, err error) {
 }
 
 // painted is a word that stands out, where colours are shown.
-func (p *printer) painted(c color, text string) string {
+func (p *printer) painted(c color, word string) text.Safe {
 	if p.paint == nil {
-		return text
+		return text.Safe(word)
 	}
-	return p.paint(c, text)
+	return text.Safe(p.paint(c, word))
 }
 
 func events(n int64) string { return text.Plural(n, "event", "events") }
@@ -248,7 +248,7 @@ func (p *printer) failures(r job.Report) {
 	p.printf("\nDocuments that could not be sent:\n")
 	for _, c := range slices.Concat(r.Collections, r.Deletes) {
 		for _, f := range c.Failures {
-			p.printf("  %s %s: %s: %s\n", c.Rule.Collection.Name, text.OrNone(f.ID), f.Stage, f.Reason)
+			p.printf("  %s %s: %s: %s\n", c.Rule.Collection.Name, text.ID(f.ID, f.NoID), f.Stage, f.Reason)
 		}
 		if more := c.Failed() - int64(len(c.Failures)); more > 0 {
 			p.printf("  … and %d more of %s\n", more, c.Rule.Collection.Name)
@@ -271,7 +271,7 @@ func (p *printer) orphans(r job.Report) {
 		}
 		p.printf("\n")
 		for _, e := range o.Examples[:min(3, len(o.Examples))] {
-			p.printf("    for example %s, point id %s\n", e.ID, e.PointID)
+			p.printf("    for example %s, point id %s\n", text.Of(e.ID), e.PointID)
 		}
 	}
 }

@@ -61,7 +61,7 @@ func (p *printer) notArrived(a *arrival.Arrivals) {
 		p.printf("\nSent, but not known to be in %s:\n", p.index)
 	}
 	for _, n := range a.Open {
-		p.printf("  %s %s: ", n.Rule.Collection.Name, text.OrNone(n.ID))
+		p.printf("  %s %s: ", n.Rule.Collection.Name, text.Of(n.ID))
 		if n.Deleted {
 			p.printf("deleted, but still there; ")
 		}
@@ -90,7 +90,7 @@ func (p *printer) unindexed(r job.Report, left []sendlog.Left) {
 		if l.Deleted {
 			what = "delete sent"
 		}
-		p.printf("  %s %s: %s %s, last on %s\n", l.Rule.Collection.Name, text.OrNone(l.ID), what, text.Plural(l.Attempts, "time", "times"),
+		p.printf("  %s %s: %s %s, last on %s\n", l.Rule.Collection.Name, text.Of(l.ID), what, text.Plural(l.Attempts, "time", "times"),
 			l.Last.UTC().Format(time.DateTime))
 	}
 	if more := n - int64(len(left)); more > 0 && len(left) > 0 {

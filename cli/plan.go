@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -67,7 +66,7 @@ func (a *app) planWritten(output string, common *commonFlags, args []string, cfg
 	if len(cfg.Run.Collections) > 0 {
 		only = " --collections " + strings.Join(cfg.Run.Collections, ",")
 	}
-	fmt.Fprintf(a.stdout, "\nThe plan is in %s; to send it: syncd run -c %s%s --plan %s\n", output, file, only, output)
+	text.Fprintf(a.stdout, "\nThe plan is in %s; to send it: syncd run -c %s%s --plan %s\n", output, file, only, output)
 }
 
 // collectionOverride is --collections as a setting.
@@ -147,7 +146,7 @@ func (p *printer) plan(r job.Report, share float64, asked bool) {
 			if i == 0 {
 				p.printf("\n%s, for example\n", c.Rule.Collection.Name)
 			}
-			p.printf("  %s %s: seed %s, point id %s\n", e.Reason, text.OrNone(e.ID), e.Seed, e.PointID)
+			p.printf("  %s %s: seed %s, point id %s\n", e.Reason, text.Of(e.ID), text.Of(e.Seed), e.PointID)
 		}
 	}
 	p.failures(r)

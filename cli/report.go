@@ -12,6 +12,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/job"
 	runreport "github.com/syncd-io/syncd/report"
 )
@@ -155,7 +156,7 @@ The page is one file that needs nothing else.`,
 					return fmt.Errorf("writing the page: %w", err)
 				}
 				if !asJSON {
-					fmt.Fprintf(a.stdout, "The page is in %s\n", html)
+					text.Fprintf(a.stdout, "The page is in %s\n", html)
 					return nil
 				}
 			}

@@ -162,21 +162,21 @@ func (a *app) stateListCommand() *cobra.Command {
 		case asJSON:
 			return printJSON(a.stdout, shownEntries(entries))
 		case len(entries) == 0:
-			fmt.Fprintf(a.stdout, "There are no jobs in %s\n", s.dir)
+			text.Fprintf(a.stdout, "There are no jobs in %s\n", s.dir)
 			return nil
 		}
 		w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
 		fmt.Fprintln(w, "JOB\tOUTCOME\tUPDATED\tMODE\tCOLLECTIONS\tDOCUMENTS\tCONFIGURATION")
 		for _, e := range entries {
 			if e.Problem != nil {
-				fmt.Fprintf(w, "%s\tdamaged\t\t\t\t\t%v\n", e.Name, e.Problem)
+				text.Fprintf(w, "%s\tdamaged\t\t\t\t\t%v\n", e.Name, e.Problem)
 				continue
 			}
 			documents := strconv.FormatInt(e.Handled, 10)
 			if e.Info.RunID == "" { // another process has the file
 				documents = "?"
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Name, outcomeText(e.Info), text.Moment(e.Info.Updated), cmp.Or(e.Info.Scope.Mode, "?"),
+			text.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Name, outcomeText(e.Info), text.Moment(e.Info.Updated), cmp.Or(e.Info.Scope.Mode, "?"),
 				cmp.Or(shortened(e.Info.Scope.Collections), "?"), documents, e.Info.Config)
 		}
 		return w.Flush()
@@ -234,7 +234,7 @@ func (a *app) clearStates(s *states, name string) error {
 			problems = append(problems, fmt.Errorf("%s: %w", e.Name, err))
 			continue
 		}
-		fmt.Fprintf(a.stdout, "Cleared %s\n", e.Name)
+		text.Fprintf(a.stdout, "Cleared %s\n", e.Name)
 	}
 	switch {
 	case s.inSink() && (name == "" || name == s.config.Name):
@@ -250,14 +250,14 @@ func (a *app) clearStates(s *states, name string) error {
 func printState(w io.Writer, e store.Entry) {
 	i := e.Info
 	if e.Problem != nil {
-		fmt.Fprintf(w, "%s: %v\n", e.Name, e.Problem)
+		text.Fprintf(w, "%s: %v\n", e.Name, e.Problem)
 		return
 	}
-	fmt.Fprintf(w, "Job %s: %s\n", e.Name, outcomeText(i))
+	text.Fprintf(w, "Job %s: %s\n", e.Name, outcomeText(i))
 	if i.RunID == "" { // another process has the file
 		return
 	}
-	row := func(name, text string) { fmt.Fprintf(w, "  %-13s  %s\n", name, text) }
+	row := func(name, value string) { text.Fprintf(w, "  %-13s  %s\n", name, value) }
 	row("run", i.RunID)
 	row("configuration", i.Config)
 	row("source", i.Scope.Source)
@@ -354,8 +354,9 @@ func shownEntries(entries []store.Entry) []shownEntry {
 	return out
 }
 
+// printJSON prints what JSON means, with escapes for all that would not show.
 func printJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
+	enc := json.NewEncoder(text.Escape(w))
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
 }

@@ -141,9 +141,9 @@ func absolute(path string) string {
 // standard output, and nothing else.
 func (v *validation) print() error {
 	if v.format == spec.FormatJSON || v.format == spec.FormatGitHub {
-		return v.diags.Write(v.app.stdout, v.format)
+		return v.diags.Write(text.Escape(v.app.stdout), v.format)
 	}
-	if err := v.diags.Write(v.app.stderr, v.format); err != nil {
+	if err := shown(v.diags).Write(v.app.stderr, v.format); err != nil {
 		return err
 	}
 	var names []string
@@ -161,9 +161,9 @@ func (v *validation) print() error {
 		switch n := examples[name]; {
 		case invalid[name]:
 		case n > 0:
-			fmt.Fprintf(v.app.stdout, "%s: %s, valid\n", name, text.Plural(n, "example", "examples"))
+			text.Fprintf(v.app.stdout, "%s: %s, valid\n", name, text.Plural(n, "example", "examples"))
 		default:
-			fmt.Fprintf(v.app.stdout, "%s: valid\n", name)
+			text.Fprintf(v.app.stdout, "%s: valid\n", name)
 		}
 	}
 	if len(v.diags) > 0 {

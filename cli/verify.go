@@ -88,7 +88,7 @@ func (p *printer) audit(a *job.Audit) {
 			p.printf("  … and %d more\n", len(a.Differences)-i)
 			break
 		}
-		p.printf("  %s %s %s %s\n", planfile.Sigil(d.Verdict), d.Rule.Collection.Name, text.OrNone(d.ID), d.PointID)
+		p.printf("  %s %s %s %s\n", planfile.Sigil(d.Verdict), d.Rule.Collection.Name, text.Of(d.ID), d.PointID)
 	}
 }
 

@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"encoding/base64"
 	"errors"
 	"strconv"
 
@@ -58,8 +59,9 @@ func documentError(c *syncd.Change) *syncd.DocumentError {
 
 // appendLetter appends the key and the value of a dead letter, which hold what there is of the document:
 //   - what failed when it was written: its own key and event, without the document where that is too large;
-//   - what failed when it was encoded: its id's text, and the document as relaxed Extended JSON where it has that form;
-//   - what failed when it was read: its id's text, and an event without the document.
+//   - what failed when it was read or encoded: its id's text, and the document as relaxed Extended JSON, or, where it has no
+//     such form, {"bson":{"$binary":…}} with its bytes;
+//   - where the document is not known: its id's text, and an event without it.
 //
 // Where one of these can't be written either, the next that can is taken, and at last an empty object.
 func (e Encoder) appendLetter(dst []byte, c *syncd.Change, failed *syncd.DocumentError) (out []byte, keySize int) {
@@ -69,12 +71,16 @@ func (e Encoder) appendLetter(dst []byte, c *syncd.Change, failed *syncd.Documen
 		if out, keySize, err := e.appendEvent(dst, c, reference); err == nil {
 			return out, keySize
 		}
-	case syncd.FailedEncode:
+	case syncd.FailedRead, syncd.FailedEncode:
 		if c.Document == nil || reference {
 			break
 		}
 		if out, err := c.Document.AppendJSON(append(dst, c.ID...), syncd.Relaxed); err == nil {
 			return out, len(c.ID)
+		}
+		if d, ok := c.Document.(syncd.BSONDocument); ok {
+			dst = append(append(dst, c.ID...), `{"bson":{"$binary":{"base64":"`...)
+			return append(base64.StdEncoding.AppendEncode(dst, d.BSON()), `","subType":"00"}}}`...), len(c.ID)
 		}
 	}
 	dst = append(dst, c.ID...)

@@ -6,9 +6,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/codec"
+	"github.com/syncd-io/syncd/internal/bsondoc"
 )
 
 // TestErrorHeaders holds them to the names of Kafka Connect, since tools for its dead letter queues look for these.
@@ -46,6 +48,7 @@ func TestLetters(t *testing.T) {
 	boom, large := errors.New("boom"), fmt.Errorf("boom: %w", syncd.ErrTooLarge)
 	doc := memory{plain: `{"_id":"a","n":1}`, relaxed: `{"n":1}`}
 	unwritable := memory{}
+	notUTF8 := document(t, bson.D{{Key: "_id", Value: "\xff"}}).(syncd.BSONDocument).BSON()
 	tombstones := codec.Defaults()
 	tombstones.DeleteFormat = codec.DeleteTombstone
 	type letter struct{ key, value string }
@@ -59,16 +62,21 @@ func TestLetters(t *testing.T) {
 		"read":                          {syncd.Change{ID: "a"}, syncd.FailedRead, boom, codec.Defaults(), letter{"a", bare}},
 		"read, without an id":           {syncd.Change{}, syncd.FailedRead, boom, codec.Defaults(), letter{"", `{"operationType":"insert","ns":{"db":"Project\"Management","coll":"workItem"},"documentKey":{"_id":""}}`}},
 		"read, of an id that is broken": {syncd.Change{ID: "\xff"}, syncd.FailedRead, boom, codec.Defaults(), letter{"\xff", "{}"}},
-		"encode":                        {syncd.Change{ID: "a", Document: doc}, syncd.FailedEncode, boom, codec.Defaults(), letter{"a", `{"n":1}`}},
-		"encode, in no form":            {syncd.Change{ID: "a", Document: unwritable}, syncd.FailedEncode, boom, codec.Defaults(), letter{"a", bare}},
-		"encode, in no form at all":     {syncd.Change{ID: "\xff", Document: unwritable}, syncd.FailedEncode, boom, codec.Defaults(), letter{"\xff", "{}"}},
-		"encode, as a reference":        {syncd.Change{ID: "a", Document: doc, Reference: true}, syncd.FailedEncode, boom, codec.Defaults(), letter{"a", bare}},
-		"write":                         {syncd.Change{ID: "a", Document: doc}, syncd.FailedWrite, boom, codec.Defaults(), letter{"a", whole}},
-		"write, too large":              {syncd.Change{ID: "a", Document: doc}, syncd.FailedWrite, large, codec.Defaults(), letter{"a", bare}},
-		"write, as a reference":         {syncd.Change{ID: "a", Document: doc, Reference: true}, syncd.FailedWrite, boom, codec.Defaults(), letter{"a", bare}},
-		"write, without the document":   {syncd.Change{ID: "a"}, syncd.FailedWrite, boom, codec.Defaults(), letter{"a", bare}},
-		"write, of a delete":            {syncd.Change{ID: "a", Operation: syncd.Delete}, syncd.FailedWrite, boom, codec.Defaults(), letter{"a", `{"operationType":"delete","ns":{"db":"Project\"Management","coll":"workItem"},"documentKey":{"_id":"a"}}`}},
-		"write, of a tombstone":         {syncd.Change{ID: "a", Operation: syncd.Delete}, syncd.FailedWrite, boom, tombstones, letter{"a", "null"}},
+		"read, with the document":       {syncd.Change{Document: doc}, syncd.FailedRead, boom, codec.Defaults(), letter{"", `{"n":1}`}},
+		"read, with BSON that is no JSON": {syncd.Change{Document: bsondoc.NewDocument(notUTF8)}, syncd.FailedRead, boom, codec.Defaults(),
+			letter{"", `{"bson":{"$binary":{"base64":"EAAAAAJfaWQAAgAAAP8AAA==","subType":"00"}}}`}},
+		"encode, of BSON that is no JSON": {syncd.Change{ID: "a", Document: bsondoc.NewDocument(notUTF8)}, syncd.FailedEncode, boom, codec.Defaults(),
+			letter{"a", `{"bson":{"$binary":{"base64":"EAAAAAJfaWQAAgAAAP8AAA==","subType":"00"}}}`}},
+		"encode":                      {syncd.Change{ID: "a", Document: doc}, syncd.FailedEncode, boom, codec.Defaults(), letter{"a", `{"n":1}`}},
+		"encode, in no form":          {syncd.Change{ID: "a", Document: unwritable}, syncd.FailedEncode, boom, codec.Defaults(), letter{"a", bare}},
+		"encode, in no form at all":   {syncd.Change{ID: "\xff", Document: unwritable}, syncd.FailedEncode, boom, codec.Defaults(), letter{"\xff", "{}"}},
+		"encode, as a reference":      {syncd.Change{ID: "a", Document: doc, Reference: true}, syncd.FailedEncode, boom, codec.Defaults(), letter{"a", bare}},
+		"write":                       {syncd.Change{ID: "a", Document: doc}, syncd.FailedWrite, boom, codec.Defaults(), letter{"a", whole}},
+		"write, too large":            {syncd.Change{ID: "a", Document: doc}, syncd.FailedWrite, large, codec.Defaults(), letter{"a", bare}},
+		"write, as a reference":       {syncd.Change{ID: "a", Document: doc, Reference: true}, syncd.FailedWrite, boom, codec.Defaults(), letter{"a", bare}},
+		"write, without the document": {syncd.Change{ID: "a"}, syncd.FailedWrite, boom, codec.Defaults(), letter{"a", bare}},
+		"write, of a delete":          {syncd.Change{ID: "a", Operation: syncd.Delete}, syncd.FailedWrite, boom, codec.Defaults(), letter{"a", `{"operationType":"delete","ns":{"db":"Project\"Management","coll":"workItem"},"documentKey":{"_id":"a"}}`}},
+		"write, of a tombstone":       {syncd.Change{ID: "a", Operation: syncd.Delete}, syncd.FailedWrite, boom, tombstones, letter{"a", "null"}},
 	} {
 		tc.change.Target, tc.change.Reason = &target, syncd.ReasonFull
 		tc.change.Err = &syncd.DocumentError{Stage: tc.stage, Route: "db.page", Cause: tc.cause}

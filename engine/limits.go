@@ -9,6 +9,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/tally"
 )
 
@@ -97,7 +98,7 @@ func (p *failurePolicy) fail(b *batch, c *syncd.Change, stage syncd.FailedStage,
 	default:
 		b.counts.FailedWrite++
 	}
-	f := tally.Failure{ID: c.ID, Stage: string(stage), Reason: cause.Error()}
+	f := tally.Failure{ID: c.ID, NoID: hasNoID(c), Stage: string(stage), Reason: cause.Error()}
 	name := b.split.Collection.Name
 	b.split.col.fail(f)
 	if p.told != nil {
@@ -112,12 +113,17 @@ func (p *failurePolicy) fail(b *batch, c *syncd.Change, stage syncd.FailedStage,
 		b.dead = append(b.dead, dead)
 	}
 	if b.stop == nil {
-		b.stop = p.verdict(name, c.ID, cause)
+		b.stop = p.verdict(name, f, cause)
 	}
 }
 
+// hasNoID reports whether the source could not tell the document's id.
+func hasNoID(c *syncd.Change) bool {
+	return c.ID == "" && c.Err != nil && (c.Key == "" || errors.Is(c.Err, syncd.ErrNoID))
+}
+
 // verdict returns the error that ends the run, or nil where it passes over the document.
-func (p *failurePolicy) verdict(collection, id string, cause error) error {
+func (p *failurePolicy) verdict(collection string, f tally.Failure, cause error) error {
 	var over error
 	if n := p.seen.Add(1); p.max > 0 && n > p.max {
 		over = &tally.GuardError{
@@ -125,7 +131,7 @@ func (p *failurePolicy) verdict(collection, id string, cause error) error {
 			Advice:  "look at the first of them above; mend their cause, or raise errors.max",
 		}
 	}
-	stopped := fmt.Errorf("%w: document %s of collection %s: %w", ErrStopped, id, collection, cause)
+	stopped := fmt.Errorf("%w: document %s of collection %s: %w", ErrStopped, text.ID(f.ID, f.NoID), collection, cause)
 	switch {
 	case p.stop:
 		return syncd.Hint(stopped, "mend the document; errors.tolerance: all passes over such documents")

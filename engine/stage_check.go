@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/tally"
 	"github.com/syncd-io/syncd/verdict"
@@ -71,7 +72,7 @@ func (s *check) apply(ctx context.Context, b *batch) error {
 		case syncd.Partial:
 			c.Operation, c.Reason = syncd.Replace, syncd.ReasonPartial
 		default:
-			return fmt.Errorf("checking collection %s: the checker gave no verdict for document %s", b.collection(), c.ID)
+			return fmt.Errorf("checking collection %s: the checker gave no verdict for document %s", b.collection(), text.Of(c.ID))
 		}
 	}
 	return nil

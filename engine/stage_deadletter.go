@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/fetch"
 )
 
 // writeDeadLetters writes the batch's failed documents to the dead letters, which must take them all: a document is accounted
@@ -22,6 +23,9 @@ func (s *writeDeadLetters) apply(ctx context.Context, b *batch) (err error) {
 	defer func() { leave(err) }()
 	for i := range letters {
 		s.address(&letters[i])
+	}
+	if err := s.fetch(ctx, b.split.Collection, letters); err != nil {
+		return err
 	}
 	refused, err := refusals(s.e.DeadLetters.Write(ctx, letters), len(letters))
 	if err == nil && refused != nil {
@@ -48,6 +52,29 @@ func (s *writeDeadLetters) apply(ctx context.Context, b *batch) (err error) {
 	}
 	b.counts.DeadLettered += int64(n)
 	return nil
+}
+
+// fetch completes letters of documents that have no usable id and were read without their content: whoever gets such a letter
+// has nothing else to find the document by. A letter whose document does not come goes without it.
+func (s *writeDeadLetters) fetch(ctx context.Context, c syncd.Collection, letters []syncd.Change) error {
+	var keys []syncd.Key
+	var of []int // which letter each key is of
+	for i := range letters {
+		if l := &letters[i]; l.Document == nil && l.Key != "" && errors.Is(l.Err, syncd.ErrNoID) {
+			keys, of = append(keys, l.Key), append(of, i)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	for f, err := range fetch.Documents(ctx, s.e.Source, c, keys) {
+		if err != nil {
+			s.e.Logger.Warn("documents without a usable id can't be fetched for the dead letters, which go without them", "collection", c.Name, "error", err)
+			break
+		}
+		letters[of[f.Index]].Document = f.Document
+	}
+	return ctx.Err()
 }
 
 // address says where the change would have gone, and completes what failed before the index was asked.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/internal/fetch"
+	"github.com/syncd-io/syncd/internal/text"
 )
 
 const (
@@ -144,7 +145,7 @@ func (s *askAgain) still(ctx context.Context, b *batch, changes []syncd.Change) 
 	}
 	for i := range changes {
 		if changes[i].Verdict == syncd.Unknown {
-			return nil, fmt.Errorf("checking collection %s again: the checker gave no verdict for document %s", b.collection(), changes[i].ID)
+			return nil, fmt.Errorf("checking collection %s again: the checker gave no verdict for document %s", b.collection(), text.Of(changes[i].ID))
 		}
 	}
 	return retain(changes, func(c *syncd.Change) bool { return c.Verdict != syncd.Present }), nil

@@ -53,6 +53,11 @@ func TestDeadLetters(t *testing.T) {
 			key: "", value: `{"operationType":"insert","ns":{"db":"db","coll":"page"},"documentKey":{"_id":""}}`,
 		},
 		{
+			name: "read, without a usable id", doc: syncdtest.MemoryDoc{ID: "a", Fields: map[string]any{"n": 1}, Err: fmt.Errorf("line 7: %w", syncd.ErrNoID)},
+			stage: "TASK_POLL", class: "syncd.DocumentError", reason: "line 7: no usable id", reasonHeader: "missing",
+			key: "a", value: `{"_id":"a","n":1}`,
+		},
+		{
 			name: "encode", doc: syncdtest.MemoryDoc{ID: "a", EncodeErr: errors.New("not UTF-8")},
 			stage: "VALUE_CONVERTER", class: "syncd.DocumentError", reason: "not UTF-8", reasonHeader: "missing",
 			key: "a", value: `{"operationType":"insert","ns":{"db":"db","coll":"page"},"documentKey":{"_id":"a"}}`, point: pointID("page", "a"),

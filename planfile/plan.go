@@ -20,6 +20,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/verdict"
 )
@@ -156,10 +157,10 @@ func byCollection(rules []*mapping.Rule) map[string]*mapping.Rule {
 
 // stray is the error of a line whose collection is not read.
 func (l *Line) stray() error {
-	return fmt.Errorf("document %s: the plan says collection %q, which the configuration does not read; make the plan anew", l.ID, l.Collection)
+	return fmt.Errorf("document %s: the plan says collection %q, which the configuration does not read; make the plan anew", text.Of(l.ID), l.Collection)
 }
 
 // otherID is the error of a line whose point id the configuration does not make.
 func (l *Line) otherID(made uuid.UUID) error {
-	return fmt.Errorf("document %s: the plan says point id %s, the configuration makes %s; make the plan anew", l.ID, l.PointID, made)
+	return fmt.Errorf("document %s: the plan says point id %s, the configuration makes %s; make the plan anew", text.Of(l.ID), l.PointID, made)
 }

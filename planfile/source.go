@@ -7,6 +7,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/internal/fetch"
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/mapping"
 )
 
@@ -71,7 +72,7 @@ func (s *source) changes(ctx context.Context, req syncd.ReadRequest, lines []Lin
 	keys := make([]syncd.Key, len(lines))
 	for i, l := range lines {
 		if len(l.Key) == 0 {
-			return nil, fmt.Errorf("document %s: the plan has no key for it; make the plan anew", l.ID)
+			return nil, fmt.Errorf("document %s: the plan has no key for it; make the plan anew", text.Of(l.ID))
 		}
 		keys[i] = syncd.Key(l.Key)
 	}

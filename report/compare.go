@@ -117,13 +117,13 @@ func (c Comparison) Text(w io.Writer) {
 		name string
 		Side
 	}{{"Older", c.Older}, {"Newer", c.Newer}} {
-		fmt.Fprintf(w, "%s  %s  %s  %s\n       %s\n", s.name, s.Started, s.RunID, s.Version, s.Verdict)
+		text.Fprintf(w, "%s  %s  %s  %s\n       %s\n", s.name, s.Started, s.RunID, s.Version, s.Verdict)
 	}
 	switch {
 	case !c.SameIDs:
-		fmt.Fprintf(w, "The runs made other point ids: their mappings differ\n")
+		text.Fprintf(w, "The runs made other point ids: their mappings differ\n")
 	case !c.SameConfig:
-		fmt.Fprintf(w, "The runs had different configurations\n")
+		text.Fprintf(w, "The runs had different configurations\n")
 	}
 	fmt.Fprintln(w)
 	rows := [][]string{{"Collection", "Documents", "Missing", "Sent", "Failed", "Coverage", "Docs/s"}}
@@ -131,7 +131,7 @@ func (c Comparison) Text(w io.Writer) {
 		rows = append(rows, d.row(d.Name))
 	}
 	text.Table(w, append(rows, c.Totals.row("Total")))
-	fmt.Fprintf(w, "\nTime of readers and workers per million documents\n")
+	text.Fprintf(w, "\nTime of readers and workers per million documents\n")
 	rows = nil
 	for _, s := range c.Stages {
 		rows = append(rows, []string{"  " + s.Name, Span(s.Older), "->", Span(s.Newer), relative(s.Older, s.Newer)})
@@ -145,9 +145,9 @@ func printErrors(w io.Writer, title string, errs []Error) {
 	if len(errs) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\n%s\n", title)
+	text.Fprintf(w, "\n%s\n", title)
 	for _, e := range errs {
-		fmt.Fprintf(w, "  %d  %s\n", e.Count, e.title())
+		text.Fprintf(w, "  %d  %s\n", e.Count, e.title())
 	}
 }
 

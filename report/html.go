@@ -19,7 +19,7 @@ var pageText string
 
 // page has no script and loads no font or picture from elsewhere; its Content-Security-Policy forbids both.
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
-	"number": Number, "span": Span, "rate": rate, "moment": text.Moment, "orNone": text.OrNone, "percent": percentOf,
+	"number": Number, "span": Span, "rate": rate, "moment": text.Moment, "id": text.ID, "line": text.Line, "percent": percentOf,
 	"times": func(n int64) string { return plural(n, "time", "times") },
 }).Parse(pageText))
 
@@ -94,7 +94,7 @@ func HTML(runs ...*Report) ([]byte, error) {
 	v.types(r)
 	v.outcomes(r)
 	var b bytes.Buffer
-	if err := page.Execute(&b, &v); err != nil {
+	if err := page.Execute(text.Escape(&b), &v); err != nil {
 		return nil, fmt.Errorf("making the page: %w", err)
 	}
 	return b.Bytes(), nil

@@ -29,20 +29,15 @@ var particular = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|\b[0-9a-fA-F]{8}-[0-9a-fA
 
 // reasonOf is what errors have in common that differ only in the documents they are about.
 func reasonOf(f tally.Failure) string {
-	reason := f.Reason
+	reason := spec.ScrubURLs(f.Reason)
+	reason = reason[:min(len(reason), 4*maxText)] // more is not looked at
 	if len(f.ID) >= minID {
 		reason = strings.ReplaceAll(reason, f.ID, "…")
 	}
-	return clipped(particular.ReplaceAllString(reason, "…"))
-}
-
-// clipped is a text on one line, without secrets in addresses, and of bounded length.
-func clipped(reason string) string {
-	reason = text.Printable(spec.ScrubURLs(reason))
-	if len(reason) <= maxText {
-		return reason
+	if reason = particular.ReplaceAllString(reason, "…"); len(reason) > maxText {
+		reason = strings.ToValidUTF8(reason[:maxText], "") + "…" // without its length, which differs
 	}
-	return strings.ToValidUTF8(reason[:maxText], "") + "…"
+	return text.Line(reason)
 }
 
 // reasons counts failures by stage and reason.
@@ -61,7 +56,7 @@ func (r *reasons) add(collection string, f tally.Failure) {
 	}
 	g.Count++
 	if len(g.Examples) < maxExamples {
-		g.Examples = append(g.Examples, Example{Collection: collection, ID: f.ID, Reason: clipped(f.Reason)})
+		g.Examples = append(g.Examples, Example{Collection: collection, ID: f.ID, NoID: f.NoID, Reason: text.Line(spec.ScrubURLs(f.Reason))})
 	}
 }
 

@@ -114,7 +114,7 @@ func TestReasons(t *testing.T) {
 		{"", "point 7b619d45-93e1-5724-b96f-63c3ab25907c of 507f1f77bcf86cd799439011", "point … of …"},
 		{"", "no answer within 2.5s (code 14), utf8 and int64 stay", "no answer within … (code …), utf8 and int64 stay"},
 		{"", "dialing kafka://ada:secret@host/x", "dialing kafka://ada:[redacted]@host/x"},
-		{"", "one\nline\x1b[31m", "one�line�[…"},
+		{"", "one\nline\x1b[31m", "one\\nline\\x1b[…"},
 	} {
 		if got := reasonOf(tally.Failure{ID: c.id, Reason: c.reason}); got != c.want {
 			t.Errorf("%q: %q, not %q", c.reason, got, c.want)

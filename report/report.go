@@ -181,7 +181,8 @@ type Error struct {
 // Example is a document that could not be sent.
 type Example struct {
 	Collection string `json:"collection" doc:"Its collection."`
-	ID         string `json:"id" doc:"Its id, empty if it has none."`
+	ID         string `json:"id" doc:"Its id's text."`
+	NoID       bool   `json:"no_id,omitempty" doc:"It has no usable id; the reason says where it stands."`
 	Reason     string `json:"reason" doc:"The whole reason."`
 }
 

@@ -11,16 +11,16 @@ import (
 
 // Text writes the report for a terminal.
 func (r *Report) Text(w io.Writer) {
-	fmt.Fprintf(w, "%s\n", r.Verdict)
+	text.Fprintf(w, "%s\n", r.Verdict)
 	if problem := r.Problem(); problem != "" {
-		fmt.Fprintf(w, "  error: %s\n", problem)
+		text.Fprintf(w, "  error: %s\n", problem)
 	}
 	if r.Hint != "" {
-		fmt.Fprintf(w, "  hint: %s\n", r.Hint)
+		text.Fprintf(w, "  hint: %s\n", r.Hint)
 	}
 	fmt.Fprintln(w)
 	for _, f := range r.facts() {
-		fmt.Fprintf(w, "%-14s %s\n", f.Name, f.Text)
+		text.Fprintf(w, "%-14s %s\n", f.Name, f.Text)
 	}
 	if len(r.Collections) > 0 {
 		fmt.Fprintln(w)
@@ -29,9 +29,9 @@ func (r *Report) Text(w io.Writer) {
 	r.stagesText(w)
 	r.errorsText(w)
 	if len(r.Retries) > 0 {
-		fmt.Fprintf(w, "\nAsked again\n")
+		text.Fprintf(w, "\nAsked again\n")
 		for _, e := range r.Retries {
-			fmt.Fprintf(w, "  %s: %s, %s\n", e.Plugin, e.Reason, plural(e.Count, "time", "times"))
+			text.Fprintf(w, "  %s: %s, %s\n", e.Plugin, e.Reason, plural(e.Count, "time", "times"))
 		}
 	}
 	if len(r.Sizes) > 0 {
@@ -125,9 +125,9 @@ func (r *Report) stagesText(w io.Writer) {
 	if sum == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\nTime of all readers and workers together: %s\n", Span(sum))
+	text.Fprintf(w, "\nTime of all readers and workers together: %s\n", Span(sum))
 	for _, s := range r.Stages {
-		fmt.Fprintf(w, "  %-6s %8s %6s\n", s.Name, Span(s.Seconds), Percent(s.Seconds/sum))
+		text.Fprintf(w, "  %-6s %8s %6s\n", s.Name, Span(s.Seconds), Percent(s.Seconds/sum))
 	}
 }
 
@@ -135,11 +135,11 @@ func (r *Report) errorsText(w io.Writer) {
 	if len(r.Errors) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\nDocuments that could not be sent\n")
+	text.Fprintf(w, "\nDocuments that could not be sent\n")
 	for _, e := range r.Errors {
-		fmt.Fprintf(w, "  %d  %s\n", e.Count, e.title())
+		text.Fprintf(w, "  %d  %s\n", e.Count, e.title())
 		for _, x := range e.Examples {
-			fmt.Fprintf(w, "     for example %s %s: %s\n", x.Collection, text.OrNone(x.ID), x.Reason)
+			text.Fprintf(w, "     for example %s %s: %s\n", x.Collection, text.ID(x.ID, x.NoID), x.Reason)
 		}
 	}
 }

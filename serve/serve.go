@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/text"
 )
 
 const (
@@ -124,12 +125,12 @@ func status(check func() error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("Cache-Control", "no-store")
-		text := "ok"
+		answer := "ok"
 		if err := check(); err != nil {
-			text = err.Error()
+			answer = text.Line(err.Error())
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
-		_, _ = io.WriteString(w, text+"\n") // whoever asked may have gone
+		_, _ = io.WriteString(w, answer+"\n") // whoever asked may have gone
 	})
 }
 

@@ -380,9 +380,9 @@ func memoryID(id any) (string, error) {
 	case fmt.Stringer:
 		return id.String(), nil
 	case nil:
-		return "", errors.New("the _id is missing")
+		return "", fmt.Errorf("the _id is missing: %w", syncd.ErrNoID)
 	}
-	return "", fmt.Errorf("a %T is no _id", id)
+	return "", fmt.Errorf("a %T is no _id: %w", id, syncd.ErrNoID)
 }
 
 // memoryKey gives an id's key, whose bytes sort as the documents do.

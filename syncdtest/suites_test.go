@@ -227,7 +227,7 @@ func TestMemorySourceHandlesIDsOfEveryKind(t *testing.T) {
 		}
 	}
 	want := []string{
-		" error: the _id is missing", `{"_id":"-1"}`, `{"_id":"9"}`, `{"_id":"10","new":true}`,
+		" error: the _id is missing: no usable id", `{"_id":"-1"}`, `{"_id":"9"}`, `{"_id":"10","new":true}`,
 		`{"_id":"6ba7b811-9dad-11d1-80b4-00c04fd430c8"}`, "corrupt error: a corrupt field",
 		`{"_id":"deep","a":{"b":true,"html":"<&>"},"n":1,"null":null}`, "secret encoding: a corrupt field", `{"_id":"text"}`,
 	}

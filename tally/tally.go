@@ -68,8 +68,9 @@ func (c *Counts) Add(o Counts) {
 
 // Failure is one document that could not be handled.
 type Failure struct {
-	ID     string `json:"id"`    // the document's id text, empty if it has none
-	Stage  string `json:"stage"` // read, encode or write
+	ID     string `json:"id"`              // the document's id text
+	NoID   bool   `json:"no_id,omitempty"` // it has none; the reason says where it stands
+	Stage  string `json:"stage"`           // read, encode or write
 	Reason string `json:"reason"`
 }
 

@@ -9,6 +9,8 @@ import (
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
+
+	"github.com/syncd-io/syncd/internal/text"
 )
 
 const (
@@ -102,7 +104,7 @@ func update(b *mpb.Bar, current, total int64) {
 
 // line adds the line of a collection, or of the total.
 func (p *Progress) line(name string, priority int) *mpb.Bar {
-	text := func(f func(view, string) string) decor.Decorator {
+	shown := func(f func(view, string) string) decor.Decorator {
 		return decor.Any(func(decor.Statistics) string {
 			p.mu.Lock()
 			v := p.seen
@@ -117,13 +119,13 @@ func (p *Progress) line(name string, priority int) *mpb.Bar {
 	// A bar that is made with a total completes by itself when it is reached, and takes no other.
 	return p.bars.New(0, mpb.BarStyle().Lbound("[").Filler("=").Tip(">").Padding(" ").Rbound("]"),
 		mpb.BarPriority(priority), mpb.BarRemoveOnComplete(),
-		mpb.PrependDecorators(decor.Name(clip(title, 20), decor.WC{C: decor.DSyncWidthR})),
+		mpb.PrependDecorators(decor.Name(clip(text.Line(title), 20), decor.WC{C: decor.DSyncWidthR})),
 		mpb.AppendDecorators(
-			text(func(v view, name string) string { return " " + v.share(name) }),
-			text(func(v view, name string) string { return " " + v.doneOf(name) }),
-			text(func(v view, name string) string { return fmt.Sprintf(" %s/s", short(v.rates[name])) }),
-			text(func(v view, name string) string { return fmt.Sprintf(" %s sent", short(float64(v.sent(name)))) }),
-			text(func(v view, name string) string { return " " + v.eta(name) }),
+			shown(func(v view, name string) string { return " " + v.share(name) }),
+			shown(func(v view, name string) string { return " " + v.doneOf(name) }),
+			shown(func(v view, name string) string { return fmt.Sprintf(" %s/s", short(v.rates[name])) }),
+			shown(func(v view, name string) string { return fmt.Sprintf(" %s sent", short(float64(v.sent(name)))) }),
+			shown(func(v view, name string) string { return " " + v.eta(name) }),
 			decor.Any(func(s decor.Statistics) string {
 				if name != "" || terminalWidth(p.out.stderr) < wide {
 					return ""

@@ -15,6 +15,7 @@ import (
 	"github.com/vbauerster/mpb/v8"
 	"golang.org/x/term"
 
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/job"
 )
 
@@ -173,9 +174,9 @@ func (p *Progress) print(v view) {
 			p.log.Info("progress", "state", v.line(), "documents", v.Total.Scanned, "sent", v.Total.Acked, "failed", v.Total.Failed())
 			return
 		}
-		fmt.Fprintf(p.out, "progress: %s\n", v.line())
+		text.Fprintf(p.out, "progress: %s\n", v.line())
 	case JSON:
-		_ = json.NewEncoder(p.out).Encode(v.object()) // there is nowhere to say that standard error is closed
+		_ = json.NewEncoder(text.Escape(p.out)).Encode(v.object()) // there is nowhere to say that standard error is closed
 	case Bars:
 		p.draw(v)
 	}

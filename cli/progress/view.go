@@ -88,11 +88,11 @@ func (v *view) workers() string {
 	for s := engine.StageScan; s < engine.StageCount; s++ {
 		parts = append(parts, fmt.Sprintf("%s %d", s, v.Working[s]))
 	}
-	text := strings.Join(parts, " ")
+	out := strings.Join(parts, " ")
 	if v.Stalled {
-		text += " STALLED"
+		out += " STALLED"
 	}
-	return text
+	return out
 }
 
 // line is the run on one line.
@@ -113,7 +113,7 @@ func (v *view) line() string {
 // whole is the run on several lines, for whoever asks.
 func (v *view) whole() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "run %s after %s: %s\n", v.RunID, brief(v.Elapsed), v.line())
+	text.Fprintf(&b, "run %s after %s: %s\n", v.RunID, brief(v.Elapsed), v.line())
 	for _, c := range v.Collections {
 		if !c.Started {
 			continue
@@ -122,10 +122,10 @@ func (v *view) whole() string {
 		if c.Done {
 			state = "done in " + brief(c.Took)
 		}
-		fmt.Fprintf(&b, "  %-20s %s documents, %d present, %d sent, %d failed, %d of %d splits, %s\n", c.Name, v.doneOf(c.Name),
+		text.Fprintf(&b, "  %-20s %s documents, %d present, %d sent, %d failed, %d of %d splits, %s\n", c.Name, v.doneOf(c.Name),
 			c.Counts.Present, c.Counts.Acked, c.Counts.Failed(), c.SplitsDone, c.Splits, state)
 	}
-	fmt.Fprintf(&b, "  working: %s; %s waiting; nothing has moved for %s\n", v.workers(), text.Plural(v.Waiting, "batch", "batches"), brief(time.Since(v.LastMove)))
+	text.Fprintf(&b, "  working: %s; %s waiting; nothing has moved for %s\n", v.workers(), text.Plural(v.Waiting, "batch", "batches"), brief(time.Since(v.LastMove)))
 	return b.String()
 }
 

@@ -242,20 +242,20 @@ func shown(f spec.Setting) string {
 }
 
 // scalar is a text as YAML, in quotes only where it needs them.
-func scalar(text string) string {
-	out, err := yaml.Marshal(text)
+func scalar(value string) string {
+	out, err := yaml.Marshal(value)
 	plain := strings.TrimSuffix(string(out), "\n")
-	if err != nil || plain != text || strings.ContainsAny(text, "{}[],") {
-		return quoted(text)
+	if err != nil || plain != value || strings.ContainsAny(value, "{}[],") || text.Line(value) != value {
+		return quoted(value)
 	}
 	return plain
 }
 
-func quoted(text string) string {
+func quoted(value string) string {
 	var b strings.Builder
-	enc := json.NewEncoder(&b)
+	enc := json.NewEncoder(text.Escape(&b))
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(text) // a text always has a JSON form, which is YAML too
+	_ = enc.Encode(value) // a text always has a JSON form, which is YAML too
 	return strings.TrimSuffix(b.String(), "\n")
 }
 

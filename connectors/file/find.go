@@ -67,6 +67,10 @@ func (f *openFile) find(ctx context.Context, wanted map[string]syncd.Key) error 
 		if !ok {
 			continue
 		}
+		if bsondoc.Repeats(it.doc, "_id") {
+			unreadable = fmt.Errorf("%s: a document has two fields _id, and may be one of those looked for", f.place(it.position))
+			continue
+		}
 		if text, err = bsondoc.AppendIDText(text[:0], id); err != nil {
 			continue // it has no text, so it is none of them
 		}

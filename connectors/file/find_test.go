@@ -68,6 +68,18 @@ func TestFindBesideDamage(t *testing.T) {
 	}
 }
 
+// TestFindBesideTwoIDs: a document of two ids may be the one with either.
+func TestFindBesideTwoIDs(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "c.bson", append(marshal(t, bson.D{{Key: "_id", Value: "a"}, {Key: "_id", Value: "b"}}), marshal(t, bson.D{{Key: "_id", Value: "c"}})...))
+	if keys, err := find(t, dir, "c"); err != nil || keys[0] == "" {
+		t.Errorf("%q, %v", keys, err)
+	}
+	if keys, err := find(t, dir, "b"); err == nil || keys != nil || !strings.Contains(err.Error(), "document 1 at byte 0") {
+		t.Errorf("%q, %v", keys, err)
+	}
+}
+
 func TestFindNeedsAFile(t *testing.T) {
 	if _, err := find(t, t.TempDir(), "a"); !errors.Is(err, syncd.ErrCollectionNotFound) {
 		t.Error(err)

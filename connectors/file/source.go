@@ -78,7 +78,9 @@ func (s *source) read(ctx context.Context, req syncd.ReadRequest, yield func(syn
 	if err != nil {
 		return err
 	}
+	var it item
 	batch := rows.New(req)
+	batch.Whole, batch.Place = true, func() string { return f.place(it.position) }
 	hand := func() error {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -92,7 +94,7 @@ func (s *source) read(ctx context.Context, req syncd.ReadRequest, yield func(syn
 	}
 	var key []byte
 	for n := 1; ; n++ {
-		it, err := f.next()
+		it, err = f.next()
 		if err == nil && it.offset >= upper {
 			err = io.EOF
 		}
@@ -246,6 +248,14 @@ func newReader(s *stream, f format) reader {
 		return &bsonReader{stream: s}
 	}
 	return &ndjsonReader{stream: s, maxLine: maxLine}
+}
+
+// place says where a document stands, for a person.
+func (f *openFile) place(p position) string {
+	if f.format == formatBSON {
+		return fmt.Sprintf("%s: document %d at byte %d", f.name, p.number, p.offset)
+	}
+	return fmt.Sprintf("%s:%d", f.name, p.number)
 }
 
 // begin goes to where the read starts, and returns the byte where it ends.

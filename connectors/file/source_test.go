@@ -154,8 +154,8 @@ func TestNDJSONForms(t *testing.T) {
 		{Err: at("6") + "not a document: a line must be a JSON object"},
 		{Err: at("7") + "not JSON: invalid character '{' after top-level value (column 12)"},
 		{Err: got[5].Err},
-		{Err: "reading _id: no id: the value is missing or null"},
-		{Err: "reading _id: no id: the value is missing or null"},
+		{Err: at("9") + "reading _id: no id: the value is missing or null", JSON: `{"title":"no id"}`},
+		{Err: at("10") + "reading _id: no id: the value is missing or null", JSON: `{"_id":null}`},
 		{ID: "last", JSON: `{"_id":"last"}`},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -174,6 +174,70 @@ func TestNDJSONForms(t *testing.T) {
 	}
 	if diff := cmp.Diff(want[2:], rest); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestDocumentsWithoutUsableIDs are named by their places, and are there for the dead letters, whatever was asked for.
+func TestDocumentsWithoutUsableIDs(t *testing.T) {
+	badText := func(key string, text string) []byte {
+		return marshal(t, bson.D{{Key: key, Value: text}, {Key: "x", Value: 1}})
+	}
+	two := func(a, b any) []byte {
+		return marshal(t, bson.D{{Key: "_id", Value: a}, {Key: "x", Value: 1}, {Key: "_id", Value: b}})
+	}
+	for name, tc := range map[string]struct {
+		ndjson, id, err, doc string
+		bson                 []byte
+	}{
+		"none":               {ndjson: `{"name": "n"}`, err: "reading _id: no id: the value is missing or null", doc: `{"name":"n"}`},
+		"null":               {ndjson: `{"_id": null, "name": "n"}`, err: "reading _id: no id: the value is missing or null", doc: `{"_id":null,"name":"n"}`},
+		"undefined":          {ndjson: `{"_id": {"$undefined": true}}`, err: "reading _id: no id: the value is missing or null", doc: `{"_id":{"$undefined":true}}`},
+		"in a document":      {ndjson: `{"a": {"_id": 1}}`, err: "reading _id: no id: the value is missing or null", doc: `{"a":{"_id":1}}`},
+		"other case":         {ndjson: `{"_ID": 1}`, err: "reading _id: no id: the value is missing or null", doc: `{"_ID":1}`},
+		"two":                {ndjson: `{"_id": 1, "_id": 2}`, err: "the document has two fields _id", doc: `{"_id":1,"_id":2}`},
+		"two, equal":         {bson: two("a", "a"), err: "the document has two fields _id", doc: `{"_id":"a","x":1,"_id":"a"}`},
+		"two, the first bad": {bson: two(nil, "a"), err: "reading _id: no id: the value is missing or null", doc: `{"_id":null,"x":1,"_id":"a"}`},
+		"two, one nested":    {ndjson: `{"_id": 1, "a": {"_id": 2}}`, id: "1"},
+		"the second in an array, and a field of the name": {ndjson: `{"_id": 1, "a": [{"_id": 2}], "_id2": 3}`, id: "1"},
+		"not UTF-8":               {bson: badText("_id", "caf\xe9"), err: `reading _id: string is not valid UTF-8: "caf\xe9"`},
+		"not UTF-8, and commands": {bson: badText("_id", "\x1b[2J\xff\n"), err: `reading _id: string is not valid UTF-8: "\x1b[2J\xff\n"`},
+		"the character U+FFFD":    {bson: badText("_id", "caf\ufffd"), id: "caf\ufffd"},
+		"empty":                   {ndjson: `{"_id": ""}`},
+		"another field bad":       {bson: badText("x", "\xff"), err: "reading _id: no id: the value is missing or null"},
+	} {
+		for _, documents := range []bool{false, true} {
+			dir, file, place := t.TempDir(), "c.ndjson", ":2: "
+			content := []byte(`{"_id": "first"}` + "\n" + tc.ndjson + "\n")
+			if tc.bson != nil {
+				file, place = "c.bson", ": document 2 at byte 20: "
+				content = append(marshal(t, bson.D{{Key: "_id", Value: "12345"}}), tc.bson...)
+			}
+			write(t, dir, file, content)
+			var changes []syncd.Change
+			for batch, err := range openDir(t, dir).Read(t.Context(), syncd.ReadRequest{Documents: documents, BatchSize: 2, Split: syncd.Split{Collection: syncd.Collection{Name: "c"}}}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				changes = append(changes, batch.Changes...)
+			}
+			if len(changes) != 2 {
+				t.Fatalf("%s: %d changes", name, len(changes))
+			}
+			c := changes[1]
+			switch {
+			case tc.err == "" && (c.Err != nil || c.ID != tc.id):
+				t.Errorf("%s: %q, %v", name, c.ID, c.Err)
+			case tc.err == "":
+			case c.Err == nil || c.ID != "" || c.Err.Error() != filepath.Join(dir, file)+place+tc.err || !errors.Is(c.Err, syncd.ErrNoID):
+				t.Errorf("%s: %q, %v", name, c.ID, c.Err)
+			case c.Document == nil:
+				t.Errorf("%s: there is no document", name)
+			case tc.doc != "":
+				if got, err := c.Document.AppendJSON(nil, syncd.Relaxed); err != nil || string(got) != tc.doc {
+					t.Errorf("%s: %s, %v", name, got, err)
+				}
+			}
+		}
 	}
 }
 

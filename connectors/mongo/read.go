@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/connectors/internal/rows"
 	"github.com/syncd-io/syncd/internal/bsondoc"
+	"github.com/syncd-io/syncd/internal/text"
 )
 
 // What a server is asked for at once where the configuration does not say. Ids are about 30 bytes each, so 10,000 of them
@@ -25,6 +27,7 @@ const (
 func (s *source) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
 	return func(yield func(syncd.Batch, error) bool) {
 		r := reading{source: s, req: req, last: []byte(req.After), rows: rows.New(req), yield: yield}
+		r.rows.Place = r.place
 		err := r.run(ctx)
 		if err != nil && !errors.Is(err, errStopped) {
 			yield(syncd.Batch{}, fmt.Errorf("reading collection %s: %w", req.Split.Collection.Name, s.explain(ctx, err)))
@@ -49,6 +52,8 @@ type reading struct {
 	rows *rows.Builder
 	key  []byte // of the current document; reused
 	last []byte // the key of the last document that went into rows: the next cursor begins behind it
+
+	unnamed cursor // over the documents without _id, whole; nil before the first that came with ids alone
 }
 
 func (r *reading) run(ctx context.Context) error {
@@ -89,6 +94,7 @@ func (r *reading) run(ctx context.Context) error {
 
 // pass reads from behind r.last to the end of the split.
 func (r *reading) pass(ctx context.Context) error {
+	defer r.leaveUnnamed()
 	k, err := newKeyRange(r.req.Split, syncd.Key(r.last))
 	if err != nil {
 		return err
@@ -169,7 +175,7 @@ func (r *reading) fill(ctx context.Context, c cursor, k *keyRange) (batches [][]
 		if n == 0 {
 			left += c.Buffered()
 		}
-		if !r.add(c.Doc(), k) {
+		if !r.add(ctx, c.Doc(), k) {
 			return batches, false, nil
 		}
 		if r.rows.Full() {
@@ -198,7 +204,7 @@ func (r *reading) open(ctx context.Context, q query) (cursor, error) {
 }
 
 // add takes a document into the current batch if it belongs to the range, and reports whether the range goes on.
-func (r *reading) add(doc bson.Raw, k *keyRange) bool {
+func (r *reading) add(ctx context.Context, doc bson.Raw, k *keyRange) bool {
 	id, _ := bsondoc.Lookup(doc, "_id")
 	r.key = r.key[:0]
 	if id.Type != 0 {
@@ -207,11 +213,73 @@ func (r *reading) add(doc bson.Raw, k *keyRange) bool {
 	if p := k.place(r.key, id); p != inside {
 		return p != beyond
 	}
+	r.rows.Whole = false
+	if id.Type == 0 && !r.req.Documents {
+		doc, r.rows.Whole = r.nextUnnamed(ctx, doc)
+	}
 	r.rows.Add(r.key, id, doc)
 	if len(r.key) > 0 { // only a view has documents without _id; nothing can continue behind those
 		r.last = append(r.last[:0], r.key...)
 	}
 	return true
+}
+
+// isUnnamed is {_id: {$exists: false}}.
+var isUnnamed = element(bson.TypeEmbeddedDocument, "_id", element(bson.TypeBoolean, "$exists", []byte{0}))
+
+// nextUnnamed returns one of the documents without _id, whole: nobody can fetch such a document later, and which of them it is
+// makes no difference. Where there is none to be had it returns doc, and false: its error has been told already.
+func (r *reading) nextUnnamed(ctx context.Context, doc bson.Raw) (bson.Raw, bool) {
+	if r.unnamed == nil {
+		c, err := r.finder.find(ctx, query{collection: r.query.collection, filter: all(r.filter, isUnnamed), batchSize: documentsAtOnce})
+		if err != nil {
+			return doc, false
+		}
+		r.unnamed = c
+	}
+	for r.unnamed.Next(ctx) {
+		whole := r.unnamed.Doc()
+		if _, named := bsondoc.Lookup(whole, "_id"); !named {
+			return whole, true
+		}
+	}
+	return doc, false
+}
+
+func (r *reading) leaveUnnamed() {
+	if r.unnamed != nil {
+		r.unnamed.Close()
+		r.unnamed = nil
+	}
+}
+
+// place says where the current document stands: a server's documents have no other name than their _id.
+func (r *reading) place() string {
+	switch {
+	case len(r.last) > 0:
+		return "the document behind the one with _id " + describe(syncd.Key(r.last))
+	case r.req.Split.Lower != "":
+		return "the first document from _id " + describe(r.req.Split.Lower) + " on"
+	}
+	return "the first document"
+}
+
+// describe shows the _id of a key, or of a split's bound, to a person.
+func describe(k syncd.Key) string {
+	v, err := bsondoc.ParseKey(strings.TrimPrefix(string(k), behind))
+	if err != nil {
+		return "(unreadable)"
+	}
+	id, err := bsondoc.AppendIDText(nil, v)
+	switch s, isText := v.StringValueOK(); {
+	case err == nil && isText:
+		return text.Quote(string(id))
+	case err == nil:
+		return text.Of(string(id))
+	case isText:
+		return text.Quote(s)
+	}
+	return v.Type.String()
 }
 
 // hand yields changes. Much may be at hand when ctx ends, so it is looked at here.

@@ -319,8 +319,9 @@ func (f listFinder) find(context.Context, query) (cursor, error) {
 
 func TestBadDocumentsAreChangesWithErrors(t *testing.T) {
 	s := &source{cfg: defaults(), finder: listFinder{docs: []any{
-		bson.D{{Key: "_id", Value: "good"}},
 		bson.D{{Key: "title", Value: "a view may have no _id"}},
+		bson.D{{Key: "_id", Value: "good"}},
+		bson.D{{Key: "title", Value: "another one"}},
 		bson.D{{Key: "_id", Value: nil}},
 		bson.D{{Key: "_id", Value: "\xff"}},
 		bson.D{{Key: "_id", Value: "field"}, {Key: "f", Value: "\xff"}},
@@ -333,18 +334,24 @@ func TestBadDocumentsAreChangesWithErrors(t *testing.T) {
 		}
 		for _, c := range batch.Changes {
 			if c.Err != nil {
-				got = append(got, fmt.Sprintf("%s: %v", c.ID, c.Err))
+				letter := ""
+				if c.Document != nil {
+					b, _ := c.Document.AppendJSON(nil, syncd.Relaxed)
+					letter = " " + string(b)
+				}
+				got = append(got, fmt.Sprintf("%s: %v%s %v", c.ID, c.Err, letter, errors.Is(c.Err, syncd.ErrNoID)))
 			} else {
 				got = append(got, fmt.Sprintf("%s %v", c.ID, c.Fields))
 			}
 		}
 	}
 	want := []string{
+		`: the first document: reading _id: no id: the value is missing or null {"title":"a view may have no _id"} true`,
 		"good [{ false}]",
-		": reading _id: no id: the value is missing or null",
-		": reading _id: no id: the value is missing or null",
-		": reading _id: string is not valid UTF-8",
-		`field: looking up "f": string is not valid UTF-8`,
+		`: the document behind the one with _id "good": reading _id: no id: the value is missing or null {"title":"another one"} true`,
+		`: the document behind the one with _id "good": reading _id: no id: the value is missing or null true`,
+		`: the document behind the one with _id null: reading _id: string is not valid UTF-8: "\xff" true`,
+		`field: looking up "f": string is not valid UTF-8 false`,
 		"also good [{7 true}]",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

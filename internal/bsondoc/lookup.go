@@ -96,3 +96,24 @@ func arrayIndex(s string) (int, bool) {
 	}
 	return n, true
 }
+
+// Repeats reports whether doc has more than one field of that name at its top. It looks no further than any damage.
+func Repeats(doc bson.Raw, name string) bool {
+	b, err := body(doc, 1)
+	if err != nil {
+		return false
+	}
+	for n := 0; len(b) > 0; {
+		_, found, _, after, err := next(b)
+		if err != nil {
+			return false
+		}
+		if string(found) == name {
+			if n++; n > 1 {
+				return true
+			}
+		}
+		b = after
+	}
+	return false
+}

@@ -1,4 +1,8 @@
-// Package text has words and tables for messages.
+// Package text has words and tables for messages, and makes what others wrote fit to be seen.
+//
+// Ids, names, reasons and what servers answer are others' text: on a terminal, in a log and on a page it must not move the
+// cursor, hide, turn around, begin a line of its own, or fill the screen. [Of] shows a value, [Line] a sentence that may hold
+// some; [Fprintf] applies Line to its arguments, and [Escape] stands before what must keep every byte, such as JSON.
 package text
 
 import (
@@ -6,7 +10,6 @@ import (
 	"io"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -26,24 +29,6 @@ func Moment(t time.Time) string {
 	return t.UTC().Format("2006-01-02 15:04:05 UTC")
 }
 
-// OrNone is a document's id.
-func OrNone(id string) string {
-	if id == "" {
-		return "(no id)"
-	}
-	return Printable(id)
-}
-
-// Printable is a text without what a terminal would take for a command.
-func Printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return '�'
-		}
-		return r
-	}, text)
-}
-
 // Row makes a row of a table.
 func Row(cells ...any) []string {
 	row := make([]string, len(cells))
@@ -53,11 +38,12 @@ func Row(cells ...any) []string {
 	return row
 }
 
-// Table prints rows; it aligns the first column to the left and all others to the right.
+// Table prints rows, each cell as [Line] shows it; it aligns the first column to the left and all others to the right.
 func Table(w io.Writer, rows [][]string) {
 	var width []int
 	for _, row := range rows {
 		for i, cell := range row {
+			cell = Line(cell)
 			if i == len(width) {
 				width = append(width, 0)
 			}
@@ -67,6 +53,7 @@ func Table(w io.Writer, rows [][]string) {
 	for _, row := range rows {
 		var b strings.Builder
 		for i, cell := range row {
+			cell = Line(cell)
 			if i == 0 {
 				fmt.Fprintf(&b, "%-*s", width[i], cell)
 			} else {

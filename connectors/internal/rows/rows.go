@@ -6,22 +6,32 @@
 //   - what is added is copied, so the caller may reuse its buffers at once;
 //   - a change without its document costs no allocation of its own: keys, id texts and field texts of a batch lie in one
 //     string, and whole documents in a few blocks;
-//   - a document that can't be read becomes a change with Err, never a change that looks like a good one;
+//   - a document that can't be read becomes a change with Err, never a change that looks like a good one; it carries the
+//     document, where that is known, so that a dead letter can hold it;
+//   - one without a usable _id has an Err that wraps syncd.ErrNoID and says where the document stands: nothing else names it;
 //   - a document without _id, for which a source has no key, becomes a change with Err, as syncd.Batch demands of changes
 //     that have no offset behind them.
 package rows
 
 import (
+	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/internal/bsondoc"
+	"github.com/syncd-io/syncd/internal/text"
 )
 
 // Builder collects the changes of one read, batch by batch. It is not safe for concurrent use.
 type Builder struct {
+	// Place says, in an error, where the document stands that is being added. The source sets it.
+	Place func() string
+	// Whole says that documents are added whole even where only ids are asked for.
+	Whole bool
+
 	fields     []string
 	documents  bool
 	batchSize  int
@@ -40,7 +50,7 @@ type span struct{ from, to int }
 
 type entry struct {
 	key, id span
-	doc     int // index into docs
+	doc     int // its place in docs, from 1; 0 is none
 	err     error
 }
 
@@ -56,33 +66,28 @@ func New(req syncd.ReadRequest) *Builder {
 
 // Add adds a document; id is its _id, or the zero value if it has none. Nothing that is passed is kept.
 func (b *Builder) Add(key []byte, id bson.RawValue, doc bson.Raw) {
-	start := len(b.text)
 	e := entry{key: b.append(key)}
 	e.id, e.err = b.appendID(id)
-	if id.Type == 0 {
-		// Tell a document without _id from one with damage in front of it.
-		if _, err := bsondoc.NewDocument(doc).Lookup("_id"); err != nil {
-			e.err = err
-		}
-	}
-	if e.err == nil {
-		e.err = b.appendFields(doc)
+	if e.err == nil && bsondoc.Repeats(doc, "_id") {
+		b.text, e.id, e.err = b.text[:e.id.from], span{}, errTwoIDs
 	}
 	if e.err != nil {
-		b.text = b.text[:start]
-		b.addError(key, id, e.err)
-		return
+		e.err = b.noID(id, doc, e.err)
+	} else {
+		e.err = b.appendFields(doc)
 	}
-	if b.documents {
-		e.doc = len(b.docs)
+	if b.documents || b.Whole && e.err != nil {
 		b.docs = append(b.docs, bsondoc.NewDocument(b.blocks.copy(doc)))
+		e.doc = len(b.docs)
 		b.bytes += len(doc)
 	}
 	b.entries = append(b.entries, e)
 }
 
-// Fail adds a change for a document that can't be read at all.
-func (b *Builder) Fail(key []byte, err error) { b.addError(key, bson.RawValue{}, err) }
+// Fail adds a change for a document that can't be read at all; err says where it stands.
+func (b *Builder) Fail(key []byte, err error) {
+	b.entries = append(b.entries, entry{key: b.append(key), err: &noIDError{err}})
+}
 
 // Len returns how many changes the batch has.
 func (b *Builder) Len() int { return len(b.entries) }
@@ -94,8 +99,8 @@ func (b *Builder) Full() bool {
 
 // Take returns the changes of the batch and starts the next one.
 func (b *Builder) Take() []syncd.Change {
-	text := string(b.text)
-	cut := func(s span) string { return text[s.from:s.to] }
+	all := string(b.text)
+	cut := func(s span) string { return all[s.from:s.to] }
 	changes := make([]syncd.Change, len(b.entries))
 	values := make([]syncd.Value, len(b.values))
 	for i, s := range b.values {
@@ -107,14 +112,11 @@ func (b *Builder) Take() []syncd.Change {
 	for i, e := range b.entries {
 		c := &changes[i]
 		c.Key, c.ID, c.Err = syncd.Key(cut(e.key)), cut(e.id), e.err
-		if e.err != nil {
-			continue
+		if e.doc > 0 {
+			c.Document = &b.docs[e.doc-1]
 		}
-		if n > 0 {
+		if n > 0 && e.err == nil {
 			c.Fields, values = values[:n:n], values[n:]
-		}
-		if b.documents {
-			c.Document = &b.docs[e.doc]
 		}
 	}
 	b.text, b.entries, b.values = b.text[:0], b.entries[:0], b.values[:0]
@@ -122,10 +124,33 @@ func (b *Builder) Take() []syncd.Change {
 	return changes
 }
 
-func (b *Builder) addError(key []byte, id bson.RawValue, err error) {
-	e := entry{key: b.append(key), err: err}
-	e.id, _ = b.appendID(id) // for the report; a bad id is the error already
-	b.entries = append(b.entries, e)
+// errTwoIDs refuses a document of which nobody could say which id is meant.
+var errTwoIDs = errors.New("the document has two fields _id")
+
+// noIDError is why a document has no usable id. Its text is its cause's.
+type noIDError struct{ cause error }
+
+func (e *noIDError) Error() string { return e.cause.Error() }
+
+// Unwrap returns the cause, and what it means.
+func (e *noIDError) Unwrap() []error { return []error{e.cause, syncd.ErrNoID} }
+
+// noID adds to an error of the _id where the document stands, and what the _id looks like.
+func (b *Builder) noID(id bson.RawValue, doc bson.Raw, err error) error {
+	switch id.Type {
+	case 0: // tell a document without _id from one with damage in front of it
+		if _, damage := bsondoc.NewDocument(doc).Lookup("_id"); damage != nil {
+			err = damage
+		}
+	case bson.TypeString:
+		if s, ok := id.StringValueOK(); ok && !utf8.ValidString(s) {
+			err = fmt.Errorf("%w: %s", err, text.Quote(s))
+		}
+	}
+	if b.Place != nil {
+		err = fmt.Errorf("%s: %w", b.Place(), err)
+	}
+	return &noIDError{err}
 }
 
 func (b *Builder) append(p []byte) span {

@@ -2,6 +2,7 @@ package rows
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -61,6 +62,7 @@ func TestBatchesAreIndependent(t *testing.T) {
 
 func TestErrorsLeaveTheirNeighboursAlone(t *testing.T) {
 	b := New(syncd.ReadRequest{Fields: []string{"f", "g"}, Documents: true, BatchSize: 10})
+	b.Place = func() string { return "here" }
 	damaged := marshal(t, bson.D{{Key: "x", Value: 1}, {Key: "_id", Value: 1}})
 	damaged[4] = 0x77
 	add(b, "1", marshal(t, bson.D{{Key: "_id", Value: "a"}, {Key: "f", Value: "1"}, {Key: "g", Value: "2"}}))
@@ -68,18 +70,20 @@ func TestErrorsLeaveTheirNeighboursAlone(t *testing.T) {
 	add(b, "3", marshal(t, bson.D{{Key: "f", Value: "1"}}))
 	b.Add([]byte("4"), bson.RawValue{}, damaged)
 	b.Fail([]byte("5"), fmt.Errorf("line 7"))
-	add(b, "6", marshal(t, bson.D{{Key: "_id", Value: "c"}, {Key: "g", Value: "3"}}))
+	add(b, "6", marshal(t, bson.D{{Key: "_id", Value: "twice"}, {Key: "f", Value: "1"}, {Key: "_id", Value: 7}}))
+	add(b, "7", marshal(t, bson.D{{Key: "_id", Value: "c"}, {Key: "g", Value: "3"}}))
 	var got []string
 	for _, c := range b.Take() {
-		got = append(got, fmt.Sprintf("%s %q %v %v %v", c.Key, c.ID, c.Fields, c.Document != nil, c.Err))
+		got = append(got, fmt.Sprintf("%s %q %v %v %v %v", c.Key, c.ID, c.Fields, c.Document != nil, errors.Is(c.Err, syncd.ErrNoID), c.Err))
 	}
 	want := []string{
-		`1 "a" [{1 true} {2 true}] true <nil>`,
-		`2 "b" [] false looking up "g": string is not valid UTF-8`,
-		`3 "" [] false reading _id: no id: the value is missing or null`,
-		`4 "" [] false looking up "_id": field "x": malformed BSON: unknown type 0x77`,
-		`5 "" [] false line 7`,
-		`6 "c" [{ false} {3 true}] true <nil>`,
+		`1 "a" [{1 true} {2 true}] true false <nil>`,
+		`2 "b" [] true false looking up "g": string is not valid UTF-8`,
+		`3 "" [] true true here: reading _id: no id: the value is missing or null`,
+		`4 "" [] true true here: looking up "_id": field "x": malformed BSON: unknown type 0x77`,
+		`5 "" [] false true line 7`,
+		`6 "" [] true true here: the document has two fields _id`,
+		`7 "c" [{ false} {3 true}] true false <nil>`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

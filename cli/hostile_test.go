@@ -1,0 +1,292 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/syncdtest"
+)
+
+// hostileTexts are ids, names and answers that must not do anything to whoever looks at them.
+var hostileTexts = []string{
+	"", " ", "\x1b[2Jclear", "a\nerror: forged line\nhint: pay bob", "a\r  Errors   0", "\abell", "\x1b]0;title\a", "rtl\u202eevil",
+	"\u2066isolate", "zero\u200bwidth", "a\x00b", "\u009b31m", "in\xffvalid", "line\u2028separator\u2029", "nb\u00a0space", "soft\u00adhyphen",
+	"\ufeffmark", "fill\u3164er", "tag\U000e0041", "delete\x7f", "\x1b[31mred", strings.Repeat("x", 600_000), "\"quoted\"", `back\slash`,
+	"<script>alert(1)</script>",
+}
+
+// hostileError is a server's answer with all of them.
+var hostileError = errors.New("the server says: " + strings.Join(hostileTexts, "|"))
+
+// looked fails the test where a text would do more to a terminal than be read, or too much of it.
+func looked(t *testing.T, what, printed string) {
+	t.Helper()
+	for i, line := range strings.Split(printed, "\n") {
+		if !utf8.ValidString(line) {
+			t.Errorf("%s: line %d is not UTF-8: %.200q", what, i+1, line)
+		}
+		for _, r := range line {
+			if r != ' ' && !unicode.IsGraphic(r) || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Zs, unicode.Other_Default_Ignorable_Code_Point) && r != ' ' {
+				t.Errorf("%s: line %d has %U: %.300q", what, i+1, r, line)
+				break
+			}
+		}
+		if begin := strings.TrimSpace(line); strings.HasPrefix(begin, "error: forged") || strings.HasPrefix(begin, "hint: pay") {
+			t.Errorf("%s: line %d is forged", what, i+1)
+		}
+		if len(line) > 8000 && !json.Valid([]byte(printed)) { // a few reasons of 2000 bytes, escaped
+			t.Errorf("%s: line %d has %d bytes: %.300q", what, i+1, len(line), line)
+		}
+	}
+}
+
+// hostileSink refuses what it is given, or fails as a whole.
+type hostileSink struct {
+	syncd.Sink
+	whole, refuse error
+}
+
+func (s hostileSink) Write(ctx context.Context, changes []syncd.Change) error {
+	if s.whole != nil {
+		return s.whole
+	}
+	if s.refuse == nil {
+		return s.Sink.Write(ctx, changes)
+	}
+	b := &syncd.BatchError{}
+	for i := range changes {
+		b.Fail(i, s.refuse)
+	}
+	return b
+}
+
+// TestHostileTexts runs every command on ids, names and answers that are made to deceive, and looks at all that is printed.
+func TestHostileTexts(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	source, checker := syncdtest.NewMemorySource(), syncdtest.NewMemoryChecker()
+	source.Create("page")
+	for i, id := range hostileTexts {
+		source.Insert("page", syncdtest.MemoryDoc{ID: id, Fields: map[string]any{"updatedAt": hostileTexts[len(hostileTexts)-1-i]}})
+	}
+	source.Insert("page", syncdtest.MemoryDoc{ID: "unreadable", Err: hostileError}, syncdtest.MemoryDoc{ID: nil, Err: fmt.Errorf("%w: %w", syncd.ErrNoID, hostileError)})
+	for i, id := range hostileTexts { // some are stale, some are gone
+		if i%2 == 0 {
+			checker.Put(point(id, "0"), map[string]any{"content_type": "page", "mongo_id": id, "chunk_index": 0, "updatedAt": id})
+		}
+		checker.Put(point(id+"?", "0"), map[string]any{"content_type": "page", "mongo_id": id + "?", "chunk_index": 0})
+	}
+	settings := `source: {memory: {}}
+checker: {memory: {}}
+sink: {memory: {}}
+mapping: {version: {field: updatedAt, payload: updatedAt}, collections: {page: page, "na\e[2Jme\nerror: forged": gone}}
+run: {state_dir: ` + dir + `/state, wait_timeout: 0s}
+`
+	good := file("good.yaml", settings)
+	bad := file("bad.yaml", settings+`"un\e[2Jknown": "a\nerror: forged"
+errors: {tolerance: "n\u202eone"}
+`)
+	var faults struct {
+		source, check, list, open error
+		sink                      hostileSink
+	}
+	fault := func(err error) syncdtest.Schedule { return syncdtest.Always(syncdtest.Fault{Err: err}) }
+	plugins := []syncd.Plugin{
+		syncd.NewSource("memory", "", struct{}{}, func(context.Context, struct{}, syncd.Env) (syncd.Source, error) {
+			if faults.source != nil {
+				return syncdtest.FaultySource(source, syncdtest.SourceFaults{Read: fault(faults.source)}), nil
+			}
+			return probing{source}, nil
+		}),
+		syncd.NewChecker("memory", "", struct{}{}, func(_ context.Context, _ struct{}, env syncd.Env) (syncd.Checker, error) {
+			env.Logger.Warn("heard: "+hostileError.Error(), "error", hostileError, "name", hostileTexts[2], "id", hostileTexts[21])
+			if faults.open != nil {
+				return nil, syncd.Hint(faults.open, "ask: %v", faults.open)
+			}
+			if faults.check != nil || faults.list != nil {
+				return syncdtest.FaultyChecker(checker, syncdtest.CheckerFaults{Check: fault(faults.check), Read: fault(faults.check), List: fault(faults.list)}), nil
+			}
+			return checker, nil
+		}),
+		syncd.NewSink("memory", "", struct{}{}, func(context.Context, struct{}, syncd.Env) (syncd.Sink, error) {
+			s := faults.sink
+			s.Sink = syncdtest.NewMemorySink()
+			return s, nil
+		}),
+	}
+	var used []string
+	run := func(name string, args ...string) (code int, printed string) {
+		t.Helper()
+		used = append(used, args[0])
+		var stdout, stderr bytes.Buffer
+		code = program{args: args, stdout: &stdout, stderr: &stderr, plugins: plugins}.run(t.Context())
+		looked(t, name+", standard output", stdout.String())
+		looked(t, name+", standard error", stderr.String())
+		return code, stdout.String() + stderr.String()
+	}
+	wants := func(printed string, parts ...string) {
+		t.Helper()
+		for _, part := range parts {
+			if !strings.Contains(printed, part) {
+				t.Errorf("there is no %q in\n%.6000s", part, printed)
+			}
+		}
+	}
+
+	report := filepath.Join(dir, "report.json")
+	faults.sink.refuse = hostileError
+	for _, form := range []string{"plain", "json"} {
+		for _, log := range []string{"text", "json"} {
+			code, out := run("a sink that refuses", "run", good, "--log-format", log, "-v", "--progress", form, "--report", report, "--mode", "full")
+			if code != exitFailures {
+				t.Errorf("%d\n%.3000s", code, out)
+			}
+			wants(out, `page "": write: the server says: `, `page "\x1b[2Jclear": write`, `page "a\nerror: forged line\nhint: pay bob": write`, `(600000 bytes)`,
+				`page (no id): read: no usable id: the server says`)
+		}
+	}
+	faults.sink = hostileSink{}
+	_, out := run("a report", "report", report)
+	wants(out, `the server says: `)
+	run("a comparison", "report", report, report)
+	run("a history", "report", report, report, report)
+	_, out = run("a report as JSON", "report", "--json", report)
+	if !json.Valid([]byte(out)) || !strings.Contains(out, `\u202e`) {
+		t.Errorf("not the report: %.300s", out)
+	}
+	page := filepath.Join(dir, "page.html")
+	run("a page", "report", report, "--html", page)
+	html, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	looked(t, "the page", strings.ReplaceAll(string(html), "\t", " "))
+	wants(string(html), `&#34;a\nerror: forged line\nhint: pay bob&#34;`)
+	if strings.Contains(string(html), "<script>") {
+		t.Error("the page has a script")
+	}
+
+	_, out = run("a dry run", "run", good, "--dry-run")
+	wants(out, `would send "`)
+	plan := filepath.Join(dir, "all.plan")
+	_, out = run("a plan", "plan", good, "-o", plan)
+	wants(out, "point id")
+	run("a plan that is sent", "run", good, "--plan", plan)
+	other := file("other.yaml", strings.Replace(settings, "page: page", "page: other", 1))
+	run("a plan of another mapping", "run", other, "--plan", plan)
+	_, out = run("a verification", "verify", "--min-age", "0s", good)
+	wants(out, `+ page "`)
+	run("a prune", "run", good, "--prune")
+	run("waiting", "run", good, "--wait", "--wait-timeout", "1ms")
+
+	faults.sink.whole = hostileError
+	run("a sink that fails", "run", good, "--log-format", "json", "--report", report, "--mode", "full")
+	run("its report", "report", report)
+	faults.sink = hostileSink{}
+	faults.source = hostileError
+	_, out = run("a source that fails", "run", good)
+	wants(out, "error: ", `a\nerror: forged line\nhint: pay bob`)
+	faults.source = nil
+	faults.check = hostileError
+	run("a checker that fails", "run", good)
+	run("a verification that fails", "verify", good)
+	faults.check, faults.list = nil, hostileError
+	run("a listing that fails", "verify", good)
+	faults.list, faults.open = nil, hostileError
+	_, out = run("a server that refuses", "run", good)
+	wants(out, "\nerror: ", "\nhint: ask: ")
+	run("a server that refuses", "validate", "--connect", good)
+	faults.open = fmt.Errorf("%w: %w", syncd.ErrUnavailable, hostileError)
+	run("a server that is not there", "run", good, "--log-format", "json")
+	faults.open = nil
+	_, out = run("findings", "validate", "--connect", good)
+	wants(out, "the server says")
+	strict := file("strict.yaml", settings+"errors: {tolerance: none}\n")
+	_, out = run("a run that stops at a document", "run", strict, "--mode", "full")
+	wants(out, "error: ", "stopped at the first document")
+
+	drifted := syncdtest.NewMemoryChecker(uuid.New())
+	drifted.Put(uuid.New(), map[string]any{"content_type": "page", "mongo_id": hostileTexts[3], "chunk_index": 0})
+	held := checker
+	checker = drifted
+	_, out = run("a drift", "run", good)
+	wants(out, "drift")
+	checker = held
+
+	for _, id := range hostileTexts {
+		run("explain", "explain", "-c", good, "page", id)
+		run("id", "id", "-c", good, "--collection", "page", id)
+		run("a collection", "explain", "-c", good, id, "x")
+		run("a file", "run", "-c", "no"+strings.ReplaceAll(id, "\x00", ""))
+	}
+	run("the states", "state", "list", "--dir", filepath.Join(dir, "state"))
+	run("the states", "state", "list", "--json", "--dir", filepath.Join(dir, "state"))
+	run("a state", "state", "show", "--dir", filepath.Join(dir, "state"))
+	run("no state", "state", "show", hostileTexts[3], "--dir", filepath.Join(dir, "state"))
+	for _, format := range []string{"text", "short", "json", "github"} {
+		run("a bad configuration as "+format, "validate", "--format", format, bad)
+	}
+	run("a bad configuration", "run", bad)
+	run("an unknown flag", "run", "--\x1b[2J")
+	run("an unknown plugin", "plugins", "source", hostileTexts[2])
+	run("a health check", "health", hostileServer(t))
+	run("the version", "version")
+	run("the settings", "config", "print", good)
+	run("the schema", "schema")
+	run("the reference", "reference", "--dir", filepath.Join(dir, "reference"))
+	run("init", "init", "--source", hostileTexts[3])
+
+	registry, err := syncd.NewRegistry(plugins...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range newApp(program{}, registry).root().Commands() {
+		if !slices.Contains(used, c.Name()) {
+			t.Errorf("the command %s is not tried: whatever it prints of others is to be looked at here", c.Name())
+		}
+	}
+}
+
+// probing is a source whose findings are hostile.
+type probing struct{ *syncdtest.MemorySource }
+
+func (p probing) Abilities() syncd.SourceAbilities {
+	a := p.MemorySource.Abilities()
+	a.Probe = func(context.Context, []syncd.ProbeTarget) (out []syncd.Finding) {
+		for _, s := range append(hostileTexts, hostileError.Error()) {
+			out = append(out, syncd.Finding{Subject: "name " + s, Status: syncd.StatusWarning, Detail: s, Hint: s})
+		}
+		return out
+	}
+	return a
+}
+
+func hostileServer(t *testing.T) string {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprint(w, hostileError.Error()[:500])
+	}))
+	t.Cleanup(s.Close)
+	return s.URL
+}
