@@ -185,8 +185,8 @@ func TestPrintReports(t *testing.T) {
 	})
 	want := `source: MongoDB at h:1
   ok       server            MongoDB 8
-  warning  collection naïve  two lines
-                             hint: do this
+  warning  collection naïve  two\nlines
+                             hint: do\nthis
 
 sink: Kafka at h:2
   FAILED   connection        refused
