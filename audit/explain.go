@@ -96,6 +96,27 @@ func load(ctx context.Context, source syncd.Source, rule *mapping.Rule, id strin
 	return c, ctx.Err()
 }
 
+// askWhose asks whose the point of a document is that is gone.
+func (e *Explanation) askWhose(ctx context.Context, checker syncd.Checker) error {
+	if !e.Rule.Owned() {
+		e.Why += "; it is not known whose the point is: another database or another job may have the document (mapping.owner)"
+		return nil
+	}
+	read := checker.Abilities().Read
+	if e.Rule.OwnerKey() == "" || read == nil {
+		return nil
+	}
+	found := make([]syncd.Found, 1)
+	if err := read(ctx, []syncd.Point{{ID: e.PointID}}, []string{e.Rule.OwnerKey()}, found); err != nil {
+		return fmt.Errorf("asking the index: %w", err)
+	}
+	if found[0].Present && !e.Rule.Owns(found[0].Payload[0]) {
+		e.Why = fmt.Sprintf("the document is not in the source, and the point does not name the source: its payload key %q holds %q", e.Rule.OwnerKey(), found[0].Payload[0].Text)
+		e.Verdict = syncd.Missing
+	}
+	return nil
+}
+
 // ask asks the index about the change, and says what a run would do with it.
 func (e *Explanation) ask(ctx context.Context, checker syncd.Checker, c *syncd.Change) error {
 	asker := verdict.New(checker)
@@ -112,6 +133,7 @@ func (e *Explanation) ask(ctx context.Context, checker syncd.Checker, c *syncd.C
 		e.Verdict, e.Why = syncd.Missing, "neither the source nor the index has it"
 		if e.Held.Present {
 			e.Verdict, e.Why = syncd.Orphan, "the index holds its point, but the document is gone"
+			return e.askWhose(ctx, checker)
 		}
 		return nil
 	}

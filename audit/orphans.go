@@ -1,10 +1,12 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -32,6 +34,8 @@ type OrphanReport struct {
 	Points      int64 // that the index holds of the content type
 	Documents   int64 // of those points that stand for a document (chunk 0)
 	Orphans     int64 // documents that are gone
+	Owned       bool  // it is declared or provable whose the points are; if not, an orphan may be another's document
+	Others      int64 // points that name another source: not this job's to judge
 	Foreign     int64 // points that do not say whose they are, or whose id no rule makes: nobody's to delete
 	Deleted     int64 // deletes that the sink confirmed; the search leaves it 0
 	Examples    []verdict.Item
@@ -46,7 +50,7 @@ type OrphanSearch struct {
 	Parts   int       // lists of the index that are read side by side, at least 1
 	Since   time.Time // what the index's version key says was written after it is left alone; zero leaves nothing alone
 
-	Planned []verdict.Item // takes these orphans and does not search; nil searches
+	Planned []verdict.Item // looks for these alone; nil looks for all
 	Keep    bool           // the orphans are to be deleted, so they are kept for Orphans.Source, up to 1,000,000 a content type
 
 	Item  func(verdict.Item) // is told every orphan, one at a time; nil is told nothing
@@ -80,9 +84,14 @@ func (s OrphanSearch) Find(ctx context.Context) (*Orphans, error) {
 	}
 	ctx, stop := wait.Drained(ctx, s.Drain)
 	defer stop()
+	planned := map[document]bool{}
+	for _, o := range s.Planned {
+		planned[document{o.Rule, o.ID}] = true
+	}
 	seen := map[document]bool{}
 	for _, t := range types {
-		p := &pass{OrphanSearch: s, list: list, find: find, rules: byType[t], report: OrphanReport{ContentType: t}, seen: seen, kept: found.kept}
+		p := &pass{OrphanSearch: s, list: list, find: find, rules: byType[t], report: OrphanReport{ContentType: t}, planned: planned, seen: seen, kept: found.kept}
+		p.report.Owned = !slices.ContainsFunc(p.rules, func(r *mapping.Rule) bool { return !r.Owned() })
 		err := p.run(ctx)
 		found.Reports = append(found.Reports, p.report)
 		if err != nil {
@@ -99,6 +108,8 @@ type pass struct {
 	find  finder
 	rules []*mapping.Rule // of the content type
 
+	planned map[document]bool // unless Planned is nil
+
 	mu     sync.Mutex
 	report OrphanReport
 	seen   map[document]bool
@@ -111,12 +122,7 @@ type document struct {
 }
 
 func (p *pass) run(ctx context.Context) error {
-	if p.Planned != nil {
-		for _, o := range p.Planned {
-			if o.Rule.ContentType == p.report.ContentType {
-				p.add([]verdict.Item{o})
-			}
-		}
+	if p.Planned != nil && !slices.ContainsFunc(p.Planned, func(o verdict.Item) bool { return o.Rule.ContentType == p.report.ContentType }) {
 		return nil
 	}
 	g, ctx := errgroup.WithContext(ctx)
@@ -130,7 +136,7 @@ func (p *pass) run(ctx context.Context) error {
 // part goes over one part of the points.
 func (p *pass) part(ctx context.Context, part, parts int) error {
 	payload := p.rules[0].Payload
-	keys := []string{payload.ID, payload.ChunkIndex}
+	keys := []string{payload.ID, payload.ChunkIndex, cmp.Or(p.rules[0].OwnerKey(), payload.ID)}
 	if version := p.rules[0].VersionKey(); version != "" {
 		keys = append(keys, version)
 	}
@@ -145,6 +151,9 @@ func (p *pass) part(ctx context.Context, part, parts int) error {
 		candidates := p.candidates(batch, &buf, &count)
 		for i, some := range candidates {
 			gone, err := p.find.gone(ctx, p.rules[i], some)
+			if err == nil {
+				gone, err = p.uncontested(ctx, p.rules[i], gone)
+			}
 			if err != nil {
 				return err
 			}
@@ -153,6 +162,7 @@ func (p *pass) part(ctx context.Context, part, parts int) error {
 		p.mu.Lock()
 		p.report.Points += count.Points
 		p.report.Documents += count.Documents
+		p.report.Others += count.Others
 		p.report.Foreign += count.Foreign
 		p.mu.Unlock()
 		if p.Moved != nil {
@@ -167,25 +177,29 @@ func (p *pass) candidates(batch []syncd.Listed, buf *[]byte, count *OrphanReport
 	out := make([][]verdict.Item, len(p.rules))
 	here := map[document]bool{}
 	for _, l := range batch {
-		id, chunk := l.Payload[0], 0
+		id, chunk, named := l.Payload[0], 0, l.Payload[2]
 		if at := l.Payload[1]; at.Set {
 			var err error
 			if chunk, err = strconv.Atoi(at.Text); err != nil {
 				chunk = -1
 			}
 		}
+		if named.Set && !slices.ContainsFunc(p.rules, func(r *mapping.Rule) bool { return r.Owns(named) }) {
+			count.Others++
+			continue
+		}
 		if !id.Set || chunk < 0 {
 			count.Foreign++
 			continue
 		}
-		if len(l.Payload) > 2 && !p.Since.IsZero() {
+		if len(l.Payload) > 3 && !p.Since.IsZero() {
 			// What was written after the run began may belong to a document that was inserted after it, too.
-			if at, ok := mapping.Instant(l.Payload[2]); ok && at.After(p.Since) {
+			if at, ok := mapping.Instant(l.Payload[3]); ok && at.After(p.Since) {
 				continue
 			}
 		}
 		owner := ownerOf(p.rules, buf, id.Text, chunk, l.ID)
-		if owner < 0 {
+		if owner < 0 || !p.rules[owner].Owns(named) {
 			count.Foreign++
 			continue
 		}
@@ -193,7 +207,7 @@ func (p *pass) candidates(batch []syncd.Listed, buf *[]byte, count *OrphanReport
 			count.Documents++
 		}
 		rule := p.rules[owner]
-		if here[document{rule, id.Text}] {
+		if here[document{rule, id.Text}] || p.Planned != nil && !p.planned[document{rule, id.Text}] {
 			continue
 		}
 		here[document{rule, id.Text}] = true
@@ -201,6 +215,36 @@ func (p *pass) candidates(batch []syncd.Listed, buf *[]byte, count *OrphanReport
 		out[owner] = append(out[owner], verdict.Item{Rule: rule, Verdict: syncd.Orphan, ID: id.Text, PointID: first, Held: l.ID})
 	}
 	return out
+}
+
+// uncontested leaves out the orphans whose chunk 0 names another source: what is left of them here are chunks that a longer
+// document of this source had, and a delete would take the other's with it.
+func (p *pass) uncontested(ctx context.Context, rule *mapping.Rule, orphans []verdict.Item) ([]verdict.Item, error) {
+	var points []syncd.Point
+	for _, o := range orphans {
+		if o.Held != o.PointID { // else it named this source
+			points = append(points, syncd.Point{ID: o.PointID})
+		}
+	}
+	if rule.OwnerKey() == "" || len(points) == 0 {
+		return orphans, nil
+	}
+	read := p.Checker.Abilities().Read
+	if read == nil {
+		return nil, errors.New("the checker can't read payload")
+	}
+	found := make([]syncd.Found, len(points))
+	if err := read(ctx, points, []string{rule.OwnerKey()}, found); err != nil {
+		return nil, fmt.Errorf("asking whose points are: %w", err)
+	}
+	return slices.DeleteFunc(orphans, func(o verdict.Item) bool {
+		if o.Held == o.PointID {
+			return false
+		}
+		first := found[0]
+		found = found[1:]
+		return first.Present && !rule.Owns(first.Payload[0])
+	}), nil
 }
 
 // add counts orphans, each document once, and keeps as many as may matter.

@@ -259,8 +259,8 @@ func TestTheDeletesHaveALimit(t *testing.T) {
 	}{
 		"of its own":           {100, 11, 10, true},
 		"of its own, reached":  {100, 10, 10, false},
-		"a small index":        {1_000, 1_000, 0, false},
-		"a small index, more":  {1_000, 1_001, 0, true},
+		"a small index":        {10_000, 1_000, 0, false},
+		"a small index, more":  {10_000, 1_001, 0, true},
 		"a large index":        {1_000_000, 10_000, 0, false},
 		"a large index, more":  {1_000_000, 10_001, 0, true},
 		"more than is allowed": {1_000_000, 10_001, 20_000, false},
@@ -347,8 +347,8 @@ func TestASearchEndsWithTheDrain(t *testing.T) {
 	})
 }
 
-// TestPlannedOrphansAreNotSearchedFor: none but them are found, not even if there are none.
-func TestPlannedOrphansAreNotSearchedFor(t *testing.T) {
+// TestNoneButPlannedOrphansAreFound, and none at all if the plan has none.
+func TestNoneButPlannedOrphansAreFound(t *testing.T) {
 	f := fixture.Truth()
 	rules := fixture.Versioned(t, "page", "epic")
 	s := search(f, rules)
@@ -358,10 +358,13 @@ func TestPlannedOrphansAreNotSearchedFor(t *testing.T) {
 	}
 	for _, id := range []string{"planned", "another", "planned"} {
 		first := fixture.PointID("epic", id, 0)
+		f.Index("epic", id, "", 2)
 		s.Planned = append(s.Planned, verdict.Item{Rule: rules[1], Verdict: syncd.Orphan, ID: id, PointID: first, Held: first})
 	}
+	f.Source.Create("epic")
+	f.Index("epic", "unplanned", "", 1)
 	found, err := s.Find(t.Context())
-	if err != nil || found.Reports[0].Orphans != 0 || found.Reports[1].Orphans != 2 || found.Reports[1].Points != 0 {
+	if err != nil || found.Reports[0].Orphans != 0 || found.Reports[0].Points != 0 || found.Reports[1].Orphans != 2 || found.Reports[1].Points != 5 {
 		t.Errorf("%v, %+v", err, found)
 	}
 	if changes, _ := deletes(t, found, rules[1], "", 10); len(changes) != 2 {

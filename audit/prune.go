@@ -8,15 +8,43 @@ import (
 	"strings"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/tally"
 	"github.com/syncd-io/syncd/verdict"
 )
 
-// The default limit of deletes: this share of the documents that the index holds of all content types, or at least so many.
+// The default limits of deletes. A share of the documents that the index holds of all content types protects a large index, and
+// a share of those of each content type protects a small one, and a small content type beside large ones. Up to the floors a
+// share says nothing.
 const (
 	deleteShare = 0.01
 	deleteFloor = 1000
+
+	typeDeleteShare = 0.2
+	typeDeleteFloor = 5
 )
+
+// MayOwn refuses to delete where neither the configuration nor the ids say whose the points are.
+func MayOwn(rules []*mapping.Rule) error {
+	for _, r := range rules {
+		switch {
+		case r.Owned():
+		case r.OwnerKey() != "":
+			return &tally.GuardError{
+				Problem: fmt.Sprintf("orphans are not deleted: what the payload key %q holds in points of collection %s is not known, since the source names no database",
+					r.OwnerKey(), r.Collection.Name),
+				Advice: "set mapping.owner.value to the text that the indexer writes there, or name the database in the source's section",
+			}
+		default:
+			return &tally.GuardError{
+				Problem: fmt.Sprintf("orphans are not deleted: it is not known whose the points of content type %q are: another database or another job may have documents with the same ids",
+					r.ContentType),
+				Advice: `add to mapping: "owner: {payload: source_db}" if the indexer writes the database's name into every point, under the payload key source_db here; "owner: {exclusive: true}" if no other database and no other job has points of these content types in the index`,
+			}
+		}
+	}
+	return nil
+}
 
 // ReadCollection is what MayPrune must know of how a collection was read.
 type ReadCollection struct {
@@ -46,13 +74,21 @@ func MayPrune(collections []ReadCollection) error {
 	return nil
 }
 
-// Guard stops a run that would delete more documents than may be. A limit of 0 is 1 % of the documents that the index holds,
-// but at least 1,000.
+// Guard stops a run that would delete more documents than may be. A limit of 0 is 1 % of the documents that the index holds, but
+// at least 1,000, and of no content type more than a fifth, but at least 5.
 func (o *Orphans) Guard(maxDeletes int64) error {
+	const advice = "look at them with run.orphans: report; if they are really gone, set limits.max_deletes to that number for one run"
 	var documents, orphans int64
 	for _, r := range o.Reports {
 		documents += r.Documents
 		orphans += r.Orphans
+		if limit := max(typeDeleteFloor, int64(typeDeleteShare*float64(r.Documents))); maxDeletes == 0 && r.Orphans > limit {
+			return &tally.GuardError{
+				Problem: fmt.Sprintf("%d of %d documents of content type %q would be deleted from the index, more than the %d that may be without limits.max_deletes; nothing was deleted",
+					r.Orphans, max(r.Orphans, r.Documents), r.ContentType, limit),
+				Advice: "make sure that the source is the right database and that no other job has documents of this content type; " + advice,
+			}
+		}
 	}
 	if maxDeletes == 0 {
 		maxDeletes = max(deleteFloor, int64(deleteShare*float64(documents)))
@@ -62,7 +98,7 @@ func (o *Orphans) Guard(maxDeletes int64) error {
 	}
 	return &tally.GuardError{
 		Problem: fmt.Sprintf("%d documents would be deleted from the index, more than limits.max_deletes, %d; nothing was deleted", orphans, maxDeletes),
-		Advice:  "look at them with run.orphans: report, and raise limits.max_deletes if they are really gone",
+		Advice:  advice,
 	}
 }
 

@@ -266,8 +266,14 @@ func (p *printer) orphans(r job.Report) {
 		if o.Deleted > 0 {
 			p.printf("; %s sent", text.Plural(o.Deleted, "delete", "deletes"))
 		}
+		if o.Others > 0 {
+			p.printf("; %s of others", text.Plural(o.Others, "point is", "points are"))
+		}
 		if o.Foreign > 0 {
 			p.printf("; %s not syncd's to judge", text.Plural(o.Foreign, "point is", "points are"))
+		}
+		if o.Orphans > 0 && !o.Owned {
+			p.printf("; not known whose, see mapping.owner")
 		}
 		p.printf("\n")
 		for _, e := range o.Examples[:min(3, len(o.Examples))] {

@@ -3,11 +3,13 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/audit"
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/job"
@@ -83,6 +85,9 @@ func (p *printer) audit(a *job.Audit) {
 		p.printf("\nEqual%s: the index holds every document by every rule%s\n", but, otherPoints(r))
 		return
 	}
+	if unowned(r) {
+		p.printf("\nIt is not known whose the orphans are: another database or another job may have their documents (mapping.owner)\n")
+	}
 	for i, d := range a.Differences {
 		if i == 10 {
 			p.printf("  … and %d more\n", len(a.Differences)-i)
@@ -97,14 +102,27 @@ func otherPoints(r job.Report) string {
 	if r.Orphans == nil {
 		return "; what else it holds could not be looked at"
 	}
-	foreign := int64(0)
+	var others, foreign int64
 	for _, o := range r.Orphans {
+		others += o.Others
 		foreign += o.Foreign
 	}
+	more := ""
+	if others > 0 {
+		more = fmt.Sprintf("; %s of others", text.Plural(others, "point is", "points are"))
+	}
 	if foreign > 0 {
-		return fmt.Sprintf("; of %s it can't be told whose they are", text.Plural(foreign, "point", "points"))
+		more += fmt.Sprintf("; of %s it can't be told whose they are", text.Plural(foreign, "point", "points"))
+	}
+	if more != "" {
+		return more
 	}
 	return ", and nothing else"
+}
+
+// unowned reports whether orphans were found of which it is not known whose they are.
+func unowned(r job.Report) bool {
+	return slices.ContainsFunc(r.Orphans, func(o audit.OrphanReport) bool { return o.Orphans > 0 && !o.Owned })
 }
 
 func coverage(present, documents int64) string {

@@ -37,12 +37,31 @@ func point(id, chunk string) uuid.UUID {
 // run runs a command and returns its exit code and what it printed.
 func (w *world) run(t *testing.T, more string, args ...string) (code int, printed string) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "syncd.yaml")
-	text := "source: {memory: {}}\nchecker: {memory: {}}\nsink: {memory: {}}\n" +
-		"mapping: {version: {field: updatedAt, payload: updatedAt}, collections: {page: page}}\n" + more
+	return w.runFile(t, write(t, t.TempDir(), "syncd.yaml", worldConfig+more), args...)
+}
+
+// runExtended is run with settings that are merged over the others.
+func (w *world) runExtended(t *testing.T, more string, args ...string) (code int, printed string) {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, dir, "base.yaml", worldConfig)
+	return w.runFile(t, write(t, dir, "syncd.yaml", "extends: base.yaml\n"+more), args...)
+}
+
+const worldConfig = "source: {memory: {}}\nchecker: {memory: {}}\nsink: {memory: {}}\n" +
+	"mapping: {version: {field: updatedAt, payload: updatedAt}, collections: {page: page}}\n"
+
+func write(t *testing.T, dir, name, text string) (path string) {
+	t.Helper()
+	path = filepath.Join(dir, name)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return path
+}
+
+func (w *world) runFile(t *testing.T, path string, args ...string) (code int, printed string) {
+	t.Helper()
 	open := w.open
 	if open == nil {
 		open = func(context.Context) (syncd.Checker, error) { return w.checker, nil }

@@ -15,7 +15,7 @@ type Limits struct {
 	BytesPerSecond     float64 `yaml:"bytes_per_second" rule:"min=0" doc:"Bytes of events sent per second, by all workers together; 0 is no limit."`
 	MaxEvents          int64   `yaml:"max_events" rule:"min=0" doc:"Stop before more events than this are sent; 0 is no limit."`
 	MaxMissingRatio    float64 `yaml:"max_missing_ratio" rule:"min=0,max=1" doc:"Stop where a larger share of a collection is missing though the index holds its content type; 0 is no limit."`
-	MaxDeletes         int64   `yaml:"max_deletes" rule:"min=0" doc:"Delete nothing if more documents than this would be; 0 is 1 % of what the index holds, but at least 1,000."`
+	MaxDeletes         int64   `yaml:"max_deletes" rule:"min=0" doc:"Delete nothing if more documents than this would be; 0 is 1 % of what the index holds, but at least 1,000, and of no content type more than a fifth of its documents, but at least 5."`
 }
 
 // Tolerance says what a document that can't be handled does to the run.
@@ -244,6 +244,7 @@ func (l *loader) decode(tree *spec.Node) *Config {
 	d.In("mapping", func() { c.Mapping = compileMapping(f.Mapping, database, d, tree.Get("mapping")) })
 	l.checkRules(d, tree, f, c)
 	l.checkRun(d, tree, f)
+	l.checkPrune(d, tree, f, c)
 	l.checkErrors(d, tree, f, c)
 	l.diags = append(l.diags, d.Diagnostics()...)
 	c.Source = Plugin{f.Source.plugin, f.Source.config}

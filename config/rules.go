@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -156,6 +157,21 @@ func (l *loader) checkRun(d *spec.Decoder, tree *spec.Node, f *file) {
 		}
 		warn(at, because, "run.batch_bytes", "raise batch_bytes or lower batch_size",
 			"run.batch_size has no effect: %d documents never fit into run.batch_bytes, %d", f.Run.BatchSize, f.Run.BatchBytes)
+	}
+}
+
+// checkPrune finds a file that prunes without saying which points are its own: a run would stop.
+func (l *loader) checkPrune(d *spec.Decoder, tree *spec.Node, f *file, c *Config) {
+	at := tree.Get("run").Get("orphans")
+	if f.Run.Orphans != OrphansPrune || at == nil || at.Pos.Line == 0 || l.partial() || hasErrorsUnder(d.Diagnostics(), "mapping") {
+		return
+	}
+	if slices.ContainsFunc(c.Mapping.Rules, func(r *mapping.Rule) bool { return !r.Owned() && r.Database != "" }) {
+		d.Add(spec.Diagnostic{
+			Severity: spec.Warning, Code: spec.CodeNoEffect, Pos: keyOf(at), Path: "run.orphans",
+			Message: "run.orphans: prune deletes nothing and stops the run, since it is not known which points are this job's",
+			Hint:    `add to mapping: "owner: {payload: KEY}", where the indexer writes the database's name into the payload key KEY, or "owner: {exclusive: true}"`,
+		})
 	}
 }
 

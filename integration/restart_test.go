@@ -229,7 +229,7 @@ func testKilledPrune(t *testing.T, settings func(*place) []string) (repeats int)
 	p := pages(t, kafkaAddr(t), numbered(0, documents)...)
 	p.holds(t, numbered(0, documents+n))
 	config := filepath.Join(t.TempDir(), "prune.yaml")
-	text := fmt.Sprintf("extends: %s\nrun: {orphans: prune, batch_size: %d, workers: %d}\nlimits: {max_deletes: %d}\n",
+	text := fmt.Sprintf("extends: %s\nrun: {orphans: prune, batch_size: %d, workers: %d}\nlimits: {max_deletes: %d}\nmapping: {owner: {exclusive: true}}\n",
 		p.config(t, page, settings(p)...), batch, workers, n)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)

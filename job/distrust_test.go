@@ -34,7 +34,7 @@ import (
 // seeded compiles rules of one seed and content type.
 func seeded(t testing.TB, seed, contentType string, names ...string) []*mapping.Rule {
 	t.Helper()
-	c := mapping.Config{Namespace: "url", Seed: seed, Payload: mapping.Defaults().Payload}
+	c := mapping.Config{Namespace: "url", Seed: seed, Payload: mapping.Defaults().Payload, Owner: &mapping.Owner{Exclusive: true}}
 	for _, n := range names {
 		c.Collections = append(c.Collections, mapping.Collection{Name: n, ContentType: contentType})
 	}
@@ -202,7 +202,7 @@ func TestRulesOfOneContentType(t *testing.T) {
 		}
 	}
 	f.source.Insert("a", syncdtest.MemoryDoc{ID: "new"})
-	f.opts.Orphans, f.opts.Workers = job.OrphansPrune, 1
+	f.opts.Orphans, f.opts.Workers, f.opts.Guards.MaxDeletes = job.OrphansPrune, 1, 60
 	rep, err := job.Run(t.Context(), f.opts)
 	if err != nil || rep.Orphans[0].Orphans != 60 || rep.Orphans[0].Deleted != 60 {
 		t.Errorf("%v, %+v", err, rep.Orphans)
@@ -413,7 +413,7 @@ func TestDeletesThatWereSentAreReported(t *testing.T) {
 	for i := range 25 {
 		f.index("page", fmt.Sprintf("gone-%02d", i), "", 1)
 	}
-	f.opts.Orphans = job.OrphansPrune
+	f.opts.Orphans, f.opts.Guards.MaxDeletes = job.OrphansPrune, 25
 	refused := errors.New("refused")
 	f.sink.Reject = func(e codec.Event) error {
 		if len(e.Value) > 0 && e.ID == "gone-13" {
@@ -478,6 +478,7 @@ func TestDrainFinishesTheDeletesUnderWay(t *testing.T) {
 		gate, drain := syncdtest.NewGate(), make(chan struct{})
 		f.opts.Sink = syncdtest.FaultySink(f.sink, syncdtest.SinkFaults{Write: syncdtest.Nth(1, syncdtest.Fault{Gate: gate})})
 		f.opts.Orphans, f.opts.Drain, f.opts.Workers, f.opts.Readers = job.OrphansPrune, drain, 1, 1
+		f.opts.Guards.MaxDeletes = 25
 		go func() {
 			<-gate.Arrived()
 			close(drain)

@@ -246,7 +246,7 @@ type prunes struct {
 func pruning(t testing.TB, splits, workers int) *prunes {
 	p := &prunes{newFixture(t, "page", "epic"), map[string]int{}, map[string]int{}}
 	p.source.SetSplits(splits)
-	p.opts.Workers, p.opts.Readers, p.opts.Orphans = workers, workers, job.OrphansPrune
+	p.opts.Workers, p.opts.Readers, p.opts.Orphans, p.opts.Guards.MaxDeletes = workers, workers, job.OrphansPrune, 50
 	for _, name := range []string{"page", "epic"} {
 		p.insert(name, 35, func(i int) bool {
 			if i%7 > 0 {
@@ -414,7 +414,7 @@ func newPruning(t testing.TB, seed uint64) (s *scenario, orphans []string) {
 			orphans = append(orphans, c+"/"+id)
 		}
 	}
-	s.opts.Orphans = job.OrphansPrune
+	s.opts.Orphans, s.opts.Guards.MaxDeletes = job.OrphansPrune, 120
 	s.opts.Guards.AllowDrift = true // of few documents all may be missing
 	s.opts.Readers, s.opts.Workers, s.opts.BatchSize = 1+s.rnd.IntN(3), 1+s.rnd.IntN(4), 1+s.rnd.IntN(20)
 	return s, orphans
@@ -689,6 +689,7 @@ func TestCommitsAreSmall(t *testing.T) {
 		f.orphan("page", fmt.Sprintf("gone-%d", i), 1)
 	}
 	f.opts.BatchSize, f.opts.Workers, f.opts.Orphans, f.opts.Guards.AllowDrift = 1000, 1, job.OrphansPrune, true
+	f.opts.Guards.MaxDeletes = 600
 	c := syncdtest.NewMemoryCommitter()
 	most := map[syncd.Operation]int{}
 	user := c.Reopen()

@@ -433,6 +433,7 @@ func TestWatchdogIsSilent(t *testing.T) {
 				f.checker.Put(pointID("page", id), map[string]any{"content_type": "page", "mongo_id": id, "chunk_index": 0})
 			}
 			f.opts.Orphans, f.opts.Sink = job.OrphansPrune, slowSink{f.sink, 40 * time.Second}
+			f.opts.Guards.MaxDeletes = 100
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -31,7 +31,7 @@ type Options struct {
 	engine.Options // Index and Guard are set by the run
 
 	Orphans        OrphanMode
-	PlannedOrphans []verdict.Item // prune these rather than look for orphans; nil looks for them
+	PlannedOrphans []verdict.Item // prune these alone; nil prunes all that are found
 	Guards         Guards
 	WaitTimeout    time.Duration // for a short look whether the index shows what was sent; 0 does not wait
 	Await          *Await        // wait for all that was sent, by name; nil does not
@@ -44,7 +44,7 @@ type Options struct {
 // AllowDrift.
 type Guards struct {
 	AllowDrift      bool
-	MaxDeletes      int64   // documents deleted from the index; 0 is 1 % of what it holds, but at least 1,000
+	MaxDeletes      int64   // documents deleted from the index; for 0 see audit.Orphans.Guard
 	MaxMissingRatio float64 // of a collection whose content type the index already holds, above 0 and below 1; 0 is no limit
 }
 
@@ -108,6 +108,11 @@ func Run(ctx context.Context, o Options) (Report, error) {
 
 // execute goes through the phases of a run.
 func (r *run) execute(ctx context.Context) error {
+	if r.Checker != nil && r.Orphans == OrphansPrune {
+		if err := audit.MayOwn(r.Rules); err != nil {
+			return err
+		}
+	}
 	if err := r.inspect(ctx); err != nil {
 		return err
 	}

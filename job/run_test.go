@@ -48,7 +48,7 @@ func (o *observer) CollectionDone(r engine.CollectionReport) {
 
 func rules(t testing.TB, names ...string) []*mapping.Rule {
 	t.Helper()
-	c := mapping.Config{Namespace: "url", Seed: mapping.DefaultSeed, Payload: mapping.Defaults().Payload}
+	c := mapping.Config{Namespace: "url", Seed: mapping.DefaultSeed, Payload: mapping.Defaults().Payload, Owner: &mapping.Owner{Exclusive: true}}
 	for _, n := range names {
 		c.Collections = append(c.Collections, mapping.Collection{Name: n, ContentType: n})
 	}

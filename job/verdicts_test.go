@@ -35,6 +35,7 @@ func versioned(t testing.TB, names ...string) []*mapping.Rule {
 		Namespace: "url", Seed: mapping.DefaultSeed, Payload: mapping.Defaults().Payload,
 		Version: &mapping.Version{Field: []string{"updatedAt", "createdAt"}, Payload: "updatedAt"},
 		Chunks:  &mapping.Chunks{Payload: "chunk_count"},
+		Owner:   &mapping.Owner{Exclusive: true},
 	}
 	for _, n := range names {
 		c.Collections = append(c.Collections, mapping.Collection{Name: n, ContentType: n})

@@ -15,6 +15,7 @@ type Config struct {
 	Seed        string      `yaml:"seed" doc:"Template of the text whose UUIDv5 is a document's point id; it must be the indexer's, byte for byte."`
 	Version     *Version    `yaml:"version" doc:"How to find documents that the index holds in another version; without it an indexed document is never stale."`
 	Chunks      *Chunks     `yaml:"chunks" doc:"How to find documents of which the index holds only some chunks; without it they are not looked for."`
+	Owner       *Owner      `yaml:"owner" doc:"What makes a point in the index this source's: without it, or {database} in the seed, nothing is deleted from the index."`
 	Payload     Payload     `yaml:"payload" doc:"The payload keys under which the indexer keeps what a point belongs to."`
 	Collections Collections `yaml:"collections" example:"{workItem: work_item}" doc:"The collections to read, one or more, each with the content type that the index calls its documents."`
 }

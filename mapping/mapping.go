@@ -35,6 +35,7 @@ type Rule struct {
 	payload    []string // keys to read of a point: the version's, the chunk count's
 	chunkCount int      // where the chunk count is in payload
 	ofOneType  []*Rule  // of the whole mapping, also those that Select leaves out
+	ownership  ownership
 }
 
 // Namespaces are the named UUID namespaces of RFC 9562.
@@ -72,30 +73,39 @@ func Compile(c Config, database string, d *spec.Decoder, n *spec.Node) *Mapping 
 		d.In("namespace", func() { d.Errorf(at("namespace"), spec.CodeBadValue, "", "%s: %v", d.Path(), err) })
 	}
 	m := &Mapping{}
-	bad := map[string]bool{} // a bad shared seed is reported once, not once a collection
+	bad := map[string]bool{} // a bad shared template is reported once, not once a collection
+	refuse := func(code spec.Code, terr *templateError, path ...string) {
+		key := spec.PathString(path)
+		if bad[key] {
+			return
+		}
+		bad[key] = true
+		diag := spec.Diagnostic{
+			Severity: spec.Error, Code: code, Message: "mapping." + key + ": " + terr.message, Hint: terr.hint, Path: "mapping." + key,
+		}
+		if node := at(path...); node != nil {
+			diag.Pos = node.At(terr.offset)
+		}
+		d.Add(diag)
+	}
 	for _, col := range c.Collections {
 		text, path := col.Seed, []string{"collections", col.Name, "seed"}
 		if text == "" {
 			text, path = c.Seed, []string{"seed"}
 		}
-		t, terr := compile(text, map[string]string{
+		constants := map[string]string{
 			placeholderContentType: col.ContentType,
 			placeholderCollection:  col.Name,
 			placeholderDatabase:    database,
-		})
+		}
+		t, terr := compile(text, constants)
 		if terr != nil {
-			key := spec.PathString(path)
-			if !bad[key] {
-				bad[key] = true
-				diag := spec.Diagnostic{
-					Severity: spec.Error, Code: spec.CodeSeed, Message: "mapping." + key + ": " + terr.message,
-					Hint: terr.hint, Path: "mapping." + key,
-				}
-				if node := at(path...); node != nil {
-					diag.Pos = node.At(terr.offset)
-				}
-				d.Add(diag)
-			}
+			refuse(spec.CodeSeed, terr, path...)
+			continue
+		}
+		owner, oerr := c.Owner.value(constants)
+		if oerr != nil {
+			refuse(spec.CodeBadValue, oerr, "owner", "value")
 			continue
 		}
 		filter, ferr := filterJSON(col.Filter)
@@ -114,6 +124,7 @@ func Compile(c Config, database string, d *spec.Decoder, n *spec.Node) *Mapping 
 			fields:      t.fields,
 		}
 		r.watch(cmp.Or(col.Version, c.Version), c.Chunks)
+		r.own(c.Owner, owner)
 		m.Rules = append(m.Rules, r)
 	}
 	byType := map[string][]*Rule{}

@@ -45,6 +45,8 @@ type part struct {
 type template struct {
 	parts  []part
 	fields []string // the distinct field paths it needs, in order of first use
+
+	database bool // it has {database}
 }
 
 // templateError is a mistake in a template.
@@ -80,6 +82,7 @@ func compile(text string, constants map[string]string) (template, *templateError
 			switch value, constant := constants[name]; {
 			case constant:
 				literal(value)
+				t.database = t.database || name == placeholderDatabase
 			case name == placeholderID, name == placeholderIDAlias:
 				t.parts = append(t.parts, part{kind: partID})
 				hasID = true

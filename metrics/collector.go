@@ -79,6 +79,7 @@ var (
 	endTime     = prometheus.NewDesc("syncd_last_run_timestamp_seconds", "When the last run ended.", nil, nil)
 	duration    = prometheus.NewDesc("syncd_last_run_duration_seconds", "How long the last run took that ended.", nil, nil)
 	success     = prometheus.NewDesc("syncd_last_success_timestamp_seconds", "When the last run ended that looked at every document and sent all that can be sent; dry runs do not count.", nil, nil)
+	otherPoints = prometheus.NewDesc("syncd_other_points", "Points of the content type that name another source (mapping.owner), as of the last run that looked for orphans.", []string{"content_type"}, nil)
 	orphans     = prometheus.NewDesc("syncd_orphan_documents", "Documents that are gone and whose points are still in the index, as of the last run that looked for them.", []string{"content_type"}, nil)
 	indexPoints = prometheus.NewDesc("syncd_index_points", "Points that the index held when the last run ended, where it can be counted.", nil, nil)
 )
@@ -98,7 +99,7 @@ func (r runs) Describe(out chan<- *prometheus.Desc) {
 	}
 	for _, d := range []*prometheus.Desc{
 		eventBytes, deletes, runsTotal, runActive, runStalled, runInfo, runStart, runMoved, runPhase, progress, queue, stageActive, held,
-		coverage, oldest, exitCode, endTime, duration, success, orphans, indexPoints,
+		coverage, oldest, exitCode, endTime, duration, success, orphans, otherPoints, indexPoints,
 	} {
 		out <- d
 	}
@@ -244,6 +245,9 @@ func (v *view) end(gauge func(d *prometheus.Desc, n float64, labels ...string)) 
 	}
 	for contentType, n := range l.orphans {
 		gauge(orphans, float64(n), contentType)
+	}
+	for contentType, n := range l.others {
+		gauge(otherPoints, float64(n), contentType)
 	}
 	if l.points >= 0 {
 		gauge(indexPoints, float64(l.points))

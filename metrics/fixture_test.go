@@ -38,7 +38,7 @@ type world struct {
 // newWorld has the collections page, workItem and task; the last two share a content type. Their rules know versions.
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	c := mapping.Config{Namespace: "url", Seed: "{mongo_id}/{collection}/{chunk_index}", Payload: mapping.Defaults().Payload}
+	c := mapping.Config{Namespace: "url", Seed: "{mongo_id}/{collection}/{chunk_index}", Payload: mapping.Defaults().Payload, Owner: &mapping.Owner{Exclusive: true}}
 	for _, name := range []string{"page", "workItem", "task"} {
 		contentType := "work_item"
 		if name == "page" {

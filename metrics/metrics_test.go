@@ -164,6 +164,7 @@ func TestDeletes(t *testing.T) {
 		w.index("page", fmt.Sprintf("gone-%02d", i), "")
 	}
 	w.opts.Orphans, w.opts.Readers, w.opts.Workers, w.opts.Checkpoints = job.OrphansPrune, 1, 1, newJournal()
+	w.opts.Guards.MaxDeletes = 100
 	w.opts.Sink = syncdtest.FaultySink(w.sink, syncdtest.SinkFaults{Write: syncdtest.Nth(2, syncdtest.Fault{Err: errors.New("the broker is gone")})})
 	is := func(m *metrics.Metrics, deletes, orphans float64) {
 		t.Helper()

@@ -61,6 +61,7 @@ type ended struct {
 	success  time.Time            // when the last run ended that finished, and was no dry run
 	snapshot job.Snapshot         // of the last run whose plugins could be opened
 	orphans  map[string]int64     // by content type, of the last run that looked for them
+	others   map[string]int64     // points of other sources, likewise
 	points   int64                // that the index held at the end; -1 if it is not known
 	oldest   map[string]time.Time // by collection, see engine.CollectionProgress
 }
@@ -85,9 +86,10 @@ func (l *ended) end(e End, now time.Time) {
 	}
 	l.known = true
 	if len(e.Report.Orphans) > 0 {
-		l.orphans = map[string]int64{}
+		l.orphans, l.others = map[string]int64{}, map[string]int64{}
 		for _, o := range e.Report.Orphans {
 			// A run that was resumed has also deleted some that it did not find any more.
+			l.others[o.ContentType] += o.Others
 			l.orphans[o.ContentType] += max(0, o.Orphans-o.Deleted)
 		}
 	}

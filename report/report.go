@@ -124,7 +124,9 @@ type Orphans struct {
 	Points       int64    `json:"points" doc:"Points that the index holds of it."`
 	Documents    int64    `json:"documents" doc:"Points that stand for a document."`
 	Orphans      int64    `json:"orphans" doc:"Documents that are gone."`
-	Foreign      int64    `json:"foreign" doc:"Points that are nobody's to delete."`
+	Owned        bool     `json:"owned" doc:"It is declared or provable whose the points are; if not, an orphan may be a document of another database or job."`
+	Others       int64    `json:"others" doc:"Points that name another source (mapping.owner)."`
+	Foreign      int64    `json:"foreign" doc:"Points of which it can't be told whose they are: nobody's to delete."`
 	Deleted      int64    `json:"deleted" doc:"Delete events that the sink confirmed."`
 	Unindexed    int64    `json:"unindexed" doc:"Documents left alone because their delete was sent often enough and their points are still there."`
 	Failed       int64    `json:"failed" doc:"Documents whose delete could not be sent."`
@@ -233,7 +235,7 @@ func New(p job.Report) *Report {
 	}
 	for _, o := range p.Orphans {
 		found := Orphans{
-			ContentType: o.ContentType, Points: o.Points, Documents: o.Documents, Orphans: o.Orphans, Foreign: o.Foreign, Deleted: o.Deleted,
+			ContentType: o.ContentType, Points: o.Points, Documents: o.Documents, Orphans: o.Orphans, Owned: o.Owned, Others: o.Others, Foreign: o.Foreign, Deleted: o.Deleted,
 		}
 		for i := range p.Deletes {
 			if d := &p.Deletes[i]; d.Rule.ContentType == o.ContentType {

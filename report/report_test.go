@@ -110,7 +110,7 @@ func sample() *Report {
 		p.Total.Add(p.Collections[i].Counts)
 	}
 	p.Orphans = []audit.OrphanReport{
-		{ContentType: "work_item", Points: 1_300_000, Documents: 1_204_400, Orphans: 90, Examples: []verdict.Item{{ID: "507f1f77bcf86cd799439011"}}},
+		{ContentType: "work_item", Points: 1_300_000, Documents: 1_204_400, Orphans: 90, Owned: true, Others: 2_100, Examples: []verdict.Item{{ID: "507f1f77bcf86cd799439011"}}},
 		{ContentType: "page", Points: 388_200, Documents: 388_200},
 	}
 	r := described(New(p))

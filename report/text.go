@@ -94,6 +94,9 @@ func (r *Report) facts() []fact {
 		out = append(out, fact{"Events", size(r.Bytes)})
 	}
 	for _, o := range r.Orphans {
+		if o.Others > 0 {
+			out = append(out, fact{"Others", fmt.Sprintf("%s of %s name another source", plural(o.Others, "point", "points"), o.ContentType)})
+		}
 		if o.Orphans == 0 {
 			continue
 		}
@@ -106,6 +109,9 @@ func (r *Report) facts() []fact {
 		}
 		if o.Failed > 0 {
 			text += "; " + Number(o.Failed) + " could not be deleted"
+		}
+		if !o.Owned {
+			text += "; not known whose (mapping.owner)"
 		}
 		out = append(out, fact{"Orphans", text})
 	}

@@ -27,6 +27,7 @@ func truthful(t *testing.T, more string) string {
 mapping:
   version: {field: [updatedAt, createdAt], payload: updatedAt}
   chunks: {payload: chunk_count}
+  owner: {exclusive: true}
 run:
   wait_timeout: 5s
 ` + more

@@ -375,7 +375,9 @@ sink:
     security: {sasl: {mechanism: SCRAM-SHA-256, username: writer, password: %s}}
     properties: {reconnect.backoff.max.ms: 200, retry.backoff.ms: 50, retry.backoff.max.ms: 200}
 errors: {dead_letter: {%s}}
+limits: {max_deletes: 10000} # in a small index many are gone
 mapping:
+  owner: {exclusive: true}
   %s
   collections: {%s}
 run: {mode: %s, batch_size: %d, workers: %d, readers: %d, wait_timeout: 0, orphans: %s, state_dir: %s}
