@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,13 +18,13 @@ import (
 // Config declares the sink's settings. Sizes are bytes.
 type Config struct {
 	BootstrapServers string                 `yaml:"bootstrap_servers" env:"KAFKA_BOOTSTRAP_SERVERS" example:"localhost:9092" rule:"min=1" doc:"Brokers to ask first, as host:port, several separated by commas."`
-	Topic            string                 `yaml:"topic" rule:"min=1" doc:"Topic of an event; may use {database}, {collection} and {content_type}."`
-	TopicPrefix      string                 `yaml:"topic_prefix" env:"KAFKA_TOPIC_PREFIX" doc:"Put in front of every topic with a dot between, a collection's own topic included."`
+	Topic            string                 `yaml:"topic" rule:"name,min=1" doc:"Topic of an event; may use {database}, {collection} and {content_type}."`
+	TopicPrefix      string                 `yaml:"topic_prefix" env:"KAFKA_TOPIC_PREFIX" rule:"name" doc:"Put in front of every topic with a dot between, a collection's own topic included."`
 	Event            codec.Config           `yaml:"event" doc:"The form of events."`
 	CreateTopics     *CreateTopics          `yaml:"create_topics" doc:"How to create topics that do not exist; without it a missing topic is an error."`
 	Compression      string                 `yaml:"compression" rule:"oneof=none gzip snappy lz4 zstd" doc:"Compression of the batches sent to the brokers."`
 	Partitioner      string                 `yaml:"partitioner" rule:"oneof=murmur2_random murmur2 consistent_random consistent fnv1a_random fnv1a random" doc:"Chooses an event's partition by its key; murmur2_random does it as Java clients do, so that events of one document meet in one partition."`
-	ClientID         string                 `yaml:"client_id" rule:"min=1" doc:"Name of this client in the brokers' logs, metrics and quotas."`
+	ClientID         string                 `yaml:"client_id" rule:"name,min=1" doc:"Name of this client in the brokers' logs, metrics and quotas."`
 	Linger           time.Duration          `yaml:"linger" rule:"min=0s,max=15m" doc:"How long an event waits for others to share a request with it."`
 	MaxMessageBytes  int                    `yaml:"max_message_bytes" rule:"min=1000,max=1000000000" doc:"Largest event in bytes; a larger one is a document error. The topics' max.message.bytes must allow it."`
 	Queue            Queue                  `yaml:"queue" doc:"Bounds of the queue of events that wait for their acknowledgement; a full queue slows the run down."`
@@ -51,8 +51,8 @@ type CreateTopics struct {
 
 // Transactions says in whose name transactions are made, and where a run's progress is kept with its events.
 type Transactions struct {
-	ID         string        `yaml:"id" doc:"The transactional.id: the same in every run of this job, and no other job's. A run that begins shuts out an older one of the same id."`
-	StateTopic string        `yaml:"state_topic" rule:"min=1" doc:"Topic of the progress that is committed together with events; topic_prefix goes before it. It is compacted, and created where it does not exist."`
+	ID         string        `yaml:"id" rule:"name" doc:"The transactional.id: the same in every run of this job, and no other job's. A run that begins shuts out an older one of the same id."`
+	StateTopic string        `yaml:"state_topic" rule:"name,min=1" doc:"Topic of the progress that is committed together with events; topic_prefix goes before it. It is compacted, and created where it does not exist."`
 	Timeout    time.Duration `yaml:"timeout" rule:"min=1s,max=24h" doc:"How long a transaction may stay open before the brokers abort it, at most their transaction.max.timeout.ms. A run that takes over from one that was killed waits as long."`
 }
 
@@ -98,27 +98,36 @@ func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
 	c.Security.check(d, n, c.Properties)
 }
 
-// checkServers finds what librdkafka would only log and then never connect to. It accepts what librdkafka does:
-// host, host:port, [ipv6]:port, each with an optional protocol:// in front.
+// checkServers finds what librdkafka would only log and then never connect to: it wants host, host:port or [ipv6]:port, and takes
+// a protocol:// in front only where it is the one of security.
 func (c *Config) checkServers(d *spec.Decoder, n *spec.Node) {
+	const form = "list host:port, separated by commas"
 	d.In("bootstrap_servers", func() {
 		for server := range strings.SplitSeq(c.BootstrapServers, ",") {
 			server = strings.TrimSpace(server)
-			_, address, found := strings.Cut(server, "://")
-			if !found {
+			scheme, address, found := strings.Cut(server, "://")
+			switch {
+			case !found:
 				address = server
-			}
-			u, err := url.Parse("kafka://" + address)
-			if err != nil || u.Hostname() == "" || u.Host != address {
-				d.Errorf(n, spec.CodeBadValue, "list host:port, separated by commas", "%s has %q, which is not host:port", d.Path(), server)
+			case !strings.EqualFold(scheme, c.Security.protocol()):
+				d.Errorf(n, spec.CodeBadValue, form+"; security.tls and security.sasl say how to connect",
+					"%s has %q, of which librdkafka does not take the %s://", d.Path(), server, scheme)
 				continue
 			}
-			if p, err := strconv.Atoi(u.Port()); u.Port() != "" && (err != nil || p < 1 || p > 65535) {
+			m := hostPort.FindStringSubmatch(address)
+			if m == nil {
+				d.Errorf(n, spec.CodeBadValue, form, "%s has %q, which is not host:port", d.Path(), server)
+				continue
+			}
+			if p, err := strconv.Atoi(m[1]); m[1] != "" && (err != nil || p < 1 || p > 65535) {
 				d.Errorf(n, spec.CodeBadValue, "ports are 1 to 65535", "%s has %q, whose port does not exist", d.Path(), server)
 			}
 		}
 	})
 }
+
+// hostPort matches names and addresses of hosts, those of IPv6 in brackets, and the port behind them.
+var hostPort = regexp.MustCompile(`^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\])(?::([0-9]*))?$`)
 
 func (c *Config) checkTopic(d *spec.Decoder, n *spec.Node) {
 	if _, at, err := parseTemplate(c.Topic); err != nil {
@@ -221,10 +230,17 @@ func (c *Config) checkProperties(d *spec.Decoder, n *spec.Node) {
 		if why, ok := fixed[key]; ok {
 			bad(d, n, "remove it", path, "%s", why)
 		}
-		if strings.HasPrefix(key, "go.") || strings.HasPrefix(key, "{topic}.") || key == "default.topic.config" {
+		if foreign(key) {
 			bad(d, n, "use the property's own name, as in librdkafka's CONFIGURATION.md", path, "is not a librdkafka property")
 		}
+		c.checkProperty(d, n, key)
 	}
+	c.tryProperties(d, n)
+}
+
+// foreign reports whether a property is the Go client's own.
+func foreign(key string) bool {
+	return strings.HasPrefix(key, "go.") || strings.HasPrefix(key, "{topic}.") || key == "default.topic.config"
 }
 
 // bad reports the setting at path below the decoder's position, where it was set, else at the closest block around it.
