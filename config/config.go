@@ -172,7 +172,7 @@ func Check(in Input) Result {
 }
 
 func (l *loader) load() *Config {
-	l.files(l.in.Path, spec.Pos{}, nil)
+	l.files(l.in.Path)
 	if l.diags.HasErrors() && len(l.layers) == 0 {
 		return nil
 	}
@@ -257,15 +257,13 @@ func (l *loader) decode(tree *spec.Node) *Config {
 // compileMapping compiles what can be relied on: collections that were decoded, with seeds that were. That the others are
 // left out does no harm, since their errors keep the configuration from being used.
 func compileMapping(m mapping.Config, database string, d *spec.Decoder, n *spec.Node) *mapping.Mapping {
-	bad := func(path ...string) bool {
-		return hasErrorsUnder(d.Diagnostics(), spec.PathString(append([]string{"mapping"}, path...)))
-	}
-	if bad("namespace") {
+	if hasErrorsUnder(d.Diagnostics(), "mapping.namespace") {
 		m.Namespace = mapping.Defaults().Namespace
 	}
-	sharedSeed := !bad("seed")
+	sharedSeed := !hasErrorsUnder(d.Diagnostics(), "mapping.seed")
+	bad := badCollections(d.Diagnostics())
 	m.Collections = slices.DeleteFunc(slices.Clone(m.Collections), func(c mapping.Collection) bool {
-		return bad("collections", c.Name) || c.Seed == "" && !sharedSeed
+		return bad[c.Name] || c.Seed == "" && !sharedSeed
 	})
 	for i, c := range m.Collections {
 		if c.ContentType == "" { // not known here; it will differ from the others
@@ -281,11 +279,35 @@ func compileMapping(m mapping.Config, database string, d *spec.Decoder, n *spec.
 	return mapping.Compile(m, database, d, n)
 }
 
-// hasErrorsUnder reports whether something at or below the path can't be relied on; a field beside it that is unknown or
-// stands elsewhere does no harm.
+// badCollections are the names of collections that have an error at or below their entries. A name may hold dots, so whatever
+// of a path may be one counts.
+func badCollections(diags spec.Diagnostics) map[string]bool {
+	bad := map[string]bool{}
+	for _, d := range diags {
+		name, under := strings.CutPrefix(d.Path, "mapping.collections.")
+		if !under || !unreliable(d) {
+			continue
+		}
+		bad[name] = true
+		for i := range len(name) {
+			if name[i] == '.' {
+				bad[name[:i]] = true
+			}
+		}
+	}
+	return bad
+}
+
+// unreliable reports whether what a diagnostic is about can't be relied on; a field beside it that is unknown or stands
+// elsewhere does no harm.
+func unreliable(d spec.Diagnostic) bool {
+	return d.Severity == spec.Error && d.Code != spec.CodeUnknownField && d.Code != spec.CodeMoved
+}
+
+// hasErrorsUnder reports whether something at or below the path can't be relied on.
 func hasErrorsUnder(diags spec.Diagnostics, section string) bool {
 	for _, d := range diags {
-		if d.Severity == spec.Error && d.Code != spec.CodeUnknownField && d.Code != spec.CodeMoved && (d.Path == section || strings.HasPrefix(d.Path, section+".")) {
+		if unreliable(d) && (d.Path == section || strings.HasPrefix(d.Path, section+".")) {
 			return true
 		}
 	}

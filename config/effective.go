@@ -49,7 +49,7 @@ func Resolve(in Input) (*Effective, spec.Diagnostics) {
 	}
 	// Load keeps values, not where they were set, so the files are read once more.
 	l := &loader{in: in}
-	l.files(in.Path, spec.Pos{}, nil)
+	l.files(in.Path)
 	if l.diags.HasErrors() { // changed meanwhile
 		return nil, l.diags.Sorted()
 	}

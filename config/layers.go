@@ -22,27 +22,75 @@ const separator = "\x1f"
 // extends is the field that names the files below a file.
 const extends = "extends"
 
-// files reads path and all that it extends, the most basic first. A broken file is reported and left out.
-func (l *loader) files(path string, from spec.Pos, chain []string) {
+// files reads a configuration's file and all that it extends, each once.
+func (l *loader) files(path string) {
+	r := reader{loader: l, read: map[string]*layer{}}
+	r.file(path, spec.Pos{}).stack(&l.layers)
+	slices.Reverse(l.layers)
+}
+
+// layer is a file that was read.
+type layer struct {
+	root    *spec.Node
+	extends []*layer
+	read    bool // with all that it extends
+	stacked bool
+}
+
+// stack appends the layer and what it extends, the last to be merged first. What several files extend counts where the last of
+// them names it, as if it were merged anew for each: that gives the same values, without 2^n merges for n files that extend one
+// another twice.
+func (y *layer) stack(layers *[]*spec.Node) {
+	if y == nil || y.stacked {
+		return
+	}
+	y.stacked = true
+	*layers = append(*layers, y.root)
+	for _, parent := range slices.Backward(y.extends) {
+		parent.stack(layers)
+	}
+}
+
+// reader walks through files that extend one another.
+type reader struct {
+	*loader
+	read map[string]*layer // by the files' places
+}
+
+// placeOf tells files apart, whatever links lead to their folders. A link to a file is a file of its own: what it extends is
+// relative to the link.
+func placeOf(path string) string {
 	abs, err := filepath.Abs(path)
 	if err != nil {
-		abs = path
+		return path
 	}
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(abs)); err == nil {
+		return filepath.Join(dir, filepath.Base(abs))
+	}
+	return abs
+}
+
+// file reads one file, which is named at from, and then those that it extends. A broken file is reported and left out.
+func (r reader) file(path string, from spec.Pos) *layer {
 	report := func(code spec.Code, hint, format string, args ...any) {
-		l.diags = append(l.diags, spec.Diagnostic{
+		r.diags = append(r.diags, spec.Diagnostic{
 			Severity: spec.Error, Code: code, Pos: from, Path: "extends", Message: fmt.Sprintf(format, args...), Hint: hint,
 		})
 	}
-	if slices.Contains(chain, abs) {
-		report(spec.CodeExtendsCycle, "", "%s extends itself", path)
-		return
+	place := placeOf(path)
+	if y, seen := r.read[place]; seen {
+		if y != nil && !y.read {
+			report(spec.CodeExtendsCycle, "", "%s extends itself", path)
+			return nil
+		}
+		return y
 	}
-	data, err := l.in.Text, error(nil)
-	if len(chain) > 0 || data == nil {
+	data, err := r.in.Text, error(nil)
+	if !from.IsZero() || data == nil {
 		data, err = readFile(path)
 	}
 	if err != nil {
-		l.broken = true
+		r.broken = true
 		hint := ""
 		if errors.Is(err, fs.ErrNotExist) {
 			hint = "no such file"
@@ -56,62 +104,60 @@ func (l *loader) files(path string, from spec.Pos, chain []string) {
 			from = spec.Pos{Source: path}
 		}
 		report(spec.CodeMissingFile, hint, "can't read the configuration file %s", path)
-		return
+		return nil
 	}
-	defer func() { // after those that it extends
-		if !slices.Contains(l.Files, path) {
-			l.Files = append(l.Files, path)
-		}
-	}()
-	p := &parser{file: path, env: l.in.Env, unsetOK: l.in.AllowUnsetEnv}
+	defer func() { r.Files = append(r.Files, path) }() // after those that it extends
+	p := &parser{file: path, env: r.in.Env, unsetOK: r.in.AllowUnsetEnv}
 	root := p.parse(data)
-	l.diags = append(l.diags, p.diags...)
-	l.parsed = append(l.parsed, parsedFile{p.text, root})
-	if root == nil {
-		l.broken = true
-		return
-	}
-	if root.Kind != spec.Map {
-		l.broken = true
-		l.diags = append(l.diags, spec.Diagnostic{
-			Severity: spec.Error, Code: spec.CodeWrongType, Pos: root.Pos, Message: "a configuration is a block of fields",
-		})
-		return
-	}
-	for _, e := range root.Entries {
-		if e.Name != extends {
-			continue
+	r.diags = append(r.diags, p.diags...)
+	r.parsed = append(r.parsed, parsedFile{p.text, root})
+	if root == nil || root.Kind != spec.Map {
+		r.broken = true
+		r.read[place] = nil
+		if root != nil {
+			r.diags = append(r.diags, spec.Diagnostic{
+				Severity: spec.Error, Code: spec.CodeWrongType, Pos: root.Pos, Message: "a configuration is a block of fields",
+			})
 		}
-		parents := e.Value.Items
-		if e.Value.Kind != spec.List {
-			parents = []*spec.Node{e.Value}
-		}
-		for _, parent := range parents {
-			if parent.Broken {
-				l.broken = true
-				continue
-			}
-			if parent.Kind != spec.Scalar || parent.Type != spec.Text || parent.Text == "" {
-				l.broken = true
-				l.diags = append(l.diags, spec.Diagnostic{
-					Severity: spec.Error, Code: spec.CodeWrongType, Pos: parent.Pos, Path: "extends",
-					Message: "extends must be a file's name, or a list of them",
-				})
-				continue
-			}
-			if l.in.Scope == Fragment {
-				l.broken = true
-				continue
-			}
-			name := parent.Text
-			if !filepath.IsAbs(name) {
-				name = filepath.Join(filepath.Dir(path), name)
-			}
-			l.files(name, parent.Pos, append(slices.Clone(chain), abs))
-		}
+		return nil
 	}
+	y := &layer{root: root}
+	r.read[place] = y
+	y.extends = r.extended(path, root.Get(extends))
+	y.read = true
 	root.Entries = slices.DeleteFunc(root.Entries, func(e spec.Entry) bool { return e.Name == extends })
-	l.layers = append(l.layers, root)
+	return y
+}
+
+// extended reads the files that a file extends, as n says.
+func (r reader) extended(path string, n *spec.Node) []*layer {
+	if n == nil {
+		return nil
+	}
+	names := n.Items
+	if n.Kind != spec.List {
+		names = []*spec.Node{n}
+	}
+	var out []*layer
+	for _, name := range names {
+		switch {
+		case name.Broken:
+			r.broken = true
+		case name.Kind != spec.Scalar || name.Type != spec.Text || name.Text == "":
+			r.broken = true
+			r.diags = append(r.diags, spec.Diagnostic{
+				Severity: spec.Error, Code: spec.CodeWrongType, Pos: name.Pos, Path: "extends",
+				Message: "extends must be a file's name, or a list of them",
+			})
+		case r.in.Scope == Fragment:
+			r.broken = true
+		case filepath.IsAbs(name.Text):
+			out = append(out, r.file(name.Text, name.Pos))
+		default:
+			out = append(out, r.file(filepath.Join(filepath.Dir(path), name.Text), name.Pos))
+		}
+	}
+	return out
 }
 
 // maxFileSize bounds a file, against a path that names something else than a configuration, such as a device.
@@ -268,7 +314,10 @@ func (p mapProvider) Read() (map[string]any, error) { return p, nil }
 func set(layer *spec.Node, path []string, value *spec.Node) {
 	n := layer
 	for i, name := range path {
-		next := n.Get(name)
+		var next *spec.Node
+		if at := slices.IndexFunc(n.Entries, func(e spec.Entry) bool { return e.Name == name }); at >= 0 {
+			next = n.Entries[at].Value
+		}
 		if i == len(path)-1 {
 			if next != nil {
 				*next = *value

@@ -14,10 +14,14 @@ import (
 func (l *loader) checkRules(d *spec.Decoder, tree *spec.Node, f *file, c *Config) {
 	filters, _ := f.Source.config.(syncd.FilterChecker)
 	targets, _ := f.Sink.config.(syncd.TargetChecker)
+	block, _ := tree.Nearest([]string{"mapping", "collections"})
 	for _, r := range c.Mapping.Rules {
 		name := r.Collection.Name
 		path := "mapping.collections." + name
-		entry, _ := tree.Nearest([]string{"mapping", "collections", name})
+		entry := block.Get(name)
+		if entry == nil {
+			entry = block
+		}
 		if filter := r.Collection.Filter; filter != "" && f.Source.set {
 			at := entry.Get("filter")
 			if filters == nil {
@@ -79,6 +83,9 @@ func (l *loader) checkCollections(d *spec.Decoder, tree *spec.Node, f *file) {
 	})
 }
 
+// maxProposals bounds how often the name that is nearest to an unknown one is looked for: that is slow where there are many.
+const maxProposals = 10
+
 // selectCollections applies run.collections.
 func (l *loader) selectCollections(d *spec.Decoder, tree *spec.Node, f *file, c *Config) {
 	if len(f.Run.Collections) == 0 || hasErrorsUnder(d.Diagnostics(), "mapping") ||
@@ -92,27 +99,35 @@ func (l *loader) selectCollections(d *spec.Decoder, tree *spec.Node, f *file, c 
 		}
 		return list // a list in one text: from a variable or a flag
 	}
-	bad := false
+	known := make(map[string]bool, len(c.Mapping.Rules))
+	for _, r := range c.Mapping.Rules {
+		known[r.Collection.Name] = true
+	}
+	unknown := 0
+	firsts := make(map[string]int, len(f.Run.Collections))
 	for i, name := range f.Run.Collections {
-		if first := slices.Index(f.Run.Collections, name); first < i {
+		if first, again := firsts[name]; again {
 			d.Add(spec.Diagnostic{
 				Severity: spec.Warning, Code: spec.CodeNoEffect, Pos: place(i).Pos, Related: place(first).Pos, Path: "run.collections",
 				Message: fmt.Sprintf("run.collections names %q twice", name), Hint: "it is read once",
 			})
 			continue
 		}
-		if l.partial() && tree.Get("mapping").Get("collections") == nil {
+		firsts[name] = i
+		if known[name] || l.partial() && tree.Get("mapping").Get("collections") == nil {
 			continue // which collections there are is said elsewhere
 		}
-		if _, err := c.Mapping.Select([]string{name}); err != nil {
-			bad = true
-			d.Add(spec.Diagnostic{
-				Severity: spec.Error, Code: spec.CodeUnknownCollection, Pos: place(i).Pos, Path: "run.collections",
-				Message: err.Error(), Hint: syncd.HintOf(err),
-			})
+		diag := spec.Diagnostic{
+			Severity: spec.Error, Code: spec.CodeUnknownCollection, Pos: place(i).Pos, Path: "run.collections",
+			Message: fmt.Sprintf("unknown collection %q", name),
 		}
+		if unknown++; unknown <= maxProposals {
+			_, err := c.Mapping.Select([]string{name})
+			diag.Hint = syncd.HintOf(err)
+		}
+		d.Add(diag)
 	}
-	if bad {
+	if unknown > 0 {
 		return
 	}
 	if selected, err := c.Mapping.Select(f.Run.Collections); err == nil {

@@ -17,7 +17,9 @@ type text struct {
 	data  string
 	lines []int // where each line begins, for people
 	yaml  []int // where each line begins, for the library
-	plain bool  // both count alike: ASCII, without lone carriage returns
+
+	last  struct{ line, column, at int } // where offset was asked for last: in a long line it goes on from there
+	plain bool                           // both count alike: ASCII, without lone carriage returns
 }
 
 const byteOrderMark = "\ufeff"
@@ -55,13 +57,18 @@ func (t *text) offset(line, column int) int {
 	if t.plain {
 		return min(at+max(column-1, 0), len(t.data))
 	}
-	for range column - 1 {
+	from := 1
+	if t.last.line == line && t.last.column <= column {
+		from, at = t.last.column, t.last.at
+	}
+	for range column - from {
 		if at >= len(t.data) {
 			break
 		}
 		_, size := utf8.DecodeRuneInString(t.data[at:])
 		at += size
 	}
+	t.last.line, t.last.column, t.last.at = line, column, at
 	return at
 }
 
@@ -91,8 +98,12 @@ func (t *text) line(n int) (line string, begin int) {
 
 // rest gives the line's text from offset on.
 func (t *text) rest(offset int) string {
-	line, _, _ := strings.Cut(t.data[min(offset, len(t.data)):], "\n")
-	return strings.TrimSuffix(line, "\r")
+	offset = min(offset, len(t.data))
+	end := len(t.data)
+	if next, _ := slices.BinarySearch(t.lines, offset+1); next < len(t.lines) {
+		end = t.lines[next] - 1
+	}
+	return strings.TrimSuffix(t.data[offset:end], "\r")
 }
 
 // start is the position of the first line that holds anything: what a whole file's problems are reported at.

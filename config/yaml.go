@@ -101,6 +101,7 @@ func (p *parser) node(n *yaml.Node) *spec.Node {
 func (p *parser) mapping(n *yaml.Node) *spec.Node {
 	out := &spec.Node{Kind: spec.Map, Pos: p.pos(n)}
 	var merged []*spec.Node
+	keys := make(map[string]*spec.Node, len(n.Content)/2)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
 		key := p.pos(k)
@@ -112,7 +113,7 @@ func (p *parser) mapping(n *yaml.Node) *spec.Node {
 			p.errorf(key, spec.CodeSyntax, "", "a key must be a plain name")
 			continue
 		}
-		if first := out.Get(k.Value); first != nil {
+		if first := keys[k.Value]; first != nil {
 			p.diags = append(p.diags, spec.Diagnostic{
 				Severity: spec.Error, Code: spec.CodeDuplicateKey, Pos: key, Related: first.Key,
 				Message: fmt.Sprintf("duplicate key %q", k.Value),
@@ -121,11 +122,13 @@ func (p *parser) mapping(n *yaml.Node) *spec.Node {
 		}
 		value := p.node(v)
 		value.Key = key
+		keys[k.Value] = value
 		out.Entries = append(out.Entries, spec.Entry{Name: k.Value, Value: value})
 	}
 	for _, m := range merged { // "<<": keys that the map has itself win, then earlier sources
 		for _, e := range m.Entries {
-			if out.Get(e.Name) == nil {
+			if keys[e.Name] == nil {
+				keys[e.Name] = e.Value
 				out.Entries = append(out.Entries, e)
 			}
 		}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/sha1" //nolint:gosec // UUIDv5 is defined on SHA-1 (RFC 9562); nothing here is a secret
 	"fmt"
-	"slices"
 
 	"github.com/google/uuid"
 
@@ -138,6 +137,7 @@ func Compile(c Config, database string, d *spec.Decoder, n *spec.Node) *Mapping 
 	return m
 }
 
+// reportCollisions reports each set of collections whose seeds can be the same text once.
 func (m *Mapping) reportCollisions(d *spec.Decoder, at func(...string) *spec.Node) {
 	languages := make([][]symbol, len(m.Rules))
 	for i, r := range m.Rules {
@@ -152,42 +152,51 @@ func (m *Mapping) reportCollisions(d *spec.Decoder, at func(...string) *spec.Nod
 		}
 		return spec.Pos{}
 	}
-	for j := range m.Rules {
-		for i := range j {
-			if !canCollide(languages[i], languages[j]) {
-				continue
-			}
-			a, b := m.Rules[i], m.Rules[j]
-			d.Add(spec.Diagnostic{
-				Severity: spec.Error, Code: spec.CodeSeedCollision, Pos: place(b), Related: place(a),
-				Path:    "mapping.collections." + b.Collection.Name,
-				Message: fmt.Sprintf("the seeds of collections %q and %q can be the same text, so two documents can get one point id", a.Collection.Name, b.Collection.Name),
-				Hint:    "give them different content types, or put {collection} into the seed",
-			})
-			break // one report per rule is enough to act on
+	found, _ := collisions(languages)
+	for _, c := range found {
+		a, b := m.Rules[c.a], m.Rules[c.b]
+		others := ""
+		if n := len(c.all) - 2; n > 0 {
+			others = fmt.Sprintf(", as those of %d more,", n)
 		}
+		d.Add(spec.Diagnostic{
+			Severity: spec.Error, Code: spec.CodeSeedCollision, Pos: place(b), Related: place(a),
+			Path:    "mapping.collections." + b.Collection.Name,
+			Message: fmt.Sprintf("the seeds of collections %q and %q%s can be the same text, so two documents can get one point id", a.Collection.Name, b.Collection.Name, others),
+			Hint:    "give them different content types, or put {collection} into the seed",
+		})
 	}
 }
 
 // Select returns the mapping of the named collections, in configuration order. An unknown name is an error that proposes
 // the nearest one.
 func (m *Mapping) Select(names []string) (*Mapping, error) {
+	wanted := make(map[string]bool, len(names)) // whether it was found
+	for _, name := range names {
+		wanted[name] = false
+	}
+	out := &Mapping{}
+	for _, r := range m.Rules {
+		if _, is := wanted[r.Collection.Name]; is {
+			wanted[r.Collection.Name] = true
+			out.Rules = append(out.Rules, r)
+		}
+	}
+	for _, name := range names {
+		if !wanted[name] {
+			return nil, m.unknown(name)
+		}
+	}
+	return out, nil
+}
+
+// unknown is the error about a name that is none of the collections'.
+func (m *Mapping) unknown(name string) error {
 	known := make([]string, len(m.Rules))
 	for i, r := range m.Rules {
 		known[i] = r.Collection.Name
 	}
-	for _, name := range names {
-		if !slices.Contains(known, name) {
-			return nil, syncd.Hint(fmt.Errorf("unknown collection %q", name), "%s", spec.DidYouMean(name, known))
-		}
-	}
-	out := &Mapping{}
-	for _, r := range m.Rules {
-		if slices.Contains(names, r.Collection.Name) {
-			out.Rules = append(out.Rules, r)
-		}
-	}
-	return out, nil
+	return syncd.Hint(fmt.Errorf("unknown collection %q", name), "%s", spec.DidYouMean(name, known))
 }
 
 // Target is where the rule's events go.

@@ -183,7 +183,9 @@ func TestCollisions(t *testing.T) {
 		if e1 != nil || e2 != nil {
 			t.Fatal(e1, e2)
 		}
-		if got := canCollide(ta.language(), tb.language()); got != c.want {
+		languages := [][]symbol{ta.language(), tb.language()}
+		found, _ := collisions(languages)
+		if got := len(found) == 1; got != c.want || got != canCollide(languages[0], languages[1]) {
 			t.Errorf("%s and %s: collide = %v, want %v", c.a, c.b, got, c.want)
 		}
 	}

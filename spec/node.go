@@ -50,7 +50,19 @@ type Node struct {
 
 	Items   []*Node // of a list
 	Entries []Entry // of a map, in the order in which its keys were first seen
+
+	index index // of Entries, made by Get
 }
+
+// index finds the entries of one slice by their names. Where a node was copied, or its entries changed, it is of another slice
+// and is made anew.
+type index struct {
+	of   []Entry
+	find map[string]*Node
+}
+
+// manyEntries is where an index is sooner made than a map's entries are walked for each name.
+const manyEntries = 32
 
 // Entry is one key of a map.
 type Entry struct {
@@ -58,10 +70,13 @@ type Entry struct {
 	Value *Node
 }
 
-// Get returns the value under name, or nil.
+// Get returns the value under name, or nil. It is not safe for concurrent use: in a map of many entries it keeps an index.
 func (n *Node) Get(name string) *Node {
 	if n == nil || n.Kind != Map {
 		return nil
+	}
+	if len(n.Entries) >= manyEntries {
+		return n.indexed()[name]
 	}
 	for _, e := range n.Entries {
 		if e.Name == name {
@@ -69,6 +84,16 @@ func (n *Node) Get(name string) *Node {
 		}
 	}
 	return nil
+}
+
+func (n *Node) indexed() map[string]*Node {
+	if of := n.index.of; len(of) != len(n.Entries) || &of[0] != &n.Entries[0] {
+		n.index = index{n.Entries, make(map[string]*Node, len(n.Entries))}
+		for _, e := range slices.Backward(n.Entries) { // the first of a name counts
+			n.index.find[e.Name] = e.Value
+		}
+	}
+	return n.index.find
 }
 
 // Nearest follows the path as far as it exists and returns the last node reached and whether that is the whole path.

@@ -24,6 +24,9 @@ func Nearest(name string, candidates []string) string {
 	return best
 }
 
+// maxKnown bounds the names in a hint; a mapping may have thousands of collections.
+const maxKnown = 100
+
 // DidYouMean is the hint for an unknown name: the nearest candidate, or the list of all.
 func DidYouMean(name string, candidates []string) string {
 	if near := Nearest(name, candidates); near != "" {
@@ -32,5 +35,9 @@ func DidYouMean(name string, candidates []string) string {
 	if len(candidates) == 0 {
 		return ""
 	}
-	return "known: " + strings.Join(slices.Sorted(slices.Values(candidates)), ", ")
+	names := slices.Sorted(slices.Values(candidates))
+	if more := len(names) - maxKnown; more > 0 {
+		names = append(names[:maxKnown], fmt.Sprintf("and %d more", more))
+	}
+	return "known: " + strings.Join(names, ", ")
 }
