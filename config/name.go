@@ -18,7 +18,11 @@ func (l *loader) checkName(d *spec.Decoder, tree *spec.Node, f *file) {
 	at := tree.Get("name")
 	if !at.IsNull() {
 		if problem := nameProblem(f.Name); problem != "" && !at.Broken && !hasErrorsUnder(d.Diagnostics(), "name") {
-			d.In("name", func() { d.Errorf(at, spec.CodeBadValue, hint, "name %s", problem) })
+			d.In("name", func() {
+				if !d.CheckName(at, f.Name) {
+					d.Errorf(at, spec.CodeBadValue, hint, "name %s", problem)
+				}
+			})
 		}
 		return
 	}
@@ -36,19 +40,14 @@ func (l *loader) checkName(d *spec.Decoder, tree *spec.Node, f *file) {
 
 // nameProblem says what keeps a text from being a job's name, or nothing.
 func nameProblem(name string) string {
-	first, _ := utf8.DecodeRuneInString(name)
-	last, _ := utf8.DecodeLastRuneInString(name)
 	switch n := utf8.RuneCountInString(name); {
 	case n == 0:
 		return "must not be empty"
 	case n > maxName:
 		return "must not have more than 100 characters"
-	case !utf8.ValidString(name):
-		return "must be valid text"
 	case strings.ContainsFunc(name, unicode.IsControl):
 		return "must not hold control characters"
-	case unicode.IsSpace(first) || unicode.IsSpace(last):
-		return "must not begin or end with a blank"
 	}
-	return ""
+	_, problem := spec.NameProblem(name)
+	return problem
 }

@@ -39,7 +39,7 @@ type Flow struct {
 type Waiting struct {
 	Wait               bool           `yaml:"wait" doc:"After sending, wait until the index shows everything that was sent, and name what never appeared."`
 	WaitTimeoutSetting *time.Duration `yaml:"wait_timeout" rule:"omitempty,min=0" example:"5m" doc:"How long to wait for the index: 10m with wait and for consumer_group if it is not set; otherwise 10s for the index to show what was sent before the point count is printed, and 0 does not wait."`
-	ConsumerGroup      string         `yaml:"consumer_group" example:"qdrant-consumer" doc:"The indexing consumers' group: before a run, events that it has not read yet are waited for, so that they are not sent twice."`
+	ConsumerGroup      string         `yaml:"consumer_group" rule:"name" example:"qdrant-consumer" doc:"The indexing consumers' group: before a run, events that it has not read yet are waited for, so that they are not sent twice."`
 	ConsumerLag        LagPolicy      `yaml:"consumer_lag" rule:"oneof=wait report ignore" doc:"What to do about events that consumer_group has not read: wait for up to wait_timeout and stop if there are still some (wait), say how many there are and continue (report), or not look (ignore)."`
 
 	// These follow from wait_timeout.

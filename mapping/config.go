@@ -23,20 +23,20 @@ type Config struct {
 // Version says where a document's version is, on both sides.
 type Version struct {
 	Field   []string `yaml:"field" rule:"required" doc:"The document's field, such as updatedAt; of several, the first that a document has."`
-	Payload string   `yaml:"payload" rule:"required" doc:"The payload key that holds the indexed document's version."`
+	Payload string   `yaml:"payload" rule:"required,name" doc:"The payload key that holds the indexed document's version."`
 	Policy  Policy   `yaml:"policy" rule:"oneof=differs newer" doc:"Stale is what differs (the default), or only what is newer in the source."`
 }
 
 // Chunks says how complete a document is in the index.
 type Chunks struct {
-	Payload string `yaml:"payload" rule:"required" doc:"The payload key of chunk 0 that holds the number of the document's chunks."`
+	Payload string `yaml:"payload" rule:"required,name" doc:"The payload key of chunk 0 that holds the number of the document's chunks."`
 }
 
 // Payload names the payload keys that the indexer writes.
 type Payload struct {
-	ContentType string `yaml:"content_type" rule:"required" doc:"The key that holds the content type."`
-	ID          string `yaml:"id" rule:"required" doc:"The key that holds the text of the document's id."`
-	ChunkIndex  string `yaml:"chunk_index" rule:"required" doc:"The key that holds the chunk's index."`
+	ContentType string `yaml:"content_type" rule:"required,name" doc:"The key that holds the content type."`
+	ID          string `yaml:"id" rule:"required,name" doc:"The key that holds the text of the document's id."`
+	ChunkIndex  string `yaml:"chunk_index" rule:"required,name" doc:"The key that holds the chunk's index."`
 }
 
 // Defaults makes point ids and names payload keys as the described indexing consumer does. It has no collections: which there
@@ -56,9 +56,9 @@ type Collections []Collection
 type Collection struct {
 	Name string // the entry's key
 
-	ContentType string     `yaml:"content_type" rule:"required" doc:"What the index calls this collection's documents."`
+	ContentType string     `yaml:"content_type" rule:"required,name" doc:"What the index calls this collection's documents."`
 	Seed        string     `yaml:"seed" doc:"The seed template of this collection, where it differs from mapping.seed."`
-	Topic       string     `yaml:"topic" doc:"The topic of this collection's events, where it differs from the sink's rule."`
+	Topic       string     `yaml:"topic" rule:"name" doc:"The topic of this collection's events, where it differs from the sink's rule."`
 	Version     *Version   `yaml:"version" doc:"The version of this collection's documents, where it differs from mapping.version."`
 	Filter      *spec.Node `yaml:"filter" doc:"A query that selects the documents to read, as Extended JSON text or the same in YAML."`
 }
@@ -77,6 +77,9 @@ func (cs *Collections) DecodeNode(d *spec.Decoder, n *spec.Node) {
 	for _, e := range n.Entries {
 		c := Collection{Name: e.Name}
 		d.In(e.Name, func() {
+			if d.CheckKey(e) {
+				return
+			}
 			if strings.TrimSpace(e.Name) == "" || strings.ContainsAny(e.Name, "\x00$") {
 				d.Errorf(e.Value, spec.CodeBadValue, "", "%q can't be the name of a collection", e.Name)
 				return
@@ -102,7 +105,9 @@ func (c *Collection) decode(d *spec.Decoder, n *spec.Node) {
 			d.Errorf(n, spec.CodeMissingField, "", "the content type of %s must not be empty", c.Name)
 			return
 		}
-		c.ContentType = n.Text
+		if !d.CheckName(n, n.Text) {
+			c.ContentType = n.Text
+		}
 		return
 	}
 	d.Decode(n, (*collectionFields)(c))

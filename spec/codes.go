@@ -21,6 +21,7 @@ const (
 	CodeOutOfRange        Code = "out-of-range"
 	CodeNotOneOf          Code = "not-one-of"
 	CodeBadValue          Code = "bad-value"
+	CodeLeadingZero       Code = "leading-zero"
 	CodeEmptyBlock        Code = "empty-block"
 	CodeContradiction     Code = "contradiction"
 	CodeNoEffect          Code = "no-effect"
@@ -59,6 +60,7 @@ var codeTable = []CodeInfo{
 	{CodeOutOfRange, "A number, a time span or a length is below or above its limits.", "Stay within the limits that the message names."},
 	{CodeNotOneOf, "A value is none of the words that the setting knows.", "Use one of the words that the message lists."},
 	{CodeBadValue, "A value breaks a rule of its own setting.", "See the message."},
+	{CodeLeadingZero, "A number begins with a zero, which YAML may read as octal.", "Write it without the zero, or as 0o144 where octal is meant."},
 	{CodeEmptyBlock, "A block without a value takes back all that an extended file sets there.", "Remove the key, or write what is to differ below it."},
 	{CodeContradiction, "Two settings exclude each other.", "Decide for one of them."},
 	{CodeNoEffect, "A setting changes nothing, given the others.", "Remove it, or change the setting that the message names."},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,7 +49,7 @@ type Decoder struct {
 
 // NewDecoder returns a Decoder that starts at the given path.
 func NewDecoder(path ...string) *Decoder {
-	return &Decoder{path: path, rules: validator.New(validator.WithRequiredStructEnabled())}
+	return &Decoder{path: path, rules: newRules()}
 }
 
 // AllowMissing takes what is decoded from now on as part of a configuration: a required field that is absent is not reported,
@@ -167,7 +168,7 @@ func (d *Decoder) structure(n *Node, v reflect.Value) {
 			}
 			count := len(d.diags)
 			d.value(child, fv)
-			if len(d.diags) == count {
+			if !d.diags[count:].HasErrors() {
 				d.rule(f, n, child, fv)
 			}
 		})
@@ -239,6 +240,10 @@ func (d *Decoder) rule(f Field, parent, n *Node, v reflect.Value) {
 			if k, err := strconv.Atoi(strings.TrimSuffix(i, "]")); err == nil && k < len(n.Items) {
 				where = n.Items[k]
 			}
+		}
+		if text, ok := fe.Value().(string); ok && fe.Tag() == ruleName {
+			d.CheckName(where, text)
+			continue
 		}
 		diag := Diagnostic{Severity: Error, Code: codeOf(fe), Message: d.subject() + " " + broken(fe)}
 		if where != nil {
@@ -392,11 +397,15 @@ func (d *Decoder) list(n *Node, v reflect.Value) {
 
 func (d *Decoder) scalar(n *Node, v reflect.Value) {
 	wrong := func(want string) {
+		hint := ""
+		if zeroes.MatchString(n.Text) {
+			hint = "write it without the zero at its beginning"
+		}
 		got := n.describe()
 		if v.Type() == reflect.TypeFor[Secret]() || v.Kind() != reflect.String && n.Rewrote && !strings.HasPrefix(n.Pos.Source, "flag ") {
 			got = "what it holds" // may be a secret, or come from a variable that holds one
 		}
-		d.Errorf(n, CodeWrongType, "", "%s must be %s, not %s", d.subject(), want, got)
+		d.Errorf(n, CodeWrongType, hint, "%s must be %s, not %s", d.subject(), want, got)
 	}
 	if n.Kind != Scalar {
 		wrong(scalarName(v.Kind()))
@@ -423,6 +432,7 @@ func (d *Decoder) scalar(n *Node, v reflect.Value) {
 			return
 		}
 		v.SetInt(i)
+		d.leadingZero(n, "as octal", strconv.FormatInt(i, 10))
 	case reflect.Float64:
 		f, err := strconv.ParseFloat(n.Text, 64)
 		if err != nil || math.IsNaN(f) || n.literal() {
@@ -430,9 +440,30 @@ func (d *Decoder) scalar(n *Node, v reflect.Value) {
 			return
 		}
 		v.SetFloat(f)
+		d.leadingZero(n, "as decimal", strconv.FormatFloat(f, 'g', -1, 64))
 	default:
 		d.Errorf(n, CodeWrongType, "", "%s can't be set in a file", d.subject())
 	}
+}
+
+// zeroes matches what YAML 1.1 takes for an octal number, and YAML 1.2 for a decimal one.
+var zeroes = regexp.MustCompile(`^[-+]?0[0-9_]*[0-9]$`)
+
+// leadingZero warns of a whole number that begins with a zero: people mean a decimal one, YAML may read an octal one. value is
+// what was read, which is not shown where it comes from a variable that may hold a secret.
+func (d *Decoder) leadingZero(n *Node, how, value string) {
+	if !zeroes.MatchString(n.Text) || strings.Trim(n.Text, "+-0_") == "" {
+		return
+	}
+	if n.Rewrote && !strings.HasPrefix(n.Pos.Source, "flag ") {
+		d.Report(Warning, n, CodeLeadingZero, "write it without the zero", "%s begins with a zero and is read %s", d.subject(), how)
+		return
+	}
+	hint := "write " + value + " if that is meant"
+	if decimal := strings.TrimLeft(strings.ReplaceAll(n.Text, "_", ""), "+-0"); decimal != strings.TrimLeft(value, "-") {
+		hint += ", or else " + decimal
+	}
+	d.Report(Warning, n, CodeLeadingZero, hint, "%s is %s, which begins with a zero and is read %s: %s", d.subject(), n.Text, how, value)
 }
 
 // duration reads "250ms", "1m30s", or a plain number of seconds.
@@ -444,6 +475,7 @@ func (d *Decoder) duration(n *Node, v reflect.Value) {
 		}
 		if s, err := strconv.ParseFloat(n.Text, 64); err == nil && math.Abs(s) < math.MaxInt64/float64(time.Second) {
 			v.SetInt(int64(s * float64(time.Second)))
+			d.leadingZero(n, "as decimal", strconv.FormatFloat(s, 'g', -1, 64)+"s")
 			return
 		}
 	}

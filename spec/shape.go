@@ -202,6 +202,8 @@ func (s Shape) Rules() string {
 			out = append(out, "a URL")
 		case "file":
 			out = append(out, "an existing file")
+		case ruleName:
+			out = append(out, "no blanks at its ends")
 		default:
 			out = append(out, join(strings.ReplaceAll(c.name, "_", " "), c.param))
 		}

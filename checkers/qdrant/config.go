@@ -16,7 +16,7 @@ type Config struct {
 	URL        string      `yaml:"url" env:"QDRANT_URL" example:"http://localhost:6333" doc:"Where Qdrant is: http(s)://host[:port], grpc://host[:port] or host[:port], localhost if neither url nor host is set; https turns TLS on, and the REST port 6333 stands for the gRPC port 6334."`
 	Host       string      `yaml:"host" doc:"The host name, instead of url."`
 	Port       int         `yaml:"port" doc:"The gRPC port on host." rule:"min=1,max=65535"`
-	Collection string      `yaml:"collection" env:"QDRANT_COLLECTION" doc:"The collection, or an alias of one." rule:"required,max=255"`
+	Collection string      `yaml:"collection" env:"QDRANT_COLLECTION" doc:"The collection, or an alias of one." rule:"required,name,max=255"`
 	APIKey     spec.Secret `yaml:"api_key" doc:"The API key or JSON web token; reading is enough."`
 	TLS        TLS         `yaml:"tls" doc:"How to connect where TLS is on."`
 

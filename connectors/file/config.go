@@ -12,7 +12,7 @@ import (
 // Config is what stands under source.file.
 type Config struct {
 	Path     string `yaml:"path" rule:"required" example:"exports" doc:"Directory with one file per collection, named after it: workItem.bson, page.ndjson."`
-	Database string `yaml:"database" rule:"min=1" doc:"Name that stands for the database in events, topics and seeds."`
+	Database string `yaml:"database" rule:"name,min=1" doc:"Name that stands for the database in events, topics and seeds."`
 	Format   format `yaml:"format" rule:"oneof=auto ndjson bson" doc:"auto goes by the extension: .bson, or .ndjson, .jsonl and .json; the others look for their own extensions only."`
 }
 

@@ -11,7 +11,7 @@ import (
 type Config struct {
 	URI            spec.Secret   `yaml:"uri" env:"MONGODB_URI" rule:"required" doc:"Connection string, mongodb:// or mongodb+srv://. TLS, authentication, read preference and read concern are its options."`
 	TLS            TLS           `yaml:"tls" doc:"How to connect where TLS is on; the same as the tls options of the connection string, of which each may stand in one place only."`
-	Database       string        `yaml:"database" env:"MONGODB_DATABASE" rule:"required" doc:"The database that holds the collections."`
+	Database       string        `yaml:"database" env:"MONGODB_DATABASE" rule:"required,name" doc:"The database that holds the collections."`
 	BatchSize      int           `yaml:"batch_size" rule:"min=0,max=100000" doc:"Documents that the server returns at once. It changes the number of round trips, not what is read. 0 is automatic: 10000 ids, or 1000 whole documents."`
 	Splits         int           `yaml:"splits" rule:"min=0,max=10000" doc:"How many parts a collection is divided into, to be read in parallel. 0 is automatic: 1 below 50000 documents, else 1 for every 250000, at least 4 for each CPU and at most 1024. There may be fewer, and there is 1 where the server can't read from the middle of a collection."`
 	ConnectTimeout time.Duration `yaml:"connect_timeout" rule:"min=1ms,max=10m" doc:"How long to look for a usable server before giving up; it replaces serverSelectionTimeoutMS and connectTimeoutMS of the connection string."`
