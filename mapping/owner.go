@@ -10,7 +10,7 @@ import (
 // Owner is the `mapping.owner` section: what makes a point in the index this source's. That a rule can make a point's id again
 // does not: another database, or another job, may have documents with the same ids under the same content types.
 type Owner struct {
-	Payload   string `yaml:"payload" example:"source_db" doc:"The payload key under which the indexer names the source of a point; a point that does not name this one is never deleted."`
+	Payload   string `yaml:"payload" rule:"name" example:"source_db" doc:"The payload key under which the indexer names the source of a point; a point that does not name this one is never deleted."`
 	Value     string `yaml:"value" example:"{database}" doc:"What stands there in this source's points: text with {database}, {collection} and {content_type}; {database} alone if it is not set."`
 	Exclusive bool   `yaml:"exclusive" doc:"In place of payload: nobody but this job, no other database and no other job, has points of these content types in the index."`
 }
