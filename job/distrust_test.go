@@ -3,11 +3,11 @@ package job_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -22,6 +22,7 @@ import (
 	"github.com/syncd-io/syncd/audit"
 	"github.com/syncd-io/syncd/codec"
 	"github.com/syncd-io/syncd/engine"
+	shared "github.com/syncd-io/syncd/internal/fixture"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/planfile"
@@ -118,22 +119,21 @@ func TestFetchIsNotTrusted(t *testing.T) {
 // planOf makes a plan of everything that f's run would do.
 func planOf(t testing.TB, f *fixture) planfile.Plan {
 	t.Helper()
-	var file bytes.Buffer
-	enc := json.NewEncoder(&file)
-	if err := enc.Encode(planfile.Header{Plan: planfile.Version}); err != nil {
+	path := filepath.Join(t.TempDir(), "plan.ndjson")
+	w, err := planfile.Create(path, planfile.Header{Plan: planfile.Version}, true)
+	if err != nil {
 		t.Fatal(err)
 	}
 	o := f.opts
 	o.DryRun, o.Sink, o.Orphans = &engine.DryRun{}, nil, job.OrphansReport
-	o.Hooks.Item = func(i verdict.Item) {
-		if err := enc.Encode(planfile.LineOf(i)); err != nil {
-			t.Error(err)
-		}
-	}
+	o.Hooks.Item = w.Item
 	if _, err := job.Run(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
-	return planText(file.String())
+	if err := w.Close(true); err != nil {
+		t.Fatal(err)
+	}
+	return planfile.File(path)
 }
 
 func planText(text string) planfile.Plan {
@@ -291,9 +291,7 @@ func TestADateInTheFutureIsNotYoungForEver(t *testing.T) {
 func TestAPlanOfUnknownCollectionsIsRefused(t *testing.T) {
 	f := newFixture(t, "page")
 	f.insert("page", 3, nil)
-	plan := planText(`{"syncd_plan":1}
-{"sigil":"+","verdict":"missing","collection":"pgae","id":"00001","key":"dDAwMDAx","point_id":"` + pointID("page", "00001").String() + `"}
-`)
+	plan := planText(shared.PlanText(`{"sigil":"+","verdict":"missing","collection":"pgae","id":"00001","key":"dDAwMDAx","point_id":"` + pointID("page", "00001").String() + `"}`))
 	f.opts.Source = plan.Source(f.source, f.opts.Rules)
 	if rep, err := job.Run(t.Context(), f.opts); err == nil {
 		t.Errorf("%+v", rep.Total)
@@ -306,7 +304,7 @@ func TestAPlanOfUnknownCollectionsIsRefused(t *testing.T) {
 // TestPlannedOrphansAreMadeAgain: an edited id must not delete another document, and a seed with fields deletes none.
 func TestPlannedOrphansAreMadeAgain(t *testing.T) {
 	line := func(id string, point uuid.UUID) planfile.Plan {
-		return planText(fmt.Sprintf("{\"syncd_plan\":1}\n{\"sigil\":\"-\",\"verdict\":\"orphan\",\"collection\":\"page\",\"id\":%q,\"point_id\":%q}\n", id, point))
+		return planText(shared.PlanText(fmt.Sprintf("{\"sigil\":\"-\",\"verdict\":\"orphan\",\"collection\":\"page\",\"id\":%q,\"point_id\":%q}", id, point)))
 	}
 	if _, err := line("edited", pointID("page", "gone")).Orphans(rules(t, "page")); err == nil {
 		t.Error("an edited id")

@@ -67,10 +67,10 @@ func (j *Job) planHeader(runID string, sample float64) planfile.Header {
 	return planfile.Header{Plan: planfile.Version, RunID: runID, Fingerprint: j.Config.Mapping.Fingerprint(), Sample: sample}
 }
 
-// OpenPlan reads a plan's header and refuses one that was made with other ids.
+// OpenPlan reads a plan to its end, and refuses one that is not whole or was made with other ids.
 func (j *Job) OpenPlan(path string) (planfile.Plan, error) {
 	plan := planfile.File(path)
-	h, err := plan.Header()
+	h, err := plan.Check()
 	if err != nil {
 		return plan, &UsageError{err}
 	}

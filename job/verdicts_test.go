@@ -1,11 +1,10 @@
 package job_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -367,18 +366,14 @@ func preview(c *syncd.Change) (key, value []byte, err error) {
 // TestPlanIsSentExactly makes a plan, changes both sides, and sends it.
 func TestPlanIsSentExactly(t *testing.T) {
 	f := truth(t)
-	var file bytes.Buffer
-	enc := json.NewEncoder(&file)
-	if err := enc.Encode(planfile.Header{Plan: planfile.Version}); err != nil {
+	path := filepath.Join(t.TempDir(), "plan.ndjson")
+	w, err := planfile.Create(path, planfile.Header{Plan: planfile.Version}, true)
+	if err != nil {
 		t.Fatal(err)
 	}
 	o := f.opts
 	o.DryRun, o.Sink, o.Orphans = &engine.DryRun{Measure: 10, Preview: preview}, nil, job.OrphansReport
-	o.Hooks.Item = func(i verdict.Item) {
-		if err := enc.Encode(planfile.LineOf(i)); err != nil {
-			t.Error(err)
-		}
-	}
+	o.Hooks.Item = w.Item
 	rep, err := job.Run(t.Context(), o)
 	if err != nil || rep.Total.WouldSend != 4 || len(f.sink.Events()) != 0 {
 		t.Fatalf("%v, %+v", err, rep.Total)
@@ -387,8 +382,11 @@ func TestPlanIsSentExactly(t *testing.T) {
 		t.Errorf("measured %d bytes of %d events", c.MeasuredBytes, c.Measured)
 	}
 
-	plan := planfile.Plan{Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(file.Bytes())), nil }}
-	if h, err := plan.Header(); err != nil || h.Plan != 1 {
+	if err := w.Close(true); err != nil {
+		t.Fatal(err)
+	}
+	plan := planfile.File(path)
+	if h, err := plan.Check(); err != nil || h.Plan != planfile.Version {
 		t.Fatal(h, err)
 	}
 	f.index("page", "missing", monday, 1)                       // indexed meanwhile
@@ -406,15 +404,6 @@ func TestPlanIsSentExactly(t *testing.T) {
 	want := map[string]int{"page/stale": 1, "page/fallback": 1, "page/orphan": 1}
 	if diff := cmp.Diff(want, sent); diff != "" {
 		t.Errorf("sent (-want +got)\n%s", diff)
-	}
-}
-
-func TestPlansOfOtherFormatsAreRefused(t *testing.T) {
-	for _, text := range []string{"", "{}", "not json", `{"syncd_plan":2}`, `{"sigil":"+"}`} {
-		plan := planfile.Plan{Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil }}
-		if _, err := plan.Header(); err == nil {
-			t.Errorf("%q is taken for a plan", text)
-		}
 	}
 }
 

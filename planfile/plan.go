@@ -1,16 +1,16 @@
 // Package planfile writes what a run would send to a file, and makes a source of such a file, so that a run sends just that.
 //
-// A plan is JSON, one object a line: a header, then one line for each document.
+// A plan is JSON, one object a line: a header, one line for each document, and an end with their number and a digest.
 //
 // Invariants:
 //   - a plan is read from start to end as often as need be and never held, so that its size does not matter;
-//   - half a plan is never taken for one: a file gets its name when it is whole;
-//   - a line whose collection is not read, or whose point id the mapping does not make, is an error, never left out.
+//   - half a plan is never taken for one: a file gets its name when it is whole, and every reading proves by the end that
+//     nothing was cut off, left out, put in twice or edited;
+//   - a line whose collection is not read, whose point id the mapping does not make, or whose id is not that of the document
+//     at its place in the source, is an error, never left out.
 package planfile
 
 import (
-	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -25,8 +25,8 @@ import (
 	"github.com/syncd-io/syncd/verdict"
 )
 
-// Version is the version of the format, in a plan's header.
-const Version = 1
+// Version is the version of the format, in a plan's header. Plans of version 1 had no end.
+const Version = 2
 
 // Header is the first line of a plan.
 type Header struct {
@@ -72,25 +72,22 @@ func File(path string) Plan {
 	return Plan{Open: func() (io.ReadCloser, error) { return os.Open(path) }}
 }
 
-// Header returns the plan's first line, or an error that says what is wrong with the file.
-func (p Plan) Header() (Header, error) {
-	f, err := p.Open()
-	if err != nil {
-		return Header{}, fmt.Errorf("reading the plan: %w", err)
-	}
-	defer f.Close() //nolint:errcheck // it was only read
+// Check reads the whole plan and returns its header, or an error that says what is wrong with the file.
+func (p Plan) Check() (Header, error) {
 	var h Header
-	if err := json.NewDecoder(f).Decode(&h); err != nil || h.Plan == 0 {
-		return h, errors.New("reading the plan: its first line is not a plan's; make one with syncd plan -o FILE")
-	}
-	if h.Plan != Version {
-		return h, fmt.Errorf("reading the plan: it has version %d, this program reads version %d", h.Plan, Version)
+	for _, err := range p.read(&h) {
+		if err != nil {
+			return h, err
+		}
 	}
 	return h, nil
 }
 
-// lines yields the plan's documents.
-func (p Plan) lines() iter.Seq2[Line, error] {
+// lines yields the plan's documents. An error ends it, and comes last where the plan is not what was written.
+func (p Plan) lines() iter.Seq2[Line, error] { return p.read(new(Header)) }
+
+// read yields the plan's documents, and fills in its header before.
+func (p Plan) read(h *Header) iter.Seq2[Line, error] {
 	return func(yield func(Line, error) bool) {
 		f, err := p.Open()
 		if err != nil {
@@ -98,26 +95,16 @@ func (p Plan) lines() iter.Seq2[Line, error] {
 			return
 		}
 		defer f.Close() //nolint:errcheck // it was only read
-		dec := json.NewDecoder(bufio.NewReaderSize(f, 1<<20))
-		var header json.RawMessage
-		if err := dec.Decode(&header); err != nil {
-			yield(Line{}, fmt.Errorf("reading the plan: %w", err))
-			return
-		}
-		for n := 1; ; n++ {
+		r := newReader(f)
+		*h, err = r.header()
+		for err == nil {
 			var l Line
-			err := dec.Decode(&l)
-			if errors.Is(err, io.EOF) {
-				return
-			}
-			if err != nil {
-				yield(l, fmt.Errorf("reading the plan: document %d: %w", n, err))
-				return
-			}
-			if !yield(l, nil) {
+			l, err = r.next()
+			if errors.Is(err, io.EOF) || err == nil && !yield(l, nil) {
 				return
 			}
 		}
+		yield(Line{}, fmt.Errorf("reading the plan: %w", err))
 	}
 }
 
@@ -163,4 +150,9 @@ func (l *Line) stray() error {
 // otherID is the error of a line whose point id the configuration does not make.
 func (l *Line) otherID(made uuid.UUID) error {
 	return fmt.Errorf("document %s: the plan says point id %s, the configuration makes %s; make the plan anew", text.Of(l.ID), l.PointID, made)
+}
+
+// otherDocument is the error of a line at whose place in the source another document is.
+func (l *Line) otherDocument(id string) error {
+	return fmt.Errorf("document %s: at its place in the source is document %q; make the plan anew", l.ID, id)
 }

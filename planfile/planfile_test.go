@@ -2,7 +2,7 @@ package planfile_test
 
 import (
 	"context"
-	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
@@ -67,7 +68,7 @@ func TestAPlanIsReadBack(t *testing.T) {
 		f := fixture.Truth()
 		rules := fixture.Versioned(t, "page", "epic")
 		plan := planOf(t, f, rules[0], all, orphan(rules[0], "orphan"))
-		if h, err := plan.Header(); err != nil || h != (planfile.Header{Plan: 1, RunID: "r", Fingerprint: "f", Sample: 0.5}) {
+		if h, err := plan.Check(); err != nil || h != (planfile.Header{Plan: 2, RunID: "r", Fingerprint: "f", Sample: 0.5}) {
 			t.Fatal(h, err)
 		}
 		f.Source.Delete("page", "partial")                          // deleted meanwhile
@@ -178,22 +179,126 @@ func TestFetchIsNotTrusted(t *testing.T) {
 }
 
 func TestPlansOfOtherFormatsAreRefused(t *testing.T) {
-	for _, text := range []string{"", "{}", "not json", `{"syncd_plan":2}`, `{"sigil":"+"}`} {
-		if _, err := planText(text).Header(); err == nil {
-			t.Errorf("%q is taken for a plan", text)
+	for text, want := range map[string]string{
+		"": "first line", "{}": "first line", "not json": "first line", `{"sigil":"+"}`: "first line",
+		`{"syncd_plan":1}`:    "it has version 1, this program reads version 2",
+		`{"syncd_plan":3}`:    "it has version 3, this program reads version 2",
+		"{\n\"syncd_plan\":2}": "first line",
+	} {
+		if _, err := planText(text).Check(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v; want %q", text, err, want)
 		}
 	}
 }
 
-// TestAPlanThatIsCutOffIsAnError: what is behind the cut would not be sent, and nobody would know.
-func TestAPlanThatIsCutOffIsAnError(t *testing.T) {
+// TestAPlanThatIsNotWholeIsAnError: what is behind a cut would not be sent, what is there twice would be sent twice, what was
+// edited is not what was looked at; and nobody would know.
+func TestAPlanThatIsNotWholeIsAnError(t *testing.T) {
+	f := fixture.New()
+	f.Insert("page", 4, nil)
 	rules := fixture.Rules(t, "page")
-	plan := planText("{\"syncd_plan\":1}\n{\"sigil\":\"=\",\"collection\":\"page\",\"id\":\"a\"}\n{\"sigil\":\"+\",\"coll")
-	if _, err := fixture.Read(t, plan.Source(fixture.New().Source, rules), rules[0], 10); err == nil {
-		t.Error("its documents are taken")
+	plan := planOf(t, f, rules[0], false, orphan(rules[0], "orphan"))
+	whole := readPlan(t, plan)
+	lines := strings.SplitAfter(strings.TrimSuffix(whole, "\n"), "\n") // a header, four documents, an orphan, an end
+	if len(lines) != 7 {
+		t.Fatal(lines)
 	}
-	if _, err := plan.Orphans(rules); err == nil {
-		t.Error("its orphans are taken")
+	lines[6] += "\n"
+	of := func(which ...int) string {
+		var text strings.Builder
+		for _, i := range which {
+			text.WriteString(lines[i])
+		}
+		return text.String()
+	}
+	const cut, number, digest, behind = "was cut off behind document", "lines were left out or put in", "not those that were written", "behind the line that ends it"
+	for name, c := range map[string]struct{ text, want string }{
+		"whole":                            {whole, ""},
+		"without its last line break":      {strings.TrimSuffix(whole, "\n"), ""},
+		"cut at a line's end":              {of(0, 1, 2), cut + " 2"},
+		"cut behind the header":            {of(0), cut + " 0"},
+		"cut before the end":               {of(0, 1, 2, 3, 4, 5), cut + " 5"},
+		"cut in a line":                    {whole[:len(of(0, 1))+9], "document 2: "},
+		"cut in the end":                   {whole[:len(whole)-9], "document 6: "},
+		"a line twice":                     {of(0, 1, 1, 2, 3, 4, 5, 6), number},
+		"a line left out":                  {of(0, 1, 2, 4, 5, 6), number},
+		"the last document left out":       {of(0, 1, 2, 3, 4, 6), number},
+		"a line in another's place":        {of(0, 1, 2, 2, 4, 5, 6), digest},
+		"lines in another order":           {of(0, 2, 1, 3, 4, 5, 6), digest},
+		"another id":                       {strings.Replace(whole, `"id":"00002"`, `"id":"00003"`, 1), digest},
+		"another verdict":                  {strings.Replace(whole, `"sigil":"+"`, `"sigil":"~"`, 1), digest},
+		"another collection":               {strings.Replace(whole, `"collection":"page"`, `"collection":"epic"`, 1), digest},
+		"another header":                   {strings.Replace(whole, `"run_id":"r"`, `"run_id":"s"`, 1), digest},
+		"a blank more":                     {strings.Replace(whole, `"sigil":"+",`, `"sigil":"+", `, 1), digest},
+		"Windows line ends":                {strings.ReplaceAll(whole, "\n", "\r\n"), digest},
+		"an empty line":                    {of(0, 1) + "\n" + of(2, 3, 4, 5, 6), "document 2: "},
+		"an empty line at its end":         {whole + "\n", behind},
+		"another plan behind it":           {whole + whole, behind},
+		"documents behind its end":         {whole + of(1), behind},
+		"an end that says another number":  {of(0, 1, 2, 3, 4, 5) + strings.Replace(lines[6], `"syncd_plan_end":5`, `"syncd_plan_end":6`, 1), number},
+		"an end without a digest":          {of(0, 1, 2, 3, 4, 5) + `{"syncd_plan_end":5}`, digest},
+		"the end of another plan":          {of(0, 1, 2, 3, 4, 5) + strings.Replace(lines[6], `"sha256":"`, `"sha256":"0`, 1), digest},
+		"an end in the middle of the plan": {of(0, 1, 2) + `{"syncd_plan_end":2}` + "\n" + of(3, 4, 5, 6), digest},
+	} {
+		plan := planText(c.text)
+		_, checked := plan.Check()
+		changes, read := fixture.Read(t, plan.Source(f.Source, rules), rules[0], 10)
+		_, orphans := plan.Orphans(rules)
+		for what, err := range map[string]error{"Check": checked, "Read": read, "Orphans": orphans} {
+			switch {
+			case c.want == "" && err != nil:
+				t.Errorf("%s: %s: %v", name, what, err)
+			case c.want != "" && err == nil:
+				t.Errorf("%s: %s: no error", name, what)
+			case c.want != "" && what == "Check" && !strings.Contains(err.Error(), c.want):
+				t.Errorf("%s: %s: %v; want %q", name, what, err, c.want)
+			}
+		}
+		if c.want == "" && len(changes) != 4 {
+			t.Errorf("%s: %d documents", name, len(changes))
+		}
+	}
+}
+
+// readPlan is the text of a plan.
+func readPlan(t *testing.T, p planfile.Plan) string {
+	t.Helper()
+	f, err := p.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// TestAnEmptyPlanIsWhole: there may be nothing to send.
+func TestAnEmptyPlanIsWhole(t *testing.T) {
+	f := fixture.New()
+	f.Source.Create("page")
+	rules := fixture.Rules(t, "page")
+	plan := planOf(t, f, rules[0], false)
+	if _, err := plan.Check(); err != nil {
+		t.Error(err)
+	}
+	if changes, err := fixture.Read(t, plan.Source(f.Source, rules), rules[0], 10); err != nil || len(changes) != 0 {
+		t.Error(changes, err)
+	}
+}
+
+// TestAPlanThatCannotBeRead is an error of its own, not an end.
+func TestAPlanThatCannotBeRead(t *testing.T) {
+	broken := errors.New("the disk is gone")
+	for _, text := range []string{"", fixture.PlanText()} {
+		plan := planfile.Plan{Open: func() (io.ReadCloser, error) {
+			return io.NopCloser(io.MultiReader(strings.NewReader(text), iotest.ErrReader(broken))), nil
+		}}
+		if _, err := plan.Check(); !errors.Is(err, broken) {
+			t.Error(err)
+		}
 	}
 }
 
@@ -202,9 +307,7 @@ func TestAPlanOfUnknownCollectionsIsRefused(t *testing.T) {
 	f := fixture.New()
 	f.Insert("page", 3, nil)
 	rules := fixture.Rules(t, "page")
-	plan := planText(`{"syncd_plan":1}
-{"sigil":"+","verdict":"missing","collection":"pgae","id":"00001","key":"dDAwMDAx","point_id":"` + fixture.PointID("page", "00001", 0).String() + `"}
-`)
+	plan := planText(fixture.PlanText(`{"sigil":"+","verdict":"missing","collection":"pgae","id":"00001","key":"dDAwMDAx","point_id":"` + fixture.PointID("page", "00001", 0).String() + `"}`))
 	if changes, err := fixture.Read(t, plan.Source(f.Source, rules), rules[0], 10); err == nil {
 		t.Errorf("%+v", changes)
 	}
@@ -222,22 +325,48 @@ func TestEditedLinesAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	first, second := fixture.PointID("page", "00001", 0), fixture.PointID("page", "00002", 0)
 	for name, line := range map[string]planfile.Line{
-		"another id": {Sigil: "+", Collection: "page", ID: "00002", Key: []byte(keys[0]), PointID: fixture.PointID("page", "00001", 0)},
-		"no key":     {Sigil: "+", Collection: "page", ID: "00001", PointID: fixture.PointID("page", "00001", 0)},
+		"another id":               {Sigil: "+", Collection: "page", ID: "00002", Key: []byte(keys[0]), PointID: first},
+		"another id and its point": {Sigil: "+", Collection: "page", ID: "00002", Key: []byte(keys[0]), PointID: second},
+		"an id that is nowhere":    {Sigil: "+", Collection: "page", ID: "x", Key: []byte(keys[0]), PointID: fixture.PointID("page", "x", 0)},
+		"no id":                    {Sigil: "+", Collection: "page", Key: []byte(keys[0]), PointID: fixture.PointID("page", "", 0)},
+		"another point":            {Sigil: "+", Collection: "page", ID: "00001", Key: []byte(keys[0]), PointID: second},
+		"no key":                   {Sigil: "+", Collection: "page", ID: "00001", PointID: first},
 	} {
-		plan := planText(fmt.Sprintf("{\"syncd_plan\":1}\n{\"sigil\":%q,\"collection\":%q,\"id\":%q,\"key\":\"%s\",\"point_id\":%q}\n",
-			line.Sigil, line.Collection, line.ID, base64.StdEncoding.EncodeToString(line.Key), line.PointID))
-		if changes, err := fixture.Read(t, plan.Source(f.Source, rules), rules[0], 10); err == nil {
-			t.Errorf("%s: %+v", name, changes)
+		text, err := json.Marshal(line)
+		if err != nil {
+			t.Fatal(err)
 		}
+		plan := planText(fixture.PlanText(string(text)))
+		if changes, err := fixture.Read(t, plan.Source(f.Source, rules), rules[0], 10); err == nil || !strings.Contains(err.Error(), "make the plan anew") {
+			t.Errorf("%s: %+v, %v", name, changes, err)
+		}
+	}
+}
+
+// TestAnotherDocumentAtAKeyIsRefused with a seed that has fields too, by which nobody could tell the documents apart.
+func TestAnotherDocumentAtAKeyIsRefused(t *testing.T) {
+	f := fixture.New()
+	rules := fixture.Seeded(t, "{mongo_id}/{fields.a}", "page", "page")
+	f.Source.Insert("page", syncdtest.MemoryDoc{ID: "one", Fields: map[string]any{"a": 1}}, syncdtest.MemoryDoc{ID: "two", Fields: map[string]any{"a": 2}})
+	plan := planOf(t, f, rules[0], false)
+	if changes, err := fixture.Read(t, plan.Source(f.Source, rules), rules[0], 10); err != nil || len(changes) != 2 {
+		t.Fatal(changes, err)
+	}
+	other := refetch{f.Source, func(found []syncd.Fetched) []syncd.Fetched {
+		found[0].Document, found[1].Document = found[1].Document, found[0].Document
+		return found
+	}}
+	if changes, err := fixture.Read(t, plan.Source(other, rules), rules[0], 10); err == nil || !strings.Contains(err.Error(), `at its place in the source is document "`) {
+		t.Errorf("%+v, %v", changes, err)
 	}
 }
 
 // TestPlannedOrphansAreMadeAgain: an edited id must not delete another document, and a seed with fields deletes none.
 func TestPlannedOrphansAreMadeAgain(t *testing.T) {
 	line := func(id string, point uuid.UUID) planfile.Plan {
-		return planText(fmt.Sprintf("{\"syncd_plan\":1}\n{\"sigil\":\"-\",\"verdict\":\"orphan\",\"collection\":\"page\",\"id\":%q,\"point_id\":%q}\n", id, point))
+		return planText(fixture.PlanText(fmt.Sprintf("{\"sigil\":\"-\",\"verdict\":\"orphan\",\"collection\":\"page\",\"id\":%q,\"point_id\":%q}", id, point)))
 	}
 	gone := fixture.PointID("page", "gone", 0)
 	if _, err := line("edited", gone).Orphans(fixture.Rules(t, "page")); err == nil {
@@ -276,7 +405,7 @@ func TestPlannedDocumentsChange(t *testing.T) {
 func TestAPlanKnowsOnlyWhetherACollectionIsThere(t *testing.T) {
 	f := fixture.Truth()
 	rules := fixture.Versioned(t, "page")
-	source := planText(`{"syncd_plan":1}`).Source(f.Source, rules)
+	source := planText(fixture.PlanText()).Source(f.Source, rules)
 	can := source.Abilities()
 	if can.Count != nil || can.Find == nil || can.Collections == nil || can.Identity == nil {
 		t.Errorf("%+v", can)

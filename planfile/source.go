@@ -82,12 +82,16 @@ func (s *source) changes(ctx context.Context, req syncd.ReadRequest, lines []Lin
 		if err != nil {
 			return nil, err
 		}
-		c := fetch.Change(f.Document, lines[f.Index].ID, req.Fields)
+		line := &lines[f.Index]
+		if id, err := f.Document.Lookup("_id"); err != nil || id.Text != line.ID {
+			return nil, line.otherDocument(id.Text)
+		}
+		c := fetch.Change(f.Document, line.ID, req.Fields)
 		c.Key = keys[f.Index]
 		// The fields of a seed may have changed or gone since: then the document counts as it is now.
 		made, err := rule.PointID(&buf, &c, 0)
-		if err == nil && made != lines[f.Index].PointID && rule.SeedFields() == 0 {
-			return nil, lines[f.Index].otherID(made)
+		if err == nil && made != line.PointID && rule.SeedFields() == 0 {
+			return nil, line.otherID(made)
 		}
 		out = append(out, c)
 	}

@@ -2,9 +2,12 @@ package planfile
 
 import (
 	"bufio"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
+	"io"
 	"os"
 
 	"github.com/syncd-io/syncd"
@@ -18,6 +21,8 @@ type Writer struct {
 	part string // "" if path is written to directly
 	f    *os.File
 	w    *bufio.Writer
+	sum  hash.Hash // of what was written
+	n    int64     // documents written
 	enc  *json.Encoder
 	all  bool
 	err  error
@@ -34,8 +39,8 @@ func Create(path string, header Header, all bool) (*Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("writing the plan: %w", err)
 	}
-	w := &Writer{path: path, part: part, f: f, w: bufio.NewWriterSize(f, 1<<20), all: all}
-	w.enc = json.NewEncoder(w.w)
+	w := &Writer{path: path, part: part, f: f, w: bufio.NewWriterSize(f, 1<<20), sum: sha256.New(), all: all}
+	w.enc = json.NewEncoder(io.MultiWriter(w.w, w.sum))
 	w.enc.SetEscapeHTML(false)
 	w.err = w.enc.Encode(header)
 	return w, nil
@@ -45,11 +50,16 @@ func Create(path string, header Header, all bool) (*Writer, error) {
 func (w *Writer) Item(i verdict.Item) {
 	if w.err == nil && (w.all || i.Verdict != syncd.Present) {
 		w.err = w.enc.Encode(LineOf(i))
+		w.n++
 	}
 }
 
-// Close finishes the file if it is whole, and else removes it.
+// Close finishes the file if it is whole, and else removes it. What was written directly is left without an end, and so is no
+// plan.
 func (w *Writer) Close(whole bool) error {
+	if whole && w.err == nil {
+		w.err = w.enc.Encode(endOf(w.n, w.sum))
+	}
 	err := errors.Join(w.err, w.w.Flush(), w.f.Close())
 	switch {
 	case w.part == "":

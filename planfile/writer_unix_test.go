@@ -39,6 +39,8 @@ func TestAPlanForAPipeGoesIntoIt(t *testing.T) {
 	}
 	if got := <-read; !strings.HasPrefix(got, `{"syncd_plan":`) {
 		t.Errorf("the pipe got %q", got)
+	} else if _, err := planText(got).Check(); err != nil {
+		t.Error(err)
 	}
 	info, err := os.Lstat(path)
 	if err != nil {
