@@ -23,7 +23,8 @@ func (a *app) planCommand() *cobra.Command {
 		Short: "Show what a run would send, and why, without sending anything",
 		Long: `plan compares the source with the index in both directions: documents that the index has (=), lacks (+), has in
 another version (~) or only in part (%), and points whose documents are gone (-). With -o it writes the differences to a
-file, one JSON object a line, which syncd run --plan sends.`,
+file, one JSON object a line, which syncd run --plan sends. Its last line has a count and a digest: a plan that was cut off
+or edited is not sent.`,
 		Example: `  syncd plan -c configs/prod.yaml --sample 1%
   syncd plan -c configs/prod.yaml -o plan.ndjson && syncd run -c configs/prod.yaml --plan plan.ndjson`,
 		RunE: func(cmd *cobra.Command, args []string) error {

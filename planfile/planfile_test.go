@@ -181,8 +181,8 @@ func TestFetchIsNotTrusted(t *testing.T) {
 func TestPlansOfOtherFormatsAreRefused(t *testing.T) {
 	for text, want := range map[string]string{
 		"": "first line", "{}": "first line", "not json": "first line", `{"sigil":"+"}`: "first line",
-		`{"syncd_plan":1}`:    "it has version 1, this program reads version 2",
-		`{"syncd_plan":3}`:    "it has version 3, this program reads version 2",
+		`{"syncd_plan":1}`:     "it has version 1, this program reads version 2",
+		`{"syncd_plan":3}`:     "it has version 3, this program reads version 2",
 		"{\n\"syncd_plan\":2}": "first line",
 	} {
 		if _, err := planText(text).Check(); err == nil || !strings.Contains(err.Error(), want) {
