@@ -8,7 +8,7 @@ import (
 
 // Source reads documents. The engine calls Splits once per collection, then Read once or more per split, with Fetch between.
 // All methods but Close are safe for concurrent use; Close is called once, after every other call has returned. No call
-// outlives the context that it was given.
+// outlives the context that it was given. Errors say what was done, and to which collection ("counting collection page: …").
 type Source interface {
 	// Splits divides the collection into disjoint splits, in key order, that together cover every document it holds
 	// when Splits is called; an empty collection may have one or none. Splits may be yielded before all are known, and the

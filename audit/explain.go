@@ -9,6 +9,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/internal/fetch"
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/verdict"
 )
@@ -75,11 +76,11 @@ func load(ctx context.Context, source syncd.Source, rule *mapping.Rule, id strin
 	}
 	collection := syncd.Collection{Name: rule.Collection.Name}
 	keys, err := find(ctx, collection, []string{id})
-	if err != nil {
-		return c, fmt.Errorf("finding the document: %w", err)
+	if err == nil && len(keys) != 1 {
+		err = fmt.Errorf("the source answered %d of 1", len(keys))
 	}
-	if len(keys) != 1 {
-		return c, fmt.Errorf("finding the document: the source answered %d of 1", len(keys))
+	if err != nil {
+		return c, text.Doing(err, "finding documents of collection %s", collection.Name)
 	}
 	if keys[0] == "" {
 		return c, nil
@@ -87,7 +88,7 @@ func load(ctx context.Context, source syncd.Source, rule *mapping.Rule, id strin
 	read := time.Now().UnixNano()
 	for f, err := range fetch.Documents(ctx, source, collection, keys) {
 		if err != nil {
-			return c, fmt.Errorf("fetching the document: %w", err)
+			return c, text.Doing(err, "fetching documents of collection %s", collection.Name)
 		}
 		target := rule.Target()
 		c = fetch.Change(f.Document, id, rule.Fields())

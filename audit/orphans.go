@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/internal/wait"
 	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/verdict"
@@ -287,11 +288,11 @@ func (find finder) gone(ctx context.Context, rule *mapping.Rule, candidates []ve
 		ids[i] = c.ID
 	}
 	keys, err := find(ctx, syncd.Collection{Name: rule.Collection.Name}, ids)
-	if err != nil {
-		return nil, err // it names the collection
+	if err == nil && len(keys) != len(ids) {
+		err = fmt.Errorf("the source answered %d of %d", len(keys), len(ids))
 	}
-	if len(keys) != len(ids) {
-		return nil, fmt.Errorf("finding documents of collection %s: the source answered %d of %d", rule.Collection.Name, len(keys), len(ids))
+	if err != nil {
+		return nil, text.Doing(err, "finding documents of collection %s", rule.Collection.Name)
 	}
 	var out []verdict.Item
 	for i, k := range keys {

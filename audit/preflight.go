@@ -197,7 +197,7 @@ func (p Preflight) firstChanges(ctx context.Context, rule *mapping.Rule) (change
 		Split: syncd.Split{Collection: rule.Collection}, Fields: rule.Fields(), BatchSize: firstLook,
 	}) {
 		if err != nil {
-			return nil, fmt.Errorf("reading collection %s: %w", rule.Collection.Name, err)
+			return nil, text.Doing(err, "reading collection %s", rule.Collection.Name)
 		}
 		if changes = append(changes, batch.Changes...); len(changes) >= firstLook {
 			return changes, nil

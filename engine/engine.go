@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/internal/wait"
 	"github.com/syncd-io/syncd/store"
 	"github.com/syncd-io/syncd/verdict"
@@ -308,7 +309,7 @@ func (e *Engine) complete(ctx context.Context, c *collection) error {
 		case errors.Is(err, syncd.ErrCollectionNotFound):
 			n = 0
 		case err != nil:
-			return fmt.Errorf("counting collection %s after its scan: %w", c.rule.Collection.Name, err)
+			return text.Doing(err, "counting collection %s", c.rule.Collection.Name)
 		}
 		after = n
 	}

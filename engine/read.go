@@ -2,10 +2,10 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/internal/wait"
 )
 
@@ -26,7 +26,7 @@ func (r *reader) run(ctx, reading context.Context) error {
 				return nil
 			}
 			if err := r.split(reading, s); err != nil {
-				return fmt.Errorf("reading collection %s: %w", s.Collection.Name, err)
+				return text.Doing(err, "reading collection %s", s.Collection.Name)
 			}
 			if err := r.e.release(ctx, s); err != nil {
 				return err

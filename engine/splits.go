@@ -3,9 +3,9 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/store"
 )
 
@@ -43,7 +43,7 @@ func (p *planner) collection(ctx, reading context.Context, c *collection) error 
 	case errors.Is(err, syncd.ErrCollectionNotFound):
 		return p.notFound(ctx, c)
 	case err != nil:
-		return fmt.Errorf("counting collection %s: %w", name, err)
+		return text.Doing(err, "counting collection %s", name)
 	}
 	c.setFound(true, n)
 	if err := p.start(ctx, c); err != nil {
@@ -54,7 +54,7 @@ func (p *planner) collection(ctx, reading context.Context, c *collection) error 
 		case errors.Is(err, syncd.ErrCollectionNotFound):
 			return p.notFound(ctx, c)
 		case err != nil:
-			return fmt.Errorf("planning collection %s: %w", name, err)
+			return text.Doing(err, "splitting collection %s", name)
 		}
 		if err := p.begin(ctx, reading, c, store.Split{Index: s.Index, Lower: s.Lower, Upper: s.Upper}); err != nil {
 			return err
@@ -112,7 +112,7 @@ func (p *planner) resume(ctx, reading context.Context, c *collection) (ok bool, 
 			return false, nil // the count will meet it, too
 		}
 		if err != nil {
-			return false, fmt.Errorf("looking at collection %s: %w", name, err)
+			return false, text.Doing(err, "identifying collection %s", name)
 		}
 	}
 	s := p.e.Checkpoints.Recall(c.kept)

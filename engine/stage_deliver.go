@@ -79,7 +79,7 @@ func (s *fetchAndDeliver) fetch(ctx context.Context, b *batch, lacking []syncd.C
 	found := 0
 	for f, err := range fetch.Documents(ctx, s.source, b.split.Collection, s.keys) {
 		if err != nil {
-			return fmt.Errorf("fetching documents of collection %s: %w", b.collection(), err)
+			return text.Doing(err, "fetching documents of collection %s", b.collection())
 		}
 		found++
 		c := lacking[f.Index]
@@ -165,10 +165,10 @@ func (s *stillGone) still(ctx context.Context, b *batch, changes []syncd.Change)
 	}
 	keys, err := s.find(ctx, syncd.Collection{Name: b.collection()}, ids)
 	if err == nil && len(keys) != len(ids) {
-		err = fmt.Errorf("finding documents of collection %s: the source answered %d of %d", b.collection(), len(keys), len(ids))
+		err = fmt.Errorf("the source answered %d of %d", len(keys), len(ids))
 	}
 	if err != nil {
-		return nil, err
+		return nil, text.Doing(err, "finding documents of collection %s", b.collection())
 	}
 	i := -1
 	return retain(changes, func(*syncd.Change) bool { i++; return keys[i] == "" }), nil

@@ -2,10 +2,10 @@ package engine
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/internal/fetch"
+	"github.com/syncd-io/syncd/internal/text"
 )
 
 // keepExamples keeps the first documents of a collection that a run would send.
@@ -36,21 +36,34 @@ func (s *measure) apply(ctx context.Context, b *batch) error {
 	if n == 0 {
 		return nil
 	}
-	keys := make([]syncd.Key, n)
-	for i := range keys {
-		keys[i] = b.changes[i].Key
+	var keys []syncd.Key
+	var lacking []syncd.Change // documents that the read did not bring
+	for _, c := range b.changes[:n] {
+		if c.Document != nil {
+			s.encode(b, c)
+			continue
+		}
+		keys, lacking = append(keys, c.Key), append(lacking, c)
+	}
+	if len(keys) == 0 {
+		return nil
 	}
 	for f, err := range fetch.Documents(ctx, s.source, b.split.Collection, keys) {
 		if err != nil {
-			return fmt.Errorf("fetching documents of collection %s: %w", b.collection(), err)
+			return text.Doing(err, "fetching documents of collection %s", b.collection())
 		}
-		c := b.changes[f.Index]
+		c := lacking[f.Index]
 		c.Document = f.Document
-		if _, value, err := s.dry.Preview(&c); err == nil { // a run would count the error; a plan only estimates
-			b.split.col.measured(len(value))
-		}
+		s.encode(b, c)
 	}
 	return ctx.Err()
+}
+
+// encode counts the bytes of a change's event. A run would count an error; a plan only estimates.
+func (s *measure) encode(b *batch, c syncd.Change) {
+	if _, value, err := s.dry.Preview(&c); err == nil {
+		b.split.col.measured(len(value))
+	}
 }
 
 // wouldSend counts what a run would send.

@@ -133,7 +133,7 @@ func (s *MemorySource) Splits(ctx context.Context, c syncd.Collection) iter.Seq2
 	return func(yield func(syncd.Split, error) bool) {
 		docs, err := s.matching(ctx, c)
 		if err != nil {
-			yield(syncd.Split{}, fmt.Errorf("splitting collection %q: %w", c.Name, err))
+			yield(syncd.Split{}, fmt.Errorf("splitting collection %s: %w", c.Name, err))
 			return
 		}
 		s.mu.RLock()
@@ -160,7 +160,7 @@ func (s *MemorySource) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq
 		for after := syncd.Key(req.After); ; {
 			changes, err := s.batch(ctx, req, after)
 			if err != nil {
-				yield(syncd.Batch{}, fmt.Errorf("reading collection %q: %w", req.Split.Collection.Name, err))
+				yield(syncd.Batch{}, fmt.Errorf("reading collection %s: %w", req.Split.Collection.Name, err))
 				return
 			}
 			if len(changes) == 0 {
@@ -232,7 +232,7 @@ func (s *MemorySource) Fetch(ctx context.Context, c syncd.Collection, keys []syn
 			err = ctx.Err()
 		}
 		if err != nil {
-			yield(syncd.Fetched{}, fmt.Errorf("fetching from collection %q: %w", c.Name, err))
+			yield(syncd.Fetched{}, fmt.Errorf("fetching documents of collection %s: %w", c.Name, err))
 		}
 	}
 }
@@ -246,7 +246,7 @@ func (s *MemorySource) Abilities() syncd.SourceAbilities {
 func (s *MemorySource) Count(ctx context.Context, c syncd.Collection) (int64, error) {
 	docs, err := s.matching(ctx, c)
 	if err != nil {
-		return 0, fmt.Errorf("counting collection %q: %w", c.Name, err)
+		return 0, fmt.Errorf("counting collection %s: %w", c.Name, err)
 	}
 	return int64(len(docs)), nil
 }
@@ -254,7 +254,7 @@ func (s *MemorySource) Count(ctx context.Context, c syncd.Collection) (int64, er
 // Identity is the ability of that name.
 func (s *MemorySource) Identity(ctx context.Context, c syncd.Collection) (string, error) {
 	if _, err := s.snapshot(ctx, c.Name); err != nil {
-		return "", fmt.Errorf("identifying collection %q: %w", c.Name, err)
+		return "", fmt.Errorf("identifying collection %s: %w", c.Name, err)
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -265,7 +265,7 @@ func (s *MemorySource) Identity(ctx context.Context, c syncd.Collection) (string
 func (s *MemorySource) Find(ctx context.Context, c syncd.Collection, ids []string) ([]syncd.Key, error) {
 	docs, err := s.matching(ctx, c)
 	if err != nil {
-		return nil, fmt.Errorf("finding documents of collection %q: %w", c.Name, err)
+		return nil, fmt.Errorf("finding documents of collection %s: %w", c.Name, err)
 	}
 	keys := make(map[string]syncd.Key, len(docs))
 	for _, d := range docs {
