@@ -64,8 +64,18 @@ func Instant(v syncd.Value) (time.Time, bool) {
 	if !v.Set {
 		return time.Time{}, false
 	}
-	ms, ok := instant(v.Text)
-	return time.UnixMilli(ms), ok
+	s, ok := form(v.Text).(scalar)
+	if !ok {
+		return time.Time{}, false
+	}
+	m, ok := s.moment()
+	if !ok {
+		n, is := parseNumber(s.text)
+		if u := n.unit(); is && u != noUnit {
+			m, ok = n.in(u)
+		}
+	}
+	return time.UnixMilli(m.ms), ok
 }
 
 // maxChunks bounds what a chunk count may ask for: a number that the indexer got wrong must not become a million questions.

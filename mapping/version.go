@@ -1,13 +1,6 @@
 package mapping
 
-import (
-	"cmp"
-	"strconv"
-	"strings"
-	"time"
-
-	"github.com/syncd-io/syncd"
-)
+import "github.com/syncd-io/syncd"
 
 // Policy says when the index's version of a document counts as stale.
 type Policy string
@@ -18,9 +11,8 @@ const (
 	Newer   Policy = "newer"   // the document's is later or greater
 )
 
-// stale compares a document's version with the index's. Both are instants when both read as dates: ISO 8601, Extended JSON
-// dates, or milliseconds since 1970; they are compared to the millisecond, which is what BSON keeps. Otherwise they are
-// numbers when both read as such, else text. A document without a version can't be stale; an index without one is.
+// stale compares a document's version with the index's: see order. A document without a version can't be stale; an index
+// without one is.
 func (p Policy) stale(document, held syncd.Value) bool {
 	switch {
 	case !document.Set:
@@ -30,13 +22,11 @@ func (p Policy) stale(document, held syncd.Value) bool {
 	case document.Text == held.Text:
 		return false
 	}
-	switch c, by := order(document.Text, held.Text); by {
-	case byInstant:
-		return c > 0 || p != Newer && c != 0
-	case byNumber:
-		return c > 0 || p != Newer // their texts differ, even where rounding makes them equal
+	c, by := order(document.Text, held.Text)
+	if by == byNothing {
+		return p != Newer || document.Text > held.Text
 	}
-	return p != Newer || document.Text > held.Text
+	return c > 0 || p != Newer && c != 0
 }
 
 // Later reports whether a version is after another one. Versions that are neither dates nor numbers have no order.
@@ -45,78 +35,71 @@ func Later(a, b syncd.Value) bool {
 		return false
 	}
 	c, by := order(a.Text, b.Text)
-	return by != byText && c > 0
+	return by != byNothing && c > 0
 }
 
 // ordering is what two versions were compared as.
 type ordering uint8
 
 const (
-	byText ordering = iota // they were not
+	byNothing ordering = iota // they are text, and were not
 	byInstant
 	byNumber
+	byForm // they are the same in two forms
 )
 
-// order compares two versions as instants when both read as dates, as numbers when both do, and else not at all.
+// order compares two versions as instants when both read as dates, as numbers when both do, and as the same value where one is
+// the form in which an event carries the other. Versions are compared like this because an indexer keeps what an event held, or
+// what its language made of it.
 func order(a, b string) (c int, by ordering) {
-	if x, ok := instant(a); ok {
-		if y, ok := instant(b); ok {
-			return cmp.Compare(x, y), byInstant
-		}
+	if isJSON(a) || isJSON(b) {
+		return orderForms(a, b)
 	}
-	if x, err := strconv.ParseFloat(a, 64); err == nil {
-		if y, err := strconv.ParseFloat(b, 64); err == nil {
-			switch {
-			case x > y:
-				return 1, byNumber
-			case x < y:
-				return -1, byNumber
-			}
-			return 0, byNumber // or one is no number at all
-		}
-	}
-	return 0, byText
+	return orderScalars(scalar{text: a}, scalar{text: b})
 }
 
-// layouts are the forms of ISO 8601 that databases and the isoformat functions of languages write. A time without a zone is
-// UTC, as everywhere in syncd.
-var layouts = []string{
-	time.RFC3339Nano,
-	"2006-01-02T15:04:05.999999999",
-	"2006-01-02 15:04:05.999999999Z07:00",
-	"2006-01-02 15:04:05.999999999",
-	"2006-01-02T15:04:05.999999999Z0700",
-	"2006-01-02T15:04Z07:00",
-	time.DateOnly,
+// scalar is a version that is neither an object nor a list: a text, or a date that was marked as one.
+type scalar struct {
+	text string // of a date that was marked: ""
+	date moment
+	set  bool // date is set
 }
 
-// instant reads a date as milliseconds since 1970.
-func instant(text string) (int64, bool) {
-	if inner, ok := strings.CutPrefix(text, `{"$date":`); ok {
-		inner = strings.TrimSuffix(strings.TrimSpace(inner), "}")
-		if long, ok := strings.CutPrefix(inner, `{"$numberLong":`); ok {
-			inner = strings.TrimSuffix(strings.TrimSpace(long), "}")
-			ms, err := strconv.ParseInt(strings.Trim(inner, `" `), 10, 64)
-			return ms, err == nil
+// moment reads the scalar as a date.
+func (s scalar) moment() (moment, bool) {
+	if s.set {
+		return s.date, true
+	}
+	return parseMoment(s.text)
+}
+
+func orderScalars(a, b scalar) (int, ordering) {
+	x, aDate := a.moment()
+	y, bDate := b.moment()
+	if aDate && bDate {
+		return x.compare(y), byInstant
+	}
+	m, aNumber := parseNumber(a.text)
+	n, bNumber := parseNumber(b.text)
+	switch {
+	case aDate && bNumber:
+		if at, ok := n.near(x); ok {
+			return x.compare(at), byInstant
 		}
-		text = strings.Trim(inner, `" `)
-	}
-	if len(text) < 8 {
-		return 0, false
-	}
-	// Twelve to fourteen digits are milliseconds from 1973 to the year 5138; fewer could be any number.
-	if len(text) >= 12 && len(text) <= 14 {
-		if ms, err := strconv.ParseInt(text, 10, 64); err == nil {
-			return ms, true
+	case aNumber && bDate:
+		if at, ok := m.near(y); ok {
+			return at.compare(y), byInstant
 		}
-	}
-	if text[4] != '-' {
-		return 0, false
-	}
-	for _, layout := range layouts {
-		if t, err := time.Parse(layout, text); err == nil {
-			return t.UnixMilli(), true
+	case aNumber && bNumber:
+		// Two counters are compared as what they are; a time in seconds and one in milliseconds are not two counters.
+		if u, v := m.unit(), n.unit(); u != v && u != noUnit && v != noUnit {
+			x, _ := m.in(u) // what has a unit is a date
+			y, _ := n.in(v)
+			return x.compare(y), byInstant
 		}
+		return m.compare(n), byNumber
+	case sameUUID(a.text, b.text), sameUUID(b.text, a.text):
+		return 0, byForm
 	}
-	return 0, false
+	return 0, byNothing
 }
