@@ -85,11 +85,16 @@ func (p Preflight) Run(ctx context.Context) (held map[*mapping.Rule]bool, err er
 	return held, nil
 }
 
-// sample lists some points of a rule's content type, with their documents' ids and their chunks.
+// sample lists some points of a rule's content type, with their documents' ids, their chunks and, where the rule has one, their
+// versions.
 func (p Preflight) sample(ctx context.Context, rule *mapping.Rule) (sample []syncd.Listed, err error) {
+	keys := []string{rule.Payload.ID, rule.Payload.ChunkIndex}
+	if key := rule.VersionKey(); key != "" {
+		keys = append(keys, key)
+	}
 	for batch, err := range p.Checker.Abilities().List(ctx, syncd.ListRequest{
 		Match: map[string]string{rule.Payload.ContentType: rule.ContentType},
-		Keys:  []string{rule.Payload.ID, rule.Payload.ChunkIndex}, Parts: 1, Limit: driftSample,
+		Keys:  keys, Parts: 1, Limit: driftSample,
 	}) {
 		if err != nil {
 			return nil, fmt.Errorf("looking at the points of content type %s: %w", rule.ContentType, err)
@@ -101,10 +106,13 @@ func (p Preflight) sample(ctx context.Context, rule *mapping.Rule) (sample []syn
 
 func (p Preflight) look(ctx context.Context, rule *mapping.Rule, sample []syncd.Listed) error {
 	known, err := p.compareSample(rule, sample)
-	if err != nil || known && p.MaxMissingRatio == 0 {
+	if err == nil && (!known || p.MaxMissingRatio > 0) {
+		err = p.firstLook(ctx, rule, sample, known)
+	}
+	if err != nil {
 		return err
 	}
-	return p.firstLook(ctx, rule, sample, known)
+	return p.lookAtVersions(ctx, rule, sample)
 }
 
 // compareSample computes the ids of sampled points from what they say of themselves. known reports whether any could be
@@ -154,7 +162,7 @@ func (p Preflight) compareSample(rule *mapping.Rule, sample []syncd.Listed) (kno
 
 // firstLook asks about the first documents of a collection.
 func (p Preflight) firstLook(ctx context.Context, rule *mapping.Rule, sample []syncd.Listed, known bool) error {
-	changes, err := p.firstChanges(ctx, rule)
+	changes, err := p.firstChanges(ctx, rule, firstLook)
 	if err != nil {
 		return err
 	}
@@ -191,15 +199,15 @@ func (p Preflight) firstLook(ctx context.Context, rule *mapping.Rule, sample []s
 	return guardRatio(p.MaxMissingRatio, rule, int64(len(verdicts)), int64(missing))
 }
 
-// firstChanges reads the first documents of a collection: of the whole as one split, which need not be planned.
-func (p Preflight) firstChanges(ctx context.Context, rule *mapping.Rule) (changes []syncd.Change, err error) {
+// firstChanges reads the first n documents of a collection, or some more: of the whole as one split, which need not be planned.
+func (p Preflight) firstChanges(ctx context.Context, rule *mapping.Rule, n int) (changes []syncd.Change, err error) {
 	for batch, err := range p.Source.Read(ctx, syncd.ReadRequest{
-		Split: syncd.Split{Collection: rule.Collection}, Fields: rule.Fields(), BatchSize: firstLook,
+		Split: syncd.Split{Collection: rule.Collection}, Fields: rule.Fields(), BatchSize: n,
 	}) {
 		if err != nil {
 			return nil, text.Doing(err, "reading collection %s", rule.Collection.Name)
 		}
-		if changes = append(changes, batch.Changes...); len(changes) >= firstLook {
+		if changes = append(changes, batch.Changes...); len(changes) >= n {
 			return changes, nil
 		}
 	}

@@ -216,8 +216,9 @@ func (p *printer) notComplete(res job.Result, err error) {
 	}
 	var guard *tally.GuardError
 	var drift *audit.DriftError
+	var versions *audit.VersionDriftError
 	switch {
-	case errors.As(err, &guard), errors.As(err, &drift): // the hint says what to do first
+	case errors.As(err, &guard), errors.As(err, &drift), errors.As(err, &versions): // the hint says what to do first
 		p.printf("\n")
 	case res.Resumable:
 		p.printf("; run it again to resume it\n")

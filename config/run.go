@@ -22,7 +22,7 @@ type Work struct {
 	OnCheckUnavailable OutagePolicy  `yaml:"on_check_unavailable" rule:"oneof=full fail wait" doc:"When the index can't be reached at the start: send everything (full), end the run (fail), or try again until it can be reached (wait)."`
 	Orphans            OrphanMode    `yaml:"orphans" rule:"oneof=off report prune" doc:"Points whose documents are gone: do not look for them (off), count and name them (report), or send delete events for them (prune)."`
 	MinAge             time.Duration `yaml:"min_age" rule:"min=0" doc:"Leave documents alone that changed within this time; needs mapping.version."`
-	AllowDrift         bool          `yaml:"allow_drift" doc:"Send even where the computed ids differ from those that the index holds."`
+	AllowDrift         bool          `yaml:"allow_drift" doc:"Send even where the computed ids differ from those that the index holds, or the versions by their form."`
 }
 
 // Flow says how fast and in which portions documents flow.

@@ -40,6 +40,7 @@ func OutcomeOf(err error) tally.Outcome {
 	var guard *tally.GuardError
 	var coverage *tally.CoverageError
 	var drift *audit.DriftError
+	var versions *audit.VersionDriftError
 	var lag *arrival.LagError
 	switch {
 	case err == nil:
@@ -48,7 +49,7 @@ func OutcomeOf(err error) tally.Outcome {
 		return ended.Outcome
 	case errors.Is(err, ErrInterrupted):
 		return tally.Interrupted
-	case errors.As(err, &guard), errors.As(err, &coverage), errors.As(err, &drift), errors.As(err, &lag):
+	case errors.As(err, &guard), errors.As(err, &coverage), errors.As(err, &drift), errors.As(err, &versions), errors.As(err, &lag):
 		return tally.Stopped
 	}
 	return tally.Failed
@@ -131,6 +132,7 @@ func explainEnd(err error) error {
 	var coverage *tally.CoverageError
 	var guard *tally.GuardError
 	var drift *audit.DriftError
+	var versions *audit.VersionDriftError
 	switch {
 	case errors.As(err, &ended), errors.Is(err, context.Canceled):
 		return err
@@ -148,6 +150,9 @@ func explainEnd(err error) error {
 	case errors.As(err, &drift):
 		return end(tally.Stopped, syncd.Hint(fmt.Errorf("stopped before anything was sent: %w", err),
 			"make mapping.seed, mapping.namespace and the collection's content type what the indexer uses; --allow-drift sends all the same"))
+	case errors.As(err, &versions):
+		return end(tally.Stopped, syncd.Hint(fmt.Errorf("stopped before anything was sent: %w", err),
+			"make mapping.version name the field and the payload key that hold the same version; --allow-drift sends all the same"))
 	case errors.As(err, &guard):
 		return end(tally.Stopped, syncd.Hint(fmt.Errorf("stopped by a guard: %w", err), "%s", guard.Advice))
 	}

@@ -233,9 +233,11 @@ func pointer(m map[string]any) (any, bool) {
 	return map[string]any{"ref": scalar{text: ref}, "id": plain(id)}, true
 }
 
+const uuidForm = "00000000-0000-0000-0000-000000000000"
+
 // sameUUID reports whether a UUID's text stands for the bytes that base64 holds: SimplifiedJson writes all binaries like that.
 func sameUUID(text, data string) bool {
-	if len(text) != len("00000000-0000-0000-0000-000000000000") || len(data) != base64.StdEncoding.EncodedLen(len(uuid.UUID{})) {
+	if len(text) != len(uuidForm) || len(data) != base64.StdEncoding.EncodedLen(len(uuid.UUID{})) {
 		return false
 	}
 	id, err := uuid.Parse(text)

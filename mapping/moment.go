@@ -55,8 +55,8 @@ func cut(n, size int64) int64 {
 //
 //	2006-01-02[T15:04[:05[.999]][zone]]
 //
-// with T, t or a blank before the time, a point or a comma before any number of digits, and as zone Z, +hh, +hhmm or +hh:mm,
-// with or without a blank before it. A time without a zone is UTC, as everywhere in syncd. Years outside of 0 to 9999 have a
+// with T, t or a blank before the time, a point or a comma before any number of digits, and as zone Z, UTC, GMT, +hh, +hhmm or
+// +hh:mm, with or without a blank before it and a name behind it. A time without a zone is UTC, as everywhere in syncd. Years outside of 0 to 9999 have a
 // sign. It allocates nothing.
 func parseMoment(text string) (moment, bool) {
 	p := reader{text: text, ok: true}
@@ -181,6 +181,10 @@ func (r *reader) zone() int {
 		return 0
 	}
 	r.either(" ")
+	if r.rest() == "UTC" || r.rest() == "GMT" {
+		r.at = len(r.text)
+		return 0
+	}
 	sign := r.either("Zz+-")
 	if sign != '+' && sign != '-' {
 		r.ok = r.ok && sign != 0
@@ -192,6 +196,10 @@ func (r *reader) zone() int {
 	}
 	if hours > 23 || minutes > 59 {
 		r.ok = false
+	}
+	if r.either(" ") != 0 { // Go's String adds the name
+		for r.either("ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 0 {
+		}
 	}
 	seconds := 3600*hours + 60*minutes
 	if sign == '-' {

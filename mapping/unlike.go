@@ -42,7 +42,7 @@ func (s scalar) form() string {
 	switch {
 	case s.text == "true" || s.text == "false":
 		return "a switch"
-	case uuid.Validate(s.text) == nil:
+	case len(s.text) == len(uuidForm) && uuid.Validate(s.text) == nil:
 		return "a UUID"
 	case len(s.text) >= 12 && strings.Trim(s.text, "0123456789abcdefABCDEF") == "":
 		return fmt.Sprintf("%d hexadecimal digits", len(s.text))
