@@ -73,20 +73,21 @@ func Compile(c Config, database string, d *spec.Decoder, n *spec.Node) *Mapping 
 	}
 	m := &Mapping{}
 	bad := map[string]bool{} // a bad shared template is reported once, not once a collection
-	refuse := func(code spec.Code, terr *templateError, path ...string) {
+	report := func(severity spec.Severity, code spec.Code, terr *templateError, path ...string) {
 		key := spec.PathString(path)
 		if bad[key] {
 			return
 		}
 		bad[key] = true
 		diag := spec.Diagnostic{
-			Severity: spec.Error, Code: code, Message: "mapping." + key + ": " + terr.message, Hint: terr.hint, Path: "mapping." + key,
+			Severity: severity, Code: code, Message: "mapping." + key + ": " + terr.message, Hint: terr.hint, Path: "mapping." + key,
 		}
 		if node := at(path...); node != nil {
 			diag.Pos = node.At(terr.offset)
 		}
 		d.Add(diag)
 	}
+	refuse := func(code spec.Code, terr *templateError, path ...string) { report(spec.Error, code, terr, path...) }
 	for _, col := range c.Collections {
 		text, path := col.Seed, []string{"collections", col.Name, "seed"}
 		if text == "" {
@@ -98,9 +99,15 @@ func Compile(c Config, database string, d *spec.Decoder, n *spec.Node) *Mapping 
 			placeholderDatabase:    database,
 		}
 		t, terr := compile(text, constants)
+		if terr == nil {
+			terr = checkChunks(&t, c.Chunks)
+		}
 		if terr != nil {
 			refuse(spec.CodeSeed, terr, path...)
 			continue
+		}
+		if doubt := warnAmbiguous(&t); doubt != nil {
+			report(spec.Warning, spec.CodeSeed, doubt, path...)
 		}
 		owner, oerr := c.Owner.value(constants)
 		if oerr != nil {
