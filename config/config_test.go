@@ -391,6 +391,53 @@ func TestFilters(t *testing.T) {
 	}
 }
 
+// TestDatesInFilters: a YAML date is a date, where a value is due; text in quotes is text.
+func TestDatesInFilters(t *testing.T) {
+	for filter, want := range map[string]string{
+		"{at: {$gte: 2024-01-10}}":                             `{"at":{"$gte":{"$date":"2024-01-10T00:00:00.000Z"}}}`,
+		"{at: 2024-01-10}":                                     `{"at":{"$date":"2024-01-10T00:00:00.000Z"}}`,
+		"{at: {$gte: 2024-01-10T07:08:09Z}}":                   `{"at":{"$gte":{"$date":"2024-01-10T07:08:09.000Z"}}}`,
+		"{at: {$lt: 2024-01-10T07:08:09.123+02:00}}":           `{"at":{"$lt":{"$date":"2024-01-10T05:08:09.123Z"}}}`,
+		"{at: {$lt: 2024-01-10 07:08:09}}":                     `{"at":{"$lt":{"$date":"2024-01-10T07:08:09.000Z"}}}`,
+		"{at: {$lt: 2024-01-10T07:08:09}}":                     `{"at":{"$lt":{"$date":"2024-01-10T07:08:09.000Z"}}}`, // which YAML takes for text
+		"{at: {$lt: 2024-1-5}}":                                `{"at":{"$lt":{"$date":"2024-01-05T00:00:00.000Z"}}}`,
+		"{at: {$in: [2024-01-10, 2024-01-11]}}":                `{"at":{"$in":[{"$date":"2024-01-10T00:00:00.000Z"},{"$date":"2024-01-11T00:00:00.000Z"}]}}`,
+		"{at: {$gte: !!timestamp 2024-01-10}}":                 `{"at":{"$gte":{"$date":"2024-01-10T00:00:00.000Z"}}}`,
+		"{at: {$gte: !!timestamp \"2024-01-10\"}}":             `{"at":{"$gte":{"$date":"2024-01-10T00:00:00.000Z"}}}`,
+		"{at: {$gte: {$date: 2024-01-10}}}":                    `{"at":{"$gte":{"$date":"2024-01-10T00:00:00.000Z"}}}`,
+		"{at: {$gte: {$date: 2024-01-10T00:00:00Z}}}":          `{"at":{"$gte":{"$date":"2024-01-10T00:00:00.000Z"}}}`,
+		"{$and: [{at: {$gte: 2024-01-10}}, {b: 1}]}":           `{"$and":[{"at":{"$gte":{"$date":"2024-01-10T00:00:00.000Z"}}},{"b":1}]}`,
+		"\n        at:\n          $gte: ${SINCE}":              `{"at":{"$gte":{"$date":"2024-02-03T00:00:00.000Z"}}}`,
+		"{a.b: {$not: {$gte: 2024-01-10}}}":                    `{"a.b":{"$not":{"$gte":{"$date":"2024-01-10T00:00:00.000Z"}}}}`,
+		"{$expr: {$gte: [$at, 2024-01-10]}}":                   `{"$expr":{"$gte":["$at",{"$date":"2024-01-10T00:00:00.000Z"}]}}`,
+		`{at: {$gte: "2024-01-10"}}`:                           `{"at":{"$gte":"2024-01-10"}}`,
+		`{at: {$gte: '2024-01-10T00:00:00Z'}}`:                 `{"at":{"$gte":"2024-01-10T00:00:00Z"}}`,
+		`{at: {$gte: "${SINCE}"}}`:                             `{"at":{"$gte":"2024-02-03"}}`,
+		"{at: {$gte: !!str 2024-01-10}}":                       `{"at":{"$gte":"2024-01-10"}}`,
+		"{at: {$regex: 2024-01-10}}":                           `{"at":{"$regex":"2024-01-10"}}`,
+		"{$text: {$search: 2024-01-10}}":                       `{"$text":{"$search":"2024-01-10"}}`,
+		"{phone: 2024-13-45, v: 1.2.3, n: 20240110, y: 2024-}": `{"phone":"2024-13-45","v":"1.2.3","n":20240110,"y":"2024-"}`,
+		`'{"at": {"$gte": "2024-01-10"}}'`:                     `{"at": {"$gte": "2024-01-10"}}`,
+	} {
+		c, diags := load(t, plugins+"mapping:\n  collections:\n    page:\n      content_type: page\n      filter: "+filter+"\n", "SINCE=2024-02-03")
+		if len(diags) > 0 {
+			t.Errorf("%s: %v", filter, diags)
+			continue
+		}
+		if got := c.Mapping.Rules[0].Collection.Filter; got != want {
+			t.Errorf("%s is read as %s, want %s", filter, got, want)
+		}
+	}
+	if _, diags := load(t, plugins+"mapping: {collections: {page: {content_type: page, filter: {at: !!timestamp soon}}}}\n"); len(diags) != 1 || diags[0].Code != spec.CodeBadValue {
+		t.Errorf("a date that is none: %v", diags)
+	}
+	// Where no filter is, a date is text as it always was.
+	c, diags := load(t, plugins+"mapping: {collections: {2024-01-10: 2024-01-11}}\n")
+	if len(diags) > 0 || c.Mapping.Rules[0].ContentType != "2024-01-11" {
+		t.Errorf("%v, %v", c, diags)
+	}
+}
+
 // TestEventSection: what the sink's section says is how events are written, and previewed.
 func TestEventSection(t *testing.T) {
 	text := strings.Replace(minimal, "topic: t", "topic: t, event: {profile: mongo_kafka, json: simplified, key_wire: connect_json}", 1)

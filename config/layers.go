@@ -12,6 +12,7 @@ import (
 
 	"github.com/knadh/koanf/v2"
 
+	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -337,5 +338,6 @@ func set(layer *spec.Node, path []string, value *spec.Node) {
 // scalarFrom is a value that a variable or a flag sets.
 func scalarFrom(source, text string) *spec.Node {
 	pos := spec.Pos{Source: source}
-	return &spec.Node{Kind: spec.Scalar, Pos: pos, Key: pos, Text: text, Type: resolve(text), Rewrote: true}
+	_, date := mapping.Date(text)
+	return &spec.Node{Kind: spec.Scalar, Pos: pos, Key: pos, Text: text, Type: resolve(text), Date: date, Rewrote: true}
 }

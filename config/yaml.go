@@ -8,6 +8,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -170,6 +171,11 @@ func (p *parser) scalar(n *yaml.Node) *spec.Node {
 	before := len(p.diags)
 	text, changed := p.interpolate(out)
 	out.Broken = out.Broken || len(p.diags) > before
+	if n.Style&yaml.TaggedStyle != 0 {
+		out.Date = n.ShortTag() == "!!timestamp"
+	} else if !quoted && !block {
+		_, out.Date = mapping.Date(text)
+	}
 	if !changed {
 		out.Type = scalarType(n.ShortTag())
 		if quoted || block {
@@ -200,7 +206,7 @@ func scalarType(tag string) spec.ScalarType {
 	case "!!float":
 		return spec.Float
 	}
-	return spec.Text // timestamps too: no setting is one, and filters write {$date: …}
+	return spec.Text // timestamps too: see spec.Node.Date
 }
 
 var variable = regexp.MustCompile(`\$\$\{|\$\{([^}]*)\}`)

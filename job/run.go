@@ -137,6 +137,7 @@ func (r *run) execute(ctx context.Context) error {
 	r.report.Scanning = time.Since(r.started)
 	r.report.Report = r.engine.Report()
 	if r.report.Interrupted = r.draining(); err == nil && !r.report.Interrupted {
+		r.warnOfFilters(ctx)
 		err = r.orphans(ctx)
 		r.report.Report = r.engine.Report()
 		if r.report.Interrupted = r.draining(); r.report.Interrupted && ctx.Err() == nil {
@@ -240,6 +241,27 @@ func (r *run) preflight(ctx context.Context, ratio *func(*mapping.Rule, tally.Co
 	held, err := p.Run(ctx)
 	*ratio = audit.RatioGuard(r.Guards.MaxMissingRatio, held)
 	return err
+}
+
+// warnOfFilters says which filters left nothing of collections that hold documents: a filter with a mistake looks like a
+// collection that is in step. It is no error, since the documents may be still to come.
+func (r *run) warnOfFilters(ctx context.Context) {
+	for _, c := range r.report.Collections {
+		whole := syncd.Collection{Name: c.Rule.Collection.Name}
+		if c.Rule.Collection.Filter == "" || !c.Found || c.Scanned > 0 || !r.holdsAny(ctx, whole) {
+			continue
+		}
+		r.Logger.Warn("the filter leaves none of the collection's documents", "collection", whole.Name, "filter", c.Rule.Collection.Filter,
+			"hint", `a date is written {"$date": "…"}, or in YAML without quotes, an ObjectId {"$oid": "…"}; syncd validate --connect compares the filter with a document`)
+	}
+}
+
+// holdsAny reports whether the source yields any document of a collection.
+func (r *run) holdsAny(ctx context.Context, c syncd.Collection) bool {
+	for batch, err := range r.Source.Read(ctx, syncd.ReadRequest{Split: syncd.Split{Collection: c}, BatchSize: 1}) {
+		return err == nil && len(batch.Changes) > 0
+	}
+	return false
 }
 
 // draining reports whether the run was asked to end early.

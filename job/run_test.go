@@ -681,3 +681,39 @@ func TestMemoryDoesNotGrowWithTheCollection(t *testing.T) {
 		t.Errorf("live heap %d bytes with 5,000 documents, %d with 80,000", small, large)
 	}
 }
+
+// TestAFilterThatLeavesNothing is said, and the run ends as any other: its documents may be still to come.
+func TestAFilterThatLeavesNothing(t *testing.T) {
+	for name, c := range map[string]struct {
+		documents int
+		filter    string
+		plan      bool
+		want      bool
+	}{
+		"none of them":          {5, `{"title": "x"}`, false, true},
+		"none of them, planned": {5, `{"title": "x"}`, true, true},
+		"one of them":           {5, `{"title": "t00003"}`, false, false},
+		"an empty collection":   {0, `{"title": "x"}`, false, false},
+		"no filter":             {0, "", false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, "page", "epic")
+			f.source.Create("page")
+			f.insert("page", c.documents, nil)
+			f.insert("epic", 5, nil)
+			var said strings.Builder
+			f.opts.Logger = slog.New(slog.NewTextHandler(&said, nil))
+			f.opts.Rules[0].Collection.Filter = c.filter
+			if c.plan {
+				f.opts.DryRun, f.opts.Sink = &engine.DryRun{}, nil
+			}
+			rep, err := job.Run(t.Context(), f.opts)
+			if err != nil || !rep.Collections[0].Complete {
+				t.Fatalf("%+v, %v", rep.Collections, err)
+			}
+			if got := strings.Count(said.String(), "the filter leaves none"); got != 0 != c.want || got > 1 || c.want && !strings.Contains(said.String(), "collection=page") {
+				t.Errorf("%s", said.String())
+			}
+		})
+	}
+}

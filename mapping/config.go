@@ -111,6 +111,7 @@ func (c *Collection) decode(d *spec.Decoder, n *spec.Node) {
 		return
 	}
 	d.Decode(n, (*collectionFields)(c))
+	c.Filter = withDates(d, c.Filter, "")
 }
 
 // collectionFields is Collection as a plain block of fields.

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/syncd-io/syncd/spec"
 )
@@ -29,6 +31,62 @@ func filterJSON(n *spec.Node) (string, error) {
 		}
 	}
 	return "", errors.New("it must be a query: a block, or Extended JSON text that starts with {")
+}
+
+// comparing are the operators whose operands are values of a field. Those of others are patterns, numbers or names.
+var comparing = []string{"$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$all", "$literal"}
+
+// withDates has a YAML date mean a date: 2024-01-10 is {$date: "2024-01-10T00:00:00.000Z"}, as text would never equal one. key is
+// what n stands under.
+func withDates(d *spec.Decoder, n *spec.Node, key string) *spec.Node {
+	if n == nil || n.Broken {
+		return n
+	}
+	switch n.Kind {
+	case spec.Map:
+		out := *n
+		out.Entries = make([]spec.Entry, len(n.Entries))
+		for i, e := range n.Entries {
+			out.Entries[i] = spec.Entry{Name: e.Name, Value: withDates(d, e.Value, e.Name)}
+		}
+		return &out
+	case spec.List:
+		out := *n
+		out.Items = make([]*spec.Node, len(n.Items))
+		for i, item := range n.Items {
+			out.Items[i] = withDates(d, item, key)
+		}
+		return &out
+	}
+	marked := key == "$date"
+	if !n.Date || strings.HasPrefix(key, "$") && !marked && !slices.Contains(comparing, key) {
+		return n
+	}
+	at, ok := Date(n.Text)
+	if !ok {
+		d.Errorf(n, spec.CodeBadValue, "write it as 2024-01-10 or 2024-01-10T07:08:09Z", "the filter's %q is not a date", n.Text)
+		return n
+	}
+	text := *n
+	text.Text, text.Date, text.Rewrote = at.UTC().Format("2006-01-02T15:04:05.000Z07:00"), false, true
+	if marked {
+		return &text
+	}
+	return &spec.Node{Kind: spec.Map, Pos: n.Pos, Key: n.Key, Entries: []spec.Entry{{Name: "$date", Value: &text}}}
+}
+
+// Date reads an unquoted scalar as a date: in the forms of ISO 8601, and in those that YAML knows beside them. A time without a
+// zone is UTC.
+func Date(text string) (time.Time, bool) {
+	if m, ok := parseMoment(text); ok {
+		return time.UnixMilli(m.ms), true
+	}
+	for _, layout := range [...]string{"2006-1-2", "2006-1-2T15:4:5Z07:00", "2006-1-2t15:4:5Z07:00", "2006-1-2 15:4:5"} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t, true
+		}
+	}
+	return time.Time{}, false
 }
 
 func appendJSON(dst []byte, n *spec.Node) ([]byte, error) {

@@ -39,6 +39,7 @@ type Node struct {
 	Text    string     // of a scalar, after interpolation
 	Quoted  bool       // of a scalar written in quotes
 	Rewrote bool       // of a scalar that interpolation changed: offsets into Text are not columns of the file
+	Date    bool       // of a scalar that YAML takes for a date, though its type is Text: no setting is one, but a filter may hold some
 	Broken  bool       // of a scalar that was reported already: its text means nothing
 	Raw     string     // of a scalar of a file: its text before interpolation
 	Written string     // of a scalar of a file: how the line goes on from the scalar's first byte

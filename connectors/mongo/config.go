@@ -30,8 +30,11 @@ func (c *Config) DatabaseName() string { return c.Database }
 
 // CheckFilter says what is wrong with a collection's filter.
 func (c *Config) CheckFilter(filter string) error {
-	_, err := parseFilter(filter)
-	return err
+	query, err := parseFilter(filter)
+	if err != nil || query == nil {
+		return err
+	}
+	return checkOperators(query)
 }
 
 // CheckConfig checks what tags can't say.

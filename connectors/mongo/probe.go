@@ -145,13 +145,18 @@ func (s *source) probeCollection(ctx context.Context, t syncd.ProbeTarget, names
 		}
 		return f
 	}
-	if err := s.readOne(ctx, t.Collection, everything); err != nil {
+	first, _, err := s.readOne(ctx, t.Collection, everything)
+	if err != nil {
 		return s.failed(ctx, f, err)
 	}
+	left := false // by the filter, or not known
+	var filter bson.Raw
 	if t.Filter != "" {
-		filter, err := parseFilter(t.Filter)
-		if err == nil {
-			err = s.readOne(ctx, t.Collection, filter)
+		if filter, err = parseFilter(t.Filter); err == nil {
+			var one bson.Raw
+			var gaveUp bool
+			one, gaveUp, err = s.readOne(ctx, t.Collection, filter)
+			left = one != nil || gaveUp
 		}
 		if err != nil {
 			f = s.failed(ctx, f, err)
@@ -167,7 +172,7 @@ func (s *source) probeCollection(ctx context.Context, t syncd.ProbeTarget, names
 	var count struct {
 		N int64 `bson:"n"`
 	}
-	err := s.command(ctx, s.db.Name(), &count, bson.D{{Key: "count", Value: t.Collection}, maxTime})
+	err = s.command(ctx, s.db.Name(), &count, bson.D{{Key: "count", Value: t.Collection}, maxTime})
 	switch {
 	case err == nil:
 		f.Detail = aboutDocuments(count.N)
@@ -176,8 +181,17 @@ func (s *source) probeCollection(ctx context.Context, t syncd.ProbeTarget, names
 	default:
 		f.Detail = "readable; the server does not tell how many documents there are"
 	}
-	if t.Filter != "" {
+	switch {
+	case t.Filter == "":
+	case first == nil || left:
 		f.Detail += ", before the filter, which the server accepts"
+	default:
+		f.Status = syncd.StatusWarning
+		f.Detail += ", of which the filter leaves none"
+		f.Hint = fmt.Sprintf("correct mapping.collections.%s.filter, unless it is to match documents that are still to come", t.Collection)
+		if why := mistaken(filter, first); why != "" {
+			f.Hint = why
+		}
 	}
 	return f
 }
@@ -189,17 +203,25 @@ func aboutDocuments(n int64) string {
 	return fmt.Sprintf("about %d documents", n)
 }
 
-// readOne asks for the id of the first document, as a run would. That there is none is as good; so is a filter that is
-// accepted and matches nothing for so long that the server gives up.
-func (s *source) readOne(ctx context.Context, collection string, filter any) error {
-	err := s.command(ctx, s.db.Name(), nil, bson.D{
-		{Key: "find", Value: collection}, {Key: "filter", Value: filter}, {Key: "sort", Value: byID}, {Key: "projection", Value: byID},
+// readOne asks for the first document, as a run would; nil where there is none. That there is none is as good; so is a filter that
+// is accepted and matches nothing for so long that the server gives up.
+func (s *source) readOne(ctx context.Context, collection string, filter any) (doc bson.Raw, gaveUp bool, err error) {
+	var answer struct {
+		Cursor struct {
+			FirstBatch []bson.Raw `bson:"firstBatch"`
+		} `bson:"cursor"`
+	}
+	err = s.command(ctx, s.db.Name(), &answer, bson.D{
+		{Key: "find", Value: collection}, {Key: "filter", Value: filter}, {Key: "sort", Value: byID},
 		{Key: "limit", Value: 1}, {Key: "singleBatch", Value: true}, maxTime,
 	})
-	if hasCode(err, codeMaxTimeExpired) {
-		return nil
+	switch {
+	case hasCode(err, codeMaxTimeExpired):
+		return nil, true, nil
+	case err != nil || len(answer.Cursor.FirstBatch) == 0:
+		return nil, false, err
 	}
-	return err
+	return answer.Cursor.FirstBatch[0], false, nil
 }
 
 // command asks a server that documents are read from: by default a command goes to a primary, which need not be reachable.

@@ -43,15 +43,23 @@ func TestProbe(t *testing.T) {
 	s := newStub(t)
 	s.set(t, "page", bson.D{{Key: "_id", Value: 1}}, bson.D{{Key: "_id", Value: 2}})
 	s.set(t, "WorkItem")
+	s.set(t, "empty")
 	s.intercept = telling
 	want := []syncd.Finding{
 		{Subject: "server", Status: syncd.StatusOK, Detail: "MongoDB 8.0.4, standalone: what is read could be lost again by a crash; only a replica set can give majority reads"},
 		{Subject: "collection page", Status: syncd.StatusOK, Detail: "about 2 documents"},
 		{Subject: "collection page", Status: syncd.StatusOK, Detail: "about 2 documents, before the filter, which the server accepts"},
+		{
+			Subject: "collection page", Status: syncd.StatusWarning, Detail: "about 2 documents, of which the filter leaves none",
+			Hint: "correct mapping.collections.page.filter, unless it is to match documents that are still to come",
+		},
+		{Subject: "collection page", Status: syncd.StatusWarning, Detail: "about 2 documents, of which the filter leaves none", Hint: "_id is compared with text, but the first document has a number there"},
+		{Subject: "collection empty", Status: syncd.StatusOK, Detail: "about 2 documents, before the filter, which the server accepts"},
 		{Subject: "collection workItem", Status: syncd.StatusWarning, Detail: "does not exist in database db: a run takes it for an empty one", Hint: `did you mean "WorkItem"?`},
 		{Subject: "collection zebra", Status: syncd.StatusWarning, Detail: "does not exist in database db: a run takes it for an empty one", Hint: "no collection there has a name like it; remove it from mapping.collections if none is to come"},
 	}
-	got := probed(t.Context(), t, s, collection("page", ""), collection("page", `{"a": 1}`), collection("workItem", ""), collection("zebra", ""))
+	got := probed(t.Context(), t, s, collection("page", ""), collection("page", `{"_id": 1}`), collection("page", `{"a": 1}`), collection("page", `{"_id": "1"}`),
+		collection("empty", `{"a": 1}`), collection("workItem", ""), collection("zebra", ""))
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("findings (-want +got)\n%s", diff)
 	}

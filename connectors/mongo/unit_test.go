@@ -167,6 +167,99 @@ func TestFilter(t *testing.T) {
 	}
 }
 
+func TestFilterOperators(t *testing.T) {
+	cfg := Plugin().Config().(*Config)
+	for filter, want := range map[string]string{ // what the error and its hint say; "" is none
+		`{"a": {"$gt": 1, "$lt": 5}, "b": {"$in": [1, 2]}, "c": {"$exists": true}}`:                     "",
+		`{"$or": [{"a": 1}, {"$and": [{"b": {"$ne": null}}]}]}`:                                         "",
+		`{"a": {"$not": {"$regex": "x", "$options": "i"}}}`:                                             "",
+		`{"a": {"$elemMatch": {"b": {"$gte": 1}, "$or": [{"c": 1}]}}}`:                                  "",
+		`{"a": {"$elemMatch": {"$gte": 1, "$lt": 2}}}`:                                                  "",
+		`{"a": {"$elemMatch": {"$or": [{"b": 1}]}}}`:                                                    "",
+		`{"$expr": {"$gt": ["$a", {"$add": ["$b", 1]}]}}`:                                               "",
+		`{"$where": "this.a > 1", "$comment": "x"}`:                                                     "",
+		`{"$jsonSchema": {"required": ["a"], "properties": {"a": {"bsonType": "int"}}}}`:                "",
+		`{"$text": {"$search": "x", "$caseSensitive": true}}`:                                           "",
+		`{"at": {"$geoWithin": {"$centerSphere": [[1, 2], 3]}}}`:                                        "",
+		`{"at": {"$near": {"$geometry": {"type": "Point", "coordinates": [1, 2]}, "$maxDistance": 5}}}`: "",
+		`{"a": {"$mod": [4, 0]}, "b": {"$size": 2}, "c": {"$bitsAllSet": 3}, "d": {"$type": "string"}}`: "",
+		`{"ref": {"$ref": "page", "$id": {"$oid": "507f1f77bcf86cd799439011"}}}`:                        "",
+		`{"a": {"b": 1}}`:   "",
+		`{"a": {"gte": 1}}`: "", // a value, as far as one can tell
+		`{"a": {"$regularExpression": {"pattern": "x", "options": ""}}}`: "",
+		`{"price.$numberOfUnits": 1}`:                                    "",
+
+		`{"a": {"$gte ": 1}}`:                       `unknown operator "$gte " of the field "a"; did you mean "$gte"?`,
+		`{"a": {"$gtee": 1}}`:                       `did you mean "$gte"?`,
+		`{"a": {"$exist": true}}`:                   `did you mean "$exists"?`,
+		`{"a": {"$between": [1, 2]}}`:               `unknown operator "$between"`,
+		`{"a": {"$GTE": 1}}`:                        `did you mean "$gte"?`,
+		`{"a": {"$elemMatch": {"$gtt": 1}}}`:        `unknown operator "$gtt"`,
+		`{"a": {"$elemMatch": {"b": {"$gtt": 1}}}}`: `unknown operator "$gtt" of the field "b"`,
+		`{"a": {"$not": {"$gtt": 1}}}`:              `unknown operator "$gtt"`,
+		`{"$orr": [{"a": 1}]}`:                      `did you mean "$or"?`,
+		`{"$or": [{"a": {"$eqq": 1}}]}`:             `did you mean "$eq"?`,
+		`{"$gte": {"a": 1}}`:                        `unknown operator "$gte" where a field's name`,
+		`{"$updatedAt": 1}`:                         `unknown operator "$updatedAt"`,
+		`{"$or": {"a": 1}}`:                         "$or takes a list",
+		`{"$or": []}`:                               "must not be empty",
+		`{"$and": [1]}`:                             "$and takes a list of queries",
+		`{"a": {"$in": "x"}}`:                       `$in of the field "a" takes a list`,
+		`{"a": {"$elemMatch": 1}}`:                  `$elemMatch of the field "a" takes a query`,
+		`{"a": {"$gte": 1, "b": 2}}`:                `operators and fields are asked at once: "b"; a field inside of it is written "a.b"`,
+		`{"a": {"b": 2, "$gte": 1}}`:                "operators and fields",
+	} {
+		err := cfg.CheckFilter(filter)
+		said := ""
+		if err != nil {
+			said = err.Error() + "; " + syncd.HintOf(err)
+		}
+		if want == "" && err != nil || want != "" && !strings.Contains(said, want) {
+			t.Errorf("%s: %q; want %q", filter, said, want)
+		}
+	}
+}
+
+// TestMistakenFilters: what a document says about a filter that matches nothing.
+func TestMistakenFilters(t *testing.T) {
+	oid, at := bson.ObjectID{1}, bson.NewDateTimeFromTime(time.Unix(1700000000, 0))
+	doc, err := bson.Marshal(bson.D{
+		{Key: "_id", Value: oid}, {Key: "at", Value: at}, {Key: "s", Value: "x"}, {Key: "n", Value: 1}, {Key: "tags", Value: bson.A{"x"}},
+		{Key: "o", Value: bson.D{{Key: "at", Value: at}}}, {Key: "none", Value: nil}, {Key: "u", Value: bson.Binary{Subtype: 4, Data: make([]byte, 16)}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]string{
+		`{"_id": "507f1f77bcf86cd799439011"}`:                            `_id is compared with text, but the first document has an ObjectId there: write {"$oid": "…"}`,
+		`{"_id": {"$in": ["507f1f77bcf86cd799439011"]}}`:                 "_id is compared with text",
+		`{"at": {"$gte": "2024-01-10T00:00:00Z"}}`:                       `at is compared with text, but the first document has a date there: write {"$date": "…"}`,
+		`{"at": {"$gte": 1704844800000}}`:                                "at is compared with a number",
+		`{"$or": [{"s": "y"}, {"at": "2024-01-10"}]}`:                    "at is compared with text",
+		`{"o.at": {"$lt": "2024-01-10"}}`:                                "o.at is compared with text",
+		`{"n": "1"}`:                                                     "n is compared with text, but the first document has a number",
+		`{"s": 1}`:                                                       "s is compared with a number, but the first document has text there",
+		`{"u": "00000000-0000-0000-0000-000000000000"}`:                  "binary data",
+		`{"at": {"gte": {"$date": "2024-01-10T00:00:00Z"}}}`:             `at is compared with an object that has a field "gte": did you mean "$gte"?`,
+		`{"_id": {"$oid": "507f1f77bcf86cd799439011"}}`:                  "",
+		`{"at": {"$gte": {"$date": "2034-01-10T00:00:00Z"}}}`:            "",
+		`{"n": {"$gt": {"$numberDouble": "5.5"}}, "s": {"$regex": "y"}}`: "",
+		`{"tags": "y", "none": "z", "missing": 1, "s": null}`:            "",
+		`{"s": {"$exists": false}, "at": {"$type": "string"}}`:           "",
+		`{"o": {"at": 1}}`:                                               "",
+		`{"$expr": {"$gt": ["$n", 5]}}`:                                  "",
+		`{"tags.0": 5}`:                                                  "tags.0 is compared with a number, but the first document has text there",
+	} {
+		filter, err := parseFilter(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := mistaken(filter, doc); want == "" && got != "" || !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+}
+
 func TestProjection(t *testing.T) {
 	for _, c := range []struct {
 		fields []string
