@@ -37,6 +37,8 @@ var beyondSchema = map[string]string{
 	"plain-secret":             legal,
 	"prune-unowned":            compares,
 	"repeated-collection":      legal,
+	"seed-ambiguous":           ownGrammar,
+	"seed-chunks":              compares,
 	"seed-collision":           compares,
 	"seed-escape":              ownGrammar,
 	"seed-of-collection":       ownGrammar,
