@@ -30,8 +30,8 @@ var hostileTexts = []string{
 	"<script>alert(1)</script>",
 }
 
-// hostileError is a server's answer with all of them.
-var hostileError = errors.New("the server says: " + strings.Join(hostileTexts, "|"))
+// errHostile is a server's answer with all of them.
+var errHostile = errors.New("the server says: " + strings.Join(hostileTexts, "|"))
 
 // looked fails the test where a text would do more to a terminal than be read, or too much of it.
 func looked(t *testing.T, what, printed string) {
@@ -90,7 +90,7 @@ func TestHostileTexts(t *testing.T) {
 	for i, id := range hostileTexts {
 		source.Insert("page", syncdtest.MemoryDoc{ID: id, Fields: map[string]any{"updatedAt": hostileTexts[len(hostileTexts)-1-i]}})
 	}
-	source.Insert("page", syncdtest.MemoryDoc{ID: "unreadable", Err: hostileError}, syncdtest.MemoryDoc{ID: nil, Err: fmt.Errorf("%w: %w", syncd.ErrNoID, hostileError)})
+	source.Insert("page", syncdtest.MemoryDoc{ID: "unreadable", Err: errHostile}, syncdtest.MemoryDoc{ID: nil, Err: fmt.Errorf("%w: %w", syncd.ErrNoID, errHostile)})
 	for i, id := range hostileTexts { // some are stale, some are gone
 		if i%2 == 0 {
 			checker.Put(point(id, "0"), map[string]any{"content_type": "page", "mongo_id": id, "chunk_index": 0, "updatedAt": id})
@@ -115,17 +115,17 @@ errors: {tolerance: "n\u202eone"}
 	plugins := []syncd.Plugin{
 		syncd.NewSource("memory", "", struct{}{}, func(context.Context, struct{}, syncd.Env) (syncd.Source, error) {
 			if faults.source != nil {
-				return syncdtest.FaultySource(source, syncdtest.SourceFaults{Read: fault(faults.source)}), nil
+				return syncdtest.FaultySource(source, syncdtest.SourceFaults{Read: fault(faults.source)}), nil //nolint:nilerr // it comes when it is used
 			}
 			return probing{source}, nil
 		}),
 		syncd.NewChecker("memory", "", struct{}{}, func(_ context.Context, _ struct{}, env syncd.Env) (syncd.Checker, error) {
-			env.Logger.Warn("heard: "+hostileError.Error(), "error", hostileError, "name", hostileTexts[2], "id", hostileTexts[21])
+			env.Logger.Warn("heard: "+errHostile.Error(), "error", errHostile, "name", hostileTexts[2], "id", hostileTexts[21])
 			if faults.open != nil {
 				return nil, syncd.Hint(faults.open, "ask: %v", faults.open)
 			}
 			if faults.check != nil || faults.list != nil {
-				return syncdtest.FaultyChecker(checker, syncdtest.CheckerFaults{Check: fault(faults.check), Read: fault(faults.check), List: fault(faults.list)}), nil
+				return syncdtest.FaultyChecker(checker, syncdtest.CheckerFaults{Check: fault(faults.check), Read: fault(faults.check), List: fault(faults.list)}), nil //nolint:nilerr // it comes when it is used
 			}
 			return checker, nil
 		}),
@@ -155,7 +155,7 @@ errors: {tolerance: "n\u202eone"}
 	}
 
 	report := filepath.Join(dir, "report.json")
-	faults.sink.refuse = hostileError
+	faults.sink.refuse = errHostile
 	for _, form := range []string{"plain", "json"} {
 		for _, log := range []string{"text", "json"} {
 			code, out := run("a sink that refuses", "run", good, "--log-format", log, "-v", "--progress", form, "--report", report, "--mode", "full")
@@ -200,24 +200,24 @@ errors: {tolerance: "n\u202eone"}
 	run("a prune", "run", good, "--prune")
 	run("waiting", "run", good, "--wait", "--wait-timeout", "1ms")
 
-	faults.sink.whole = hostileError
+	faults.sink.whole = errHostile
 	run("a sink that fails", "run", good, "--log-format", "json", "--report", report, "--mode", "full")
 	run("its report", "report", report)
 	faults.sink = hostileSink{}
-	faults.source = hostileError
+	faults.source = errHostile
 	_, out = run("a source that fails", "run", good)
 	wants(out, "error: ", `a\nerror: forged line\nhint: pay bob`)
 	faults.source = nil
-	faults.check = hostileError
+	faults.check = errHostile
 	run("a checker that fails", "run", good)
 	run("a verification that fails", "verify", good)
-	faults.check, faults.list = nil, hostileError
+	faults.check, faults.list = nil, errHostile
 	run("a listing that fails", "verify", good)
-	faults.list, faults.open = nil, hostileError
+	faults.list, faults.open = nil, errHostile
 	_, out = run("a server that refuses", "run", good)
 	wants(out, "\nerror: ", "\nhint: ask: ")
 	run("a server that refuses", "validate", "--connect", good)
-	faults.open = fmt.Errorf("%w: %w", syncd.ErrUnavailable, hostileError)
+	faults.open = fmt.Errorf("%w: %w", syncd.ErrUnavailable, errHostile)
 	run("a server that is not there", "run", good, "--log-format", "json")
 	faults.open = nil
 	_, out = run("findings", "validate", "--connect", good)
@@ -274,7 +274,7 @@ type probing struct{ *syncdtest.MemorySource }
 func (p probing) Abilities() syncd.SourceAbilities {
 	a := p.MemorySource.Abilities()
 	a.Probe = func(context.Context, []syncd.ProbeTarget) (out []syncd.Finding) {
-		for _, s := range append(hostileTexts, hostileError.Error()) {
+		for _, s := range append(hostileTexts, errHostile.Error()) {
 			out = append(out, syncd.Finding{Subject: "name " + s, Status: syncd.StatusWarning, Detail: s, Hint: s})
 		}
 		return out
@@ -285,7 +285,7 @@ func (p probing) Abilities() syncd.SourceAbilities {
 func hostileServer(t *testing.T) string {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
-		fmt.Fprint(w, hostileError.Error()[:500])
+		fmt.Fprint(w, errHostile.Error()[:500])
 	}))
 	t.Cleanup(s.Close)
 	return s.URL

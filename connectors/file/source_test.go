@@ -154,8 +154,8 @@ func TestNDJSONForms(t *testing.T) {
 		{Err: at("6") + "not a document: a line must be a JSON object"},
 		{Err: at("7") + "not JSON: invalid character '{' after top-level value (column 12)"},
 		{Err: got[5].Err},
-		{Err: at("9") + "reading _id: no id: the value is missing or null", JSON: `{"title":"no id"}`},
-		{Err: at("10") + "reading _id: no id: the value is missing or null", JSON: `{"_id":null}`},
+		{Err: at("9") + "no _id", JSON: `{"title":"no id"}`},
+		{Err: at("10") + "_id is null", JSON: `{"_id":null}`},
 		{ID: "last", JSON: `{"_id":"last"}`},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -189,21 +189,21 @@ func TestDocumentsWithoutUsableIDs(t *testing.T) {
 		ndjson, id, err, doc string
 		bson                 []byte
 	}{
-		"none":               {ndjson: `{"name": "n"}`, err: "reading _id: no id: the value is missing or null", doc: `{"name":"n"}`},
-		"null":               {ndjson: `{"_id": null, "name": "n"}`, err: "reading _id: no id: the value is missing or null", doc: `{"_id":null,"name":"n"}`},
-		"undefined":          {ndjson: `{"_id": {"$undefined": true}}`, err: "reading _id: no id: the value is missing or null", doc: `{"_id":{"$undefined":true}}`},
-		"in a document":      {ndjson: `{"a": {"_id": 1}}`, err: "reading _id: no id: the value is missing or null", doc: `{"a":{"_id":1}}`},
-		"other case":         {ndjson: `{"_ID": 1}`, err: "reading _id: no id: the value is missing or null", doc: `{"_ID":1}`},
-		"two":                {ndjson: `{"_id": 1, "_id": 2}`, err: "the document has two fields _id", doc: `{"_id":1,"_id":2}`},
-		"two, equal":         {bson: two("a", "a"), err: "the document has two fields _id", doc: `{"_id":"a","x":1,"_id":"a"}`},
-		"two, the first bad": {bson: two(nil, "a"), err: "reading _id: no id: the value is missing or null", doc: `{"_id":null,"x":1,"_id":"a"}`},
+		"none":               {ndjson: `{"name": "n"}`, err: "no _id", doc: `{"name":"n"}`},
+		"null":               {ndjson: `{"_id": null, "name": "n"}`, err: "_id is null", doc: `{"_id":null,"name":"n"}`},
+		"undefined":          {ndjson: `{"_id": {"$undefined": true}}`, err: "_id is undefined", doc: `{"_id":{"$undefined":true}}`},
+		"in a document":      {ndjson: `{"a": {"_id": 1}}`, err: "no _id", doc: `{"a":{"_id":1}}`},
+		"other case":         {ndjson: `{"_ID": 1}`, err: "no _id", doc: `{"_ID":1}`},
+		"two":                {ndjson: `{"_id": 1, "_id": 2}`, err: "two fields _id", doc: `{"_id":1,"_id":2}`},
+		"two, equal":         {bson: two("a", "a"), err: "two fields _id", doc: `{"_id":"a","x":1,"_id":"a"}`},
+		"two, the first bad": {bson: two(nil, "a"), err: "_id is null", doc: `{"_id":null,"x":1,"_id":"a"}`},
 		"two, one nested":    {ndjson: `{"_id": 1, "a": {"_id": 2}}`, id: "1"},
 		"the second in an array, and a field of the name": {ndjson: `{"_id": 1, "a": [{"_id": 2}], "_id2": 3}`, id: "1"},
-		"not UTF-8":               {bson: badText("_id", "caf\xe9"), err: `reading _id: string is not valid UTF-8: "caf\xe9"`},
-		"not UTF-8, and commands": {bson: badText("_id", "\x1b[2J\xff\n"), err: `reading _id: string is not valid UTF-8: "\x1b[2J\xff\n"`},
+		"not UTF-8":               {bson: badText("_id", "caf\xe9"), err: `_id is not valid UTF-8: "caf\xe9"`},
+		"not UTF-8, and commands": {bson: badText("_id", "\x1b[2J\xff\n"), err: `_id is not valid UTF-8: "\x1b[2J\xff\n"`},
 		"the character U+FFFD":    {bson: badText("_id", "caf\ufffd"), id: "caf\ufffd"},
 		"empty":                   {ndjson: `{"_id": ""}`},
-		"another field bad":       {bson: badText("x", "\xff"), err: "reading _id: no id: the value is missing or null"},
+		"another field bad":       {bson: badText("x", "\xff"), err: "no _id"},
 	} {
 		for _, documents := range []bool{false, true} {
 			dir, file, place := t.TempDir(), "c.ndjson", ":2: "

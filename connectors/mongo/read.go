@@ -255,31 +255,34 @@ func (r *reading) leaveUnnamed() {
 
 // place says where the current document stands: a server's documents have no other name than their _id.
 func (r *reading) place() string {
+	lower, inclusive := strings.CutPrefix(string(r.req.Split.Lower), behind)
 	switch {
 	case len(r.last) > 0:
-		return "the document behind the one with _id " + describe(syncd.Key(r.last))
-	case r.req.Split.Lower != "":
-		return "the first document from _id " + describe(r.req.Split.Lower) + " on"
+		return "the document behind the one with _id " + describe(string(r.last))
+	case inclusive:
+		return "the document behind the one with _id " + describe(lower)
+	case lower != "":
+		return "the first document from _id " + describe(lower) + " on"
 	}
 	return "the first document"
 }
 
-// describe shows the _id of a key, or of a split's bound, to a person.
-func describe(k syncd.Key) string {
-	v, err := bsondoc.ParseKey(strings.TrimPrefix(string(k), behind))
+// describe shows the _id of a key to a person.
+func describe(key string) string {
+	v, err := bsondoc.ParseKey(key)
 	if err != nil {
 		return "(unreadable)"
 	}
 	id, err := bsondoc.AppendIDText(nil, v)
-	switch s, isText := v.StringValueOK(); {
-	case err == nil && isText:
-		return text.Quote(string(id))
+	switch {
+	case v.Type == bson.TypeObjectID || v.IsNumber() || v.Type == bson.TypeBoolean:
+		return string(id)
 	case err == nil:
-		return text.Of(string(id))
-	case isText:
-		return text.Quote(s)
+		return text.Quote(string(id)) // in quotes, so that a report finds one reason in all of them
+	case v.Type == bson.TypeString:
+		return text.Quote(v.StringValue())
 	}
-	return v.Type.String()
+	return v.Type.String() // null, say
 }
 
 // hand yields changes. Much may be at hand when ctx ends, so it is looked at here.

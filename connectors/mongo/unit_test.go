@@ -439,11 +439,11 @@ func TestBadDocumentsAreChangesWithErrors(t *testing.T) {
 		}
 	}
 	want := []string{
-		`: the first document: reading _id: no id: the value is missing or null {"title":"a view may have no _id"} true`,
+		`: the first document: no _id {"title":"a view may have no _id"} true`,
 		"good [{ false}]",
-		`: the document behind the one with _id "good": reading _id: no id: the value is missing or null {"title":"another one"} true`,
-		`: the document behind the one with _id "good": reading _id: no id: the value is missing or null true`,
-		`: the document behind the one with _id null: reading _id: string is not valid UTF-8: "\xff" true`,
+		`: the document behind the one with _id "good": no _id {"title":"another one"} true`,
+		`: the document behind the one with _id "good": _id is null true`,
+		`: the document behind the one with _id null: _id is not valid UTF-8: "\xff" true`,
 		`field: looking up "f": string is not valid UTF-8 false`,
 		"also good [{7 true}]",
 	}
@@ -467,5 +467,47 @@ func TestFetchYieldsADocumentOnce(t *testing.T) {
 	}
 	if diff := cmp.Diff([]int{1, 2}, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestPlaces: a document without a usable id is named by its neighbour's, whatever that one is.
+func TestPlaces(t *testing.T) {
+	key := func(v any) syncd.Key {
+		if v == nil {
+			return syncd.Key([]byte{byte(bson.TypeNull)})
+		}
+		typ, b, err := bson.MarshalValue(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return syncd.Key(bsondoc.AppendKey(nil, bson.RawValue{Type: typ, Value: b}))
+	}
+	oid, _ := bson.ObjectIDFromHex("507f1f77bcf86cd799439011")
+	for _, tc := range []struct {
+		last, lower syncd.Key
+		want        string
+	}{
+		{"", "", "the first document"},
+		{key("a"), "", `the document behind the one with _id "a"`},
+		{key("5"), key(1), `the document behind the one with _id "5"`},
+		{key(int32(5)), "", "the document behind the one with _id 5"},
+		{key(1.5), "", "the document behind the one with _id 1.5"},
+		{key(oid), "", "the document behind the one with _id 507f1f77bcf86cd799439011"},
+		{key(true), "", "the document behind the one with _id true"},
+		{key(nil), "", "the document behind the one with _id null"},
+		{key(""), "", `the document behind the one with _id ""`},
+		{key("a\nerror: forged"), "", `the document behind the one with _id "a\nerror: forged"`},
+		{key("caf\xe9"), "", `the document behind the one with _id "caf\xe9"`},
+		{key(bson.D{{Key: "a", Value: 1}}), "", `the document behind the one with _id "{\"a\":{\"$numberInt\":\"1\"}}"`},
+		{key(bson.DateTime(0)), "", `the document behind the one with _id "1970-01-01T00:00:00.000Z"`},
+		{key(strings.Repeat("x", 600_000)), "", `the document behind the one with _id "` + strings.Repeat("x", 200) + `"… (600000 bytes)`},
+		{"", key(7), "the first document from _id 7 on"},
+		{"", behind + key(7), "the document behind the one with _id 7"},
+		{"\x07", "", "the document behind the one with _id (unreadable)"},
+	} {
+		r := reading{last: []byte(tc.last), req: syncd.ReadRequest{Split: syncd.Split{Lower: tc.lower}}}
+		if got := r.place(); got != tc.want {
+			t.Errorf("%q after %.20q: %.300s", tc.lower, tc.last, got)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package text
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"reflect"
@@ -50,6 +51,26 @@ func Line(sentence string) string {
 	return string(appendShown(nil, shown, false)) + note
 }
 
+// Err shows an error as Line does, and several that were joined one behind the other.
+func Err(err error) string {
+	whole := err.Error()
+	for inner := errors.Unwrap(err); inner != nil && inner.Error() == whole; inner = errors.Unwrap(err) {
+		err = inner // a hint, say, has no text of its own
+	}
+	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // this very error, and none inside
+	if !ok {
+		return Line(whole)
+	}
+	var texts, shown []string
+	for _, e := range joined.Unwrap() {
+		texts, shown = append(texts, e.Error()), append(shown, Err(e))
+	}
+	if whole != strings.Join(texts, "\n") {
+		return Line(whole)
+	}
+	return strings.Join(shown, "; ")
+}
+
 // Cut is a text without the end that nobody would read, for whatever escapes it by itself.
 func Cut(s string) string {
 	shown, note := head(s, maxLine)
@@ -68,7 +89,7 @@ func Fprintf(w io.Writer, format string, args ...any) {
 		case Safe:
 			args[i] = string(v)
 		case error:
-			args[i] = Line(v.Error())
+			args[i] = Err(v)
 		case fmt.Stringer:
 			args[i] = Line(v.String())
 		case []byte:

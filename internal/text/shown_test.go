@@ -3,6 +3,7 @@ package text
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/quick"
@@ -65,6 +66,30 @@ func TestLine(t *testing.T) {
 	} {
 		if got := Line(sentence); got != want {
 			t.Errorf("%.50q is shown as %.100q", sentence, got)
+		}
+	}
+}
+
+type alias struct{ error }
+
+func (a alias) Unwrap() error { return a.error }
+
+func TestErr(t *testing.T) {
+	a, b := errors.New("a\nerror: forged"), errors.New("b")
+	for _, tc := range []struct {
+		err  error
+		want string
+	}{
+		{a, `a\nerror: forged`},
+		{errors.Join(a, b), `a\nerror: forged; b`},
+		{alias{alias{errors.Join(b, errors.Join(a, b))}}, `b; a\nerror: forged; b`},
+		{fmt.Errorf("closing: %w", errors.Join(a, b)), `closing: a\nerror: forged\nb`},
+		{fmt.Errorf("%w\n%w", a, b), `a\nerror: forged; b`},
+		{fmt.Errorf("%w: %w", a, b), `a\nerror: forged: b`},
+		{errors.Join(errors.New(strings.Repeat("x", 3000)), b), strings.Repeat("x", 2000) + "… (3000 bytes); b"},
+	} {
+		if got := Err(tc.err); got != tc.want {
+			t.Errorf("%q is shown as %.200s", tc.err, got)
 		}
 	}
 }

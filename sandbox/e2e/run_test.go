@@ -176,11 +176,16 @@ func TestBadDocumentsAreNamedAndTheRestGoesOn(t *testing.T) {
 	insert(t, db, "page",
 		bson.D{{Key: "_id", Value: "huge"}, {Key: "title", Value: strings.Repeat("incompressible?", 200_000)}},
 		bson.D{{Key: "_id", Value: nil}, {Key: "title", Value: "no id"}})
-	r := syncd(t, s.Environ(), "run", "-c", config, "--collections", "page,epic")
-	r.wants(t, 5, `^  page huge: write: .*large`, `^  page \(no id\): read: `, `^  Errors +2 *$`, `^  Processed +50 *$`,
-		`^error: 2 documents could not be sent; all others were handled$`, `no such collection.*collection=epic`)
+	dead := filepath.Join(t.TempDir(), "dead.ndjson")
+	r := syncd(t, append(s.Environ(), "SYNCD_ERRORS__DEAD_LETTER__FILE__PATH="+dead), "run", "-c", config, "--collections", "page,epic")
+	r.wants(t, 5, `^  page huge: write: .*large`, `^  page \(no id\): read: the first document: _id is null$`, `^  Errors +2 *$`, `^  Processed +50 *$`,
+		`^error: 2 documents could not be sent \(2 in the dead letters\); all others were handled$`, `no such collection.*collection=epic`)
 	if n := len(sent(t, s)); n != 50 {
 		t.Errorf("%d events", n)
+	}
+	// Only ids were read, and nobody could find this one by its id.
+	if b, err := os.ReadFile(dead); err != nil || !strings.Contains(string(b), `{"_id":null,"title":"no id"}`) {
+		t.Errorf("%.300s, %v", b, err)
 	}
 }
 

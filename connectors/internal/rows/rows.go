@@ -124,8 +124,13 @@ func (b *Builder) Take() []syncd.Change {
 	return changes
 }
 
-// errTwoIDs refuses a document of which nobody could say which id is meant.
-var errTwoIDs = errors.New("the document has two fields _id")
+// What a document without a usable id has instead. Of two fields nobody could say which is meant.
+var (
+	errNoField   = errors.New("no _id")
+	errNull      = errors.New("_id is null")
+	errUndefined = errors.New("_id is undefined")
+	errTwoIDs    = errors.New("two fields _id")
+)
 
 // noIDError is why a document has no usable id. Its text is its cause's.
 type noIDError struct{ cause error }
@@ -139,12 +144,17 @@ func (e *noIDError) Unwrap() []error { return []error{e.cause, syncd.ErrNoID} }
 func (b *Builder) noID(id bson.RawValue, doc bson.Raw, err error) error {
 	switch id.Type {
 	case 0: // tell a document without _id from one with damage in front of it
+		err = errNoField
 		if _, damage := bsondoc.NewDocument(doc).Lookup("_id"); damage != nil {
 			err = damage
 		}
+	case bson.TypeNull:
+		err = errNull
+	case bson.TypeUndefined:
+		err = errUndefined
 	case bson.TypeString:
 		if s, ok := id.StringValueOK(); ok && !utf8.ValidString(s) {
-			err = fmt.Errorf("%w: %s", err, text.Quote(s))
+			err = fmt.Errorf("_id is %w: %s", bsondoc.ErrInvalidUTF8, text.Quote(s))
 		}
 	}
 	if b.Place != nil {
