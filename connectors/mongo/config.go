@@ -43,6 +43,10 @@ func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
 	d.In("uri", func() {
 		if _, err := parseURI(c.URI.Reveal()); err != nil {
 			d.Errorf(n.Get("uri"), spec.CodeBadValue, form, "%s is not a MongoDB connection string: %v", d.Path(), err)
+			return
+		}
+		for _, p := range checkOptions(c.URI.Reveal()) {
+			d.Report(p.severity, n.Get("uri"), p.code, p.hint, "%s %s", d.Path(), p.message)
 		}
 	})
 	d.In("database", func() {

@@ -25,14 +25,17 @@ import (
 // longSilence is how long a server may say nothing before it is looked at.
 const longSilence = time.Second
 
-// nudge makes a monitor that fills heartbeatFailed whenever a server could not be reached.
-func nudge(heartbeatFailed chan<- struct{}) *event.ServerMonitor {
-	return &event.ServerMonitor{ServerHeartbeatFailed: func(*event.ServerHeartbeatFailedEvent) {
-		select {
-		case heartbeatFailed <- struct{}{}:
-		default: // a look is due already
-		}
-	}}
+// monitor fills heartbeatFailed whenever a server could not be reached, and keeps what those that can be say of themselves.
+func (s *source) monitor() *event.ServerMonitor {
+	return &event.ServerMonitor{
+		ServerHeartbeatFailed: func(*event.ServerHeartbeatFailedEvent) {
+			select {
+			case s.heartbeatFailed <- struct{}{}:
+			default: // a look is due already
+			}
+		},
+		ServerHeartbeatSucceeded: s.answers.keep,
+	}
 }
 
 // ping asks a server that the connection string's read preference allows. The driver gives up the search for one after

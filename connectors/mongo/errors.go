@@ -170,6 +170,9 @@ func (s *source) explain(ctx context.Context, err error) error {
 	case isTLS(err):
 		return s.insecure(err)
 	case isUnreachable(err):
+		if why := s.unsuitable(err); why != nil {
+			return why
+		}
 		return syncd.Hint(fmt.Errorf("%w: no usable server at %s: %w", syncd.ErrUnavailable, s.target.hosts, s.reason(err, clean)),
 			"check that MongoDB runs there and can be reached from here")
 	case isTransient(err):

@@ -38,7 +38,10 @@ type source struct {
 
 	tls             *tls.Config // nil where TLS is off
 	mechanism       string      // of logging in, where the connection string names one
+	replicaSet      string      // that the servers must be of, where the connection string names one
+	preference      *readpref.ReadPref
 	heartbeatFailed chan struct{}
+	answers         answers
 
 	learned learned
 }
@@ -85,7 +88,11 @@ func open(ctx context.Context, cfg Config, env syncd.Env) (syncd.Source, error) 
 	if s.mechanism == mechanismX509 && s.target.user == "" && s.tls != nil && len(s.tls.Certificates) > 0 {
 		s.target.user = s.tls.Certificates[0].Leaf.Subject.String() // as MongoDB wants it to be named
 	}
-	opts.SetServerMonitor(nudge(s.heartbeatFailed))
+	s.preference = opts.ReadPreference
+	if opts.ReplicaSet != nil {
+		s.replicaSet = *opts.ReplicaSet
+	}
+	opts.SetServerMonitor(s.monitor())
 	opts.SetServerSelectionTimeout(cfg.ConnectTimeout).SetConnectTimeout(cfg.ConnectTimeout)
 	if opts.AppName == nil && cfg.AppName != "" {
 		opts.SetAppName(cfg.AppName)
