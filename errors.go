@@ -20,6 +20,8 @@ var (
 	ErrNotEncodable = errors.New("not encodable")
 	// ErrNoID means that a document has no id that a point id could be made of: it is missing, null, or not text that can be read.
 	ErrNoID = errors.New("no usable id")
+	// ErrLost means that the sink does not hold what it confirmed earlier: a run that goes on from there would pass over it.
+	ErrLost = errors.New("what was confirmed is not there")
 	// ErrFenced means that another run has taken over the sink's transactions: this one may write no more.
 	ErrFenced = errors.New("taken over by another run")
 )

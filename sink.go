@@ -34,6 +34,11 @@ type SinkAbilities struct {
 	// well, to say so without connecting.
 	Route func(t Target) string
 
+	// Identity is a text that changes when what was written to a target is gone with the place that held it: the topic was
+	// deleted and made again. It is "" where the sink can't tell. A place that is not there is an error that does not wrap
+	// ErrUnavailable. It is called after Prepare.
+	Identity func(ctx context.Context, t Target) (string, error)
+
 	// Marks and Commit are both there or neither: the sink can write changes together with marks in one transaction, and
 	// whoever reads only what was committed sees all of them or none, each once. A run that keeps how far it came writes
 	// through Commit alone.

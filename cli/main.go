@@ -57,8 +57,12 @@ func (p program) run(ctx context.Context) int {
 		text.Fprintf(p.stderr, "error: %v\n", err)
 		return exitFailed
 	}
+	out := &result{Writer: p.stdout}
+	if !progress.IsTerminal(p.stdout) { // which is looked at elsewhere, and takes whatever is written
+		p.stdout = out
+	}
 	a := newApp(p, registry)
-	return a.exit(execute(ctx, a.root()))
+	return a.exit(out.outcome(execute(ctx, a.root())))
 }
 
 // root is the program's command, with all others below it.

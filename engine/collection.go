@@ -18,8 +18,8 @@ const (
 	smoothing  = 0.3 // weight of the newest batch
 )
 
-// collection is the state of one collection in a feed. rule, kept, target and deletes never change; planning alone uses
-// identity and proved.
+// collection is the state of one collection in a feed. rule, kept, target and deletes never change; identity, sunk and proved
+// are set by planning, before anything is read.
 type collection struct {
 	rule    *mapping.Rule
 	kept    string // its name in the store
@@ -27,6 +27,7 @@ type collection struct {
 	deletes bool // what flows are the deletes of its orphans
 
 	identity string // as the source gives it; "" where it can't tell
+	sunk     string // identity of where its events go, as the sink gives it; "" where it can't tell
 	proved   bool   // by an earlier run: what the source holds by now says nothing about it
 
 	mu          sync.Mutex
@@ -166,7 +167,7 @@ func (c *collection) state(planned, complete bool) store.Collection {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return store.Collection{
-		Rule: c.rule.Fingerprint(), Identity: c.identity, Found: c.found, Before: c.before, Planned: planned, Complete: complete,
+		Rule: c.rule.Fingerprint(), Identity: c.identity, Sunk: c.sunk, Found: c.found, Before: c.before, Planned: planned, Complete: complete,
 	}
 }
 

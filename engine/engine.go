@@ -313,6 +313,9 @@ func (e *Engine) complete(ctx context.Context, c *collection) error {
 		}
 		after = n
 	}
+	if err := e.stillThere(ctx, c); err != nil {
+		return err
+	}
 	rep := c.close(true, after)
 	if err := rep.prove(); err != nil {
 		c.incomplete()
@@ -330,4 +333,51 @@ func (e *Engine) complete(ctx context.Context, c *collection) error {
 	defer e.telling.Unlock()
 	e.Hooks.CollectionDone(rep)
 	return nil
+}
+
+// whereTo is the identity of the place to which a collection's changes go; "" where it can't be told, or nothing is sent.
+func (e *Engine) whereTo(ctx context.Context, c *collection) (string, error) {
+	if e.Sink == nil || e.DryRun != nil {
+		return "", nil
+	}
+	identity := e.Sink.Abilities().Identity
+	if identity == nil {
+		return "", nil
+	}
+	id, err := identity(ctx, c.target)
+	if err != nil {
+		return "", fmt.Errorf("looking where the events of collection %s go: %w", c.rule.Collection.Name, err)
+	}
+	return id, nil
+}
+
+// stillThere looks, when a collection's events are all confirmed, whether the place that took them is still the same. A sink that
+// can't be asked any more has confirmed them all the same.
+func (e *Engine) stillThere(ctx context.Context, c *collection) error {
+	if c.sunk == "" || c.snapshot().Acked == 0 {
+		return nil
+	}
+	now, err := e.whereTo(ctx, c)
+	switch {
+	case errors.Is(err, syncd.ErrUnavailable):
+		e.Logger.Warn("can't look whether the place of the events is still the same", "place", e.placeOf(c), "error", err)
+		return nil
+	case err != nil:
+		return err
+	case differ(c.sunk, now):
+		return syncd.Hint(fmt.Errorf("sending events of collection %s: %s was deleted and made anew meanwhile, and what was sent there before is gone", c.rule.Collection.Name, e.placeOf(c)),
+			"run it again: it begins this collection from the start")
+	}
+	return nil
+}
+
+// differ says whether two identities are of two places. One that is not known says nothing.
+func differ(a, b string) bool { return a != "" && b != "" && a != b }
+
+// placeOf names the place to which a collection's changes go.
+func (e *Engine) placeOf(c *collection) string {
+	if e.route == nil {
+		return c.target.Collection
+	}
+	return e.route(c.target)
 }

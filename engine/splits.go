@@ -35,6 +35,10 @@ func (p *planner) run(ctx, reading context.Context) error {
 // can't make the proof fail.
 func (p *planner) collection(ctx, reading context.Context, c *collection) error {
 	name := c.rule.Collection.Name
+	var err error
+	if c.sunk, err = p.e.whereTo(reading, c); err != nil {
+		return err
+	}
 	if resumed, err := p.resume(ctx, reading, c); resumed || err != nil {
 		return err
 	}
@@ -124,6 +128,10 @@ func (p *planner) resume(ctx, reading context.Context, c *collection) (ok bool, 
 		return false, nil
 	case s.Identity != c.identity:
 		p.e.Logger.Warn("the collection was made anew since the interrupted run: it is read from its start", "collection", name)
+		return false, nil
+	case differ(s.Sunk, c.sunk):
+		p.e.Logger.Warn("the place of the collection's events was made anew since the interrupted run, and what was sent there is gone: the collection is read from its start",
+			"collection", name, "place", p.e.placeOf(c))
 		return false, nil
 	}
 	if err := s.Check(name); err != nil {

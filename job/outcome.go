@@ -58,7 +58,7 @@ func OutcomeOf(err error) tally.Outcome {
 // end gives err an outcome.
 func end(o tally.Outcome, err error) error { return &EndError{Outcome: o, Err: err} }
 
-// endOf is how a run leaves its state. One that contradicts itself is not resumed. asked says that the run was asked to end early:
+// endOf is how a run leaves its state. One that contradicts itself is not resumed, nor one whose sink lost what it had confirmed. asked says that the run was asked to end early:
 // only then is the end of a context what it came to, which an error may also hold that tells of a plugin's own.
 func endOf(err error, asked bool) store.End {
 	var coverage *tally.CoverageError
@@ -68,7 +68,7 @@ func endOf(err error, asked bool) store.End {
 	}
 	return store.End{
 		Outcome:   o,
-		Resumable: !o.Finished() && !errors.As(err, &coverage) && !errors.Is(err, store.ErrNotResumable),
+		Resumable: !o.Finished() && !errors.As(err, &coverage) && !errors.Is(err, store.ErrNotResumable) && !errors.Is(err, syncd.ErrLost),
 	}
 }
 

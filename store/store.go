@@ -6,8 +6,9 @@
 // Invariants:
 //   - a job has one store, and one process at a time owns it;
 //   - a checkpoint is kept only after the sink confirmed everything before it; it may lag behind, never lead;
-//   - what is kept of a collection carries a fingerprint of the rule that made it, and the collection's identity: where
-//     either has changed, it has lost its meaning and the collection is read from its start;
+//   - what is kept of a collection carries a fingerprint of the rule that made it, the collection's identity, and that of the
+//     place where its events went: where one of them has changed, it has lost its meaning and the collection is read from its
+//     start;
 //   - a run that is complete is never resumed.
 package store
 
@@ -99,8 +100,9 @@ type End struct {
 
 // Collection is how far a run came with a collection.
 type Collection struct {
-	Rule     string  `json:"rule"`     // fingerprint of the collection's rule
-	Identity string  `json:"identity"` // of the collection when its splits were made, as syncd.SourceAbilities.Identity gives it
+	Rule     string  `json:"rule"`           // fingerprint of the collection's rule
+	Identity string  `json:"identity"`       // of the collection when its splits were made, as syncd.SourceAbilities.Identity gives it
+	Sunk     string  `json:"sunk,omitempty"` // identity of where its events went, as syncd.SinkAbilities.Identity gives it
 	Found    bool    `json:"found"`
 	Before   int64   `json:"before"`   // documents before the read; -1 if the source can't count
 	Planned  bool    `json:"planned"`  // all splits are known

@@ -64,7 +64,17 @@ type world struct {
 	pending  []*pendingFault
 	moments  []moment        // of the next run
 	refusals []error         // that Qdrant answers with next
+	denied   map[sent]int    // events of batches that Kafka wrote and answered as failed
 	faulted  *sync.WaitGroup // faults that are there
+}
+
+// sent names a batch of events, by who sent it and where to: one that is sent again is the same.
+type sent struct {
+	producer  int64
+	epoch     int16
+	topic     string
+	partition int32
+	sequence  int32
 }
 
 // pendingFault is a fault whose moment has not come.
@@ -80,7 +90,7 @@ type options struct {
 
 func newWorld(t testing.TB, o options) *world {
 	t.Helper()
-	w := &world{t: t, program: []string{program}, dir: t.TempDir(), proxies: map[place]*proxy{}, faulted: &sync.WaitGroup{}}
+	w := &world{t: t, program: []string{program}, dir: t.TempDir(), proxies: map[place]*proxy{}, denied: map[sent]int{}, faulted: &sync.WaitGroup{}}
 	w.stateDir, w.lettersFile = w.path("state"), w.path("letters.ndjson")
 	w.journal = &journal{world: w, events: map[key]int{}, deletes: map[key]int{}, letters: map[key]int{}, read: map[position]bool{}}
 	host := ownHost()
@@ -391,6 +401,35 @@ func (w *world) refuseProduce(f fault) (heal func()) {
 	handle := w.kafka.Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Count: f.amount, Err: map[kind]*kerr.Error{
 		notLeader: kerr.NotLeaderForPartition, fewReplicas: kerr.NotEnoughReplicas,
 		fewAfter: kerr.NotEnoughReplicasAfterAppend, timedOut: kerr.RequestTimedOut,
-	}[f.kind]})
+	}[f.kind], When: func(req kmsg.Request) bool {
+		if f.kind == fewAfter || f.kind == timedOut {
+			w.deny(req.(*kmsg.ProduceRequest))
+		}
+		return true
+	}})
 	return handle.Remove
+}
+
+// deny notes the events of a request that Kafka does and answers as failed.
+func (w *world) deny(req *kmsg.ProduceRequest) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, t := range req.Topics {
+		for _, p := range t.Partitions {
+			var b kmsg.RecordBatch
+			if strings.HasPrefix(t.Topic, database+".") && b.ReadFrom(p.Records) == nil {
+				w.denied[sent{b.ProducerID, b.ProducerEpoch, t.Topic, p.Partition, b.FirstSequence}] = int(b.NumRecords)
+			}
+		}
+	}
+}
+
+// deniedEvents is how many events were written and answered as failed.
+func (w *world) deniedEvents() (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, events := range w.denied {
+		n += events
+	}
+	return n
 }

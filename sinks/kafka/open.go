@@ -40,6 +40,7 @@ type Sink struct {
 	replacer dial.Scrubber
 	router   *router
 	main     *client
+	judge    *judge
 	limits   time.Duration // how long to wait for topics' limits, see compareLimits
 	runID    string        // set by prepare, before the first Write or Commit
 	batches  sync.Pool     // of *codec.Batch
@@ -65,6 +66,7 @@ func open(ctx context.Context, c Config, env syncd.Env) (syncd.Sink, error) {
 		s.main.close(0)
 		return nil, err
 	}
+	s.judge = newJudge()
 	if c.exactlyOnce() {
 		pauses := retry.Pauses{Policy: retry.Policy{First: retryPause, Max: retryPauseMax}}
 		return &transactional{Sink: s, turn: make(chan struct{}, 1), pauses: pauses}, nil
@@ -74,7 +76,7 @@ func open(ctx context.Context, c Config, env syncd.Env) (syncd.Sink, error) {
 
 // Abilities implements syncd.Sink.
 func (s *Sink) Abilities() syncd.SinkAbilities {
-	return syncd.SinkAbilities{Prepare: s.prepare, Route: s.route, Lag: s.lag, Probe: s.probe}
+	return syncd.SinkAbilities{Prepare: s.prepare, Route: s.route, Identity: s.identity, Lag: s.lag, Probe: s.probe}
 }
 
 // Close implements io.Closer. It waits a while for the events of interrupted writes.
@@ -83,6 +85,7 @@ func (s *Sink) Close() error {
 	if s.alone != nil {
 		s.alone.close(closeTimeout)
 	}
+	s.judge.close()
 	return nil
 }
 

@@ -320,7 +320,7 @@ func (c *call) learn(err error) error {
 	}
 	if len(w.refused) > 0 {
 		// A key's later events must not overtake it.
-		w.refused, w.claimed = append(w.refused, c.alone...), w.claimed[:0]
+		w.refused, w.claimed, w.passing = append(w.refused, c.alone...), w.claimed[:0], w.passing[:0]
 		c.alone = w.again()
 	}
 	for i := range c.marks.events {
@@ -576,7 +576,7 @@ func (t *transactional) lost(fatal error) error {
 			"another run with the same sink.kafka.transactions.id has begun; if there is none, a transaction took longer than sink.kafka.transactions.timeout, %s",
 			t.config.Transactions.Timeout)
 	}
-	return fmt.Errorf("writing to Kafka: the producer can't go on: %s", t.scrub(fatal))
+	return t.fatal(fatal)
 }
 
 // Close aborts a transaction that is open. One whose commit was asked for is given a moment to end.

@@ -11,6 +11,8 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/codec"
+	"github.com/syncd-io/syncd/internal/retry"
+	"github.com/syncd-io/syncd/internal/wait"
 )
 
 // brokersHint goes with what the brokers did not do.
@@ -39,18 +41,29 @@ type write struct {
 	headers []ck.Header
 	text    []byte // of header values; never nil, since a nil value is a null one
 	slots   []slot
-	reports chan ck.Event // has room for all, so that a report never blocks librdkafka, even when nobody waits any more
+	reports chan *ck.Message // has room for all, so that a report never blocks the judge, even when nobody waits any more
 	pending int
-	refused []int // by a broker, perhaps for their company in a batch
-	claimed []int // said to have arrived, without proof: see take
-	alone   bool  // every event is a batch of its own now
+	client  *client
+	refused []int    // by a broker, perhaps for their company in a batch
+	claimed []int    // said to have arrived, without proof: see judge
+	passing []denial // refused by a broker for a reason that may pass
+	alone   bool     // every event is a batch of its own now
 	failed  *syncd.BatchError
 }
 
 // slot is what a delivery report leads back to.
 type slot struct {
+	index   int
+	topic   *string
+	client  *client
+	doubts  uint64 // of the judge when the event was produced
+	reports chan<- *ck.Message
+}
+
+// denial is an event that a broker refused, and why.
+type denial struct {
 	index int
-	topic *string
+	err   error
 }
 
 // Write implements syncd.Sink.
@@ -82,7 +95,7 @@ func (s *Sink) write(ctx context.Context, p producer, events []codec.Event) erro
 func (s *Sink) newWrite(events []codec.Event) *write {
 	w, _ := s.writes.Get().(*write)
 	if w == nil || cap(w.reports) < len(events) {
-		w = &write{sink: s, slots: make([]slot, len(events)), reports: make(chan ck.Event, len(events)), text: make([]byte, 0, 128)}
+		w = &write{sink: s, slots: make([]slot, len(events)), reports: make(chan *ck.Message, len(events)), text: make([]byte, 0, 128)}
 	}
 	w.events = events
 	w.begin()
@@ -93,9 +106,10 @@ func (s *Sink) newWrite(events []codec.Event) *write {
 // go where nobody looks.
 func (w *write) begin() {
 	if w.pending > 0 {
-		w.slots, w.reports, w.pending = slices.Clone(w.slots), make(chan ck.Event, cap(w.reports)), 0
+		w.slots, w.reports, w.pending = slices.Clone(w.slots), make(chan *ck.Message, cap(w.reports)), 0
 	}
-	w.failed, w.refused, w.claimed, w.alone = nil, w.refused[:0], w.claimed[:0], false
+	w.failed, w.refused, w.claimed, w.passing, w.alone = nil, w.refused[:0], w.claimed[:0], w.passing[:0], false
+	w.client = w.sink.main
 }
 
 // recycle keeps a write for another one's events.
@@ -162,8 +176,10 @@ func (w *write) produce(ctx context.Context, p producer, i int) error {
 		Headers:        w.headers,
 		Opaque:         &w.slots[i],
 	}
+	s := &w.slots[i]
+	s.client, s.reports, s.doubts = w.client, w.reports, w.sink.judge.doubts.Load()
 	for {
-		err := p.Produce(&w.message, w.reports)
+		err := p.Produce(&w.message, w.sink.judge.reports)
 		if err == nil {
 			w.pending++
 			return nil
@@ -206,23 +222,12 @@ func (w *write) await(ctx context.Context, p producer) error {
 	return nil
 }
 
-func (w *write) take(p producer, r ck.Event) error {
-	m, ok := r.(*ck.Message)
-	if !ok {
-		return fmt.Errorf("writing to Kafka: unexpected delivery report %s", w.sink.replacer.Replace(r.String()))
-	}
+func (w *write) take(p producer, m *ck.Message) error {
 	w.pending--
 	switch i, at := m.Opaque.(*slot).index, m.TopicPartition; {
 	case at.Error != nil:
 		return w.refuse(p, i, at.Error, true)
 	case at.Offset < 0:
-		// Success without an offset is what librdkafka concludes, in two cases: the broker took a later batch of the partition,
-		// which it does only in the order of sequence numbers, or it called the batch's sequence number a duplicate. Neither
-		// proves that the event arrived. A broker that holds no state of a producer (the producer is new to the partition, or
-		// was forgotten) takes whatever sequence number comes first (KIP-360). So a producer's first batch can be refused, by a
-		// leader that is not ready, while the second, sent right behind it, is taken: then the first is never sent again.
-		// (Of a "duplicate" batch only the first event is seen here: librdkafka counts its offsets from -1. Apache Kafka does not
-		// answer so any more.)
 		w.claimed = append(w.claimed, i)
 	default:
 		w.events[i].Placement = syncd.Placement{Partition: at.Partition, Offset: int64(at.Offset), Known: true}
@@ -234,11 +239,15 @@ func (w *write) take(p producer, r ck.Event) error {
 func (w *write) refuse(p producer, i int, err error, byBroker bool) error {
 	// A producer that met a fatal error fails all that it holds with other errors; the cause is the fatal one.
 	if fatal := p.GetFatalError(); fatal != nil {
-		return fmt.Errorf("writing to Kafka: the producer can't go on: %s", w.sink.scrub(fatal))
+		return w.sink.fatal(fatal)
 	}
 	c := code(err)
 	if byBroker && !w.alone && judgesBatches(c) {
 		w.refused = append(w.refused, i)
+		return nil
+	}
+	if byBroker && passes(c) && !w.sink.config.exactlyOnce() { // a transaction is aborted and tried anew
+		w.passing = append(w.passing, denial{i, err})
 		return nil
 	}
 	topic := *w.slots[i].topic
@@ -253,17 +262,31 @@ func (w *write) refuse(p producer, i int, err error, byBroker bool) error {
 	case ck.ErrInvalidMsg, ck.ErrInvalidRecord, ck.ErrBadMsg, ck.ErrInvalidTimestamp:
 		w.fail(i, fmt.Errorf("topic %q refuses the event: %s", topic, w.sink.scrub(err)))
 	case ck.ErrUnknownTopic, ck.ErrUnknownTopicOrPart, ck.ErrUnknownPartition:
-		w.fail(i, syncd.Hint(fmt.Errorf("topic %q is gone: %w", topic, syncd.ErrUnavailable),
-			"see who deleted it; with it are gone the events that were not consumed, so begin anew with --fresh once it is there again"))
+		gone := topicGone(topic)
+		w.fail(i, syncd.Hint(fmt.Errorf("%w: %w", gone, syncd.ErrUnavailable), "%s", syncd.HintOf(gone)))
 	case ck.ErrMsgTimedOut:
 		setting, limit := w.sink.config.messageTimeout()
 		w.fail(i, syncd.Hint(fmt.Errorf("topic %q did not acknowledge the event within %s, %s: %w", topic, setting, limit, syncd.ErrUnavailable), brokersHint))
 	case ck.ErrPurgeQueue, ck.ErrPurgeInflight:
 		w.fail(i, errPurged)
 	default:
-		w.fail(i, syncd.Hint(fmt.Errorf("sending to topic %q: %s: %w", topic, w.sink.scrub(err), syncd.ErrUnavailable), brokersHint))
+		w.failUnsent(i, err)
 	}
 	return nil
+}
+
+func (w *write) failUnsent(i int, err error) {
+	w.fail(i, syncd.Hint(fmt.Errorf("sending to topic %q: %s: %w", *w.slots[i].topic, w.sink.scrub(err), syncd.ErrUnavailable), brokersHint))
+}
+
+// fatal is the error of a producer that can't go on. Where a broker finds a gap before the oldest event that is not confirmed, it
+// lacks events that were: it called a batch a duplicate that it never had, or lost its log's end.
+func (s *Sink) fatal(err error) error {
+	if code(err) == ck.ErrOutOfOrderSequenceNumber {
+		return syncd.Hint(fmt.Errorf("writing to Kafka: a broker lacks events that were confirmed (%w): %s", syncd.ErrLost, s.scrub(err)),
+			"run it again: it begins from the start, and asks the index about every document; "+brokersHint)
+	}
+	return fmt.Errorf("writing to Kafka: the producer can't go on: %s", s.scrub(err))
 }
 
 // of is what event i has failed with, or nil.
@@ -292,18 +315,31 @@ func judgesBatches(c ck.ErrorCode) bool {
 	return false
 }
 
+// passes tells the errors of a broker that pass by themselves, and by which librdkafka gives an event up all the same.
+func passes(c ck.ErrorCode) bool {
+	switch c {
+	case ck.ErrUnknown, ck.ErrNetworkException, ck.ErrBrokerNotAvailable, ck.ErrNotController, ck.ErrConcurrentTransactions,
+		ck.ErrFencedLeaderEpoch, ck.ErrUnknownLeaderEpoch, ck.ErrOffsetNotAvailable, ck.ErrPreferredLeaderNotAvailable,
+		ck.ErrEligibleLeadersNotAvailable, ck.ErrThrottlingQuotaExceeded:
+		return true
+	}
+	return false
+}
+
 // resend sends again, until all are durable or have failed: each alone, the events that a broker refused with their batches
 // (for size that happens to small events where the topic's max.message.bytes is less than max_message_bytes), and as new
-// messages those that are only said to have arrived: they may come twice, but are not lost.
+// messages those that are only said to have arrived, or were refused for a reason that may pass: they may come twice, but are not
+// lost.
 func (w *write) resend(ctx context.Context, p producer) error {
-	counted := w.sink.main
+	end := time.Now().Add(w.sink.config.DeliveryTimeout)
+	pauses := retry.Pauses{Policy: retry.Policy{First: retryPause, Max: retryPauseMax}}
 	for claims := 0; ; {
 		if len(w.refused) > 0 { // once: from now on, what is refused has failed
 			alone, err := w.sink.sendAlone()
 			if err != nil {
 				return err
 			}
-			p, counted, w.alone = alone, alone, true
+			p, w.client, w.alone = alone, alone, true
 			w.sink.env.Retried("refused batch")
 		}
 		if len(w.claimed) > 0 {
@@ -313,12 +349,21 @@ func (w *write) resend(ctx context.Context, p producer) error {
 				w.sink.env.Retried("unproven acknowledgement")
 			}
 		}
+		if len(w.passing) > 0 {
+			if pause := pauses.Next(); time.Now().Add(pause).After(end) {
+				w.giveUp()
+			} else if err := wait.Pause(ctx, pause); err != nil {
+				return fmt.Errorf("writing to Kafka: %w", err)
+			} else {
+				w.sink.env.Retried("refused for now")
+			}
+		}
 		again := w.again()
 		if len(again) == 0 {
 			return nil
 		}
-		w.refused, w.claimed = w.refused[:0], w.claimed[:0]
-		counted.produced.Add(int64(len(again)))
+		w.refused, w.claimed, w.passing = w.refused[:0], w.claimed[:0], w.passing[:0]
+		w.client.produced.Add(int64(len(again)))
 		for _, i := range again {
 			if err := w.produce(ctx, p, i); err != nil {
 				return err
@@ -333,15 +378,26 @@ func (w *write) resend(ctx context.Context, p producer) error {
 // disbelieve gives up events that are said to have arrived, again and again without proof.
 func (w *write) disbelieve() {
 	for _, i := range w.claimed {
-		w.fail(i, syncd.Hint(fmt.Errorf("topic %q acknowledged the event %d times, but never said where it is: %w", *w.slots[i].topic, maxClaims+1, syncd.ErrUnavailable), brokersHint))
+		w.fail(i, syncd.Hint(fmt.Errorf("topic %q acknowledged the event %d times, but never at a place where it can be: %w", *w.slots[i].topic, maxClaims+1, syncd.ErrUnavailable), brokersHint))
 	}
 	w.claimed = w.claimed[:0]
+}
+
+// giveUp fails the events that were refused for a reason that has not passed.
+func (w *write) giveUp() {
+	for _, d := range w.passing {
+		w.failUnsent(d.index, d.err)
+	}
+	w.passing = w.passing[:0]
 }
 
 // again lists the events to send again in their order. With them go those of the same key that follow and have arrived: the
 // last of a key's events must be the last to arrive, and one that comes twice does no harm.
 func (w *write) again() []int {
 	anew := slices.Concat(w.refused, w.claimed)
+	for _, d := range w.passing {
+		anew = append(anew, d.index)
+	}
 	if len(anew) == 0 {
 		return nil
 	}

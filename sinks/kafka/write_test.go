@@ -309,6 +309,7 @@ func TestIllegalTopicSendsNothing(t *testing.T) {
 type scripted struct {
 	produce, deliver map[string]ck.ErrorCode // by key
 	fullTimes        int
+	taken            int // events so far, which all go to one partition
 }
 
 func (p *scripted) GetFatalError() error { return nil }
@@ -324,6 +325,9 @@ func (p *scripted) Produce(m *ck.Message, reports chan ck.Event) error {
 	r := &ck.Message{TopicPartition: m.TopicPartition, Opaque: m.Opaque}
 	if c, ok := p.deliver[string(m.Key)]; ok {
 		r.TopicPartition.Error = ck.NewError(c, "", false)
+	} else {
+		r.TopicPartition.Offset = ck.Offset(p.taken)
+		p.taken++
 	}
 	reports <- r
 	return nil
@@ -424,6 +428,7 @@ type refusingFirst struct {
 func (p *refusingFirst) Produce(m *ck.Message, reports chan ck.Event) error {
 	p.n++
 	r := &ck.Message{TopicPartition: m.TopicPartition, Opaque: m.Opaque}
+	r.TopicPartition.Offset = ck.Offset(p.n)
 	if p.n == 1 {
 		r.TopicPartition.Error = ck.NewError(ck.ErrMsgSizeTooLarge, "", false)
 	}

@@ -1,0 +1,68 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/wait"
+)
+
+// identityPause is the wait before the brokers are asked again about a topic that one of them does not know yet.
+const identityPause = 100 * time.Millisecond
+
+// identity is the ability Identity: the id that the brokers gave the target's topic when it was made. Brokers before Apache Kafka 2.8
+// (KIP-516) give none.
+func (s *Sink) identity(ctx context.Context, target syncd.Target) (string, error) {
+	r := s.router.route(target)
+	if r.err != nil {
+		return "", fmt.Errorf("collection %q: %w", target.Collection, r.err)
+	}
+	var found ck.TopicDescription
+	gone := false
+	err := s.ask(ctx, s.config.ConnectTimeout, func(ctx context.Context) error {
+		for {
+			answer, err := s.main.admin.DescribeTopics(ctx, ck.NewTopicCollectionOfTopicNames([]string{r.name}), ck.SetAdminRequestTimeout(s.config.ConnectTimeout))
+			if err != nil {
+				return err
+			}
+			for _, d := range answer.TopicDescriptions {
+				found = d
+			}
+			switch found.Error.Code() {
+			case ck.ErrNoError:
+				gone = false
+				return nil
+			case ck.ErrUnknownTopicOrPart, ck.ErrUnknownTopic: // a broker may hear late of a new topic
+				gone = true
+			default:
+				if !passing(found.Error) {
+					return found.Error
+				}
+			}
+			if err := wait.Pause(ctx, identityPause); err != nil {
+				return err
+			}
+		}
+	})
+	switch {
+	case ctx.Err() != nil:
+		return "", ctx.Err()
+	case gone:
+		return "", topicGone(r.name)
+	case err != nil:
+		return "", fmt.Errorf("asking for topic %q: %w", r.name, err)
+	case found.TopicID.GetMostSignificantBits() == 0 && found.TopicID.GetLeastSignificantBits() == 0:
+		return "", nil
+	}
+	return found.TopicID.String(), nil
+}
+
+// topicGone is the error of a topic that was there.
+func topicGone(topic string) error {
+	return syncd.Hint(fmt.Errorf("topic %q is gone", topic),
+		"see who deleted it; with it are gone the events that were not consumed. Once it is there again, the next run begins from the start")
+}
