@@ -82,6 +82,10 @@ func TestHowRunsEnd(t *testing.T) {
 			err:     fmt.Errorf("%w: so", store.ErrNotResumable),
 			outcome: tally.Failed, hint: "report this",
 		},
+		"what the sink confirmed is not there": {
+			err:     syncd.Hint(fmt.Errorf("%w: so", syncd.ErrLost), "begin anew"),
+			outcome: tally.Failed, hint: "begin anew",
+		},
 		"a server is away": {
 			err:     syncd.Hint(syncd.ErrUnavailable, "start it"),
 			outcome: tally.Failed, text: "unavailable", hint: "start it", resumable: true,

@@ -62,6 +62,7 @@ type transactional struct {
 	deciding bool    // the commit was requested, so that the transaction can't be aborted any more
 	group    []*call // the calls that share the transaction
 	broken   error   // why the producer can't go on; once set, every call fails with it
+	doubted  bool    // a transaction was aborted because events in it were acknowledged without proof
 	pauses   retry.Pauses
 }
 
@@ -472,6 +473,7 @@ func (t *transactional) prove(ctx context.Context, w *write) error {
 		cancel()
 		switch {
 		case err == nil && len(w.claimed) > 0:
+			t.doubted = true
 			return fmt.Errorf("events are acknowledged without saying where they are: %w: %w", syncd.ErrUnavailable, errAgain)
 		case err == nil || !timeout || ctx.Err() != nil:
 			return err
@@ -576,7 +578,15 @@ func (t *transactional) lost(fatal error) error {
 			"another run with the same sink.kafka.transactions.id has begun; if there is none, a transaction took longer than sink.kafka.transactions.timeout, %s",
 			t.config.Transactions.Timeout)
 	}
-	return t.fatal(fatal)
+	err := t.fatal(fatal)
+	switch {
+	case !errors.Is(err, syncd.ErrLost):
+		return err
+	case t.doubted: // what the broker misses is of the transaction that was aborted
+		return syncd.Hint(fmt.Errorf("writing to Kafka: a broker acknowledged events that it does not have; their transaction was aborted: %s", t.scrub(fatal)),
+			"run it again: it resumes; "+brokersHint)
+	}
+	return syncd.Hint(err, "run it again with --fresh: it asks the index about every document; "+brokersHint) // the marks can't be written any more
 }
 
 // Close aborts a transaction that is open. One whose commit was asked for is given a moment to end.
