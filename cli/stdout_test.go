@@ -51,7 +51,7 @@ func TestResultThatCannotBeWritten(t *testing.T) {
 		"schema":                  {args: []string{"schema"}, code: 1},
 		"plugins":                 {args: []string{"plugins"}, code: 1},
 		"id":                      {args: []string{"id", "1", "--collection", "page", "-c", config}, code: 1},
-		"a plugin":                {args: []string{"plugins", "file"}, code: 1},
+		"a plugin":                {args: []string{"plugins", "sink/file"}, code: 1},
 		"state list":              {args: []string{"state", "list"}, code: 1},
 		"run":                     {args: []string{"run", "-c", config}, code: 1},
 		"the last words of a run": {args: []string{"run", "-c", config}, room: 1, code: 1},
