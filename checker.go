@@ -40,6 +40,10 @@ type CheckerAbilities struct {
 	// Inspect describes the index as a whole.
 	Inspect func(ctx context.Context) (Index, error)
 
+	// Survey looks at what the index holds whatever it is called: the texts under a payload key, and some points with all of
+	// their payload, in bounded time and memory. An index that does not exist holds nothing.
+	Survey func(ctx context.Context, key string) (Survey, error)
+
 	// Probe looks whether a run would find what it needs; see [Probe].
 	Probe Probe
 }
@@ -68,6 +72,19 @@ type ListRequest struct {
 type Listed struct {
 	ID      uuid.UUID
 	Payload []Value // aligned with ListRequest.Keys
+}
+
+// Survey is what an index holds.
+type Survey struct {
+	Texts  []TextCount         // under the key that was asked for, most points first; not all of them if there are very many
+	Whole  bool                // Texts counts all points, perhaps approximately; if not, those of a part of the index
+	Sample []map[string]string // of some points, texts by dotted paths; a text that is long or no single value may be empty
+}
+
+// TextCount is how many points hold a text.
+type TextCount struct {
+	Text   string
+	Points int64
 }
 
 // Index describes what a checker asks. Points is for display and for choosing a strategy, never proof: servers count

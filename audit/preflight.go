@@ -65,10 +65,11 @@ func (p Preflight) Run(ctx context.Context) (held map[*mapping.Rule]bool, err er
 		return held, nil
 	}
 	var mu sync.Mutex
-	g, ctx := errgroup.WithContext(ctx)
+	g, within := errgroup.WithContext(ctx)
 	g.SetLimit(max(1, p.Workers))
 	for _, rule := range p.Rules {
 		g.Go(func() error {
+			ctx := within
 			sample, err := p.sample(ctx, rule)
 			if err != nil || len(sample) == 0 {
 				return err
@@ -80,6 +81,9 @@ func (p Preflight) Run(ctx context.Context) (held map[*mapping.Rule]bool, err er
 		})
 	}
 	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	if err := p.lookElsewhere(ctx, held); err != nil {
 		return nil, err
 	}
 	return held, nil

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"crypto/sha1" //nolint:gosec // UUIDv5 is defined on SHA-1 (RFC 9562); nothing here is a secret
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -35,6 +37,7 @@ type Rule struct {
 	chunkCount int      // where the chunk count is in payload
 	ofOneType  []*Rule  // of the whole mapping, also those that Select leaves out
 	ownership  ownership
+	types      []string // content types of the whole mapping, likewise
 }
 
 // Namespaces are the named UUID namespaces of RFC 9562.
@@ -137,8 +140,9 @@ func Compile(c Config, database string, d *spec.Decoder, n *spec.Node) *Mapping 
 	for _, r := range m.Rules {
 		byType[r.ContentType] = append(byType[r.ContentType], r)
 	}
+	types := slices.Sorted(maps.Keys(byType))
 	for _, r := range m.Rules {
-		r.ofOneType = byType[r.ContentType]
+		r.ofOneType, r.types = byType[r.ContentType], types
 	}
 	m.reportCollisions(d, at)
 	return m
@@ -221,6 +225,9 @@ func (r *Rule) SeedFields() int { return len(r.seed.fields) }
 // OfOneType lists the rules of the rule's content type, itself among them: under that name the index holds the documents of
 // all their collections, whether they are selected or not.
 func (r *Rule) OfOneType() []*Rule { return r.ofOneType }
+
+// ContentTypes lists the content types of the whole mapping, whether their collections are selected or not.
+func (r *Rule) ContentTypes() []string { return r.types }
 
 // AppendSeed appends the seed of one chunk of the record.
 func (r *Rule) AppendSeed(dst []byte, rec *syncd.Change, chunk int) ([]byte, error) {

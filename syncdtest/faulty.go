@@ -225,6 +225,7 @@ type CheckerFaults struct {
 	Inspect Schedule
 	Read    Schedule
 	List    Schedule
+	Survey  Schedule
 	Page    Schedule // the batches of all listings: with Done the batch arrives and the error follows it
 }
 
@@ -233,13 +234,13 @@ func FaultyChecker(c syncd.Checker, faults CheckerFaults) syncd.Checker {
 	return &faultyChecker{
 		Checker: c,
 		check:   calls{schedule: faults.Check}, inspect: calls{schedule: faults.Inspect}, read: calls{schedule: faults.Read},
-		list: calls{schedule: faults.List}, page: calls{schedule: faults.Page},
+		list: calls{schedule: faults.List}, survey: calls{schedule: faults.Survey}, page: calls{schedule: faults.Page},
 	}
 }
 
 type faultyChecker struct {
 	syncd.Checker
-	check, inspect, read, list, page calls
+	check, inspect, read, list, survey, page calls
 }
 
 func (f *faultyChecker) Check(ctx context.Context, points []syncd.Point, verdicts []syncd.Verdict) error {
@@ -262,6 +263,11 @@ func (f *faultyChecker) Abilities() syncd.CheckerAbilities {
 	if inspect := a.Inspect; inspect != nil {
 		a.Inspect = func(ctx context.Context) (syncd.Index, error) {
 			return answer(ctx, &f.inspect, func() (syncd.Index, error) { return inspect(ctx) })
+		}
+	}
+	if survey := a.Survey; survey != nil {
+		a.Survey = func(ctx context.Context, key string) (syncd.Survey, error) {
+			return answer(ctx, &f.survey, func() (syncd.Survey, error) { return survey(ctx, key) })
 		}
 	}
 	return a

@@ -274,7 +274,7 @@ func TestFaultyPluginsPassOnAllAbilities(t *testing.T) {
 	})
 	t.Run("checker", func(t *testing.T) {
 		passesOnAll(t, func(a syncd.CheckerAbilities) syncd.CheckerAbilities {
-			return FaultyChecker(ableChecker{able: a}, CheckerFaults{never, never, never, never, never}).Abilities()
+			return FaultyChecker(ableChecker{able: a}, CheckerFaults{never, never, never, never, never, never}).Abilities()
 		})
 	})
 	t.Run("sink", func(t *testing.T) {

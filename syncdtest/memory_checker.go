@@ -2,6 +2,7 @@ package syncdtest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -117,7 +118,7 @@ func (c *MemoryChecker) Check(ctx context.Context, points []syncd.Point, verdict
 
 // Abilities implements syncd.Checker.
 func (c *MemoryChecker) Abilities() syncd.CheckerAbilities {
-	return syncd.CheckerAbilities{Read: c.Read, List: c.List, Inspect: c.Inspect}
+	return syncd.CheckerAbilities{Read: c.Read, List: c.List, Inspect: c.Inspect, Survey: c.Survey}
 }
 
 // Read is the ability of that name.
@@ -219,6 +220,54 @@ func (c *MemoryChecker) Inspect(ctx context.Context) (syncd.Index, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return syncd.Index{Name: "index", Exists: !c.absent, Points: int64(len(c.present))}, ctx.Err()
+}
+
+// surveySample is how many points a Survey shows.
+const surveySample = 100
+
+// Survey is the ability of that name. Of the payload it shows what has a text.
+func (c *MemoryChecker) Survey(ctx context.Context, key string) (s syncd.Survey, err error) {
+	ids, err := c.ids(ctx, syncd.ListRequest{Parts: 1})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	counts := map[string]int64{}
+	for _, id := range ids {
+		payload, ok := c.present[id]
+		if !ok {
+			continue
+		}
+		if v, err := lookupText(payload, key); err == nil && v.Set {
+			counts[v.Text]++
+		}
+		if len(s.Sample) < surveySample {
+			texts := map[string]string{}
+			payloadTexts(texts, payload, payload, "")
+			s.Sample = append(s.Sample, texts)
+		}
+	}
+	for text, n := range counts {
+		s.Texts = append(s.Texts, syncd.TextCount{Text: text, Points: n})
+	}
+	slices.SortFunc(s.Texts, func(a, b syncd.TextCount) int {
+		return cmp.Or(cmp.Compare(b.Points, a.Points), cmp.Compare(a.Text, b.Text))
+	})
+	s.Whole = true
+	return s, err
+}
+
+// payloadTexts adds the texts of what stands below a path of a payload.
+func payloadTexts(dst map[string]string, payload, at map[string]any, path string) {
+	for name, v := range at {
+		if inner, ok := v.(map[string]any); ok {
+			payloadTexts(dst, payload, inner, path+name+".")
+			continue
+		}
+		text, err := lookupText(payload, path+name)
+		if err != nil {
+			text = syncd.Value{}
+		}
+		dst[path+name] = text.Text
+	}
 }
 
 // Close implements syncd.Checker.

@@ -58,7 +58,7 @@ var _ syncd.Checker = (*checker)(nil)
 
 // Abilities are all that a checker can have.
 func (c *checker) Abilities() syncd.CheckerAbilities {
-	return syncd.CheckerAbilities{Read: c.Read, List: c.List, Inspect: c.Inspect, Probe: c.Probe}
+	return syncd.CheckerAbilities{Read: c.Read, List: c.List, Inspect: c.Inspect, Survey: c.Survey, Probe: c.Probe}
 }
 
 // open connects and looks whether the answers are those of a Qdrant that can be asked.
