@@ -135,7 +135,7 @@ func (e *elsewhere) withPayload() (n int) {
 
 // absent returns the ids of the first documents of a collection, or nothing if one of them is in the index.
 func (e *elsewhere) absent(ctx context.Context, rule *mapping.Rule) (ids []string, err error) {
-	changes, err := e.firstChanges(ctx, rule)
+	changes, err := e.firstChanges(ctx, rule, firstLook)
 	if err != nil {
 		return nil, err
 	}
