@@ -162,7 +162,7 @@ func (c *connection) noAnswer() syncd.Finding {
 	return syncd.Finding{
 		Subject: "time", Status: syncd.StatusFailed,
 		Detail: fmt.Sprintf("not everything was answered within %s", c.timeout),
-		Hint:   "check that the server runs there and can be reached from here; --connect-timeout gives it longer",
+		Hint:   "check that it is up and can be reached from here; --connect-timeout gives it longer",
 	}
 }
 

@@ -74,7 +74,7 @@ func (a *activity) watch(ctx context.Context, stallAfter time.Duration, logger *
 			if still >= next {
 				next = 2 * still
 				logger.Warn(fmt.Sprintf("nothing has moved for %s: %s", still.Round(time.Second), a.waiting(phase)),
-					"hint", "if it lasts, look at that server's health and load; the run goes on by itself")
+					"hint", "if it lasts, look at the health and load of what is waited for; the run goes on by itself")
 			}
 		}
 	})

@@ -45,7 +45,7 @@ func (p *planner) collection(ctx, reading context.Context, c *collection) error 
 	n, err := p.countBefore(reading, c)
 	switch {
 	case errors.Is(err, syncd.ErrCollectionNotFound):
-		return p.notFound(ctx, c)
+		return p.notFound(ctx, c, err)
 	case err != nil:
 		return text.Doing(err, "counting collection %s", name)
 	}
@@ -56,7 +56,7 @@ func (p *planner) collection(ctx, reading context.Context, c *collection) error 
 	for s, err := range p.feed.source.Splits(reading, c.rule.Collection) {
 		switch {
 		case errors.Is(err, syncd.ErrCollectionNotFound):
-			return p.notFound(ctx, c)
+			return p.notFound(ctx, c, err)
 		case err != nil:
 			return text.Doing(err, "splitting collection %s", name)
 		}
@@ -94,12 +94,13 @@ func (p *planner) countBefore(ctx context.Context, c *collection) (int64, error)
 	return -1, nil
 }
 
-func (p *planner) notFound(ctx context.Context, c *collection) error {
+func (p *planner) notFound(ctx context.Context, c *collection, why error) error {
 	c.setFound(false, 0)
 	if err := p.start(ctx, c); err != nil {
 		return err
 	}
-	p.e.Logger.Warn("the source has no such collection: it counts as empty; check its spelling, upper and lower case count", "collection", c.rule.Collection.Name)
+	p.e.Logger.Warn("the source has no such collection: it counts as empty; check its spelling, upper and lower case count",
+		"collection", c.rule.Collection.Name, "reason", why.Error())
 	return nil
 }
 

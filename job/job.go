@@ -72,6 +72,18 @@ func (j *Job) dryRun(o *Options, sample float64, measure int) {
 // whole reports whether every collection of the mapping is read.
 func (j *Job) whole() bool { return len(j.Config.Run.Collections) == 0 }
 
+// sourceLabel is what people call the source, and where it is.
+func (j *Job) sourceLabel() string {
+	label := j.Config.Source.Label()
+	if l, ok := j.Config.Source.Settings.(syncd.Locator); ok && l.Location() != "" {
+		label += " at " + l.Location()
+	}
+	if n, ok := j.Config.Source.Settings.(syncd.DatabaseNamer); ok {
+		label += fmt.Sprintf(", database %q", n.DatabaseName())
+	}
+	return label
+}
+
 // indexLabel is what people call the index; empty where there is none.
 func (j *Job) indexLabel() string {
 	if j.Config.Checker.Settings == nil {

@@ -72,9 +72,9 @@ func endOf(err error, asked bool) store.End {
 	}
 }
 
-// conclude turns what became of a run into its error. whole says that every collection of the mapping was read, index is what
-// people call the index, and waited how long the run waited for it at most.
-func conclude(r *Report, whole bool, index string, waited time.Duration, err error) error {
+// conclude turns what became of a run into its error. whole says that every collection of the mapping was read, source and index
+// are what people call them, and waited how long the run waited for the index at most.
+func conclude(r *Report, whole bool, source, index string, waited time.Duration, err error) error {
 	switch {
 	case err != nil:
 		return explainEnd(err)
@@ -82,7 +82,7 @@ func conclude(r *Report, whole bool, index string, waited time.Duration, err err
 		return ErrInterrupted
 	case whole && r.NothingFound():
 		return end(tally.Stopped, syncd.Hint(errors.New("the source has none of the collections"),
-			"check the database's name and the collections' spelling; upper and lower case count"))
+			"see that %s is what to read, and look at the collections' spelling; upper and lower case count", source))
 	}
 	if r.Arrivals != nil {
 		if err := late(r.Arrivals, index, waited); err != nil {

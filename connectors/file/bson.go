@@ -1,6 +1,7 @@
 package file
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -35,10 +36,13 @@ func (r *bsonReader) next() (item, error) {
 	}
 	doc := r.doc[:n]
 	if _, err := io.ReadFull(r.buf, doc); err != nil {
-		return item{}, r.broken(err)
+		return item{}, cmp.Or(r.alien(doc), r.broken(err))
 	}
 	it := item{position: r.position, doc: doc}
 	if err := bsondoc.Validate(bson.Raw(doc)); err != nil {
+		if alien := r.alien(doc); alien != nil {
+			return item{}, alien
+		}
 		it.doc, it.err = nil, fmt.Errorf("%s: document %d at byte %d: %w", r.name, r.number, r.offset, err)
 	}
 	r.advance(n)
@@ -74,11 +78,19 @@ func (r *bsonReader) length() (int, error) {
 	n := int64(int32(binary.LittleEndian.Uint32(head)))
 	switch {
 	case n < minDocument || n > maxDocument:
-		return 0, fmt.Errorf("%s: no document begins at byte %d: %d is not the length of one", r.name, r.offset, n)
+		return 0, cmp.Or(r.alien(head), fmt.Errorf("%s: no document begins at byte %d: %d is not the length of one", r.name, r.offset, n))
 	case n > r.size-r.offset:
-		return 0, r.broken(io.ErrUnexpectedEOF)
+		return 0, cmp.Or(r.alien(head), r.broken(io.ErrUnexpectedEOF))
 	}
 	return int(n), nil
+}
+
+// alien says what the file is, if its first bytes tell that it is no BSON.
+func (r *bsonReader) alien(head []byte) error {
+	if r.offset > 0 {
+		return nil
+	}
+	return checkHead(r.name, head)
 }
 
 func (r *bsonReader) broken(err error) error {

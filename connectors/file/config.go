@@ -11,9 +11,9 @@ import (
 
 // Config is what stands under source.file.
 type Config struct {
-	Path     string `yaml:"path" rule:"required" example:"exports" doc:"Directory with one file per collection, named after it: workItem.bson, page.ndjson."`
-	Database string `yaml:"database" rule:"name,min=1" doc:"Name that stands for the database in events, topics and seeds."`
-	Format   format `yaml:"format" rule:"oneof=auto ndjson bson" doc:"auto goes by the extension: .bson, or .ndjson, .jsonl and .json; the others look for their own extensions only."`
+	Path     string `yaml:"path" rule:"required" example:"exports" doc:"Directory with one file per collection, named after it: workItem.bson, page.ndjson, either also with .gz or .zst; or what mongodump wrote, which has a folder for each database."`
+	Database string `yaml:"database" rule:"name,min=1" doc:"Name that stands for the database in events, topics and seeds, and of the folder to read in what mongodump wrote."`
+	Format   format `yaml:"format" rule:"oneof=auto ndjson bson" doc:"auto goes by the extension: .bson, or .ndjson, .jsonl and .json; the others look for their own extensions only. Compressed files (.gz, .zst) are read from the beginning whenever they are read."`
 }
 
 type format string
@@ -45,15 +45,21 @@ func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
 	})
 }
 
-func open(_ context.Context, cfg Config, _ syncd.Env) (syncd.Source, error) {
+func open(_ context.Context, cfg Config, env syncd.Env) (syncd.Source, error) {
 	info, err := os.Stat(cfg.Path)
 	switch {
 	case err != nil:
 		return nil, syncd.Hint(fmt.Errorf("opening the directory of exported collections: %w", err),
 			"source.file.path is relative to where syncd is started")
+	case !info.IsDir() && isArchive(cfg.Path):
+		return nil, fmt.Errorf("opening the directory of exported collections: %w", archiveError(cfg.Path))
 	case !info.IsDir():
 		return nil, syncd.Hint(fmt.Errorf("opening the directory of exported collections: %s is not a directory", cfg.Path),
 			"source.file.path is the directory; a collection's file is found by its name")
 	}
-	return &source{cfg: cfg}, nil
+	folder, err := folderOf(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("opening the directory of exported collections: %w", err)
+	}
+	return &source{cfg: cfg, folder: folder, log: env.Logger}, nil
 }

@@ -1,10 +1,14 @@
 // Package file is the source that reads a directory of exported collections, one file each, without a server: BSON as
-// mongodump writes it, or Extended JSON with one document per line as mongoexport writes it.
+// mongodump writes it, or Extended JSON with one document per line as mongoexport writes it. Names, folders and metadata mean
+// what they mean to mongodump and mongorestore.
 //
 // Invariants:
 //   - a file is read as a stream: memory is bounded by the largest document, whatever the file says about its sizes;
 //   - the order of a read is the order of the file, and a key is a position in it, so a read resumes and a document is
 //     fetched without reading what stands before; an offset is the key of the change in front of it;
+//   - a compressed file is read from its beginning whenever it is read, so its documents come with a read wherever the caller has
+//     bounded their bytes, and keys and offsets are positions in what was compressed;
+//   - what a dump has of a collection without its documents (buckets, metadata, an archive) is an error, never an empty collection;
 //   - a line that is no document is a change with an error that names file and line, and reading continues; a BSON file
 //     can't be read beyond a broken length, so that ends the read and names the byte;
 //   - no input makes it panic, loop or allocate without bound;

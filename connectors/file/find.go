@@ -22,7 +22,7 @@ func (s *source) Find(ctx context.Context, c syncd.Collection, ids []string) ([]
 }
 
 func (s *source) find(ctx context.Context, c syncd.Collection, ids []string) ([]syncd.Key, error) {
-	f, err := s.open(c)
+	f, err := s.open(ctx, c)
 	if err != nil {
 		return nil, err
 	}

@@ -128,6 +128,8 @@ func (r *ndjsonReader) longLine(part []byte) ([]byte, error) {
 func (r *ndjsonReader) checkForm(at position, line []byte) error {
 	switch {
 	case at.number != 1:
+	case at.offset == 0 && checkHead(r.name, line) != nil:
+		return checkHead(r.name, line)
 	case line[0] == '[':
 		return syncd.Hint(fmt.Errorf("%s: the file is a JSON array, not one document per line", r.name),
 			"export it without --jsonArray, or convert it: jq -c '.[]'")

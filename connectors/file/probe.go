@@ -30,21 +30,24 @@ func (s *source) Probe(ctx context.Context, targets []syncd.ProbeTarget) []syncd
 	if len(names) == 1 {
 		folder.Detail = "1 collection"
 	}
+	if s.folder != s.cfg.Path {
+		folder.Detail += " in " + s.folder
+	}
 	findings := []syncd.Finding{folder}
 	for _, t := range targets {
 		f := syncd.Finding{Subject: "collection " + t.Collection}
 		if ctx.Err() != nil {
 			f.Status, f.Detail = syncd.StatusFailed, "no answer in time"
 		} else {
-			f = s.probeCollection(f, t, names)
+			f = s.probeCollection(ctx, f, t, names)
 		}
 		findings = append(findings, f)
 	}
 	return findings
 }
 
-func (s *source) probeCollection(f syncd.Finding, t syncd.ProbeTarget, names []string) syncd.Finding {
-	file, err := s.open(syncd.Collection{Name: t.Collection, Filter: t.Filter})
+func (s *source) probeCollection(ctx context.Context, f syncd.Finding, t syncd.ProbeTarget, names []string) syncd.Finding {
+	file, err := s.open(ctx, syncd.Collection{Name: t.Collection, Filter: t.Filter})
 	if errors.Is(err, syncd.ErrCollectionNotFound) {
 		f.Status, f.Detail = syncd.StatusWarning, "has no file: a run takes it for an empty one"
 		f.Hint = "looked for " + s.names(t.Collection)
@@ -59,7 +62,7 @@ func (s *source) probeCollection(f syncd.Finding, t syncd.ProbeTarget, names []s
 	}
 	defer file.done()
 	f.Status = syncd.StatusOK
-	f.Detail = fmt.Sprintf("%s, %s", filepath.Base(file.name), size(file.size))
+	f.Detail = fmt.Sprintf("%s, %s", filepath.Base(file.name), size(file.onDisk))
 	switch first, err := file.next(); {
 	case errors.Is(err, io.EOF):
 		f.Detail += ", no document"

@@ -22,7 +22,7 @@ func TestProbe(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s := &source{cfg: Config{Path: dir, Format: formatAuto}}
+	s := &source{cfg: Config{Path: dir, Format: formatAuto}, folder: dir}
 	var targets []syncd.ProbeTarget
 	for _, name := range []string{"page", "WorkItem", "workItem", "epic", "cycle", "big", "zebra"} {
 		targets = append(targets, syncd.ProbeTarget{Target: syncd.Target{Collection: name}})
@@ -70,7 +70,7 @@ func TestProberConformance(t *testing.T) {
 
 func TestProbeOfAFolderThatWentAway(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "gone")
-	got := (&source{cfg: Config{Path: dir, Format: formatAuto}}).Probe(t.Context(), nil)
+	got := (&source{cfg: Config{Path: dir, Format: formatAuto}, folder: dir}).Probe(t.Context(), nil)
 	if len(got) != 1 || got[0].Status != syncd.StatusFailed || !strings.Contains(got[0].Detail, dir) {
 		t.Errorf("%+v", got)
 	}

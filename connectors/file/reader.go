@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
@@ -61,27 +62,46 @@ const bufferSize = 256 << 10
 
 // stream is a file that knows where it is.
 type stream struct {
-	name string
-	file io.ReaderAt
-	size int64 // when it was opened: what is written later is not read
-	buf  *bufio.Reader
+	name   string
+	size   int64 // when it was opened, and what is written later is not read; more than anything where it is not known
+	onDisk int64 // bytes
+	buf    *bufio.Reader
+	from   func(offset int64) (io.Reader, error) // reads on from somewhere else
+	packed *unpacker                             // of a compressed file, which can only be read on
 	position
 }
 
 func newStream(name string, file io.ReaderAt, size int64) *stream {
+	from := func(offset int64) (io.Reader, error) { return io.NewSectionReader(file, offset, size-offset), nil }
 	return &stream{
-		name: name, file: file, size: size, position: position{0, 1},
+		name: name, size: size, onDisk: size, position: position{0, 1}, from: from,
 		buf: bufio.NewReaderSize(io.NewSectionReader(file, 0, size), bufferSize),
+	}
+}
+
+// newPackedStream reads what was packed. stopped is asked while much is read only to get somewhere.
+func newPackedStream(name string, u *unpacker, onDisk int64, stopped func() error) *stream {
+	return &stream{
+		name: name, size: math.MaxInt64, onDisk: onDisk, position: position{0, 1}, packed: u,
+		from: func(offset int64) (io.Reader, error) { return u.from(offset, stopped) },
+		buf:  bufio.NewReaderSize(interruptible{u, stopped}, bufferSize),
 	}
 }
 
 // seek goes on reading at p. What the buffer holds is used where possible, so that documents close to each other are read
 // with few calls.
-func (s *stream) seek(p position) {
-	if gap := p.offset - s.offset; gap >= 0 && gap <= int64(s.buf.Buffered()) {
-		_, _ = s.buf.Discard(int(gap)) // can't fail: it is all there
+func (s *stream) seek(p position) error {
+	if gap := p.offset - s.offset; gap >= 0 && (s.packed != nil || gap <= int64(s.buf.Buffered())) {
+		if _, err := io.CopyN(io.Discard, s.buf, gap); err != nil {
+			return err
+		}
 	} else {
-		s.buf.Reset(io.NewSectionReader(s.file, p.offset, s.size-p.offset))
+		r, err := s.from(p.offset)
+		if err != nil {
+			return err
+		}
+		s.buf.Reset(r)
 	}
 	s.position = p
+	return nil
 }

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"log/slog"
 	"os"
 	"slices"
+	"sync"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
@@ -18,7 +20,12 @@ import (
 )
 
 // source is a directory. It keeps no file open between calls.
-type source struct{ cfg Config }
+type source struct {
+	cfg    Config
+	folder string // with the collections: that of cfg, or the database's in it
+	log    *slog.Logger
+	packed sync.Once // says what reading compressed files costs
+}
 
 var (
 	_ syncd.Source        = (*source)(nil)
@@ -64,10 +71,10 @@ func (s *source) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[sync
 }
 
 func (s *source) read(ctx context.Context, req syncd.ReadRequest, yield func(syncd.Batch, error) bool) error {
-	f, err := s.open(req.Split.Collection)
+	f, err := s.open(ctx, req.Split.Collection)
 	if errors.Is(err, syncd.ErrCollectionNotFound) {
 		// A collection that was deleted has no changes. Where the whole folder is missing, more likely nothing was deleted.
-		_, err = os.Stat(s.cfg.Path)
+		_, err = os.Stat(s.folder)
 		return cmp.Or(ctx.Err(), err)
 	}
 	if err != nil {
@@ -79,6 +86,9 @@ func (s *source) read(ctx context.Context, req syncd.ReadRequest, yield func(syn
 		return err
 	}
 	var it item
+	if f.packed != nil && req.BatchBytes > 0 { // to fetch them would be to read all that stands before them once more
+		req.Documents = true
+	}
 	batch := rows.New(req)
 	batch.Whole, batch.Place = true, func() string { return f.place(it.position) }
 	hand := func() error {
@@ -150,7 +160,7 @@ func (s *source) fetch(ctx context.Context, c syncd.Collection, keys []syncd.Key
 	}
 	// In the order of the file, so that the disk is read forwards.
 	slices.SortStableFunc(list, func(a, b wanted) int { return cmp.Compare(a.offset, b.offset) })
-	f, err := s.open(c)
+	f, err := s.open(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -181,7 +191,7 @@ func (s *source) Count(ctx context.Context, c syncd.Collection) (int64, error) {
 }
 
 func (s *source) count(ctx context.Context, c syncd.Collection) (int64, error) {
-	f, err := s.open(c)
+	f, err := s.open(ctx, c)
 	if err != nil {
 		return 0, err
 	}
@@ -222,7 +232,7 @@ type openFile struct {
 // done closes a file that was only read: there is nothing to lose.
 func (f *openFile) done() { _ = f.Close() }
 
-func (s *source) open(c syncd.Collection) (*openFile, error) {
+func (s *source) open(ctx context.Context, c syncd.Collection) (*openFile, error) {
 	if c.Filter != "" {
 		return nil, errors.New("a file can't be filtered")
 	}
@@ -230,15 +240,24 @@ func (s *source) open(c syncd.Collection) (*openFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	file, err := os.Open(at.path)
+	file, err := at.packing.open(at.path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", at.path, err)
 	}
-	info, err := file.Stat()
+	f := &openFile{Closer: file, format: at.format}
+	info, err := file.file.Stat()
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	f := &openFile{Closer: file, stream: newStream(at.path, file, info.Size()), format: at.format}
+	if at.packing.ext != "" {
+		s.packed.Do(func() {
+			s.log.Info("compressed files are read from their beginning each time: to resume, and for each batch of a plan", "file", at.path,
+				"hint", "unpack them if that takes too long")
+		})
+		f.stream = newPackedStream(at.path, file, info.Size(), ctx.Err)
+	} else {
+		f.stream = newStream(at.path, file.file, info.Size())
+	}
 	f.reader = newReader(f.stream, at.format)
 	return f, nil
 }
@@ -293,16 +312,27 @@ func (f *openFile) goTo(p position) error {
 	if p.offset >= f.size {
 		return changed
 	}
-	if f.format == formatNDJSON && p.offset > 0 {
-		var before [1]byte
-		if _, err := f.file.ReadAt(before[:], p.offset-1); err != nil {
-			return fmt.Errorf("%s: at byte %d: %w", f.name, p.offset, err)
-		}
-		if before[0] != '\n' {
-			return changed
-		}
+	if p.offset == f.offset {
+		f.position = p // right behind what was read last, or at the beginning
+		return nil
 	}
-	f.seek(p)
+	at, begins := p.offset, true
+	if f.format == formatNDJSON && p.offset > 0 {
+		at-- // a line begins behind the end of another
+	}
+	err := f.seek(position{at, p.number})
+	if err == nil && at < p.offset {
+		var before byte
+		before, err = f.buf.ReadByte()
+		begins = before == '\n'
+	}
+	switch {
+	case errors.Is(err, io.EOF) || err == nil && !begins:
+		return changed
+	case err != nil:
+		return fmt.Errorf("%s: at byte %d: %w", f.name, p.offset, err)
+	}
+	f.position = p
 	return nil
 }
 
