@@ -18,8 +18,8 @@ const (
 	smoothing  = 0.3 // weight of the newest batch
 )
 
-// collection is the state of one collection in a feed. rule, kept, target and deletes never change; identity, sunk and proved
-// are set by planning, before anything is read.
+// collection is the state of one collection in a feed. rule, kept, target and deletes never change; sunk is set before anything is
+// read; planning alone uses identity and proved.
 type collection struct {
 	rule    *mapping.Rule
 	kept    string // its name in the store

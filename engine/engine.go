@@ -28,6 +28,7 @@ type Engine struct {
 	route     func(syncd.Target) string // nil: the sink has no names for where changes go
 	committer store.Committer           // nil: the sink is written to, and the checkpoints follow
 	forgetful bool                      // nothing is resumed, whatever the store has
+	places    map[string]string         // their identities, by name
 
 	events   eventLimit
 	failures failurePolicy
@@ -105,6 +106,9 @@ func (e *Engine) Prepare(ctx context.Context) error {
 			}
 		}
 	}
+	if err := e.identifyPlaces(ctx); err != nil {
+		return err
+	}
 	if err := verdict.CheckAbilities(e.Rules, e.Checker); err != nil {
 		return err
 	}
@@ -162,7 +166,9 @@ func (e *Engine) Delete(ctx context.Context, orphans syncd.Source) error {
 	}
 	e.orphans.source = orphans
 	for _, rule := range e.Rules {
-		e.orphans.collections = append(e.orphans.collections, newCollection(rule, true))
+		c := newCollection(rule, true)
+		c.sunk = e.places[e.placeOf(c)]
+		e.orphans.collections = append(e.orphans.collections, c)
 	}
 	return e.run(ctx, &e.orphans)
 }
@@ -332,6 +338,23 @@ func (e *Engine) complete(ctx context.Context, c *collection) error {
 	e.telling.Lock()
 	defer e.telling.Unlock()
 	e.Hooks.CollectionDone(rep)
+	return nil
+}
+
+// identifyPlaces finds out to which places changes go, before anything is read: later on, the sink may wait for its servers, but
+// this would not.
+func (e *Engine) identifyPlaces(ctx context.Context) (err error) {
+	e.places = map[string]string{}
+	for _, c := range e.documents.collections {
+		id, known := e.places[e.placeOf(c)]
+		if !known {
+			if id, err = e.whereTo(ctx, c); err != nil {
+				return err
+			}
+			e.places[e.placeOf(c)] = id
+		}
+		c.sunk = id
+	}
 	return nil
 }
 

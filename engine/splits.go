@@ -35,10 +35,6 @@ func (p *planner) run(ctx, reading context.Context) error {
 // can't make the proof fail.
 func (p *planner) collection(ctx, reading context.Context, c *collection) error {
 	name := c.rule.Collection.Name
-	var err error
-	if c.sunk, err = p.e.whereTo(reading, c); err != nil {
-		return err
-	}
 	if resumed, err := p.resume(ctx, reading, c); resumed || err != nil {
 		return err
 	}

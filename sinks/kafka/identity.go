@@ -54,7 +54,7 @@ func (s *Sink) identity(ctx context.Context, target syncd.Target) (string, error
 	case gone:
 		return "", topicGone(r.name)
 	case err != nil:
-		return "", fmt.Errorf("asking for topic %q: %w", r.name, err)
+		return "", syncd.Hint(fmt.Errorf("asking for topic %q: %w", r.name, err), "check that the brokers run, and run it again")
 	case found.TopicID.GetMostSignificantBits() == 0 && found.TopicID.GetLeastSignificantBits() == 0:
 		return "", nil
 	}
