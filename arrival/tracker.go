@@ -26,7 +26,7 @@ const (
 	// lastLook bounds the time that asking about all that is still open may take when the time is up.
 	lastLook = time.Minute
 	// lastGlance is the same where somebody waits for the program's end.
-	lastGlance = 3 * time.Second
+	lastGlance = 2 * time.Second
 )
 
 // Options is what a Tracker needs.

@@ -10,6 +10,7 @@ import (
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/audit"
 	"github.com/syncd-io/syncd/internal/text"
+	"github.com/syncd-io/syncd/internal/wait"
 	"github.com/syncd-io/syncd/job"
 )
 
@@ -44,6 +45,8 @@ func (a *app) explainCommand() *cobra.Command {
 			}
 			return a.connected(cmd.Context(), cfg, logger, nil, func(ctx context.Context, j *job.Job) error {
 				return j.With(ctx, false, func(ctx context.Context, p *job.Plugins) error {
+					ctx, stop := wait.Drained(ctx, j.Drain)
+					defer stop()
 					e, err := audit.Explain(ctx, p.Source, p.Checker, selected.Rules[0], preview, args[1])
 					if err != nil {
 						return err

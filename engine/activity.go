@@ -131,6 +131,9 @@ func (c *clock) enter(ctx context.Context, s Stage, documents int) (inside conte
 			c.activity.enter(outer)
 		}
 		c.in, c.nested = outer, outerNested+all
+		if err == nil {
+			c.activity.move()
+		}
 		end(err)
 	}
 }

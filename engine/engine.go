@@ -203,15 +203,32 @@ func (e *Engine) Report() Report {
 	return r
 }
 
-// run runs the planner, the readers and the workers of a feed to their end. The first error cancels all of them.
+// grace is how long servers may take to answer when the run is drained and nothing moves any more. What is not confirmed by then
+// is left to the next run.
+const grace = 2 * time.Second
+
+// run runs the planner, the readers and the workers of a feed to their end. The first error cancels all of them. The drain ends
+// reading and pauses at once, and the rest within grace of the last that moved.
 func (e *Engine) run(ctx context.Context, f *feed) error {
-	g, ctx := errgroup.WithContext(ctx)
+	g, running := errgroup.WithContext(ctx)
+	moved := func() time.Time { return time.Unix(0, e.activity.moved.Load()) }
+	ctx, stop := wait.Grace(wait.WithDrain(running, e.Drain), e.Drain, grace, moved)
+	defer stop()
+	keeping, stopKeeping := wait.Grace(context.WithoutCancel(ctx), e.Drain, grace, moved)
+	defer stopKeeping()
 	reading, stopReading := wait.Drained(ctx, e.Drain)
 	defer stopReading()
 
 	// A drained reader ends with its context's error, which is not the run's.
 	drained := func(err error) error {
-		if err != nil && reading.Err() != nil && ctx.Err() == nil {
+		if err != nil && reading.Err() != nil && running.Err() == nil {
+			return nil
+		}
+		return err
+	}
+	// Neither is that of a batch that is left to the next run, and what others do goes on.
+	left := func(err error) error {
+		if errors.Is(err, context.Canceled) && isClosed(e.Drain) && running.Err() == nil {
 			return nil
 		}
 		return err
@@ -247,11 +264,11 @@ func (e *Engine) run(ctx context.Context, f *feed) error {
 			w := worker{e: e, stages: f.stages()}
 			for b := range batches {
 				if err := w.process(ctx, b); err != nil {
-					return err
+					return left(err)
 				}
 				e.advance(b, checkpoints)
 				if err := e.release(ctx, b.split); err != nil {
-					return err
+					return left(err)
 				}
 			}
 			return nil
@@ -263,7 +280,7 @@ func (e *Engine) run(ctx context.Context, f *feed) error {
 		return nil
 	})
 	// What the sink confirmed is kept, whatever ended the run.
-	g.Go(func() error { return e.keepCheckpoints(context.WithoutCancel(ctx), checkpoints) })
+	g.Go(func() error { return left(e.keepCheckpoints(keeping, checkpoints)) })
 	return g.Wait()
 }
 

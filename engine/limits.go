@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/time/rate"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/internal/text"
+	"github.com/syncd-io/syncd/internal/wait"
 	"github.com/syncd-io/syncd/tally"
 )
 
@@ -38,19 +40,25 @@ func newThrottle(l Limits, waited func()) throttle {
 }
 
 // documents waits until n more documents may be read.
-func (t throttle) documents(ctx context.Context, n int) error { return t.wait(ctx, t.docs, n) }
+func (t throttle) documents(ctx context.Context, n int) error { return t.take(ctx, t.docs, n) }
 
-// bytes waits for n bytes that were written, so that the next write comes late enough.
-func (t throttle) bytes(ctx context.Context, n int) error { return t.wait(ctx, t.out, n) }
+// bytes waits for n bytes that were written, so that the next write comes late enough. A drain ends the wait without an error:
+// what was written is to be accounted for.
+func (t throttle) bytes(ctx context.Context, n int) error {
+	if err := t.take(ctx, t.out, n); ctx.Err() != nil {
+		return err
+	}
+	return nil
+}
 
-// wait takes n tokens, in portions where n is more than the limiter ever holds.
-func (t throttle) wait(ctx context.Context, l *rate.Limiter, n int) error {
+// take takes n tokens, in portions where n is more than the limiter ever holds.
+func (t throttle) take(ctx context.Context, l *rate.Limiter, n int) error {
 	if l == nil {
 		return nil
 	}
 	for n > 0 {
 		portion := min(n, l.Burst())
-		if err := l.WaitN(ctx, portion); err != nil {
+		if err := wait.Pause(ctx, l.ReserveN(time.Now(), portion).Delay()); err != nil {
 			return err
 		}
 		n -= portion

@@ -10,6 +10,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/internal/text"
+	"github.com/syncd-io/syncd/internal/wait"
 	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/tally"
 	"github.com/syncd-io/syncd/verdict"
@@ -45,12 +46,11 @@ func (unasked) apply(_ context.Context, b *batch) error {
 type check struct {
 	asker  *verdict.Asker
 	wait   bool
-	drain  <-chan struct{}
 	logger *slog.Logger
 }
 
 func newCheck(e *Engine) *check {
-	return &check{asker: verdict.New(e.Checker), wait: e.WaitForIndex, drain: e.Drain, logger: e.Logger}
+	return &check{asker: verdict.New(e.Checker), wait: e.WaitForIndex, logger: e.Logger}
 }
 
 func (s *check) apply(ctx context.Context, b *batch) error {
@@ -88,16 +88,12 @@ func (s *check) ask(ctx context.Context, b *batch, changes []syncd.Change) (err 
 			b.asked = time.Now()
 			return nil
 		}
-		if !s.wait || !errors.Is(err, syncd.ErrUnavailable) || isClosed(s.drain) || ctx.Err() != nil {
+		if !s.wait || !errors.Is(err, syncd.ErrUnavailable) || errors.Is(err, context.Canceled) || ctx.Err() != nil {
 			return err
 		}
 		s.logger.Warn("the index can't be asked any more: waiting for it", "error", err.Error(), "again in", pause.String())
-		select {
-		case <-time.After(pause):
-		case <-s.drain: // the run is interrupted, and its last word is not the index's
-			return fmt.Errorf("%w: %w", context.Canceled, err)
-		case <-ctx.Done():
-			return ctx.Err()
+		if ended := wait.Pause(ctx, pause); ended != nil {
+			return fmt.Errorf("%w: %w", ended, err)
 		}
 	}
 }

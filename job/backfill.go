@@ -65,7 +65,9 @@ func (j *Job) backfill(ctx context.Context, p *Plugins, q Request, res *Result) 
 	if j.Config.Run.DryRun {
 		j.dryRun(&o, 0, 0)
 	}
-	scope, err := j.scope(ctx, p)
+	opening, stopOpening := wait.Grace(ctx, o.Drain, drainGrace, nil)
+	defer stopOpening()
+	scope, err := j.scope(opening, p)
 	if err != nil {
 		return err
 	}
@@ -81,7 +83,7 @@ func (j *Job) backfill(ctx context.Context, p *Plugins, q Request, res *Result) 
 		if fresh == nil {
 			fresh = new(bool)
 		}
-		st, decision, openErr := j.openStore(ctx, p, scope, fresh, &o)
+		st, decision, openErr := j.openStore(opening, p, scope, fresh, &o)
 		if openErr != nil {
 			return openErr
 		}
@@ -100,7 +102,11 @@ func (j *Job) backfill(ctx context.Context, p *Plugins, q Request, res *Result) 
 					end.Outcome = OutcomeOf(err)
 				}
 				res.Resumable = end.Resumable
-				if cerr := st.Close(context.WithoutCancel(ctx), end); cerr != nil && err == nil {
+				asked, stop := wait.Drained(ctx, o.Drain) // in either way
+				defer stop()
+				closing, stopClosing := wait.Grace(context.WithoutCancel(ctx), asked.Done(), drainGrace, nil)
+				defer stopClosing()
+				if cerr := st.Close(closing, end); cerr != nil && err == nil {
 					err = fmt.Errorf("keeping the state of the run: %w", cerr)
 				}
 			}()

@@ -23,8 +23,11 @@ type Plugins struct {
 	DeadLetters syncd.Sink    // takes the documents that can't be sent; nil if there is no such place
 }
 
+// drainGrace is how long servers may take to answer when the job is to end, where that is not the engine's to say.
+const drainGrace = 2 * time.Second
+
 // With opens the plugins that a use of the job needs, calls f with them, and closes them. While they are opened nothing is
-// under way, so a closed Drain ends that; f sees to Drain itself.
+// under way, so a closed Drain ends that; f sees to Drain itself. Behind it, closing may take a moment.
 func (j *Job) With(ctx context.Context, sink bool, f func(ctx context.Context, p *Plugins) error) (err error) {
 	opening, stop := wait.Drained(ctx, j.Drain)
 	p, err := j.open(opening, sink)
@@ -37,7 +40,9 @@ func (j *Job) With(ctx context.Context, sink bool, f func(ctx context.Context, p
 		return err
 	}
 	defer func() {
-		if cerr := closeUntil(ctx, p.close); cerr != nil && err == nil {
+		closing, stop := wait.Drained(ctx, j.Drain)
+		defer stop()
+		if cerr := closeUntil(closing, p.close); cerr != nil && err == nil {
 			err = cerr
 		}
 	}()

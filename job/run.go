@@ -3,6 +3,7 @@ package job
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/syncd-io/syncd/arrival"
 	"github.com/syncd-io/syncd/audit"
 	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/internal/wait"
 	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/tally"
 	"github.com/syncd-io/syncd/verdict"
@@ -101,19 +103,24 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	r := &run{Options: o, started: time.Now()}
 	r.report = Report{RunID: o.RunID, Started: r.started, DryRun: o.DryRun != nil, Full: o.Checker == nil}
 	err := r.execute(ctx)
+	if err != nil && r.draining() && ctx.Err() == nil && errors.Is(err, context.Canceled) { // cut off by the drain
+		r.report.Interrupted, err = true, nil
+	}
 	r.phase.Store(int32(PhaseEnd))
 	r.report.Duration = time.Since(r.started)
 	return r.report, err
 }
 
-// execute goes through the phases of a run.
+// execute goes through the phases of a run. What comes before the reading has little to lose by the drain.
 func (r *run) execute(ctx context.Context) error {
 	if r.Checker != nil && r.Orphans == OrphansPrune {
 		if err := audit.MayOwn(r.Rules); err != nil {
 			return err
 		}
 	}
-	if err := r.inspect(ctx); err != nil {
+	before, stopBefore := wait.Grace(ctx, r.Drain, drainGrace, nil)
+	defer stopBefore()
+	if err := r.inspect(before); err != nil {
 		return err
 	}
 	ratio := r.follow()
@@ -121,7 +128,7 @@ func (r *run) execute(ctx context.Context) error {
 	if r.Monitor != nil {
 		r.Monitor.run.Store(r)
 	}
-	if err := r.engine.Prepare(ctx); err != nil {
+	if err := r.engine.Prepare(before); err != nil {
 		return err
 	}
 	if r.Started != nil {
@@ -129,7 +136,7 @@ func (r *run) execute(ctx context.Context) error {
 	}
 	stop := r.engine.Watch(ctx, func() string { return Phase(r.phase.Load()).String() })
 	arriving, endSending := r.followArrivals(ctx)
-	err := r.preflight(ctx, ratio)
+	err := r.preflight(before, ratio)
 	if err == nil {
 		r.phase.Store(int32(PhaseRead))
 		err = r.engine.Backfill(ctx)
@@ -353,6 +360,8 @@ func (r *run) await(ctx context.Context, err error) {
 	if !ended || !index.Known || acked == 0 {
 		return
 	}
+	ctx, stop := wait.Drained(ctx, r.Drain)
+	defer stop()
 	after, err := r.Checker.Abilities().Inspect(ctx)
 	if err != nil {
 		r.Logger.Warn("can't look at the index after the run", "error", err)

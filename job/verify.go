@@ -9,6 +9,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/audit"
+	"github.com/syncd-io/syncd/internal/wait"
 	"github.com/syncd-io/syncd/planfile"
 	"github.com/syncd-io/syncd/tally"
 	"github.com/syncd-io/syncd/verdict"
@@ -140,14 +141,8 @@ func (a *Audit) conclude() error {
 // lookAgain waits until all differences are old enough and keeps those that are still there. Documents that can't be handled any
 // more are added to those of the first look.
 func (j *Job) lookAgain(ctx context.Context, p *Plugins, o Options, q VerifyRequest, a *Audit) error {
-	timer := time.NewTimer(q.MinAge - time.Since(a.last))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-o.Drain:
-		return ErrInterrupted
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := wait.Pause(wait.WithDrain(ctx, o.Drain), q.MinAge-time.Since(a.last)); err != nil {
+		return errors.Join(ErrInterrupted, err)
 	}
 	first := a.Differences
 	path, orphans, err := j.keepDifferences(o.RunID, first)
@@ -174,7 +169,9 @@ func (j *Job) lookAgain(ctx context.Context, p *Plugins, o Options, q VerifyRequ
 		a.Report.Collections[i].Failures = append(a.Report.Collections[i].Failures, c.Failures...)
 	}
 	a.Report.Total.FailedRead += report.Total.FailedRead
-	still, err := audit.StillOrphans(ctx, p.Source, p.Checker, orphans)
+	looking, stop := wait.Drained(ctx, o.Drain)
+	defer stop()
+	still, err := audit.StillOrphans(looking, p.Source, p.Checker, orphans)
 	if err != nil {
 		return err
 	}

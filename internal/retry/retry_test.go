@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/syncd-io/syncd/internal/retry"
+	"github.com/syncd-io/syncd/internal/wait"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -130,6 +131,21 @@ func TestTheEndOfTheContextEndsAWait(t *testing.T) {
 		// Where it has ended before, the attempt's own error says why.
 		if err := (retry.Retrier{}).Start().Again(ctx, errPassing); err == nil || err.Error() != errPassing.Error() {
 			t.Error(err)
+		}
+	})
+}
+
+func TestTheDrainEndsAWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		drain := make(chan struct{})
+		ctx := wait.WithDrain(t.Context(), drain)
+		time.AfterFunc(time.Millisecond, func() { close(drain) })
+		began := time.Now()
+		attempts := 0
+		asked := func(error) retry.Decision { return retry.Decision{Again: true, Delay: time.Hour} }
+		_, err := retry.Do(ctx, retry.Retrier{Policy: retry.Policy{First: time.Hour}, Classify: asked}, func() (int, error) { attempts++; return 0, errPassing })
+		if !errors.Is(err, context.Canceled) || !errors.Is(err, errPassing) || attempts != 1 || time.Since(began) != time.Millisecond {
+			t.Errorf("%v after %d attempts and %v", err, attempts, time.Since(began))
 		}
 	})
 }

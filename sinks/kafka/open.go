@@ -183,9 +183,9 @@ func (s *Sink) preflight(ctx context.Context) error {
 
 // metadata asks a broker for its view of the cluster and of one topic, until ctx ends. The library's call can't be
 // interrupted, and one that times out forgets its request: so it is called for longer and longer, from a quarter of a
-// second, which a working broker needs once, to the three that Ctrl-C may take at worst.
+// second, which a working broker needs once, to the two that Ctrl-C may take at worst.
 func (s *Sink) metadata(ctx context.Context, topic *string) (*ck.Metadata, error) {
-	for patience := 250 * time.Millisecond; ; patience = min(2*patience, 3*time.Second) {
+	for patience := 250 * time.Millisecond; ; patience = min(2*patience, 2*time.Second) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
