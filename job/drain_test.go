@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -19,6 +20,7 @@ import (
 	"github.com/syncd-io/syncd/engine"
 	"github.com/syncd-io/syncd/internal/fixture"
 	"github.com/syncd-io/syncd/internal/wait"
+	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/store/marks"
 	"github.com/syncd-io/syncd/syncdtest"
 )
@@ -212,7 +214,12 @@ func TestEveryWaitOfARunEndsWithTheDrain(t *testing.T) {
 		}
 		o.Checkpoints = st
 	}
-	prune := func(_ *testing.T, o *Options) { o.Orphans = OrphansPrune }
+	prune := func(t *testing.T, o *Options) {
+		c := mapping.Defaults()
+		c.Owner = &mapping.Owner{Exclusive: true}
+		c.Collections = mapping.Collections{{Name: "page", ContentType: "page"}}
+		o.Orphans, o.Rules = OrphansPrune, fixture.Compile(t, c)
+	}
 	awaiting := func(_ *testing.T, o *Options) { o.Await = &Await{Timeout: 1000 * time.Hour, Every: time.Hour} }
 	for name, c := range map[string]struct {
 		at   string
@@ -354,7 +361,7 @@ func (s lagging) Abilities() syncd.SinkAbilities {
 	a := s.stuckSink.Abilities()
 	commit := a.Commit
 	a.Commit = func(ctx context.Context, changes []syncd.Change, m []syncd.Mark) error {
-		if s.at.name == "end" && bytes.Contains(m[len(m)-1].Value, []byte(`"complete"`)) {
+		if s.at.name == "end" && slices.ContainsFunc(m, func(m syncd.Mark) bool { return bytes.Contains(m.Value, []byte(`"complete"`)) }) {
 			return s.at.wait(ctx)
 		}
 		return commit(ctx, changes, m)
