@@ -105,6 +105,13 @@ type Router interface {
 	Route(t Target) string
 }
 
+// PlaceFolder is implemented by the config type of a Router whose servers confuse some names of places. FoldPlace gives what is
+// alike in the names that they confuse, and what comes of it; OwnPlaces are places of the sink's own, beside those of targets.
+type PlaceFolder interface {
+	FoldPlace(place string) (folded, trouble string)
+	OwnPlaces() []string
+}
+
 // Deriver is implemented by a sink's config type when a second sink, for dead letters, may start from its settings. Derive
 // returns a pointer to a new config of the same type without what two sinks must not share: where events go, and
 // transactions.

@@ -60,7 +60,62 @@ func (l *loader) checkRules(d *spec.Decoder, tree *spec.Node, f *file, c *Config
 			d.Add(diag)
 		}
 	}
+	l.checkPlaces(d, tree, f, c)
 	l.selectCollections(d, tree, f, c)
+}
+
+// checkPlaces warns of places whose names the sink's servers confuse: those of collections' events, of dead letters, and the
+// sink's own.
+func (l *loader) checkPlaces(d *spec.Decoder, tree *spec.Node, f *file, c *Config) {
+	folder, can := f.Sink.config.(syncd.PlaceFolder)
+	router, routes := f.Sink.config.(syncd.Router)
+	if !can || !routes || !f.Sink.set {
+		return
+	}
+	type place struct {
+		name, of string
+		at       spec.Pos
+	}
+	firsts := map[string]place{} // by what is alike
+	told := map[string]bool{}
+	look := func(p place, path string) {
+		folded, trouble := folder.FoldPlace(p.name)
+		first, seen := firsts[folded]
+		if !seen {
+			firsts[folded] = p
+		}
+		if p.name == "" || !seen || first.name == p.name || told[p.name] {
+			return
+		}
+		told[p.name] = true
+		d.Add(spec.Diagnostic{
+			Severity: spec.Warning, Code: spec.CodeTopic, Pos: p.at, Related: first.at, Path: path,
+			Message: fmt.Sprintf("%q for %s and %q for %s %s", first.name, first.of, p.name, p.of, trouble), Hint: "rename one of them",
+		})
+	}
+	section := tree.Get("sink").Get(f.Sink.plugin.Name())
+	for _, own := range folder.OwnPlaces() {
+		look(place{own, "the sink's own use", keyOf(section)}, "sink."+f.Sink.plugin.Name())
+	}
+	block, _ := tree.Nearest([]string{"mapping", "collections"})
+	for _, r := range c.Mapping.Rules {
+		name := r.Collection.Name
+		at := block.Get(name)
+		if at == nil {
+			at = block
+		}
+		look(place{router.Route(r.Target()), "collection " + name, keyOf(at)}, "mapping.collections."+name)
+	}
+	letters, can := f.Errors.DeadLetter.config.(syncd.Router)
+	if !can || !f.Errors.DeadLetter.set || f.Errors.DeadLetter.plugin.Name() != f.Sink.plugin.Name() || location(letters) != location(router) {
+		return
+	}
+	at := tree.Get("errors").Get("dead_letter")
+	for _, r := range c.Mapping.Rules {
+		target := r.Target()
+		target.Topic = "" // a collection's own topic is for its events
+		look(place{letters.Route(target), "dead letters", keyOf(at)}, "errors.dead_letter")
+	}
 }
 
 // checkCollections finds a configuration without collections, which would read nothing.

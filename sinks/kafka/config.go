@@ -278,6 +278,19 @@ func (c *Config) Route(t syncd.Target) string {
 	return r.route(t).name
 }
 
+// FoldPlace implements syncd.PlaceFolder.
+func (c *Config) FoldPlace(topic string) (folded, trouble string) {
+	return strings.ReplaceAll(topic, ".", "_"), "differ in . and _ only: Kafka's metrics can't tell them apart, and brokers refuse to create the second"
+}
+
+// OwnPlaces implements syncd.PlaceFolder.
+func (c *Config) OwnPlaces() []string {
+	if c.exactlyOnce() {
+		return []string{c.stateTopic()}
+	}
+	return nil
+}
+
 // Preview implements syncd.Previewer.
 func (c *Config) Preview(change *syncd.Change) (key, value []byte, err error) {
 	return c.Event.Encoder().Preview(change)

@@ -12,6 +12,7 @@ import (
 var (
 	_ syncd.Locator       = (*Config)(nil)
 	_ syncd.Router        = (*Config)(nil)
+	_ syncd.PlaceFolder   = (*Config)(nil)
 	_ syncd.Deriver       = (*Config)(nil)
 	_ syncd.Previewer     = (*Config)(nil)
 	_ syncd.TargetChecker = (*Config)(nil)
