@@ -123,17 +123,17 @@ func role(d event.ServerDescription) string {
 
 // describePreference is a read preference as a connection string has it.
 func describePreference(p *readpref.ReadPref) string {
-	text := p.Mode().String()
+	words := []string{p.Mode().String()}
 	for _, set := range p.TagSets() {
 		var tags []string
 		for _, t := range set {
 			tags = append(tags, t.Name+":"+t.Value)
 		}
 		slices.Sort(tags)
-		text += "&readPreferenceTags=" + strings.Join(tags, ",")
+		words = append(words, "readPreferenceTags="+strings.Join(tags, ","))
 	}
 	if stale, set := p.MaxStaleness(); set {
-		text += fmt.Sprintf("&maxStalenessSeconds=%.f", stale.Seconds())
+		words = append(words, fmt.Sprintf("maxStalenessSeconds=%.f", stale.Seconds()))
 	}
-	return text
+	return strings.Join(words, "&")
 }

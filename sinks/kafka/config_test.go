@@ -183,3 +183,25 @@ func TestLibrdkafkaAcceptsDefaults(t *testing.T) {
 		client.close(0)
 	}
 }
+
+// TestPropertiesOfBothClients holds the lists to librdkafka: it knows those that are proposed, and refuses those of Java.
+func TestPropertiesOfBothClients(t *testing.T) {
+	try := func(name string) string {
+		c := defaults()
+		c.Properties = map[string]spec.Secret{name: "no such value"}
+		if err := c.try(name); err != nil {
+			return err.Error()
+		}
+		return ""
+	}
+	for _, name := range properties {
+		if name != logLevel && strings.HasPrefix(try(name), unknownProperty) {
+			t.Errorf("%s is not known to librdkafka", name)
+		}
+	}
+	for name := range ofJava {
+		if text := try(name); text == "" || strings.HasPrefix(text, "Invalid value") {
+			t.Errorf("%s is known to librdkafka: %s", name, text)
+		}
+	}
+}

@@ -13,7 +13,7 @@ import (
 )
 
 // ofJava maps properties of the Java client that librdkafka does not have to what is set in their place.
-var ofJava = map[string]string{
+var ofJava = map[string]string{ //nolint:gosec // these are names and what to do
 	"buffer.memory":                            "set sink.kafka.queue.max_bytes",
 	"compression.gzip.level":                   "set compression.level",
 	"compression.lz4.level":                    "set compression.level",
