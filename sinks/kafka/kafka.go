@@ -2,8 +2,8 @@
 //
 // Invariants:
 //   - the producer is idempotent and waits for all in-sync replicas; no setting can weaken that;
-//   - Write returns nil only after a delivery report of every event that says where it is: a report that does not is no proof
-//     that the event arrived, and it is sent anew;
+//   - Write returns nil only after a delivery report of every event that says where it is, and can be true: any other is no proof
+//     that the event arrived, and it is sent anew (see judge);
 //   - with delivery: exactly_once, and only then, the sink has the abilities Marks, Commit and PeekMarks: events and marks are
 //     committed together or not at all, and no transaction stays open between calls;
 //   - only what is known to be a document's own fault (its size, its content) is blamed on the document: every other
