@@ -90,6 +90,7 @@ func (s schedule) play(t *testing.T) {
 	w := newWorld(t, options{})
 	w.load(s)
 	file := w.configure(s, "")
+	patient := w.patient()
 	w.journal.committed = s.exactlyOnce
 	h := history{world: w, schedule: s}
 	var last *run
@@ -107,13 +108,13 @@ func (s schedule) play(t *testing.T) {
 		if last.done() || t.Failed() {
 			break
 		}
-		last = w.run(nil, "run", "-c", file)
+		last = w.run(nil, "run", "-c", patient)
 		h.after(last)
 	}
 	if !last.done() {
 		t.Fatalf("it does not come to its end without faults: %s", last)
 	}
-	h.end(last, file)
+	h.end(last, patient)
 }
 
 func (s schedule) String() string {

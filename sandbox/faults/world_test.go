@@ -396,6 +396,18 @@ run: {mode: %s, batch_size: %d, workers: %d, readers: %d, wait_timeout: 0, orpha
 	return w.write(jobName+".yaml", "extends: base.yaml\n"+more)
 }
 
+// patient writes the configuration of the same job for runs without faults: on a busy machine the servers take longer than the
+// limits that faults are to exceed.
+func (w *world) patient() string {
+	w.must(os.Mkdir(w.path("patient"), 0o755))
+	return w.write(filepath.Join("patient", jobName+".yaml"), `
+extends: ../base.yaml
+source: {mongo: {connect_timeout: 20s}}
+checker: {qdrant: {timeout: 20s, connect_timeout: 20s, retry: {max_elapsed: 20s}}}
+sink: {kafka: {delivery_timeout: 20s, connect_timeout: 20s}}
+`)
+}
+
 // refuseProduce has the broker answer with errors. Two of them come after it has done what was asked.
 func (w *world) refuseProduce(f fault) (heal func()) {
 	handle := w.kafka.Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Count: f.amount, Err: map[kind]*kerr.Error{
