@@ -18,6 +18,8 @@ type ProbeTarget struct {
 	Target
 	Filter         string // as in Collection; empty means every document
 	ContentTypeKey string // the payload key under which the index keeps the content type
+
+	PayloadKeys []string // all payload keys of the index that the run looks at
 }
 
 // Finding is the answer to one question of a Probe.

@@ -82,7 +82,7 @@ func (c *connection) look(ctx context.Context) ([]report, error) {
 	defer cancel()
 	targets := make([]syncd.ProbeTarget, len(c.config.Mapping.Rules))
 	for i, r := range c.config.Mapping.Rules {
-		targets[i] = syncd.ProbeTarget{Target: r.Target(), Filter: r.Collection.Filter, ContentTypeKey: r.Payload.ContentType}
+		targets[i] = syncd.ProbeTarget{Target: r.Target(), Filter: r.Collection.Filter, ContentTypeKey: r.Payload.ContentType, PayloadKeys: r.AllPayloadKeys()}
 	}
 	servers := c.servers()
 	reports := make([]report, len(servers))

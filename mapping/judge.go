@@ -35,6 +35,16 @@ func (r *Rule) watch(v *Version, c *Chunks) {
 // PayloadKeys lists the payload keys that Judge needs of a point; none when it matters only whether the point is there.
 func (r *Rule) PayloadKeys() []string { return r.payload }
 
+// AllPayloadKeys lists every payload key that the mapping names, each once.
+func (r *Rule) AllPayloadKeys() (keys []string) {
+	for _, key := range slices.Concat([]string{r.Payload.ContentType, r.Payload.ID, r.Payload.ChunkIndex, r.ownership.key}, r.payload) {
+		if key != "" && !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
 // DocumentVersion returns the version of a record: the first of the version's fields that is set. It is unset where the rule
 // has no version or the record lacks it.
 func (r *Rule) DocumentVersion(rec *syncd.Change) syncd.Value {

@@ -66,7 +66,7 @@ func (h CheckerHarness) cases() []testCase {
 		{"abilities", h.abilities},
 		{"close_unused", func(t *testing.T) { h.open(t, 1) }},
 	}
-	return slices.Concat(cases, h.readCases(), h.listCases())
+	return slices.Concat(cases, h.readCases(), h.listCases(), h.surveyCases())
 }
 
 // point is the n-th of the points that the suite uses: a well-formed UUIDv5 whose bytes are spread over the whole range.

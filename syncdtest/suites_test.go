@@ -66,7 +66,7 @@ func checkerHarness(wrap func(syncd.Checker) syncd.Checker) CheckerHarness {
 			return wrap(c)
 		},
 		Unreachable: func(*testing.T) syncd.Checker {
-			return wrap(FaultyChecker(NewMemoryChecker(), CheckerFaults{Check: gone, Inspect: gone, Read: gone, List: gone}))
+			return wrap(FaultyChecker(NewMemoryChecker(), CheckerFaults{Check: gone, Inspect: gone, Read: gone, List: gone, Survey: gone}))
 		},
 	}
 }

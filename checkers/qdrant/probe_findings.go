@@ -46,6 +46,9 @@ func (c *checker) Probe(ctx context.Context, targets []syncd.ProbeTarget) []sync
 			findings = append(findings, c.indexFinding(info, key))
 		}
 	}
+	if len(keys) == 1 {
+		findings = append(findings, c.probeSurvey(ctx, targets)...)
+	}
 	if f, ok := c.rateFinding(info); ok {
 		findings = append(findings, f)
 	}

@@ -42,6 +42,9 @@ func setValue(fields map[string]*qdrant.Value, path []string, v *qdrant.Value) {
 func names(path string) []string { return strings.Split(strings.ReplaceAll(path, `"`, ""), ".") }
 
 func included(payload map[string]*qdrant.Value, with *qdrant.WithPayloadSelector) map[string]*qdrant.Value {
+	if with.GetEnable() {
+		return payload
+	}
 	out := map[string]*qdrant.Value{}
 	for _, field := range with.GetInclude().GetFields() {
 		if v := lookupValue(payload, names(field)); v != nil {

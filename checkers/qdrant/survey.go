@@ -3,6 +3,7 @@ package qdrant
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/text"
 )
 
 const (
@@ -112,14 +114,14 @@ func (c *checker) facet(ctx context.Context, key string) (counts []syncd.TextCou
 		return nil, false, c.cannotSurvey(ctx, err)
 	}
 	for _, h := range hits {
-		text := h.GetValue().GetStringValue()
+		value := h.GetValue().GetStringValue()
 		switch v := h.GetValue().GetVariant().(type) {
 		case *qdrant.FacetValue_IntegerValue:
-			text = fmt.Sprint(v.IntegerValue)
+			value = fmt.Sprint(v.IntegerValue)
 		case *qdrant.FacetValue_BoolValue:
-			text = fmt.Sprint(v.BoolValue)
+			value = fmt.Sprint(v.BoolValue)
 		}
-		counts = append(counts, syncd.TextCount{Text: text, Points: int64(h.GetCount())})
+		counts = append(counts, syncd.TextCount{Text: value, Points: int64(h.GetCount())})
 	}
 	return counts, len(counts) > 0, nil
 }
@@ -137,8 +139,8 @@ func (c *checker) countTexts(ctx context.Context, key string) (counts []syncd.Te
 			}
 		}
 	}
-	for text, n := range by {
-		counts = append(counts, syncd.TextCount{Text: text, Points: n})
+	for value, n := range by {
+		counts = append(counts, syncd.TextCount{Text: value, Points: n})
 	}
 	slices.SortFunc(counts, func(a, b syncd.TextCount) int {
 		if a.Points != b.Points {
@@ -167,4 +169,102 @@ func texts(dst map[string]string, under string, payload map[string]*qdrant.Value
 
 func (c *checker) cannotSurvey(ctx context.Context, err error) error {
 	return c.cannotAsk(ctx, "looking at what Qdrant holds at "+c.ep.addr(), err)
+}
+
+// probeSurvey shows what the index holds beside what the mapping says.
+func (c *checker) probeSurvey(ctx context.Context, targets []syncd.ProbeTarget) []syncd.Finding {
+	types := syncd.Finding{Subject: "content types", Status: syncd.StatusOK}
+	key := targets[0].ContentTypeKey
+	s, err := c.Survey(ctx, key)
+	switch {
+	case err != nil:
+		types.Status, types.Detail, types.Hint = syncd.StatusFailed, err.Error(), syncd.HintOf(err)
+		if ctx.Err() != nil {
+			types.Detail, types.Hint = noAnswer, ""
+		}
+		return []syncd.Finding{types}
+	case len(s.Sample) == 0:
+		return nil
+	}
+	var mapped, wanted []string
+	for _, t := range targets {
+		if !slices.Contains(mapped, t.ContentType) {
+			mapped = append(mapped, t.ContentType)
+		}
+		for _, k := range t.PayloadKeys {
+			if !slices.Contains(wanted, k) {
+				wanted = append(wanted, k)
+			}
+		}
+	}
+	there := func(contentType string) bool {
+		return slices.ContainsFunc(s.Texts, func(t syncd.TextCount) bool { return t.Text == contentType })
+	}
+	var held []string
+	for _, t := range s.Texts {
+		held = append(held, fmt.Sprintf("%s (%d)", text.Quote(t.Text), t.Points))
+	}
+	types.Detail = some(held)
+	if !s.Whole {
+		types.Detail += fmt.Sprintf(", of the first %d points", surveyCount)
+	}
+	absent := slices.DeleteFunc(slices.Clone(mapped), there)
+	if len(absent) > 0 {
+		types.Detail += "; not there: " + some(quoted(absent))
+	}
+	if len(absent) == len(mapped) {
+		types.Status = syncd.StatusWarning
+		types.Hint = "make the content types of mapping.collections what the indexer writes, unless the index is new or another's"
+	}
+
+	// Keys are missing if no point of a mapped content type has them; where there is none of those, if no point has.
+	all, ours := map[string]bool{}, map[string]bool{}
+	points := 0
+	for _, p := range s.Sample {
+		own := slices.Contains(mapped, p[key])
+		if own {
+			points++
+		}
+		for k := range p {
+			all[k] = true
+			ours[k] = ours[k] || own
+		}
+	}
+	if points == 0 {
+		ours = all
+	}
+	keys := syncd.Finding{Subject: "payload keys", Status: syncd.StatusOK, Detail: some(shown(slices.Sorted(maps.Keys(all))))}
+	if lacking := slices.DeleteFunc(wanted, func(k string) bool { return ours[k] }); len(lacking) > 0 {
+		keys.Status = syncd.StatusWarning
+		keys.Detail += "; not there: " + some(shown(lacking))
+		keys.Hint = "make the keys under mapping what the indexer writes; names of nested keys have dots between them"
+	}
+	return []syncd.Finding{types, keys}
+}
+
+// mostShown is how many names a finding lists.
+const mostShown = 12
+
+func some(names []string) string {
+	switch {
+	case len(names) == 0:
+		return "none"
+	case len(names) > mostShown:
+		return strings.Join(names[:mostShown], ", ") + fmt.Sprintf(" and %d more", len(names)-mostShown)
+	}
+	return strings.Join(names, ", ")
+}
+
+func quoted(names []string) (out []string) {
+	for _, n := range names {
+		out = append(out, text.Quote(n))
+	}
+	return out
+}
+
+func shown(names []string) (out []string) {
+	for _, n := range names {
+		out = append(out, text.Of(n))
+	}
+	return out
 }
