@@ -36,6 +36,7 @@ func TestConnectAllGreen(t *testing.T) {
 		`^  ok       collection pms_collection  +about 100 points$`,
 		`^  ok       looking up points  +possible$`,
 		`^  ok       index on content_type  +keyword$`,
+		`^  ok       content types  +"[a-z_]+" \(\d+\), `, `^  ok       payload keys  +.*content_type, .*mongo_id`,
 		`^sink: Kafka at `+regexp.QuoteMeta(s.Kafka.Addr()),
 		`^  ok       brokers  +1 broker$`,
 		`^  ok       topic ProjectManagement\.workItem  +3 partitions, replication factor 1`,

@@ -194,6 +194,22 @@ func TestDrift(t *testing.T) {
 	if n := len(records(t, s)); n != before {
 		t.Errorf("%d events were sent", n-before)
 	}
+	// The documents are there under another content type, or under other payload keys.
+	for name, c := range map[string]struct{ mapping, says string }{
+		"another case": {"{collections: {workItem: Work_Item, page: Page}}", `as content_type "(work_item|page)".*; looked for: content_type "(Work_Item|Page)".*; the index holds: content_type .*"page" \(\d+\)`},
+		"more behind":  {"{collections: {page: \"page\\u00a0x\"}}", `as content_type "page".*; looked for: content_type "page\\u00a0x"`},
+		"other keys":   {"{payload: {content_type: meta.type, id: meta.id, chunk_index: chunk}, seed: \"{mongo_id}/{content_type}:{chunk_index}\"}", `looked for: meta.type "[a-z_]+", payload keys meta.type, meta.id, chunk; the index holds.* payload keys .*content_type`},
+	} {
+		file := filepath.Join(t.TempDir(), "elsewhere.yaml")
+		if err := os.WriteFile(file, []byte("extends: "+filepath.Join(root, config)+"\nmapping: "+c.mapping+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		t.Log(name)
+		syncd(t, s.Environ(), "run", "-c", file).wants(t, 4, `^error: stopped by a guard: nothing was sent: .*`+c.says, `^hint: .*--allow-drift`)
+		if n := len(records(t, s)); n != before {
+			t.Errorf("%s: %d events were sent", name, n-before)
+		}
+	}
 	// Both ids of one document are named, and they are right.
 	for line := range strings.Lines(r.stderr) {
 		_, rest, ok := strings.Cut(line, `the seed "`)
