@@ -52,6 +52,11 @@ type SourceAbilities struct {
 	// no id of it is missing: whoever asks may be about to delete what can't be found.
 	Find func(ctx context.Context, c Collection, ids []string) ([]Key, error)
 
+	// FindAll is Find for all documents that share an id's text: aligned with ids, every document of the collection whose id has
+	// that text, as often as the source holds it. There are several where ids of different types have one text, or where the
+	// source holds one id more than once (on two shards, in a view). An error means that nothing is known about any id.
+	FindAll func(ctx context.Context, c Collection, ids []string) ([][]FoundID, error)
+
 	// Identity is a text that changes when keys made before lose their meaning: the collection was dropped and made again,
 	// the file was replaced. New, changed and deleted documents do not change it where keys outlive them. It is "" where
 	// the source can't tell. A collection that does not exist is ErrCollectionNotFound.
@@ -62,6 +67,12 @@ type SourceAbilities struct {
 
 	// Probe looks whether a run would find what it needs; see [Probe].
 	Probe Probe
+}
+
+// FoundID is the id of a document that FindAll found.
+type FoundID struct {
+	Key  Key
+	Text string // in the source's own notation, which tells ids of different types apart
 }
 
 // Collection names a collection of a source and the part of it that a run reads.

@@ -28,6 +28,8 @@ type Explanation struct {
 	Chunks        int // further ones that the index says there are
 	ChunksPresent int
 
+	Same []syncd.FoundID // the documents that have this point id; more than one is a collision
+
 	Verdict syncd.Verdict
 	Why     string
 	Key     string // of the event that would be sent
@@ -56,6 +58,13 @@ func Explain(ctx context.Context, source syncd.Source, checker syncd.Checker, ru
 		return e, err
 	}
 	e.PointID = c.PointID
+	if source.Abilities().FindAll != nil {
+		same, err := fetch.SamePoint(ctx, source, rule, []fetch.Made{{ID: id, PointID: e.PointID}})
+		if err != nil {
+			return e, fmt.Errorf("finding documents with the same point id: %w", err)
+		}
+		e.Same = same[0]
+	}
 	if err := e.ask(ctx, checker, &c); err != nil {
 		return e, err
 	}

@@ -56,7 +56,7 @@ func (a *app) explainCommand() *cobra.Command {
 						topic = r.Route(e.Rule.Target())
 					}
 					newPrinter(a.stdout, cfg).explanation(e, topic)
-					if e.Verdict != syncd.Present {
+					if e.Verdict != syncd.Present || len(e.Same) > 1 {
 						return &codeError{code: exitStopped}
 					}
 					return nil
@@ -99,6 +99,16 @@ func (p *printer) explanation(e audit.Explanation, topic string) {
 		row("  chunks", "%d of %d further chunks are there", e.ChunksPresent, e.Chunks)
 	}
 	row("verdict", "%s: %s", e.Verdict, e.Why)
+	for i, s := range e.Same {
+		if len(e.Same) == 1 {
+			break
+		}
+		name := ""
+		if i == 0 {
+			name = "same point id"
+		}
+		row(name, "%s", s.Text)
+	}
 	if e.Bytes > 0 {
 		key := e.Key
 		if !utf8.ValidString(key) { // BSON

@@ -142,6 +142,9 @@ func (p *printer) collectionDone(r engine.CollectionReport) {
 		row("Indexed meanwhile", r.Overtaken)
 	}
 	row("Errors", r.Failed())
+	if r.Collisions > 0 {
+		row("With another's point id", r.Collisions)
+	}
 	if r.DeadLettered > 0 {
 		row("  in the dead letters", r.DeadLettered)
 	}
@@ -163,6 +166,7 @@ func (p *printer) summary(res job.Result, err error) {
 	}
 	p.table(r)
 	p.failures(r)
+	p.collisions(r)
 	p.orphans(r)
 	p.unindexed(r, res.Left)
 	if res.Ended {
@@ -253,6 +257,26 @@ func (p *printer) failures(r job.Report) {
 		}
 		if more := c.Failed() - int64(len(c.Failures)); more > 0 {
 			p.printf("  … and %d more of %s\n", more, c.Rule.Collection.Name)
+		}
+	}
+}
+
+// collisions names documents that have one point id.
+func (p *printer) collisions(r job.Report) {
+	if r.Total.Collisions > 0 {
+		p.printf("\nDocuments that have one point id, so that the index can hold only one of them:\n")
+	}
+	for _, c := range r.Collections {
+		var named int64
+		for _, d := range c.Collided {
+			p.printf("  %s %s\n", c.Rule.Collection.Name, d)
+			named += int64(d.Documents) - 1
+		}
+		if more := c.Collisions - named; more > 0 {
+			p.printf("  … and %d more of %s\n", more, c.Rule.Collection.Name)
+		}
+		if c.NotCompared > 0 {
+			p.printf("\nThe point ids of %d documents of %s were not compared: there are too many for the memory set aside\n", c.NotCompared, c.Rule.Collection.Name)
 		}
 	}
 }

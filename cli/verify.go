@@ -67,7 +67,7 @@ func (p *printer) audit(a *job.Audit) {
 	var documents, present int64
 	for _, c := range r.Collections {
 		d := a.Counts[c.Rule.Collection.Name]
-		here := c.Scanned - d[syncd.Missing] - d[syncd.Stale] - d[syncd.Partial] - c.Failed() - c.Unindexed
+		here := c.Scanned - d[syncd.Missing] - d[syncd.Stale] - d[syncd.Partial] - c.Failed() - c.Unindexed - c.Collisions
 		documents, present = documents+c.Scanned, present+here
 		rows = append(rows, text.Row(c.Rule.ContentType, c.Scanned, here, coverage(here, c.Scanned),
 			d[syncd.Missing], d[syncd.Stale], d[syncd.Partial], d[syncd.Orphan], c.Failed()))
@@ -77,7 +77,8 @@ func (p *printer) audit(a *job.Audit) {
 	if a.TooMany() {
 		p.printf("\nThere are more than %d differences; they were not looked at again, and only so many are named\n", job.MaxLookedAgain)
 	}
-	if a.Different() == 0 && r.Failed() == 0 {
+	p.collisions(r)
+	if a.Different() == 0 && r.Failed() == 0 && r.Total.Collisions == 0 {
 		but := ""
 		if n := r.Total.Unindexed; n > 0 {
 			but = fmt.Sprintf(" but for %d unindexed", n)

@@ -30,6 +30,8 @@ type collection struct {
 	sunk     string // identity of where its events go, as the sink gives it; "" where it can't tell
 	proved   bool   // by an earlier run: what the source holds by now says nothing about it
 
+	collisions *collisions // set before a split is handed out; nil finds none
+
 	mu          sync.Mutex
 	started     time.Time
 	found       bool
@@ -143,6 +145,13 @@ func (c *collection) setFound(found bool, before int64) {
 	c.found, c.before = found, before
 }
 
+// compare has the point ids of the collection's documents compared.
+func (c *collection) compare(with *collisions) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.collisions = with
+}
+
 // carry takes over what an earlier run did.
 func (c *collection) carry(splits []store.Split) {
 	c.mu.Lock()
@@ -216,6 +225,7 @@ func (c *collection) close(complete bool, after int64) CollectionReport {
 		Measured: c.sizes, MeasuredBytes: c.bytes,
 		Counts: c.counts, Resumed: c.resumed, Failures: c.failures, Examples: c.examples,
 	}
+	c.report.Collided, c.report.NotCompared = c.collisions.result()
 	if !c.started.IsZero() {
 		c.report.Duration = time.Since(c.started)
 	}

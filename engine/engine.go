@@ -35,7 +35,8 @@ type Engine struct {
 	throttle throttle
 	activity activity
 	bytes    atomic.Int64
-	telling  sync.Mutex // serialises the hooks that are called one at a time
+	filters  atomic.Int64 // words that are left for finding collisions
+	telling  sync.Mutex   // serialises the hooks that are called one at a time
 	// inFlight holds a slot for each batch that was read and whose split has not yet advanced past it: so many may be repeated
 	// after a crash.
 	inFlight chan struct{}
@@ -65,6 +66,7 @@ func New(o Options) *Engine {
 	if e.Sink != nil {
 		e.route = e.Sink.Abilities().Route
 	}
+	e.filters.Store(collisionWords)
 	e.throttle = newThrottle(o.Limits, e.activity.move)
 	e.inFlight = make(chan struct{}, 2*e.Workers)
 	e.documents = feed{source: o.Source, stages: e.stages}
@@ -323,7 +325,14 @@ func (e *Engine) releaseCollection(ctx context.Context, c *collection) error {
 	return e.complete(ctx, c)
 }
 
-// complete counts again where that is needed, proves the collection and reports it.
+// compare has the documents of a collection compared, of which the source holds about so many; -1 is not known.
+func (e *Engine) compare(c *collection, documents int64) {
+	if !c.deletes {
+		c.compare(newCollisions(e.Source, c.rule, documents, &e.filters, c.account))
+	}
+}
+
+// complete looks up the last that may collide, counts again where that is needed, proves the collection and reports it.
 func (e *Engine) complete(ctx context.Context, c *collection) error {
 	after := int64(-1)
 	if count := e.Source.Abilities().Count; count != nil && c.found && !c.proved && c.snapshot().Scanned < c.before {
@@ -338,6 +347,9 @@ func (e *Engine) complete(ctx context.Context, c *collection) error {
 	}
 	if err := e.stillThere(ctx, c); err != nil {
 		return err
+	}
+	if err := c.collisions.settle(ctx); err != nil {
+		return fmt.Errorf("collection %s: %w", c.rule.Collection.Name, err)
 	}
 	rep := c.close(true, after)
 	if err := rep.prove(); err != nil {

@@ -37,11 +37,13 @@ type CollectionReport struct {
 	Complete bool  // every split was read to its end, every batch accounted for, and it adds up
 	Splits   int   // that were read to their end and proved
 	tally.Counts
-	Resumed       tally.Counts    // of these: what an earlier run did, that this one resumed
-	Measured      int64           // events that a dry run encoded to learn their size
-	MeasuredBytes int64           // of those
-	Failures      []tally.Failure // the first maxFailures
-	Examples      []Example       // of a dry run, the first maxExamples
+	Resumed       tally.Counts      // of these: what an earlier run did, that this one resumed
+	Measured      int64             // events that a dry run encoded to learn their size
+	MeasuredBytes int64             // of those
+	Failures      []tally.Failure   // the first maxFailures
+	Examples      []Example         // of a dry run, the first maxExamples
+	Collided      []tally.Collision // the first maxFailures
+	NotCompared   int64             // documents that collisions were not looked for among, because there are too many
 	Duration      time.Duration
 }
 

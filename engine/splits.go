@@ -46,6 +46,7 @@ func (p *planner) collection(ctx, reading context.Context, c *collection) error 
 		return text.Doing(err, "counting collection %s", name)
 	}
 	c.setFound(true, n)
+	p.e.compare(c, n)
 	if err := p.start(ctx, c); err != nil {
 		return err
 	}
@@ -138,6 +139,7 @@ func (p *planner) resume(ctx, reading context.Context, c *collection) (ok bool, 
 		return false, nil
 	}
 	c.setFound(s.Found, s.Before)
+	p.e.compare(c, s.Before)
 	c.carry(s.Splits)
 	if s.Complete {
 		c.proved = true

@@ -47,7 +47,7 @@ func (w *worker) process(ctx context.Context, b *batch) (err error) {
 
 // stages puts together what the batches of documents go through.
 func (e *Engine) stages() []stage {
-	s := []stage{&identify{failures: &e.failures}}
+	s := []stage{&identify{failures: &e.failures}, collide{}}
 	if d := e.DryRun; d != nil && d.Sample > 0 && d.Sample < 1 {
 		s = append(s, sample(d.Sample))
 	}

@@ -96,7 +96,21 @@ func conclude(r *Report, whole bool, source, index string, waited time.Duration,
 		}
 		return end(tally.Failures, syncd.Hint(fmt.Errorf("%s could not be sent%s; all others were handled", plural(n, "document"), kept), "%s", hint))
 	}
+	if n := r.Total.Collisions; n > 0 {
+		return end(tally.Failures, syncd.Hint(fmt.Errorf("%s of another document: the index can hold only one of them", share(n)), "%s", tellApart))
+	}
 	return nil
+}
+
+// tellApart is what to do about documents with one point id.
+const tellApart = "give one of each another _id, or tell them apart by a field: mapping.seed with {fields.NAME}, in the indexer, too"
+
+// share says how many documents have the point id of another one.
+func share(n int64) string {
+	if n == 1 {
+		return "1 document has the point id"
+	}
+	return fmt.Sprintf("%d documents have the point id", n)
 }
 
 // NothingFound reports whether none of the collections exists, which is hardly what was meant.

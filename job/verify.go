@@ -131,6 +131,9 @@ func (e *differsError) Error() string {
 
 func (a *Audit) conclude() error {
 	a.Concluded = true
+	if n := a.Report.Total.Collisions; n > 0 && a.Different()+a.Report.Total.Failed() == 0 {
+		return &EndError{Outcome: tally.Stopped, Err: syncd.Hint(fmt.Errorf("%s of another document: the index can't hold all", share(n)), "%s", tellApart)}
+	}
 	if n := a.Different() + a.Report.Total.Failed(); n > 0 {
 		return &EndError{Outcome: tally.Stopped, Err: syncd.Hint(&differsError{n},
 			"syncd run sends what the index lacks, with --prune deletes for what is gone too; syncd explain follows one document")}

@@ -29,6 +29,7 @@ var (
 		"present, missing, stale and partial are the index's answers; unasked were sent without asking it; young, unindexed and unsampled were left alone; failed have no id or seed.", "verdict")
 	unsent = placeDesc("syncd_documents_unsent_total", "Documents that had to be sent and were not: deleted meanwhile (gone), indexed meanwhile (overtaken), or only counted (dry_run).", "cause")
 	errs   = placeDesc("syncd_document_errors_total", "Documents that can't be handled, by where that was found: read, encode or write.", "stage")
+	twins  = placeDesc("syncd_document_collisions_total", "Documents that have the point id of another document of their collection, so that the index can hold only one of them.")
 	dead   = placeDesc("syncd_dead_letters_total", "Documents that can't be handled and that the dead letters took.")
 	events = placeDesc("syncd_events_total", "Events handed to the sink.")
 	acks   = placeDesc("syncd_acks_total", "Events that the sink confirmed.")
@@ -50,6 +51,7 @@ var (
 		{errs, "read", func(c tally.Counts) int64 { return c.FailedRead }},
 		{errs, "encode", func(c tally.Counts) int64 { return c.FailedEncode }},
 		{errs, "write", func(c tally.Counts) int64 { return c.FailedWrite }},
+		{twins, "", func(c tally.Counts) int64 { return c.Collisions }},
 		{dead, "", func(c tally.Counts) int64 { return c.DeadLettered }},
 		{events, "", func(c tally.Counts) int64 { return c.Emitted }},
 		{acks, "", func(c tally.Counts) int64 { return c.Acked }},

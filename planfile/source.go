@@ -107,7 +107,7 @@ func (s *source) Fetch(ctx context.Context, c syncd.Collection, keys []syncd.Key
 // sees fewer would look as if it had lost some.
 func (s *source) Abilities() syncd.SourceAbilities {
 	of := s.of.Abilities()
-	return syncd.SourceAbilities{Find: of.Find, Collections: of.Collections, Identity: of.Identity, Estimate: s.estimate}
+	return syncd.SourceAbilities{Find: of.Find, FindAll: of.FindAll, Collections: of.Collections, Identity: of.Identity, Estimate: s.estimate}
 }
 
 // estimate says no more than whether the collection is there at all: of one that is not, everything in the index would look

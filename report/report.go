@@ -95,6 +95,7 @@ type Counts struct {
 	Unconfirmed  int64    `json:"unconfirmed" doc:"Events whose fate is not known, since the run ended early."`
 	Referenced   int64    `json:"referenced" doc:"Events sent without their document, which was too large."`
 	DeadLettered int64    `json:"dead_lettered" doc:"Documents that could not be sent and are in the dead letters."`
+	Collisions   int64    `json:"collisions" doc:"Documents that have the point id of another document: the index can hold only one of them."`
 	Failed       int64    `json:"failed" doc:"Documents that could not be sent: the sum of the next three."`
 	FailedRead   int64    `json:"failed_read" doc:"Documents without a usable id or seed."`
 	FailedEncode int64    `json:"failed_encode" doc:"Documents that can't be written as an event."`
@@ -293,7 +294,7 @@ func countsOf(c tally.Counts, took time.Duration, resumed int64) Counts {
 		Documents: c.Scanned, Present: c.Present, Missing: c.Missing, Stale: c.Stale, Partial: c.Partial, Unasked: c.Unasked,
 		Young: c.Young, Unindexed: c.Unindexed, Unsampled: c.Unsampled, WouldSend: c.WouldSend, Gone: c.Gone, Overtaken: c.Overtaken,
 		Sent: c.Emitted, Acked: c.Acked, Unconfirmed: c.Unconfirmed(), Referenced: c.Referenced, DeadLettered: c.DeadLettered,
-		Failed: c.Failed(), FailedRead: c.FailedRead, FailedEncode: c.FailedEncode, FailedWrite: c.FailedWrite,
+		Collisions: c.Collisions, Failed: c.Failed(), FailedRead: c.FailedRead, FailedEncode: c.FailedEncode, FailedWrite: c.FailedWrite,
 		Covered: c.Present + c.Overtaken + c.Acked, Seconds: seconds(took),
 	}
 	if took > 0 {

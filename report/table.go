@@ -44,6 +44,7 @@ func (r *Report) columns() []column {
 		count("Deleted", func(c *Counts) int64 { return c.Gone }),
 		count("Indexed since", func(c *Counts) int64 { return c.Overtaken }),
 		count("Failed", func(c *Counts) int64 { return c.Failed }),
+		count("Same point id", func(c *Counts) int64 { return c.Collisions }),
 		count("Dead-lettered", func(c *Counts) int64 { return c.DeadLettered }),
 		{title: "Coverage", always: true, text: func(c *Counts) string { return percentOf(c.Coverage) }},
 		{title: "Time", always: true, text: func(c *Counts) string { return Span(c.Seconds) }},

@@ -216,6 +216,11 @@ func (f *faultySource) Abilities() syncd.SourceAbilities {
 			return answer(ctx, &f.find, func() ([]syncd.Key, error) { return find(ctx, c, ids) })
 		}
 	}
+	if find := a.FindAll; find != nil {
+		a.FindAll = func(ctx context.Context, c syncd.Collection, ids []string) ([][]syncd.FoundID, error) {
+			return answer(ctx, &f.find, func() ([][]syncd.FoundID, error) { return find(ctx, c, ids) })
+		}
+	}
 	return a
 }
 

@@ -239,7 +239,7 @@ func (s *MemorySource) Fetch(ctx context.Context, c syncd.Collection, keys []syn
 
 // Abilities implements syncd.Source.
 func (s *MemorySource) Abilities() syncd.SourceAbilities {
-	return syncd.SourceAbilities{Count: s.Count, Find: s.Find, Identity: s.Identity, Collections: s.Collections}
+	return syncd.SourceAbilities{Count: s.Count, Find: s.Find, FindAll: s.FindAll, Identity: s.Identity, Collections: s.Collections}
 }
 
 // Count is the ability of that name.
@@ -276,6 +276,29 @@ func (s *MemorySource) Find(ctx context.Context, c syncd.Collection, ids []strin
 	found := make([]syncd.Key, len(ids))
 	for i, id := range ids {
 		found[i] = keys[id]
+	}
+	return found, nil
+}
+
+// FindAll is the ability of that name, by walking the collection.
+func (s *MemorySource) FindAll(ctx context.Context, c syncd.Collection, ids []string) ([][]syncd.FoundID, error) {
+	docs, err := s.matching(ctx, c)
+	if err != nil {
+		return nil, fmt.Errorf("finding documents of collection %q: %w", c.Name, err)
+	}
+	all := make(map[string][]syncd.FoundID, len(docs))
+	for _, d := range docs {
+		if d.err == nil {
+			text := d.id
+			if d.key[0] == 't' {
+				text = strconv.Quote(d.id)
+			}
+			all[d.id] = append(all[d.id], syncd.FoundID{Key: d.key, Text: text})
+		}
+	}
+	found := make([][]syncd.FoundID, len(ids))
+	for i, id := range ids {
+		found[i] = all[id]
 	}
 	return found, nil
 }

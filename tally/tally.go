@@ -1,7 +1,11 @@
 // Package tally counts what a run does with documents, and says whether the numbers prove that none was passed over.
 package tally
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/google/uuid"
+)
 
 // Counts accounts for documents and changes. Every document that was scanned is in one of Present, Missing, Stale, Partial,
 // Orphan, Unasked, Young, Unindexed, Unsampled and FailedRead; every one that had to be sent (ToSend) is in one of WouldSend, Gone, Overtaken,
@@ -27,6 +31,7 @@ type Counts struct {
 	Acked        int64 `json:"acked,omitempty"`         // events that the sink confirmed
 	FailedWrite  int64 `json:"failed_write,omitempty"`  // events that the sink refused
 	DeadLettered int64 `json:"dead_lettered,omitempty"` // failed documents that the dead letters took
+	Collisions   int64 `json:"collisions,omitempty"`    // of Scanned: documents whose point id is that of another document, too; all but one of each
 	Referenced   int64 `json:"referenced,omitempty"`    // of Acked: events that were sent without their document, since they were too large with it
 }
 
@@ -64,6 +69,7 @@ func (c *Counts) Add(o Counts) {
 	c.FailedWrite += o.FailedWrite
 	c.DeadLettered += o.DeadLettered
 	c.Referenced += o.Referenced
+	c.Collisions += o.Collisions
 }
 
 // Failure is one document that could not be handled.
@@ -72,6 +78,25 @@ type Failure struct {
 	NoID   bool   `json:"no_id,omitempty"` // it has none; the reason says where it stands
 	Stage  string `json:"stage"`           // read, encode or write
 	Reason string `json:"reason"`
+}
+
+// Collision is some documents of one collection that have the same point id: the index can hold only one of them.
+type Collision struct {
+	PointID   uuid.UUID
+	ID        string   // the text of their ids
+	IDs       []string // the first two of the ids, as the source writes them
+	Documents int      // how many there are, at least 2
+}
+
+// String names the documents and their point.
+func (c Collision) String() string {
+	switch {
+	case c.IDs[0] == c.IDs[1]:
+		return fmt.Sprintf("%d documents with the id %s: point %s", c.Documents, c.IDs[0], c.PointID)
+	case c.Documents > 2:
+		return fmt.Sprintf("%s, %s and %d more: point %s", c.IDs[0], c.IDs[1], c.Documents-2, c.PointID)
+	}
+	return fmt.Sprintf("%s and %s: point %s", c.IDs[0], c.IDs[1], c.PointID)
 }
 
 // Problem says where the numbers of something completely handled do not add up, or nothing.
@@ -85,6 +110,8 @@ func (c *Counts) Problem() string {
 		return fmt.Sprintf("%d events were sent, but %d were confirmed and %d refused", c.Emitted, c.Acked, c.FailedWrite)
 	case c.DeadLettered > c.Failed():
 		return fmt.Sprintf("%d documents failed, but %d became dead letters", c.Failed(), c.DeadLettered)
+	case c.Collisions > c.Scanned:
+		return fmt.Sprintf("%d documents were read, but %d share their point ids", c.Scanned, c.Collisions)
 	case c.Referenced > c.Acked:
 		return fmt.Sprintf("%d events were confirmed, but %d without their documents", c.Acked, c.Referenced)
 	}

@@ -37,6 +37,7 @@ func (s *source) Abilities() syncd.SourceAbilities {
 	return syncd.SourceAbilities{
 		Count:       s.Count,
 		Find:        s.Find,
+		FindAll:     s.FindAll,
 		Identity:    s.Identity,
 		Collections: s.Collections,
 		Probe:       s.Probe,

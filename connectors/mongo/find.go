@@ -62,12 +62,56 @@ func (s *source) findIDs(ctx context.Context, c syncd.Collection, ids []string) 
 	return out, nil
 }
 
-// finding is one Find.
+// FindAll asks for all values that an id of each text could be, as Find does, but for the usual types and all others at once:
+// a document must come in one answer only.
+func (s *source) FindAll(ctx context.Context, c syncd.Collection, ids []string) ([][]syncd.FoundID, error) {
+	out, err := s.findAll(ctx, c, ids)
+	if err != nil {
+		return nil, fmt.Errorf("finding documents of collection %s: %w", c.Name, err)
+	}
+	return out, nil
+}
+
+func (s *source) findAll(ctx context.Context, c syncd.Collection, ids []string) ([][]syncd.FoundID, error) {
+	filter, err := parseFilter(c.Filter)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.look(ctx, c.Name); err != nil {
+		return nil, err
+	}
+	f := finding{source: s, collection: c.Name, filter: filter, all: make(map[string][]syncd.FoundID, len(ids))}
+	var different []string
+	for _, id := range ids {
+		if _, again := f.all[id]; !again {
+			f.all[id] = nil
+			different = append(different, id)
+		}
+	}
+	binaries, decimals, err := f.rare(ctx, different)
+	if err == nil {
+		err = f.search(ctx, different, func(g *idGuesses, text string) {
+			g.addUsual(text)
+			g.addRare(text, binaries, decimals)
+		})
+	}
+	if err != nil {
+		return nil, s.explain(ctx, err)
+	}
+	out := make([][]syncd.FoundID, len(ids))
+	for i, id := range ids {
+		out[i] = f.all[id]
+	}
+	return out, nil
+}
+
+// finding is one Find or FindAll.
 type finding struct {
 	*source
 	collection string
 	filter     bson.Raw
-	keys       map[string]syncd.Key // of each id text; empty until it is found
+	keys       map[string]syncd.Key       // of each id text; empty until it is found
+	all        map[string][]syncd.FoundID // of each id text; nil for a Find
 	guesses    idGuesses
 	text, key  []byte // reused
 }
@@ -84,17 +128,22 @@ func (f *finding) missing(ids []string) []string {
 
 // searchRare looks for ids of types that ids hardly have.
 func (f *finding) searchRare(ctx context.Context, ids []string) error {
-	binaries, err := f.holds(ctx, bson.TypeBinary)
+	binaries, decimals, err := f.rare(ctx, ids)
 	if err != nil {
 		return err
 	}
-	decimals := slices.ContainsFunc(ids, mayBeDecimal)
-	if decimals {
-		if decimals, err = f.holds(ctx, bson.TypeDecimal128); err != nil {
-			return err
-		}
-	}
 	return f.search(ctx, ids, func(g *idGuesses, text string) { g.addRare(text, binaries, decimals) })
+}
+
+// rare reports whether the ids may be binaries, and whether they may be of type Decimal128.
+func (f *finding) rare(ctx context.Context, ids []string) (binaries, decimals bool, err error) {
+	if binaries, err = f.holds(ctx, bson.TypeBinary); err != nil {
+		return false, false, err
+	}
+	if slices.ContainsFunc(ids, mayBeDecimal) {
+		decimals, err = f.holds(ctx, bson.TypeDecimal128)
+	}
+	return binaries, decimals, err
 }
 
 // holds asks whether any _id may be of a type, which the index answers at once. A server that has not implemented the type
@@ -119,7 +168,13 @@ func (f *finding) holds(ctx context.Context, t bson.Type) (bool, error) {
 // search asks for the guesses at ids, as many at once as a query may hold.
 func (f *finding) search(ctx context.Context, ids []string, add func(g *idGuesses, text string)) error {
 	ask := func() error {
-		_, err := retried(ctx, f.source, func() (struct{}, error) { return struct{}{}, f.ask(ctx) })
+		if f.guesses.n == 0 {
+			return ctx.Err()
+		}
+		found, err := retried(ctx, f.source, func() ([]foundID, error) { return f.ask(ctx) })
+		for _, id := range found { // of the last try only: each asks for all
+			f.all[id.text] = append(f.all[id.text], id.FoundID)
+		}
 		f.guesses.reset()
 		return err
 	}
@@ -135,17 +190,14 @@ func (f *finding) search(ctx context.Context, ids []string, add func(g *idGuesse
 	return ask()
 }
 
-// ask asks for the guesses and notes the keys of those that were asked for by their text: a server may find more, as it
-// takes a number of any type for one of the same value, and text by the collection's collation.
-func (f *finding) ask(ctx context.Context) error {
-	if f.guesses.n == 0 {
-		return ctx.Err()
-	}
+// ask asks for the guesses and returns the ids of those that were asked for by their text: a server may find more, as it takes a
+// number of any type for one of the same value, and text by the collection's collation.
+func (f *finding) ask(ctx context.Context) (found []foundID, err error) {
 	c, err := f.upToDate().find(ctx, query{
 		collection: f.collection, filter: all(f.filter, f.guesses.in()), projection: projection(nil), batchSize: f.guesses.n,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer c.Close()
 	for c.Next(ctx) {
@@ -156,12 +208,22 @@ func (f *finding) ask(ctx context.Context) error {
 		if f.text, err = bsondoc.AppendIDText(f.text[:0], id); err != nil {
 			continue // it has no text, so it is none of those
 		}
-		if key, asked := f.keys[string(f.text)]; asked && key == "" {
-			f.key = bsondoc.AppendKey(f.key[:0], id)
-			f.keys[string(f.text)] = syncd.Key(f.key)
+		f.key = bsondoc.AppendKey(f.key[:0], id)
+		if f.all == nil {
+			if key, asked := f.keys[string(f.text)]; asked && key == "" {
+				f.keys[string(f.text)] = syncd.Key(f.key)
+			}
+		} else if _, asked := f.all[string(f.text)]; asked {
+			found = append(found, foundID{string(f.text), syncd.FoundID{Key: syncd.Key(f.key), Text: id.String()}})
 		}
 	}
-	return c.Err()
+	return found, c.Err()
+}
+
+// foundID is an id that was found, and its text.
+type foundID struct {
+	text string
+	syncd.FoundID
 }
 
 // in returns {_id: {$in: […]}}.

@@ -58,6 +58,7 @@ func (s *source) Abilities() syncd.SourceAbilities {
 		Count:       s.Count,
 		Estimate:    s.Estimate,
 		Find:        s.Find,
+		FindAll:     s.FindAll,
 		Identity:    s.Identity,
 		Collections: s.Collections,
 		Probe:       s.Probe,

@@ -1,0 +1,172 @@
+package engine
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/google/uuid"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/fetch"
+	"github.com/syncd-io/syncd/mapping"
+	"github.com/syncd-io/syncd/tally"
+)
+
+// What finding documents with one point id may cost. A collection gets a word of 8 bytes per document, up to half of what the
+// run has left; with a word each, one document in a million is looked up in vain, with 12 documents a word about one in 40.
+const (
+	collisionWords  = 16 << 20 // of all collections together: 128 MiB
+	leastWords      = 1 << 7   // of one collection
+	defaultWords    = 1 << 20  // of a collection that can't be counted
+	documentsAWord  = 16       // more are not compared: (nearly) every one would be looked up
+	suspectsAtOnce  = 1000     // looked up by one question
+	maxCollidingIDs = 100_000  // remembered, so that each counts once
+)
+
+// collisions finds the documents of a collection that have the point id of another one. A filter of bits remembers the point ids;
+// whose bits are all set already is a suspect, and the source is asked for all documents that share its id's text. So memory is
+// bounded and what is reported is certain. What is compared are the documents that this run reads. Its methods are safe for
+// concurrent use.
+type collisions struct {
+	rule   *mapping.Rule
+	source syncd.Source
+	told   func(tally.Counts) // is told how many more were found
+	words  []atomic.Uint64
+	budget *atomic.Int64 // where words came from
+
+	room     int64 // documents that are compared at most
+	compared atomic.Int64
+
+	mu       sync.Mutex
+	suspects []fetch.Made
+	counted  map[uuid.UUID]bool
+	examples []tally.Collision
+}
+
+// newCollisions returns nil where the source can't be asked.
+func newCollisions(source syncd.Source, rule *mapping.Rule, documents int64, budget *atomic.Int64, told func(tally.Counts)) *collisions {
+	if source.Abilities().FindAll == nil {
+		return nil
+	}
+	want := documents
+	if want < 0 {
+		want = defaultWords
+	}
+	for {
+		left := budget.Load()
+		n := max(leastWords, min(want, left/2))
+		if budget.CompareAndSwap(left, left-n) {
+			return &collisions{
+				rule: rule, source: source, told: told, words: make([]atomic.Uint64, n), budget: budget, room: documentsAWord * n,
+			}
+		}
+	}
+}
+
+// add remembers a point id, and reports whether it may have been remembered before. A point id is a hash: its bits are random.
+func (c *collisions) add(id *uuid.UUID) bool {
+	at, bits := binary.LittleEndian.Uint64(id[8:])&(1<<56-1), binary.LittleEndian.Uint32(id[:])
+	mask := uint64(1)<<(bits&63) | 1<<(bits>>6&63) | 1<<(bits>>12&63) | 1<<(bits>>18&63)
+	return c.words[at%uint64(len(c.words))].Or(mask)&mask == mask
+}
+
+// collide is the stage that compares point ids.
+type collide struct{}
+
+func (collide) apply(ctx context.Context, b *batch) error {
+	c := b.split.col.collisions
+	if c == nil {
+		return nil
+	}
+	if c.compared.Add(int64(len(b.changes))) > c.room {
+		return nil
+	}
+	var suspects []fetch.Made
+	for i := range b.changes {
+		if c.add(&b.changes[i].PointID) {
+			suspects = append(suspects, fetch.Made{ID: b.changes[i].ID, PointID: b.changes[i].PointID})
+		}
+	}
+	if len(suspects) == 0 {
+		return nil
+	}
+	c.mu.Lock()
+	c.suspects = append(c.suspects, suspects...)
+	due := c.suspects
+	if len(due) < suspectsAtOnce {
+		due = nil
+	} else {
+		c.suspects = nil
+	}
+	c.mu.Unlock()
+	return c.lookUp(ctx, due)
+}
+
+// settle looks up the last suspects, once all documents of the collection have been compared, and gives the filter back.
+func (c *collisions) settle(ctx context.Context) error {
+	if c == nil {
+		return nil
+	}
+	c.budget.Add(int64(len(c.words)))
+	c.words = nil
+	c.mu.Lock()
+	due := c.suspects
+	c.suspects = nil
+	c.mu.Unlock()
+	return c.lookUp(ctx, due)
+}
+
+// lookUp asks the source whose documents the suspects are.
+func (c *collisions) lookUp(ctx context.Context, suspects []fetch.Made) error {
+	if len(suspects) == 0 {
+		return nil
+	}
+	found, err := fetch.SamePoint(ctx, c.source, c.rule, suspects)
+	if err != nil {
+		return fmt.Errorf("looking for documents with one point id: %w", err)
+	}
+	var n int64
+	for i, s := range suspects {
+		if len(found[i]) > 1 {
+			n += c.note(s, found[i])
+		}
+	}
+	c.told(tally.Counts{Collisions: n})
+	return nil
+}
+
+// note keeps a collision and returns how many documents it adds: each counts once, however many of its documents were suspects.
+func (c *collisions) note(s fetch.Made, same []syncd.FoundID) (more int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	more = int64(len(same)) - 1
+	switch {
+	case c.counted[s.PointID]:
+		return 0
+	case len(c.counted) == maxCollidingIDs: // from here on each suspect is one document
+		more = 1
+	case c.counted == nil:
+		c.counted = map[uuid.UUID]bool{s.PointID: true}
+	default:
+		c.counted[s.PointID] = true
+	}
+	if len(c.examples) < maxFailures {
+		c.examples = append(c.examples, tally.Collision{
+			PointID: s.PointID, ID: s.ID, IDs: []string{same[0].Text, same[1].Text}, Documents: len(same),
+		})
+	}
+	return more
+}
+
+// result is the first of the collisions, and how many documents were not compared because there are too many.
+func (c *collisions) result() (first []tally.Collision, left int64) {
+	if c == nil {
+		return nil, 0
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.examples, max(0, c.compared.Load()-c.room)
+}
