@@ -33,7 +33,7 @@ func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	d := spec.NewDecoder()
 	c := mapping.Config{
-		Namespace: "url", Seed: mapping.DefaultSeed, Payload: mapping.Defaults().Payload,
+		Namespace: "url", Seed: mapping.DefaultSeed, Payload: mapping.Defaults().Payload, Owner: &mapping.Owner{Exclusive: true},
 		Collections: []mapping.Collection{{Name: "page", ContentType: "page"}},
 	}
 	m := mapping.Compile(c, "db", d, nil)
@@ -63,6 +63,7 @@ func (f *fixture) orphans(t testing.TB, n int) (_ syncd.Source, ids []string) {
 	t.Helper()
 	var seed []byte
 	items := make([]verdict.Item, n)
+	index := syncdtest.NewMemoryChecker()
 	for i := range items {
 		id := fmt.Sprintf("gone-%03d", i)
 		point, err := f.rule.PointID(&seed, &syncd.Change{ID: id}, 0)
@@ -70,8 +71,9 @@ func (f *fixture) orphans(t testing.TB, n int) (_ syncd.Source, ids []string) {
 			t.Fatal(err)
 		}
 		items[i] = verdict.Item{Rule: f.rule, Verdict: syncd.Orphan, ID: id, PointID: point, Held: point}
+		index.Put(point, map[string]any{"mongo_id": id, "content_type": "page", "chunk_index": 0})
 	}
-	s := audit.OrphanSearch{Source: f.source, Checker: f.checker, Rules: f.opts.Rules, Planned: items, Keep: true}
+	s := audit.OrphanSearch{Source: f.source, Checker: index, Rules: f.opts.Rules, Planned: items, Keep: true}
 	found, err := s.Find(t.Context())
 	if err != nil {
 		t.Fatal(err)
