@@ -107,7 +107,7 @@ func (p *printer) explanation(e audit.Explanation, topic string) {
 		if i == 0 {
 			name = "same point id"
 		}
-		row(name, "%s", s.Text)
+		row(name, "%s", text.Of(s.Text))
 	}
 	if e.Bytes > 0 {
 		key := e.Key

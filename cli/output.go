@@ -269,7 +269,7 @@ func (p *printer) collisions(r job.Report) {
 	for _, c := range r.Collections {
 		var named int64
 		for _, d := range c.Collided {
-			p.printf("  %s %s\n", c.Rule.Collection.Name, d)
+			p.printf("  %s %s: point %s\n", c.Rule.Collection.Name, together(d), d.PointID)
 			named += int64(d.Documents) - 1
 		}
 		if more := c.Collisions - named; more > 0 {
@@ -279,6 +279,18 @@ func (p *printer) collisions(r job.Report) {
 			p.printf("\nThe point ids of %d documents of %s were not compared: there are too many for the memory set aside\n", c.NotCompared, c.Rule.Collection.Name)
 		}
 	}
+}
+
+// together names the documents of a collision.
+func together(d tally.Collision) string {
+	first, second := text.Of(d.IDs[0]), text.Of(d.IDs[1])
+	switch {
+	case first == second:
+		return fmt.Sprintf("%d documents with the id %s", d.Documents, first)
+	case d.Documents > 2:
+		return fmt.Sprintf("%s, %s and %d more", first, second, d.Documents-2)
+	}
+	return first + " and " + second
 }
 
 // orphans prints what the reverse pass found.

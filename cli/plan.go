@@ -151,6 +151,7 @@ func (p *printer) plan(r job.Report, share float64, asked bool) {
 		}
 	}
 	p.failures(r)
+	p.collisions(r)
 	p.orphans(r)
 	if !asked {
 		p.printf("\n%s was not asked, so every document counts as to be sent\n", p.index)

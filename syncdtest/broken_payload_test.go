@@ -330,6 +330,62 @@ var brokenFinders = []struct {
 	}},
 }
 
+// brokenAllFinder is a MemorySource with another FindAll.
+type brokenAllFinder struct {
+	*MemorySource
+	find spoiltFindAll
+}
+
+type spoiltFindAll = func(*MemorySource, context.Context, syncd.Collection, []string) ([][]syncd.FoundID, error)
+
+func (b brokenAllFinder) Abilities() syncd.SourceAbilities {
+	a := b.MemorySource.Abilities()
+	a.FindAll = func(ctx context.Context, c syncd.Collection, ids []string) ([][]syncd.FoundID, error) {
+		return b.find(b.MemorySource, ctx, c, ids)
+	}
+	return a
+}
+
+var brokenAllFinders = []struct {
+	name, caught string
+	find         spoiltFindAll
+}{
+	{"finds nothing", "find_all", func(_ *MemorySource, _ context.Context, _ syncd.Collection, ids []string) ([][]syncd.FoundID, error) {
+		return make([][]syncd.FoundID, len(ids)), nil
+	}},
+	{"returns only what it found", "find_all", func(s *MemorySource, ctx context.Context, c syncd.Collection, ids []string) ([][]syncd.FoundID, error) {
+		all, err := s.FindAll(ctx, c, ids)
+		return slices.DeleteFunc(all, func(f []syncd.FoundID) bool { return f == nil }), err
+	}},
+	{"finds everything twice", "find_all", func(s *MemorySource, ctx context.Context, c syncd.Collection, ids []string) ([][]syncd.FoundID, error) {
+		all, err := s.FindAll(ctx, c, ids)
+		for i := range all {
+			all[i] = slices.Concat(all[i], all[i])
+		}
+		return all, err
+	}},
+	{"folds case", "find_all_difficult_ids", func(s *MemorySource, ctx context.Context, c syncd.Collection, ids []string) ([][]syncd.FoundID, error) {
+		ids = slices.Clone(ids)
+		for i, id := range ids {
+			if len(id) > 1 {
+				ids[i] = strings.ToLower(id)
+			}
+		}
+		return s.FindAll(ctx, c, ids)
+	}},
+	{"takes an absent collection for an empty one", "find_all_in_no_collection", func(s *MemorySource, ctx context.Context, c syncd.Collection, ids []string) ([][]syncd.FoundID, error) {
+		all, err := s.FindAll(ctx, c, ids)
+		if errors.Is(err, syncd.ErrCollectionNotFound) {
+			return make([][]syncd.FoundID, len(ids)), nil
+		}
+		return all, err
+	}},
+	{"ignores the filter", "find_all_keeps_to_the_filter", func(s *MemorySource, ctx context.Context, c syncd.Collection, ids []string) ([][]syncd.FoundID, error) {
+		c.Filter = ""
+		return s.FindAll(ctx, c, ids)
+	}},
+}
+
 // remembering finds what it has found before.
 func remembering() spoiltFind {
 	known := map[string]syncd.Key{}
@@ -367,6 +423,11 @@ func runBrokenAbilities(t *testing.T, some func(t *testing.T, cases []testCase, 
 	for _, b := range brokenFinders {
 		t.Run("finder "+b.name, func(t *testing.T) {
 			some(t, memoryHarness(3, func(s syncd.Source) syncd.Source { return brokenFinder{s.(*MemorySource), b.find} }).cases(), b.caught)
+		})
+	}
+	for _, b := range brokenAllFinders {
+		t.Run("finder of all "+b.name, func(t *testing.T) {
+			some(t, memoryHarness(3, func(s syncd.Source) syncd.Source { return brokenAllFinder{s.(*MemorySource), b.find} }).cases(), b.caught)
 		})
 	}
 }

@@ -118,7 +118,7 @@ func (h SourceHarness) cases() []testCase {
 		{"collections", h.collections},
 		{"close_unused", func(t *testing.T) { h.open(t, 1) }},
 	}
-	return slices.Concat(cases, h.identityCases(), h.findCases())
+	return slices.Concat(cases, h.identityCases(), h.findCases(), h.findAllCases())
 }
 
 // collection is a source, one of its collections and what it holds. Its methods return errors rather than end the test,

@@ -88,17 +88,6 @@ type Collision struct {
 	Documents int      // how many there are, at least 2
 }
 
-// String names the documents and their point.
-func (c Collision) String() string {
-	switch {
-	case c.IDs[0] == c.IDs[1]:
-		return fmt.Sprintf("%d documents with the id %s: point %s", c.Documents, c.IDs[0], c.PointID)
-	case c.Documents > 2:
-		return fmt.Sprintf("%s, %s and %d more: point %s", c.IDs[0], c.IDs[1], c.Documents-2, c.PointID)
-	}
-	return fmt.Sprintf("%s and %s: point %s", c.IDs[0], c.IDs[1], c.PointID)
-}
-
 // Problem says where the numbers of something completely handled do not add up, or nothing.
 func (c *Counts) Problem() string {
 	switch {

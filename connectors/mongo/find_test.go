@@ -25,6 +25,8 @@ type idServer struct {
 	ids     []bson.RawValue
 	fail    func(call int) error
 	queries []query
+
+	breakAfter int // the first question for guesses breaks off after so many documents; 0 never does
 }
 
 func (s *idServer) find(_ context.Context, q query) (cursor, error) {
@@ -40,7 +42,12 @@ func (s *idServer) find(_ context.Context, q query) (cursor, error) {
 			found = append(found, element(id.Type, "_id", id.Value))
 		}
 	}
-	return &docs{list: found}, nil
+	answer := &docs{list: found}
+	if _, guesses := inOf(q); guesses && s.breakAfter > 0 {
+		answer.list, answer.err = found[:s.breakAfter], mongodriver.CommandError{Labels: []string{"NetworkError"}}
+		s.breakAfter = 0
+	}
+	return answer, nil
 }
 
 func matches(q query, id bson.RawValue) bool {
@@ -68,6 +75,7 @@ func inOf(q query) ([]bson.RawValue, bool) {
 type docs struct {
 	list []bson.Raw
 	at   int
+	err  error // at the end
 }
 
 func (d *docs) Next(ctx context.Context) bool {
@@ -76,7 +84,7 @@ func (d *docs) Next(ctx context.Context) bool {
 }
 func (d *docs) Doc() bson.Raw { return d.list[d.at-1] }
 func (d *docs) Buffered() int { return len(d.list) - d.at }
-func (d *docs) Err() error    { return nil }
+func (d *docs) Err() error    { return d.err }
 func (d *docs) Close()        {}
 
 // findIn finds texts in a collection that holds ids.
@@ -292,6 +300,52 @@ func TestFindEveryID(t *testing.T) {
 }
 
 // Equal is not the same: the server finds {a: 1.0} for {a: 1}, but its text is another, and so is its point.
+// TestFindAllFindsEveryDocumentOfAText, of every type, each as often as it is there: on two shards, for example.
+func TestFindAllFindsEveryDocumentOfAText(t *testing.T) {
+	all := everyID(t)
+	all = append(all, binaryOf(5, "\x00\x01\x02\x03"), binaryOf(0, "\x00\x01\x02\x03"), value(t, "AAECAw=="), value(t, "twice"), value(t, "twice"))
+	want := map[string]int{"nobody": 0}
+	for _, id := range all {
+		want[idText(t, id)]++
+	}
+	if want["AAECAw=="] != 3 || want["twice"] != 2 {
+		t.Fatal(want)
+	}
+	var texts []string
+	for text := range want {
+		texts = append(texts, text)
+	}
+	src := findIn(t, &idServer{ids: all})
+	found, err := src.FindAll(t.Context(), syncd.Collection{Name: "c"}, texts)
+	if err != nil || len(found) != len(texts) {
+		t.Fatal(len(found), err)
+	}
+	for i, text := range texts {
+		if len(found[i]) != want[text] {
+			t.Errorf("%q: %d documents, want %d: %v", text, len(found[i]), want[text], found[i])
+		}
+		names := map[string]bool{}
+		for _, f := range found[i] {
+			names[f.Text] = true
+		}
+		if len(names) != want[text] && text != "twice" {
+			t.Errorf("%q: %v have the same name", text, found[i])
+		}
+	}
+}
+
+// TestFindAllCountsTheAnswerOfOneTry: what a try found that failed half-way is not found twice.
+func TestFindAllCountsTheAnswerOfOneTry(t *testing.T) {
+	server := &idServer{ids: []bson.RawValue{value(t, "a"), value(t, int32(7)), value(t, "7")}, breakAfter: 2}
+	found, err := findIn(t, server).FindAll(t.Context(), syncd.Collection{Name: "c"}, []string{"a", "7"})
+	if err != nil || len(found[0]) != 1 || len(found[1]) != 2 {
+		t.Errorf("%v, %v", found, err)
+	}
+	if server.breakAfter != 0 {
+		t.Error("nothing broke")
+	}
+}
+
 func TestFindVerifiesTheText(t *testing.T) {
 	stored := value(t, bson.D{{Key: "a", Value: 1.0}})
 	asked := idText(t, value(t, bson.D{{Key: "a", Value: int32(1)}}))

@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/syncd-io/syncd/syncdtest"
+)
+
+// collidingWorld has 7 and "7", whose texts are one, beside documents that have nothing to do with each other. The index holds all
+// points.
+func collidingWorld() *world {
+	w := newWorld()
+	for _, id := range []any{7, "7", 8, "9", "seven"} {
+		w.source.Insert("page", syncdtest.MemoryDoc{ID: id, Fields: map[string]any{"tenant": "t"}})
+	}
+	for _, id := range []string{"7", "8", "9", "seven"} {
+		w.checker.Put(point(id, "0"), map[string]any{"mongo_id": id, "content_type": "page", "chunk_index": 0})
+	}
+	return w
+}
+
+const unversioned = "mapping: {version: null}\n"
+
+// TestDocumentsWithOnePointIDAreNeverEqual: the index can hold only one of 7 and "7", so no command may say that all is well.
+func TestDocumentsWithOnePointIDAreNeverEqual(t *testing.T) {
+	named := `page 7 and "7": point ` + point("7", "0").String()
+	for name, c := range map[string]struct {
+		args []string
+		code int
+		want []string
+	}{
+		"run":     {[]string{"run"}, exitFailures, []string{named, "1 document has the point id of another document"}},
+		"dry run": {[]string{"run", "--dry-run"}, exitFailures, []string{named}},
+		"plan":    {[]string{"plan"}, exitFailures, []string{named}},
+		"verify":  {[]string{"verify", "--min-age", "0"}, exitStopped, []string{named, "80.00%", "1 document has the point id of another document"}},
+		"explain": {[]string{"explain", "page", "7"}, exitStopped, []string{"same point id", `"7"`}},
+	} {
+		code, printed := collidingWorld().runExtended(t, unversioned, c.args...)
+		for _, want := range c.want {
+			if !strings.Contains(printed, want) {
+				t.Errorf("%s: %q is not in\n%s", name, want, printed)
+			}
+		}
+		if code != c.code || strings.Contains(printed, "Equal") {
+			t.Errorf("%s: exit code %d\n%s", name, code, printed)
+		}
+	}
+}
+
+func TestAReportCountsDocumentsWithOnePointID(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "report.json")
+	if code, printed := collidingWorld().runExtended(t, unversioned, "run", "--report", path); code != exitFailures {
+		t.Fatalf("exit code %d\n%s", code, printed)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil || strings.Count(string(text), `"collisions": 1,`) != 2 { // of the collection, and in all
+		t.Errorf("%v\n%s", err, text)
+	}
+}
+
+// TestAnIndexOfDifferentPointsIsEqual: ids whose texts differ, and ids of one text that a field tells apart, are no collision.
+func TestAnIndexOfDifferentPointsIsEqual(t *testing.T) {
+	w := collidingWorld()
+	w.source.Delete("page", "7")
+	if code, printed := w.runExtended(t, unversioned, "verify", "--min-age", "0"); code != 0 || !strings.Contains(printed, "Equal") {
+		t.Errorf("exit code %d\n%s", code, printed)
+	}
+	w = collidingWorld()
+	w.source.Insert("page", syncdtest.MemoryDoc{ID: 7, Fields: map[string]any{"tenant": "u"}})
+	seeded := "mapping: {version: null, seed: '{fields.tenant}/{mongo_id}/{chunk_index}'}\nrun: {allow_drift: true, wait_timeout: 0s}\n"
+	if code, printed := w.runExtended(t, seeded, "run"); code != 0 {
+		t.Errorf("exit code %d\n%s", code, printed)
+	}
+}
