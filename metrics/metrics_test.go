@@ -140,7 +140,7 @@ func TestCoverage(t *testing.T) {
 	check(t, m, map[string]float64{name: 25. / 40, `syncd_runs_total{outcome="failed"}`: 1})
 
 	gate := syncdtest.NewGate()
-	w.opts.Checker = syncdtest.FaultyChecker(w.checker, syncdtest.CheckerFaults{Read: syncdtest.Nth(2, syncdtest.Fault{Gate: gate})})
+	w.opts.Checker = syncdtest.FaultyChecker(w.checker, syncdtest.CheckerFaults{Read: syncdtest.Nth(3, syncdtest.Fault{Gate: gate})})
 	w.opts.Workers = 1
 	var run sync.WaitGroup
 	run.Go(func() { w.run(t, m) })
