@@ -26,12 +26,12 @@ import (
 var hostileTexts = []string{
 	"", " ", "\x1b[2Jclear", "a\nerror: forged line\nhint: pay bob", "a\r  Errors   0", "\abell", "\x1b]0;title\a", "rtl\u202eevil",
 	"\u2066isolate", "zero\u200bwidth", "a\x00b", "\u009b31m", "in\xffvalid", "line\u2028separator\u2029", "nb\u00a0space", "soft\u00adhyphen",
-	"\ufeffmark", "fill\u3164er", "tag\U000e0041", "delete\x7f", "\x1b[31mred", strings.Repeat("x", 600_000), "\"quoted\"", `back\slash`,
+	"\ufeffmark", "fill\u3164er", "tag\U000e0041", "delete\x7f", "\x1b[31mred", strings.Repeat("0", 600_000), "\"quoted\"", `back\slash`,
 	"<script>alert(1)</script>",
 }
 
 // errHostile is a server's answer with all of them.
-var errHostile = errors.New("the server says: " + strings.Join(hostileTexts, "|"))
+var errHostile = errors.New("the server says: " + strings.Join(hostileTexts, "|")[:10_000])
 
 // looked fails the test where a text would do more to a terminal than be read, or too much of it.
 func looked(t *testing.T, what, printed string) {
@@ -101,7 +101,7 @@ func TestHostileTexts(t *testing.T) {
 checker: {memory: {}}
 sink: {memory: {}}
 mapping: {version: {field: updatedAt, payload: updatedAt}, collections: {page: page, "na\e[2Jme\nerror: forged": gone}}
-run: {state_dir: ` + dir + `/state, wait_timeout: 0s}
+run: {readers: 1, workers: 1, state_dir: ` + dir + `/state, wait_timeout: 0s}
 `
 	good := file("good.yaml", settings)
 	bad := file("bad.yaml", settings+`"un\e[2Jknown": "a\nerror: forged"
@@ -162,8 +162,7 @@ errors: {tolerance: "n\u202eone"}
 			if code != exitFailures {
 				t.Errorf("%d\n%.3000s", code, out)
 			}
-			wants(out, `page "": write: the server says: `, `page "\x1b[2Jclear": write`, `page "a\nerror: forged line\nhint: pay bob": write`, `(600000 bytes)`,
-				`page (no id): read: no usable id: the server says`)
+			wants(out, `page "": write: the server says: `, `page "a\nerror: forged line\nhint: pay bob": write`, `page (no id): read: no usable id: the server says`)
 		}
 	}
 	faults.sink = hostileSink{}
@@ -186,6 +185,17 @@ errors: {tolerance: "n\u202eone"}
 	if strings.Contains(string(html), "<script>") {
 		t.Error("the page has a script")
 	}
+
+	forged := filepath.Join(dir, "forged.json")
+	forge(t, report, forged)
+	run("a forged report", "report", forged)
+	run("a comparison with a forged report", "report", forged, report)
+	run("a forged page", "report", forged, "--html", page)
+	if html, err = os.ReadFile(page); err != nil {
+		t.Fatal(err)
+	}
+	looked(t, "the forged page", strings.ReplaceAll(string(html), "\t", " "))
+	wants(string(html), `a\nerror: forged`)
 
 	_, out = run("a dry run", "run", good, "--dry-run")
 	wants(out, `would send "`)
@@ -235,7 +245,10 @@ errors: {tolerance: "n\u202eone"}
 	checker = held
 
 	for _, id := range hostileTexts {
-		run("explain", "explain", "-c", good, "page", id)
+		_, out := run("explain", "explain", "-c", good, "page", id)
+		if len(id) > 1000 {
+			wants(out, "(600000 bytes)")
+		}
 		run("id", "id", "-c", good, "--collection", "page", id)
 		run("a collection", "explain", "-c", good, id, "x")
 		run("a file", "run", "-c", "no"+strings.ReplaceAll(id, "\x00", ""))
@@ -265,6 +278,43 @@ errors: {tolerance: "n\u202eone"}
 		if !slices.Contains(used, c.Name()) {
 			t.Errorf("the command %s is not tried: whatever it prints of others is to be looked at here", c.Name())
 		}
+	}
+}
+
+// forge copies a report with a hostile text in place of every other text.
+func forge(t *testing.T, from, to string) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var report any
+	if err := json.Unmarshal(b, &report); err != nil {
+		t.Fatal(err)
+	}
+	var walk func(v any) any
+	walk = func(v any) any {
+		switch v := v.(type) {
+		case map[string]any:
+			for key, inner := range v {
+				if !slices.Contains([]string{"started", "ended", "outcome", "series"}, key) {
+					v[key] = walk(inner)
+				}
+			}
+		case []any:
+			for i := range v {
+				v[i] = walk(v[i])
+			}
+		case string:
+			return "a\nerror: forged\x1b[2J\u202e" + v
+		}
+		return v
+	}
+	if b, err = json.Marshal(walk(report)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(to, b, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -99,6 +99,9 @@ func TestDeadLetters(t *testing.T) {
 			if err != nil || rep.Total.Failed() != 1 || rep.Total.DeadLettered != 1 || rep.Total.Acked != 1 {
 				t.Fatalf("%v, %+v", err, rep.Total)
 			}
+			if f := rep.Collections[0].Failures[0]; f.NoID != tc.keyless {
+				t.Errorf("%+v", f)
+			}
 			if len(dead.Events()) != 1 || len(f.sink.Events()) != 1 || len(dead.Prepared()) != 1 {
 				t.Fatalf("%d dead letters, %d events, prepared %v", len(dead.Events()), len(f.sink.Events()), dead.Prepared())
 			}

@@ -19,7 +19,7 @@ var pageText string
 
 // page has no script and loads no font or picture from elsewhere; its Content-Security-Policy forbids both.
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
-	"number": Number, "span": Span, "rate": rate, "moment": text.Moment, "id": text.ID, "line": text.Line, "percent": percentOf,
+	"number": Number, "span": Span, "rate": rate, "moment": text.Moment, "percent": percentOf,
 	"times": func(n int64) string { return plural(n, "time", "times") },
 }).Parse(pageText))
 
@@ -67,6 +67,10 @@ type outcome struct {
 
 // HTML makes a page of the latest run, and of how it went with several if there are some.
 func HTML(runs ...*Report) ([]byte, error) {
+	runs = slices.Clone(runs)
+	for i, r := range runs {
+		runs[i] = r.shown()
+	}
 	r := runs[len(runs)-1]
 	v := view{Report: r, Title: "Report of a run", Tone: r.tone(), Facts: r.facts(), Tiles: r.tiles(), Rows: r.rows(Number)}
 	if len(runs) > 1 {
@@ -94,7 +98,7 @@ func HTML(runs ...*Report) ([]byte, error) {
 	v.types(r)
 	v.outcomes(r)
 	var b bytes.Buffer
-	if err := page.Execute(text.Escape(&b), &v); err != nil {
+	if err := page.Execute(&b, &v); err != nil {
 		return nil, fmt.Errorf("making the page: %w", err)
 	}
 	return b.Bytes(), nil

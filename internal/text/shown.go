@@ -57,7 +57,7 @@ func Err(err error) string {
 	for inner := errors.Unwrap(err); inner != nil && inner.Error() == whole; inner = errors.Unwrap(err) {
 		err = inner // a hint, say, has no text of its own
 	}
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // this very error, and none inside
+	joined, ok := err.(interface{ Unwrap() []error }) // of this very error, not of one inside
 	if !ok {
 		return Line(whole)
 	}
