@@ -89,12 +89,7 @@ func (j *Job) judgeBy(ctx context.Context, p *Plugins, o *Options) (closeLedger 
 		return func() error { return nil }, err
 	}
 	o.Ledger = ledger
-	return func() error {
-		if err := ledger.Close(); err != nil {
-			return fmt.Errorf("closing the record of attempts: %w", err)
-		}
-		return nil
-	}, nil
+	return ledger.Close, nil
 }
 
 // lookForOrphans is report where the plugins can, and the whole is looked at.

@@ -11,6 +11,7 @@
 package planfile
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -67,9 +68,18 @@ type Plan struct {
 	Open func() (io.ReadCloser, error)
 }
 
-// File is the plan in a file.
+// File is the plan in a file. One that can't be read more than once, such as a pipe, is an error.
 func File(path string) Plan {
-	return Plan{Open: func() (io.ReadCloser, error) { return os.Open(path) }}
+	return Plan{Open: func() (io.ReadCloser, error) {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+			return nil, errors.Join(cmp.Or(err, fmt.Errorf("%s is no regular file, and a plan is read more than once", path)), f.Close())
+		}
+		return f, nil
+	}}
 }
 
 // Check reads the whole plan and returns its header, or an error that says what is wrong with the file.
@@ -154,5 +164,5 @@ func (l *Line) otherID(made uuid.UUID) error {
 
 // otherDocument is the error of a line at whose place in the source another document is.
 func (l *Line) otherDocument(id string) error {
-	return fmt.Errorf("document %s: at its place in the source is document %q; make the plan anew", l.ID, id)
+	return fmt.Errorf("document %s: at its place in the source is document %s; make the plan anew", text.Of(l.ID), text.Quote(id))
 }

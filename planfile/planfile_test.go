@@ -289,6 +289,41 @@ func TestAnEmptyPlanIsWhole(t *testing.T) {
 	}
 }
 
+// FuzzPlan: whatever stands in a file, it is refused, or it is a plan that can be read as often as need be.
+func FuzzPlan(f *testing.F) {
+	f.Add(fixture.PlanText())
+	f.Add(fixture.PlanText(`{"sigil":"+","verdict":"missing","collection":"page","id":"a","key":"YQ==","point_id":"aae7712e-a649-569d-8af6-5b11346bd61b"}`))
+	f.Add("{\"syncd_plan\":2}\n{\"syncd_plan_end\":-1}\n")
+	f.Add("{\"syncd_plan\":2}\n[]\nnull\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		_, err := planText(text).Check()
+		if err != nil && err.Error() == "" {
+			t.Error("an error without text")
+		}
+		if _, again := planText(text).Check(); (err == nil) != (again == nil) {
+			t.Errorf("first %v, then %v", err, again)
+		}
+		// A plan has one end, and it is the last line.
+		if n := strings.Count(text, "syncd_plan_end"); err == nil && n == 0 {
+			t.Error("a plan without an end")
+		}
+		if err == nil && len(text) > 1 {
+			if _, cut := planText(text[:len(text)-2]).Check(); cut == nil {
+				t.Error("it is whole without its last bytes")
+			}
+		}
+	})
+}
+
+// TestAPlanInAPipeIsRefused: what is read to check it is not there to be sent.
+func TestAPlanInAPipeIsRefused(t *testing.T) {
+	for _, path := range []string{os.DevNull, t.TempDir()} {
+		if _, err := planfile.File(path).Check(); err == nil || !strings.Contains(err.Error(), "is no regular file") {
+			t.Error(path, err)
+		}
+	}
+}
+
 // TestAPlanThatCannotBeRead is an error of its own, not an end.
 func TestAPlanThatCannotBeRead(t *testing.T) {
 	broken := errors.New("the disk is gone")

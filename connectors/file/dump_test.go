@@ -62,6 +62,27 @@ func TestNamesAsMongodumpEscapesThem(t *testing.T) {
 	}
 }
 
+// FuzzNames: what mongodump makes of a name is read back as that name, is found by it, and stays in its folder.
+func FuzzNames(f *testing.F) {
+	for _, name := range []string{"page", "a b", "a+b", "100%", "../x", "cafés", longName, "%2e%2e%2f"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, collection string) {
+		name := dumpedName(collection)
+		if len(name) > maxEscaped || strings.ContainsAny(name, "/\\\x00") {
+			t.Errorf("%q: %q", collection, name)
+		}
+		if back := collectionOf(name, formatBSON); back != collection && !isCut(name) {
+			t.Errorf("%q is read back as %q", collection, back)
+		}
+		for _, own := range fileNames(collection) {
+			if filepath.Base(own+".bson") != own+".bson" {
+				t.Errorf("%q is looked for as %q", collection, own)
+			}
+		}
+	})
+}
+
 // docs is some documents as BSON.
 func docs(t testing.TB, ids ...string) []byte {
 	t.Helper()

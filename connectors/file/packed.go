@@ -47,7 +47,7 @@ func (p packing) open(path string) (*unpacker, error) {
 	}
 	u := &unpacker{packing: p, file: file}
 	if err := u.restart(); err != nil {
-		return nil, errors.Join(err, file.Close())
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), file.Close())
 	}
 	return u, nil
 }

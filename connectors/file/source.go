@@ -243,7 +243,7 @@ func (s *source) open(ctx context.Context, c syncd.Collection) (*openFile, error
 	}
 	file, err := at.packing.open(at.path)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", at.path, err)
+		return nil, err
 	}
 	f := &openFile{Closer: file, format: at.format}
 	info, err := file.file.Stat()
