@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"testing"
 
@@ -100,4 +101,24 @@ func (s miscounts) Abilities() syncd.SourceAbilities {
 		return n + 1, err
 	}
 	return can
+}
+
+// brings is a source whose reads bring the documents unasked, as one does that could only fetch them by reading once more.
+type brings struct{ *syncdtest.MemorySource }
+
+func (s brings) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
+	req.Documents = true
+	return s.MemorySource.Read(ctx, req)
+}
+
+// TestAPlanFetchesNothingThatWasBrought to estimate the bytes of events.
+func TestAPlanFetchesNothingThatWasBrought(t *testing.T) {
+	f := newFixture(t, "page")
+	f.insert("page", 30, nil)
+	f.opts.Source = syncdtest.FaultySource(brings{f.source}, syncdtest.SourceFaults{Fetch: syncdtest.Always(syncdtest.Fault{Err: errors.New("fetched")})})
+	f.opts.DryRun, f.opts.Sink = &engine.DryRun{Measure: 10, Preview: preview}, nil
+	rep, err := job.Run(t.Context(), f.opts)
+	if err != nil || rep.Collections[0].Measured == 0 || rep.Collections[0].MeasuredBytes == 0 {
+		t.Errorf("%v, %+v", err, rep.Collections)
+	}
 }

@@ -19,28 +19,32 @@ func TestAPlanForAPipeGoesIntoIt(t *testing.T) {
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	read := make(chan string, 1)
-	go func() {
-		f, err := os.Open(path)
+	for _, whole := range []bool{true, false} {
+		read := make(chan string, 1)
+		go func() {
+			f, err := os.Open(path)
+			if err != nil {
+				read <- err.Error()
+				return
+			}
+			defer f.Close()
+			text, _ := io.ReadAll(f)
+			read <- string(text)
+		}()
+		w, err := planfile.Create(path, planfile.Header{Plan: planfile.Version}, false)
 		if err != nil {
-			read <- err.Error()
-			return
+			t.Fatal(err)
 		}
-		defer f.Close()
-		text, _ := io.ReadAll(f)
-		read <- string(text)
-	}()
-	w, err := planfile.Create(path, planfile.Header{Plan: planfile.Version}, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(true); err != nil {
-		t.Fatal(err)
-	}
-	if got := <-read; !strings.HasPrefix(got, `{"syncd_plan":`) {
-		t.Errorf("the pipe got %q", got)
-	} else if _, err := planText(got).Check(); err != nil {
-		t.Error(err)
+		if err := w.Close(whole); err != nil {
+			t.Fatal(err)
+		}
+		got := <-read
+		if !strings.HasPrefix(got, `{"syncd_plan":`) {
+			t.Errorf("the pipe got %q", got)
+		}
+		if _, err := planText(got).Check(); whole != (err == nil) { // half of one has no end
+			t.Errorf("whole %v: %v", whole, err)
+		}
 	}
 	info, err := os.Lstat(path)
 	if err != nil {

@@ -247,6 +247,7 @@ func TestTheDatabasesFolderIsFound(t *testing.T) {
 		"the server's own":         {files: dump, database: "admin"},
 		"a time series alone":      {files: map[string]string{"shop/system.buckets.temps.bson": one, "shop/temps.metadata.json": "{}", "store/page.bson": other}, database: "shop"},
 		"a view alone":             {files: map[string]string{"shop/seen.metadata.json.gz": "", "store/page.bson": other}, database: "shop"},
+		"no dump of that name":     {files: map[string]string{"files/readme.txt": "", "shop/page.bson": one}, database: "files", err: "its folders do: shop"},
 		"beside an archive":        {files: map[string]string{"shop/page.bson": one, "dump.archive": string(archiveMagic)}, database: "shop", want: "x"},
 		"other than an archive":    {files: map[string]string{"shop/page.bson": one, "dump.archive": string(archiveMagic)}, database: "store", err: "its folders do: shop"},
 		"compressed":               {files: map[string]string{"shop/page.bson.gz": string(zipped(t, []byte(one)))}, database: "shop", want: "x"},
@@ -545,12 +546,34 @@ func TestAStopEndsTheWayToAPosition(t *testing.T) {
 	if err := s.seek(position{16 << 20, 1}); !errors.Is(err, stop) {
 		t.Error(err)
 	}
-	n = 0
-	if err := s.seek(position{0, 1}); err != nil {
-		t.Error(err)
-	}
 	if time.Since(started) > 5*time.Second {
 		t.Error("it went on")
+	}
+}
+
+// TestPackedFilesAreReadOnceByACall, however many documents it fetches and however far they are from each other.
+func TestPackedFilesAreReadOnceByACall(t *testing.T) {
+	dir := t.TempDir()
+	var all []string
+	for i := range 20_000 {
+		all = append(all, fmt.Sprintf("%05d", i))
+	}
+	write(t, dir, "c.bson.gz", zipped(t, docs(t, all...)))
+	s := openDir(t, dir)
+	_, changes, err := readAll(t, s, syncd.ReadRequest{BatchSize: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := []syncd.Key{changes[19_999].Key, changes[3].Key, changes[15_000].Key}
+	n := 0
+	for f, err := range s.Fetch(t.Context(), syncd.Collection{Name: "c"}, keys) {
+		if err != nil || f.Document == nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	if n != 3 {
+		t.Errorf("%d documents", n)
 	}
 }
 

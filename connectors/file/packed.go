@@ -46,7 +46,7 @@ func (p packing) open(path string) (*unpacker, error) {
 		return nil, err
 	}
 	u := &unpacker{packing: p, file: file}
-	if err := u.restart(); err != nil {
+	if err := u.begin(); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), file.Close())
 	}
 	return u, nil
@@ -59,12 +59,7 @@ type unpacker struct {
 	content io.ReadCloser
 }
 
-// restart goes back to the beginning.
-func (u *unpacker) restart() error {
-	u.release()
-	if _, err := u.file.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
+func (u *unpacker) begin() error {
 	info, err := u.file.Stat()
 	switch {
 	case err != nil:
@@ -73,7 +68,6 @@ func (u *unpacker) restart() error {
 		return u.explain(io.EOF)
 	}
 	if u.content, err = u.unpack(u.file); err != nil {
-		u.content = nil
 		return u.explain(err)
 	}
 	return nil
@@ -100,29 +94,10 @@ func (u *unpacker) explain(err error) error {
 	return err
 }
 
-// release lets go of the decoder.
-func (u *unpacker) release() {
-	if u.content != nil {
-		_ = u.content.Close() // it was only read
-		u.content = nil
-	}
-}
-
 // Close closes the file.
 func (u *unpacker) Close() error {
-	u.release()
+	_ = u.content.Close() // it was only read
 	return u.file.Close()
-}
-
-// from returns what was packed from a byte on. Everything before it is read and thrown away; stopped is asked meanwhile whether
-// to go on.
-func (u *unpacker) from(offset int64, stopped func() error) (io.Reader, error) {
-	if err := u.restart(); err != nil {
-		return nil, err
-	}
-	r := interruptible{u, stopped}
-	_, err := io.CopyN(io.Discard, r, offset)
-	return r, err
 }
 
 // interruptible is a reader that fails as soon as it is asked to stop.

@@ -66,13 +66,13 @@ type stream struct {
 	size   int64 // when it was opened, and what is written later is not read; more than anything where it is not known
 	onDisk int64 // bytes
 	buf    *bufio.Reader
-	from   func(offset int64) (io.Reader, error) // reads on from somewhere else
-	packed *unpacker                             // of a compressed file, which can only be read on
+	from   func(offset int64) io.Reader // reads on from somewhere else; nil where there is only a way on
+	packed *unpacker                    // of a compressed file, which can only be read on
 	position
 }
 
 func newStream(name string, file io.ReaderAt, size int64) *stream {
-	from := func(offset int64) (io.Reader, error) { return io.NewSectionReader(file, offset, size-offset), nil }
+	from := func(offset int64) io.Reader { return io.NewSectionReader(file, offset, size-offset) }
 	return &stream{
 		name: name, size: size, onDisk: size, position: position{0, 1}, from: from,
 		buf: bufio.NewReaderSize(io.NewSectionReader(file, 0, size), bufferSize),
@@ -82,25 +82,23 @@ func newStream(name string, file io.ReaderAt, size int64) *stream {
 // newPackedStream reads what was packed. stopped is asked while much is read only to get somewhere.
 func newPackedStream(name string, u *unpacker, onDisk int64, stopped func() error) *stream {
 	return &stream{
-		name: name, size: math.MaxInt64, onDisk: onDisk, position: position{0, 1}, packed: u,
-		from: func(offset int64) (io.Reader, error) { return u.from(offset, stopped) },
-		buf:  bufio.NewReaderSize(interruptible{u, stopped}, bufferSize),
+		name: name, size: math.MaxInt64, onDisk: onDisk, position: position{0, 1},
+		buf: bufio.NewReaderSize(interruptible{u, stopped}, bufferSize),
 	}
 }
 
 // seek goes on reading at p. What the buffer holds is used where possible, so that documents close to each other are read
 // with few calls.
 func (s *stream) seek(p position) error {
-	if gap := p.offset - s.offset; gap >= 0 && (s.packed != nil || gap <= int64(s.buf.Buffered())) {
+	switch gap := p.offset - s.offset; {
+	case gap >= 0 && (s.from == nil || gap <= int64(s.buf.Buffered())):
 		if _, err := io.CopyN(io.Discard, s.buf, gap); err != nil {
 			return err
 		}
-	} else {
-		r, err := s.from(p.offset)
-		if err != nil {
-			return err
-		}
-		s.buf.Reset(r)
+	case s.from == nil:
+		return errors.New("there is no way back in a compressed file")
+	default:
+		s.buf.Reset(s.from(p.offset))
 	}
 	s.position = p
 	return nil

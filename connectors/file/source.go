@@ -87,7 +87,7 @@ func (s *source) read(ctx context.Context, req syncd.ReadRequest, yield func(syn
 		return err
 	}
 	var it item
-	if f.packed != nil && req.BatchBytes > 0 { // to fetch them would be to read all that stands before them once more
+	if f.from == nil && req.BatchBytes > 0 { // to fetch them would be to read all that stands before them once more
 		req.Documents = true
 	}
 	batch := rows.New(req)
@@ -167,13 +167,15 @@ func (s *source) fetch(ctx context.Context, c syncd.Collection, keys []syncd.Key
 	}
 	defer f.done()
 	var copies rows.Copies
-	for _, w := range list {
+	var doc bson.Raw
+	for i, w := range list {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		doc, err := f.at(w.position)
-		if err != nil {
-			return err
+		if i == 0 || w.offset != list[i-1].offset { // what was read need not be read again, and could not in a compressed file
+			if doc, err = f.at(w.position); err != nil {
+				return err
+			}
 		}
 		if !yield(syncd.Fetched{Index: w.index, Document: copies.Document(doc)}, nil) {
 			return errStopped
