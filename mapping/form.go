@@ -143,8 +143,8 @@ func typed(m map[string]any) (any, bool) {
 		}
 	case 2:
 		if data, ok := text("$binary"); ok {
-			subtype, ok := text("$type")
-			return binary(data, subtype), ok
+			_, ok := text("$type")
+			return scalar{text: data}, ok
 		}
 		if pattern, ok := text("$regex"); ok {
 			options, ok := text("$options")
@@ -174,8 +174,7 @@ func typedOne(name string, v any) (any, bool) {
 		return plain(inner), inner != nil
 	case "$binary":
 		data, ok := inner["base64"].(string)
-		subtype, _ := inner["subType"].(string)
-		return binary(data, subtype), ok
+		return scalar{text: data}, ok // a UUID's text is equal to it: see sameUUID
 	case "$regularExpression":
 		pattern, ok := inner["pattern"].(string)
 		options, _ := inner["options"].(string)
@@ -213,16 +212,6 @@ func date(v any) (any, bool) {
 	return nil, false
 }
 
-// binary gives bytes in base64 the text that a plain event has for them.
-func binary(data, subtype string) any {
-	if subtype == "03" || subtype == "04" || subtype == "3" || subtype == "4" {
-		if b, err := base64.StdEncoding.DecodeString(data); err == nil && len(b) == len(uuid.UUID{}) {
-			return scalar{text: uuid.UUID(b).String()}
-		}
-	}
-	return scalar{text: data}
-}
-
 // pointer reads a DBPointer, which looks like a reference.
 func pointer(m map[string]any) (any, bool) {
 	ref, isRef := m["$ref"].(string)
@@ -235,7 +224,7 @@ func pointer(m map[string]any) (any, bool) {
 
 const uuidForm = "00000000-0000-0000-0000-000000000000"
 
-// sameUUID reports whether a UUID's text stands for the bytes that base64 holds: SimplifiedJson writes all binaries like that.
+// sameUUID reports whether a UUID's text stands for the bytes that base64 holds, as which all but plain events carry it.
 func sameUUID(text, data string) bool {
 	if len(text) != len(uuidForm) || len(data) != base64.StdEncoding.EncodedLen(len(uuid.UUID{})) {
 		return false

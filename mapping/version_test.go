@@ -44,6 +44,7 @@ func TestStale(t *testing.T) {
 		{"2024-05-06T07:08:08.999Z", "1714979289", true, false},
 		{"2024-05-06T07:08:09.010Z", "1714979289.01", false, false},
 		{"2024-05-06T07:08:09.010Z", "1714979289.0099999", false, false}, // what floating point makes of it
+		{"2024-05-06T07:08:09.010Z", "1714979289.0099997", false, false},
 		{"2024-05-06T07:08:09.010Z", "1714979289.010999", false, false},
 		{"2024-05-06T07:08:09.010Z", "1714979289.011", true, false},
 		{"2024-05-06T07:08:09.010Z", "1.71497928901E9", false, false},
@@ -100,6 +101,9 @@ func TestStale(t *testing.T) {
 		{"99999999", "100000000", true, false},                                                // a counter on its way into what could be seconds
 		{"9999999999", "10000000000", true, false},                                            // … and out of it
 		{"0e462097431906509019562988736854", "0e830400451993494058024219903391", true, false}, // hashes
+		{"0e462097", "0e830400", true, false},
+		{".", "0", true, false},
+		{"", "0", true, false},
 
 		// The forms of events.
 		{`{"$numberLong":"5"}`, "5", false, false},

@@ -72,6 +72,22 @@ func TestProberConformance(t *testing.T) {
 	syncdtest.TestProber(t, openAndClose(t, s).Probe, []syncd.ProbeTarget{collection("page", ""), collection("pages", "")})
 }
 
+// TestProbeOfASlowFilter: a filter that the server did not get to the end of may leave some.
+func TestProbeOfASlowFilter(t *testing.T) {
+	s := newStub(t)
+	s.set(t, "page", bson.D{{Key: "_id", Value: 1}})
+	s.intercept = func(name string, cmd bson.Raw) (bson.D, bool) {
+		if _, err := cmd.LookupErr("filter", "a"); name == "find" && err == nil {
+			return failure(codeMaxTimeExpired, "MaxTimeMSExpired"), false
+		}
+		return telling(name, cmd)
+	}
+	want := syncd.Finding{Subject: "collection page", Status: syncd.StatusOK, Detail: "about 2 documents, before the filter, which the server accepts"}
+	if got := probed(t.Context(), t, s, collection("page", `{"a": 1}`))[1]; got != want {
+		t.Errorf("%+v", got)
+	}
+}
+
 // TestProbeRefusals has the server refuse one thing at a time.
 func TestProbeRefusals(t *testing.T) {
 	for name, c := range map[string]struct {
