@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/audit"
 	"github.com/syncd-io/syncd/internal/fixture"
 	"github.com/syncd-io/syncd/mapping"
@@ -135,5 +134,4 @@ func TestVersionFormsOfNewer(t *testing.T) {
 	if _, err := p.Run(t.Context()); err != nil {
 		t.Error(err)
 	}
-	var _ syncd.Checker = p.Checker
 }

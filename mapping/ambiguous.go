@@ -78,14 +78,15 @@ const maxFieldsTried = 8
 
 // describe names a chunk by what its seed is made of.
 func (t *template) describe(c *syncd.Change, chunk int) string {
-	out := "id " + c.ID
-	for i, f := range t.fields {
-		out += fmt.Sprintf(" with %s %s", f, c.Fields[i].Text)
-	}
+	var b strings.Builder
 	if t.hasChunk() {
-		out = fmt.Sprintf("chunk %d of %s", chunk, out)
+		fmt.Fprintf(&b, "chunk %d of ", chunk)
 	}
-	return out
+	b.WriteString("id " + c.ID)
+	for i, f := range t.fields {
+		fmt.Fprintf(&b, " with %s %s", f, c.Fields[i].Text)
+	}
+	return b.String()
 }
 
 // checkChunks finds a seed that gives all chunks of a document one point id, where chunks are looked for.
