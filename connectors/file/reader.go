@@ -67,7 +67,6 @@ type stream struct {
 	onDisk int64 // bytes
 	buf    *bufio.Reader
 	from   func(offset int64) io.Reader // reads on from somewhere else; nil where there is only a way on
-	packed *unpacker                    // of a compressed file, which can only be read on
 	position
 }
 
