@@ -156,6 +156,9 @@ func (e *Explanation) ask(ctx context.Context, checker syncd.Checker, c *syncd.C
 		c.Operation, c.Reason, e.Why = syncd.Replace, syncd.ReasonStale, "the index holds another version of it"
 	case syncd.Partial:
 		c.Operation, c.Reason, e.Why = syncd.Replace, syncd.ReasonPartial, "the index lacks some of its chunks"
+		if len(asker.Unread()) > 0 {
+			e.Why = fmt.Sprintf("what the index holds under %s is no number of chunks, so it is not known whether they are there", e.Rule.ChunksKey())
+		}
 	case syncd.Present:
 		e.Why = "the index has it, so a run skips it"
 	default:

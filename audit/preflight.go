@@ -89,10 +89,16 @@ func (p Preflight) Run(ctx context.Context) (held map[*mapping.Rule]bool, err er
 	return held, nil
 }
 
-// sample lists some points of a rule's content type, with their documents' ids, their chunks and, where the rule has one, their
-// versions.
+// chunksAt is where a sampled point has the number of chunks, if the rule has chunks.
+const chunksAt = 2
+
+// sample lists some points of a rule's content type, with their documents' ids, their chunks and, where the rule has them, the
+// number of chunks and their versions.
 func (p Preflight) sample(ctx context.Context, rule *mapping.Rule) (sample []syncd.Listed, err error) {
 	keys := []string{rule.Payload.ID, rule.Payload.ChunkIndex}
+	if key := rule.ChunksKey(); key != "" {
+		keys = append(keys, key)
+	}
 	if key := rule.VersionKey(); key != "" {
 		keys = append(keys, key)
 	}
@@ -112,6 +118,9 @@ func (p Preflight) look(ctx context.Context, rule *mapping.Rule, sample []syncd.
 	known, err := p.compareSample(rule, sample)
 	if err == nil && (!known || p.MaxMissingRatio > 0) {
 		err = p.firstLook(ctx, rule, sample, known)
+	}
+	if err == nil {
+		err = p.lookAtChunks(rule, sample)
 	}
 	if err != nil {
 		return err
@@ -242,5 +251,29 @@ func guardRatio(limit float64, rule *mapping.Rule, asked, missing int64) error {
 		Problem: fmt.Sprintf("%d of %d documents of collection %s are missing, more than limits.max_missing_ratio, %g",
 			missing, asked, rule.Collection.Name, limit),
 		Advice: "if they really are new, raise limits.max_missing_ratio; if not, compare the seed with the indexer's (syncd id)",
+	}
+}
+
+// lookAtChunks compares what sampled points hold as the number of their document's chunks. Where almost none is a number, it is
+// looked for in the wrong place, and every run would send every document. Points without one say nothing.
+func (p Preflight) lookAtChunks(rule *mapping.Rule, sample []syncd.Listed) error {
+	if p.AllowDrift || rule.ChunksKey() == "" {
+		return nil
+	}
+	held, unread, example := 0, 0, ""
+	for _, l := range sample {
+		if v := l.Payload[chunksAt]; v.Set {
+			if held++; !mapping.IsChunks(v) {
+				unread, example = unread+1, v.Text
+			}
+		}
+	}
+	if held < leastPoints || float64(unread) < almostAll*float64(held) {
+		return nil
+	}
+	return &tally.GuardError{
+		Problem: fmt.Sprintf("in %d of %d points of content type %s that were looked at, the payload key %q holds no number of chunks but %.100q or the like: every run would send their documents",
+			unread, held, rule.ContentType, rule.ChunksKey(), example),
+		Advice: "name the payload key that holds the number of a document's chunks in mapping.chunks, or leave mapping.chunks out; --allow-drift sends all the same",
 	}
 }

@@ -120,6 +120,9 @@ func (p *printer) collectionDone(r engine.CollectionReport) {
 		if r.Partial > 0 {
 			row("Partial, to be sent", r.Partial)
 		}
+		if r.Unread > 0 {
+			row("  number of chunks unreadable", r.Unread)
+		}
 		if r.Young > 0 {
 			row("Changed just now, left alone", r.Young)
 		}

@@ -74,6 +74,9 @@ func (p *printer) audit(a *job.Audit) {
 	}
 	text.Table(p.w, append(rows, text.Row("Total", documents, present, coverage(present, documents))))
 	p.failures(r)
+	if n := r.Total.Unread; n > 0 {
+		p.printf("\nThe number of chunks of %s can't be read (mapping.chunks): they count as partial\n", text.Plural(n, "document", "documents"))
+	}
 	if a.TooMany() {
 		p.printf("\nThere are more than %d differences; they were not looked at again, and only so many are named\n", job.MaxLookedAgain)
 	}

@@ -61,6 +61,7 @@ func (s *check) apply(ctx context.Context, b *batch) error {
 		b.counts.Scanned -= int64(len(b.changes)) // read, but not looked at: they are not accounted for
 		return fmt.Errorf("checking %d documents of collection %s: %w", len(b.changes), b.collection(), err)
 	}
+	b.counts.Unread += int64(len(s.asker.Unread()))
 	for i := range b.changes {
 		c := &b.changes[i]
 		switch c.Verdict {

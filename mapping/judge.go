@@ -1,8 +1,10 @@
 package mapping
 
 import (
+	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/syncd-io/syncd"
@@ -91,9 +93,10 @@ func Instant(v syncd.Value) (time.Time, bool) {
 // maxChunks bounds what a chunk count may ask for: a number that the indexer got wrong must not become a million questions.
 const maxChunks = 10_000
 
-// Judge says what the index's answer about chunk 0 means for a record: Missing, Stale, or Present. chunks is the number of
-// further chunks that must be there for the document to be complete, whose ids PointID makes with 1, 2, …; if one of them
-// is not there, the document is Partial.
+// Judge says what the index's answer about chunk 0 means for a record: Missing, Stale, Partial, or Present. It is Partial only where
+// the number of its chunks can't be read, so that nothing says that they are there; where none is given, none is looked for. With
+// Present, chunks is the number of further chunks that must be there for the document to be complete, whose ids PointID makes
+// with 1, 2, …; if one of them is not there, the document is Partial.
 func (r *Rule) Judge(rec *syncd.Change, found *syncd.Found) (verdict syncd.Verdict, chunks int) {
 	if !found.Present {
 		return syncd.Missing, 0
@@ -102,10 +105,42 @@ func (r *Rule) Judge(rec *syncd.Change, found *syncd.Found) (verdict syncd.Verdi
 		return syncd.Stale, 0
 	}
 	if r.chunks != nil && r.chunkCount < len(found.Payload) && found.Payload[r.chunkCount].Set {
-		n, err := strconv.Atoi(found.Payload[r.chunkCount].Text)
-		if err == nil && n > 1 {
-			return syncd.Present, min(n, maxChunks) - 1
+		n, ok := parseChunks(found.Payload[r.chunkCount].Text)
+		if !ok {
+			return syncd.Partial, 0
 		}
+		return syncd.Present, max(min(n, maxChunks)-1, 0)
 	}
 	return syncd.Present, 0
+}
+
+// parseChunks reads a number of chunks: a whole number from 0, however it is written in decimal, such as 3, "3" and 3.0. Above a
+// billion it is none.
+func parseChunks(text string) (n int, ok bool) {
+	const most = 1e9
+	if n, err := strconv.Atoi(text); err == nil {
+		return n, n >= 0 && n <= most
+	}
+	if strings.ContainsFunc(text, func(r rune) bool { return !strings.ContainsRune("0123456789.eE+-", r) }) {
+		return 0, false // what else ParseFloat reads is no decimal number
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil || f != math.Trunc(f) || f < 0 || f > most {
+		return 0, false
+	}
+	return int(f), true
+}
+
+// IsChunks reports whether what the index holds can be read as a number of chunks.
+func IsChunks(v syncd.Value) bool {
+	_, ok := parseChunks(v.Text)
+	return ok
+}
+
+// ChunksKey is the payload key that holds the number of a document's chunks, or "".
+func (r *Rule) ChunksKey() string {
+	if r.chunks == nil {
+		return ""
+	}
+	return r.chunks.Payload
 }

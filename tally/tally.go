@@ -17,7 +17,7 @@ type Counts struct {
 	Present      int64 `json:"present,omitempty"`       // that the index has as the rule wants them
 	Missing      int64 `json:"missing,omitempty"`       // that the index lacks
 	Stale        int64 `json:"stale,omitempty"`         // of which the index has another version
-	Partial      int64 `json:"partial,omitempty"`       // of which the index lacks chunks
+	Partial      int64 `json:"partial,omitempty"`       // of which the index lacks chunks, or its number of them can't be read
 	Orphan       int64 `json:"orphan,omitempty"`        // that are gone, and of which the index has points
 	Unasked      int64 `json:"unasked,omitempty"`       // sent without asking
 	Young        int64 `json:"young,omitempty"`         // left alone because they changed just now
@@ -32,6 +32,7 @@ type Counts struct {
 	FailedWrite  int64 `json:"failed_write,omitempty"`  // events that the sink refused
 	DeadLettered int64 `json:"dead_lettered,omitempty"` // failed documents that the dead letters took
 	Collisions   int64 `json:"collisions,omitempty"`    // of Scanned: documents whose point id is that of another document, too; all but one of each
+	Unread       int64 `json:"unread,omitempty"`        // of those checked: their number of chunks can't be read
 	Referenced   int64 `json:"referenced,omitempty"`    // of Acked: events that were sent without their document, since they were too large with it
 }
 
@@ -55,6 +56,7 @@ func (c *Counts) Add(o Counts) {
 	c.Missing += o.Missing
 	c.Stale += o.Stale
 	c.Partial += o.Partial
+	c.Unread += o.Unread
 	c.Orphan += o.Orphan
 	c.Young += o.Young
 	c.Unindexed += o.Unindexed

@@ -7,8 +7,13 @@ import (
 	"github.com/syncd-io/syncd/mapping"
 )
 
-// maxChunks bounds the chunks asked about at once.
-const maxChunks = 5000
+const (
+	// maxChunks bounds the chunks asked about at once.
+	maxChunks = 5000
+	// manyChunks of a document are asked about only if the last of them is there: a number that is too large by mistake costs one
+	// question, and not one for each chunk that never was.
+	manyChunks = 16
+)
 
 // Asker asks an index about changes. Its buffers are reused from question to question; it is not safe for concurrent use.
 type Asker struct {
@@ -19,6 +24,7 @@ type Asker struct {
 	verdicts []syncd.Verdict
 	found    []syncd.Found // of the changes last asked about, if their rule looks at what points carry
 	counts   []chunkCount  // likewise
+	unread   []int         // of the changes last asked about: those whose number of chunks can't be read
 
 	seed    []byte // scratch of PointID
 	chunks  []chunk
@@ -75,7 +81,7 @@ func (a *Asker) ask(ctx context.Context, rule *mapping.Rule, changes []syncd.Cha
 		changes[i].Verdict = syncd.Unknown
 		a.points[i].ID = changes[i].PointID
 	}
-	a.found, a.counts, a.chunks = a.found[:0], a.counts[:0], a.chunks[:0]
+	a.found, a.counts, a.chunks, a.unread = a.found[:0], a.counts[:0], a.chunks[:0], a.unread[:0]
 	keys := rule.PayloadKeys()
 	if len(keys) == 0 {
 		return a.askPresence(ctx, changes)
@@ -89,26 +95,60 @@ func (a *Asker) ask(ctx context.Context, rule *mapping.Rule, changes []syncd.Cha
 	}
 	a.found, a.counts = found, resize(a.counts, len(changes))
 	clear(a.counts)
+	many := false
 	for i := range changes {
+		c := &changes[i]
 		var more int
-		if changes[i].Verdict, more = rule.Judge(&changes[i], &a.found[i]); more == 0 || !complete {
+		c.Verdict, more = rule.Judge(c, &a.found[i])
+		if c.Verdict == syncd.Partial {
+			a.unread = append(a.unread, i)
+			if !complete {
+				c.Verdict = syncd.Present
+			}
+		}
+		if more == 0 || !complete {
 			continue
 		}
 		a.counts[i].all = more
-		for c := 1; c <= more; c++ {
-			id, err := rule.PointID(&a.seed, &changes[i], c)
-			if err != nil {
+		from := 1
+		if more > manyChunks && len(changes) > 1 { // of one document all are told of
+			many, from = true, more
+		}
+		if err := a.addChunks(ctx, rule, changes, i, from, more); err != nil {
+			return err
+		}
+	}
+	if err := a.askChunks(ctx, changes); err != nil || !many {
+		return err
+	}
+	for i := range changes {
+		if more := a.counts[i].all; more > manyChunks && a.counts[i].present > 0 {
+			if err := a.addChunks(ctx, rule, changes, i, 1, more-1); err != nil {
 				return err
-			}
-			if a.chunks = append(a.chunks, chunk{syncd.Point{ID: id}, i}); len(a.chunks) == maxChunks {
-				if err := a.askChunks(ctx, changes); err != nil {
-					return err
-				}
 			}
 		}
 	}
 	return a.askChunks(ctx, changes)
 }
+
+// addChunks adds chunks of change i to those to be asked about, and asks when they are enough.
+func (a *Asker) addChunks(ctx context.Context, rule *mapping.Rule, changes []syncd.Change, i, from, to int) error {
+	for c := from; c <= to; c++ {
+		id, err := rule.PointID(&a.seed, &changes[i], c)
+		if err != nil {
+			return err
+		}
+		if a.chunks = append(a.chunks, chunk{syncd.Point{ID: id}, i}); len(a.chunks) == maxChunks {
+			if err := a.askChunks(ctx, changes); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Unread lists the changes of those last asked about whose number of chunks can't be read. It is valid until the next question.
+func (a *Asker) Unread() []int { return a.unread }
 
 // askPresence asks only whether the points are there.
 func (a *Asker) askPresence(ctx context.Context, changes []syncd.Change) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -122,7 +123,7 @@ func TestChunksAreAskedForInPortions(t *testing.T) {
 		id := fmt.Sprint(i)
 		without := []int(nil)
 		if i == 3 {
-			without = []int{chunks - 1}
+			without = []int{chunks - 2} // the last one is asked about first
 		}
 		f.Index("page", id, "", chunks, without...)
 		changes = append(changes, syncd.Change{ID: id, PointID: fixture.PointID("page", id, 0), Fields: make([]syncd.Value, len(rule.Fields()))})
@@ -203,5 +204,83 @@ func TestPayloadsAreNeeded(t *testing.T) {
 	}
 	if err := verdict.New(blind).Ask(t.Context(), versioned[0], nil); !errors.Is(err, verdict.ErrNoPayload) {
 		t.Error(err)
+	}
+}
+
+// counted is an index of one document for each number of chunks, by which it is called, of which chunks 0 to held are there.
+func counted(held map[string]int, counts map[string]any) (*fixture.Sides, []syncd.Change) {
+	f := fixture.New()
+	var changes []syncd.Change
+	for id, count := range counts {
+		f.Index("page", id, "", held[id]+1)
+		f.Checker.Put(fixture.PointID("page", id, 0), map[string]any{"content_type": "page", "mongo_id": id, "chunk_index": 0, "chunk_count": count})
+		changes = append(changes, syncd.Change{ID: id, PointID: fixture.PointID("page", id, 0), Fields: make([]syncd.Value, 2)})
+	}
+	return f, changes
+}
+
+// TestChunkCountsThatCannotBeRead are not taken for complete, and are told of.
+func TestChunkCountsThatCannotBeRead(t *testing.T) {
+	f, changes := counted(map[string]int{"whole": 2, "fraction": 1, "text": 2}, map[string]any{
+		"whole": 3, "text": "3", "negative": -1, "fraction": 1.5, "word": "many", "switch": true, "list": []any{1, 2}, "object": map[string]any{"n": 1}, "huge": 1e300, "none": nil,
+	})
+	rule := fixture.Versioned(t, "page")[0]
+	a := verdict.New(f.Checker)
+	if err := a.Ask(t.Context(), rule, changes); err != nil {
+		t.Fatal(err)
+	}
+	readable := map[string]bool{"whole": true, "text": true, "none": true}
+	for i, c := range changes {
+		if unread := slices.Contains(a.Unread(), i); unread == readable[c.ID] || (c.Verdict == syncd.Present) != readable[c.ID] || unread && c.Verdict != syncd.Partial {
+			t.Errorf("%s: %v, unread: %t", c.ID, c.Verdict, unread)
+		}
+	}
+	if err := a.AskFirst(t.Context(), rule, changes); err != nil || slices.ContainsFunc(changes, func(c syncd.Change) bool { return c.Verdict != syncd.Present }) {
+		t.Errorf("chunk 0 alone: %v, %v", err, changes)
+	}
+	if err := a.Ask(t.Context(), fixture.Rules(t, "page")[0], changes); err != nil || len(a.Unread()) > 0 {
+		t.Errorf("where chunks don't matter: %v, %d", err, len(a.Unread()))
+	}
+}
+
+// TestAWrongNumberOfChunksCostsOneQuestion, not one for each chunk that never was. A right one is believed.
+func TestAWrongNumberOfChunksCostsOneQuestion(t *testing.T) {
+	const documents = 200
+	held, counts := map[string]int{"right": 39, "hole": 39, "last": 16, "few": 15}, map[string]any{"right": 40, "hole": 40, "last": 18, "few": 16}
+	for i := range documents {
+		id := fmt.Sprint(i)
+		held[id], counts[id] = 2, 9_000+i
+	}
+	f, changes := counted(held, counts)
+	f.Checker.Remove(fixture.PointID("page", "hole", 7))
+	a := verdict.New(f.Checker)
+	if err := a.Ask(t.Context(), fixture.Versioned(t, "page")[0], changes); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]syncd.Verdict{"right": syncd.Present, "hole": syncd.Partial, "last": syncd.Partial, "few": syncd.Present}
+	for i, c := range changes {
+		w, named := want[c.ID]
+		if !named {
+			w = syncd.Partial
+		}
+		if all, present := a.Chunks(i); c.Verdict != w || present > all {
+			t.Errorf("%s: %v, %d of %d chunks", c.ID, c.Verdict, present, all)
+		}
+	}
+	asked := 0
+	for _, n := range f.Checker.Calls() {
+		asked += n
+	}
+	if most := documents + 39 + 39 + 1 + 15; asked != most {
+		t.Errorf("asked about %d chunks, want %d", asked, most)
+	}
+	// Of one document all are told of.
+	i := slices.IndexFunc(changes, func(c syncd.Change) bool { return c.ID == "last" })
+	one := changes[i : i+1]
+	if err := a.Ask(t.Context(), fixture.Versioned(t, "page")[0], one); err != nil {
+		t.Fatal(err)
+	}
+	if all, present := a.Chunks(0); all != 17 || present != 16 || one[0].Verdict != syncd.Partial {
+		t.Errorf("%d of %d, %v", present, all, one[0].Verdict)
 	}
 }
