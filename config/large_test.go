@@ -168,6 +168,30 @@ func TestMergedOnceAsIfMergedAnew(t *testing.T) {
 	}
 }
 
+// TestOffsetsInAnyOrder asks for places in a line that holds more than ASCII, forth and back.
+func TestOffsetsInAnyOrder(t *testing.T) {
+	text := newText("f", []byte("éé: x\né: éé"))
+	for _, c := range [][3]int{{1, 5, 6}, {1, 2, 2}, {1, 5, 6}, {2, 4, 12}, {1, 3, 4}, {2, 2, 10}, {2, 4, 12}} {
+		if got := text.offset(c[0], c[1]); got != c[2] {
+			t.Errorf("line %d, column %d is at %d, not at %d", c[0], c[1], got, c[2])
+		}
+	}
+}
+
+// TestBadCollections: an error at or below a collection's entry counts, whatever dots its name holds.
+func TestBadCollections(t *testing.T) {
+	bad := badCollections(spec.Diagnostics{
+		{Severity: spec.Error, Path: "mapping.collections.page"}, {Severity: spec.Error, Path: "mapping.collections.a.b.version.payload"},
+		{Severity: spec.Warning, Path: "mapping.collections.epic"}, {Severity: spec.Error, Code: spec.CodeUnknownField, Path: "mapping.collections.cycle.x"},
+		{Severity: spec.Error, Path: "mapping.collections"}, {Severity: spec.Error, Path: "mapping.seed"},
+	})
+	for name, want := range map[string]bool{"page": true, "a.b": true, "epic": false, "cycle": false, "seed": false, "": false} {
+		if bad[name] != want {
+			t.Errorf("%q: %v", name, bad[name])
+		}
+	}
+}
+
 // manyCollections is a configuration of n collections.
 func manyCollections(n int, line string) string {
 	var b strings.Builder

@@ -67,12 +67,12 @@ func NameProblem(name string) (offset int, problem string) {
 	return 0, ""
 }
 
-// unseen reports whether a character at the end of a text can't be seen: white space, controls, and what Unicode calls ignorable.
-// Variation selectors stand at the end of many emoji, and the signs that Unicode counts as formatting though they are visible
-// begin numbers in Arabic.
+// unseen reports whether a character at the end of a text can't be seen: white space, controls, and what Unicode calls ignorable,
+// but for the signs that it counts as formatting though they are visible: they begin numbers in Arabic. Variation selectors, at
+// the end of many emoji, are none of these.
 func unseen(r rune) bool {
 	switch {
-	case r == utf8.RuneError, unicode.In(r, unicode.Variation_Selector, unicode.Prepended_Concatenation_Mark):
+	case r == utf8.RuneError, unicode.Is(unicode.Prepended_Concatenation_Mark, r):
 		return false
 	case unicode.IsSpace(r), unicode.IsControl(r), unicode.In(r, unicode.Zs, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point):
 		return true
