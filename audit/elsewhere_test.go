@@ -160,6 +160,11 @@ func TestIndexesThatAreAsTheyShouldBe(t *testing.T) {
 			f.Insert("new", 50, nil)
 			indexed(f, "faq", 500, worded, "faq", other)
 		}},
+		"an index in which this mapping's points are behind all that is looked at": {types: map[string]string{"odd": "odd", "new": "new"}, only: "new", fill: func(f *fixture.Sides) {
+			f.Insert("new", 50, nil)
+			indexed(f, "faq", 500, of("faq-"), "faq", other)
+			f.Checker.Put(uuid.Max, asMapped("odd", "d0"))
+		}},
 		"another tool's first points": {fill: func(f *fixture.Sides) { // which are too few to tell
 			f.Insert("odd", 50, nil)
 			indexed(f, "faq", 19, of("faq-"), "faq", other)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
@@ -117,9 +118,9 @@ func (c *checker) facet(ctx context.Context, key string) (counts []syncd.TextCou
 		value := h.GetValue().GetStringValue()
 		switch v := h.GetValue().GetVariant().(type) {
 		case *qdrant.FacetValue_IntegerValue:
-			value = fmt.Sprint(v.IntegerValue)
+			value = strconv.FormatInt(v.IntegerValue, 10)
 		case *qdrant.FacetValue_BoolValue:
-			value = fmt.Sprint(v.BoolValue)
+			value = strconv.FormatBool(v.BoolValue)
 		}
 		counts = append(counts, syncd.TextCount{Text: value, Points: int64(h.GetCount())})
 	}
