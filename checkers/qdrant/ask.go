@@ -1,33 +1,33 @@
 package qdrant
 
 import (
+	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"math/bits"
 	"slices"
 
 	"github.com/google/uuid"
 	"github.com/qdrant/go-client/qdrant"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/syncd-io/syncd"
 )
 
-// ask is one batch: its ids as a request carries them, and what was found. It is reused, since ids make most of the
-// garbage of a check: a request's id is a message, a oneof and a string.
+// ask is one batch: its ids as a request carries them, and what was found. It is reused, since building and reading messages as
+// objects is what a check costs most: the bytes are written and read by hand, see wire.go.
 type ask struct {
-	request qdrant.GetPoints
+	wire
 	selects bool // asks for payload
-	nodes   []node
-	ids     []*qdrant.PointId          // one per different id; points into nodes
+
+	ids     []uuid.UUID                // each once
+	slots   []int32                    // of a point: the index of its id in ids
 	found   []bool                     // aligned with ids
 	payload []map[string]*qdrant.Value // aligned with ids; empty where none is asked for
-	slots   []int32                    // of a point: the index of its id in ids
-	index   map[uuid.UUID]int32        // of an id: its index in ids
-	text    []byte
-}
-
-type node struct {
-	id   qdrant.PointId
-	uuid qdrant.PointId_Uuid
+	table   []int32                    // a hash table of ids: an index in ids and 1, or 0
 }
 
 const textLen = 36 // of a UUID
@@ -36,17 +36,15 @@ const textLen = 36 // of a UUID
 func (c *checker) newAsk(s selection) *ask {
 	a, ok := c.asks.Get().(*ask)
 	if !ok {
-		a = &ask{
-			index: map[uuid.UUID]int32{},
-			request: qdrant.GetPoints{
-				CollectionName:  c.conf.Collection,
-				WithVectors:     qdrant.NewWithVectors(false),
-				ReadConsistency: c.consistency,
-				Timeout:         new(seconds(c.conf.Timeout)),
-			},
-		}
+		a = &ask{wire: wire{pool: c.buffers}}
 	}
-	a.request.WithPayload = s.request()
+	a.begin(&qdrant.GetPoints{
+		CollectionName:  c.conf.Collection,
+		WithPayload:     s.request(),
+		WithVectors:     qdrant.NewWithVectors(false),
+		ReadConsistency: c.consistency,
+		Timeout:         new(seconds(c.conf.Timeout)),
+	})
 	a.selects = len(s.paths) > 0
 	return a
 }
@@ -60,77 +58,91 @@ func (c *checker) putAsk(a *ask) {
 
 // fill takes points over, each id once.
 func (a *ask) fill(points []syncd.Point) {
-	a.grow(len(points))
-	clear(a.index)
-	for i, p := range points {
-		slot, again := a.index[p.ID]
-		if !again {
-			slot = int32(len(a.index))
-			a.index[p.ID] = slot
-			a.text = appendUUID(a.text, p.ID)
+	n := len(points)
+	a.ids, a.slots = a.ids[:0], slices.Grow(a.slots[:0], n)[:n]
+	size := 1 << bits.Len(uint(2*n)) // at most half full
+	a.table = slices.Grow(a.table[:0], size)[:size]
+	clear(a.table)
+	a.elements = a.elements[:0]
+	for i := range points {
+		id := &points[i].ID
+		at := a.place(id)
+		if *at == 0 {
+			a.ids = append(a.ids, *id)
+			*at = int32(len(a.ids))
+			a.add(id)
 		}
-		a.slots[i] = slot
+		a.slots[i] = *at - 1
 	}
-	text := string(a.text) // one string; the ids are parts of it
-	a.ids, a.found = a.ids[:len(a.index)], a.found[:len(a.index)]
-	for i := range a.ids {
-		a.nodes[i].uuid.Uuid = text[i*textLen : (i+1)*textLen]
-	}
+	a.found = slices.Grow(a.found[:0], len(a.ids))[:len(a.ids)]
 	clear(a.found)
 	if a.selects {
 		a.payload = slices.Grow(a.payload, len(a.ids))[:len(a.ids)]
 	}
 }
 
-// grow makes room for n points.
-func (a *ask) grow(n int) {
-	if n > len(a.nodes) {
-		a.nodes = make([]node, n)
-		a.ids = make([]*qdrant.PointId, n)
-		for i := range a.nodes {
-			a.nodes[i].id.PointIdOptions = &a.nodes[i].uuid
-			a.ids[i] = &a.nodes[i].id
+// place is where the table has an id, or where it belongs. Point ids are hashes, so some of their bits will do as a hash; others
+// only make the walk longer.
+func (a *ask) place(id *uuid.UUID) *int32 {
+	mask := uint64(len(a.table) - 1)
+	for at := binary.LittleEndian.Uint64(id[:]) ^ binary.LittleEndian.Uint64(id[8:]); ; at++ {
+		if p := &a.table[at&mask]; *p == 0 || a.ids[*p-1] == *id {
+			return p
 		}
-		a.found = make([]bool, n)
-		a.slots = make([]int32, n)
-		a.text = make([]byte, 0, n*textLen)
 	}
-	a.slots = a.slots[:n]
-	a.text = a.text[:0]
 }
 
-// settle notes the points that Qdrant returned for the ids from:to. It returns them in the order in which they were
+// settle notes the points of the answer, which is about the ids from:to. Qdrant returns them in the order in which they were
 // asked, so walking along both finds each; another order costs a lookup for each.
-func (a *ask) settle(from, to int, points []*qdrant.RetrievedPoint) error {
+func (a *ask) settle(from, to int) error {
 	at := from
-	for _, p := range points {
-		text := p.GetId().GetUuid()
-		for at < to && a.nodes[at].uuid.Uuid != text {
+	note := func(id foundPoint) (int, error) {
+		for at < to && !bytes.Equal(a.text(at), id.text) {
 			at++
 		}
 		if at < to {
-			a.note(at, p)
 			at++
-			continue
+			a.found[at-1] = true
+			return at - 1, nil
 		}
-		id, err := uuid.Parse(text)
-		slot, asked := a.index[id]
-		if err != nil || !asked || int(slot) < from || int(slot) >= to {
-			return fmt.Errorf("it returned the point %v, which was not asked for", p.GetId())
+		parsed, err := uuid.ParseBytes(id.text)
+		if err != nil || len(a.table) == 0 {
+			return 0, fmt.Errorf("it returned the point %v, which was not asked for", id)
 		}
-		a.note(int(slot), p)
+		slot := int(*a.place(&parsed)) - 1
+		if slot < from || slot >= to {
+			return 0, fmt.Errorf("it returned the point %v, which was not asked for", id)
+		}
+		a.found[slot] = true
+		return slot, nil
+	}
+	if !a.selects {
+		return a.eachFound(func(id foundPoint) error {
+			_, err := note(id)
+			return err
+		})
+	}
+	var answer qdrant.GetResponse
+	if err := proto.Unmarshal(a.answer, &answer); err != nil {
+		return unreadable(err)
+	}
+	for _, p := range answer.GetResult() {
+		slot, err := note(foundPoint{text: []byte(p.GetId().GetUuid()), number: p.GetId().GetNum()})
+		if err != nil {
+			return err
+		}
+		a.payload[slot] = p.GetPayload()
 	}
 	return nil
 }
 
-func (a *ask) note(at int, p *qdrant.RetrievedPoint) {
-	a.found[at] = true
-	if a.selects {
-		a.payload[at] = p.GetPayload()
-	}
+// unreadable is the error that gRPC gives for an answer that is no message.
+func unreadable(err error) error {
+	return status.Error(codes.Internal, "an answer that can't be read: "+err.Error())
 }
 
-func (a *ask) answer(verdicts []syncd.Verdict) {
+// verdicts sets what was found of each point.
+func (a *ask) verdicts(verdicts []syncd.Verdict) {
 	for i, slot := range a.slots {
 		if a.found[slot] {
 			verdicts[i] = syncd.Present

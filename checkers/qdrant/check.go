@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -23,7 +24,7 @@ func (c *checker) Check(ctx context.Context, points []syncd.Point, verdicts []sy
 		if err := c.lookup(ctx, a, points[from:to], &c.limit); err != nil {
 			return err
 		}
-		a.answer(verdicts[from:to])
+		a.verdicts(verdicts[from:to])
 		return nil
 	})
 }
@@ -109,13 +110,13 @@ func (c *checker) lookup(ctx context.Context, a *ask, points []syncd.Point, limi
 
 // get asks about the ids from:to of a and notes which were found.
 func (c *checker) get(ctx context.Context, a *ask, from, to int) error {
-	a.request.Ids = a.ids[from:to]
+	a.from, a.to = from, to
 	err := c.retry(ctx, to-from, func(ctx context.Context) error {
-		r, err := c.client.GetPointsClient().Get(ctx, &a.request)
-		if err != nil {
+		// The messages are a's; those of the call are not looked at.
+		if _, err := c.client.GetPointsClient().Get(ctx, nil, grpc.ForceCodecV2(a)); err != nil {
 			return err
 		}
-		return a.settle(from, to, r.GetResult())
+		return a.settle(from, to)
 	})
 	switch {
 	case err == nil:

@@ -15,6 +15,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/experimental"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 
 	"github.com/syncd-io/syncd"
@@ -34,8 +36,12 @@ const (
 	keepAliveTimeoutSeconds = 10
 )
 
+// bufferSizes are those of the buffers that gRPC shares between calls. It clears a buffer before each use, so the steps are small.
+var bufferSizes = []int{1 << 8, 1 << 12, 1 << 14, 1 << 15, 1 << 16, 1 << 17, 1 << 18, 1 << 19, 1 << 20}
+
 type checker struct {
 	client      *qdrant.Client
+	buffers     mem.BufferPool // gRPC's
 	conf        Config
 	ep          endpoint
 	log         *slog.Logger
@@ -84,6 +90,7 @@ func open(ctx context.Context, conf Config, log *slog.Logger) (*checker, error) 
 		log.Warn("the API key is sent without TLS, readable on the network; https in url turns TLS on", "address", ep.addr())
 	}
 
+	buffers := mem.NewTieredBufferPool(bufferSizes...)
 	client, err := qdrant.NewClient(&qdrant.Config{
 		Host: ep.clientHost(), Port: ep.port,
 		APIKey: conf.APIKey.Reveal(),
@@ -97,6 +104,7 @@ func open(ctx context.Context, conf Config, log *slog.Logger) (*checker, error) 
 		Logger:                 slog.New(slog.DiscardHandler), // it warns of a key without TLS once per connection
 		GrpcOptions: []grpc.DialOption{
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReceive)),
+			experimental.WithBufferPool(buffers),
 			grpc.WithInitialWindowSize(streamWindow),
 			grpc.WithInitialConnWindowSize(connWindow),
 			// By default gRPC waits up to two minutes before it connects again: longer than a request is retried.
@@ -110,7 +118,7 @@ func open(ctx context.Context, conf Config, log *slog.Logger) (*checker, error) 
 		return nil, fmt.Errorf("preparing the connection to Qdrant at %s: %w", ep.addr(), err)
 	}
 	c := &checker{
-		client: client, conf: conf, ep: ep, log: log, consistency: consistency,
+		client: client, buffers: buffers, conf: conf, ep: ep, log: log, consistency: consistency,
 		slots:   make(chan struct{}, conf.Concurrency),
 		retried: func(string) {},
 		adapted: func(string, int, int) {},

@@ -1,0 +1,194 @@
+package qdrant
+
+import (
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+	"github.com/qdrant/go-client/qdrant"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+)
+
+// wire is a request of Points.Get and its answer as bytes: messages of Qdrant's points.proto, written and read by hand. As gRPC's
+// codec of one call it sends the request and keeps the answer, whatever messages the call names. It belongs to one call at a time.
+//
+// The request is byte for byte what the client library would send. Reading follows the rules of Protocol Buffers: fields that are
+// not known, and known ones of another wire type, are passed over; of a field that comes twice the last counts; a text is UTF-8.
+type wire struct {
+	pool mem.BufferPool
+
+	head, tail []byte // of the request: the fields before the ids, and those after them
+	elements   []byte // the field ids, elementLen bytes each
+	from, to   int    // the elements that are sent
+	err        error  // why the fields can't be sent
+
+	answer []byte
+}
+
+// The numbers of fields in points.proto.
+const (
+	getPointsIDs     = 2 // repeated PointId
+	pointIDNumber    = 1 // uint64, one of
+	pointIDUUID      = 2 // string, one of
+	getResponsePoint = 1 // repeated RetrievedPoint
+	retrievedID      = 1 // PointId
+)
+
+// An element is the field ids, its length, and in it the field uuid, its length, and the text.
+const (
+	elementHead = 4
+	elementLen  = elementHead + textLen
+)
+
+// begin takes over all of a request but its ids.
+func (w *wire) begin(rest *qdrant.GetPoints) {
+	name := qdrant.GetPoints{CollectionName: rest.GetCollectionName()}
+	options := proto.MarshalOptions{Deterministic: true}
+	if w.head, w.err = options.MarshalAppend(w.head[:0], &name); w.err == nil {
+		w.tail, w.err = options.MarshalAppend(w.tail[:0], rest)
+	}
+	if w.err == nil {
+		w.tail = append(w.tail[:0], w.tail[len(w.head):]...) // its beginning is head
+	}
+}
+
+// add appends an id to the elements.
+func (w *wire) add(id *uuid.UUID) {
+	w.elements = append(w.elements,
+		getPointsIDs<<3|byte(protowire.BytesType), elementLen-2, pointIDUUID<<3|byte(protowire.BytesType), textLen)
+	w.elements = appendUUID(w.elements, *id)
+}
+
+// text is the text of an id.
+func (w *wire) text(i int) []byte {
+	return w.elements[i*elementLen+elementHead : (i+1)*elementLen : (i+1)*elementLen]
+}
+
+// Name implements encoding.CodecV2. The name goes into the request's content type.
+func (w *wire) Name() string { return "proto" }
+
+// Marshal implements encoding.CodecV2 by the request. gRPC may still hold the buffer when the call has ended, so it is a copy.
+func (w *wire) Marshal(any) (mem.BufferSlice, error) {
+	if w.err != nil {
+		return nil, w.err
+	}
+	ids := w.elements[w.from*elementLen : w.to*elementLen]
+	n := len(w.head) + len(ids) + len(w.tail)
+	buf := w.pool.Get(n)
+	b := append(append(append((*buf)[:0], w.head...), ids...), w.tail...)
+	*buf = b
+	return mem.BufferSlice{mem.NewBuffer(buf, w.pool)}, nil
+}
+
+// Unmarshal implements encoding.CodecV2 by keeping the answer.
+func (w *wire) Unmarshal(data mem.BufferSlice, _ any) error {
+	w.answer = w.answer[:0]
+	for _, b := range data {
+		w.answer = append(w.answer, b.ReadOnlyData()...)
+	}
+	return nil
+}
+
+// foundPoint is an id in an answer, a text or else a number.
+type foundPoint struct {
+	text   []byte
+	number uint64
+}
+
+func (p foundPoint) String() string {
+	if p.text == nil {
+		return fmt.Sprint(p.number)
+	}
+	return fmt.Sprintf("%q", p.text)
+}
+
+var errNoMessage = errors.New("it is not a message of Protocol Buffers")
+
+// eachFound gives the id of each point of the answer. Its error is gRPC's for a message that can't be read, or found's.
+func (w *wire) eachFound(found func(foundPoint) error) error {
+	for rest := w.answer; len(rest) > 0; {
+		number, value, n := field(rest)
+		if n < 0 {
+			return unreadable(errNoMessage)
+		}
+		rest = rest[n:]
+		if number != getResponsePoint || value == nil {
+			continue
+		}
+		id, ok := retrieved(value)
+		if !ok {
+			return unreadable(errNoMessage)
+		}
+		if err := found(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// field reads a field. value is what it holds if that has a length, else nil; n is what it takes, less than 0 for what is none.
+func field(b []byte) (number protowire.Number, value []byte, n int) {
+	number, kind, tag := protowire.ConsumeTag(b)
+	if tag < 0 {
+		return 0, nil, tag
+	}
+	if kind != protowire.BytesType {
+		if n = protowire.ConsumeFieldValue(number, kind, b[tag:]); n < 0 {
+			return 0, nil, n
+		}
+		return number, nil, tag + n
+	}
+	if value, n = protowire.ConsumeBytes(b[tag:]); n < 0 {
+		return 0, nil, n
+	}
+	if value == nil {
+		value = []byte{}
+	}
+	return number, value, tag + n
+}
+
+// retrieved reads the id of a RetrievedPoint. One without an id has the number 0, as for the client library.
+func retrieved(b []byte) (id foundPoint, ok bool) {
+	for len(b) > 0 {
+		number, value, n := field(b)
+		if n < 0 {
+			return id, false
+		}
+		if b = b[n:]; number == retrievedID && value != nil {
+			if id, ok = readPointID(value, id); !ok {
+				return id, false
+			}
+		}
+	}
+	return id, true
+}
+
+// readPointID reads a PointId over the one that was read before.
+func readPointID(b []byte, id foundPoint) (_ foundPoint, ok bool) {
+	for len(b) > 0 {
+		number, kind, tag := protowire.ConsumeTag(b)
+		if tag < 0 {
+			return id, false
+		}
+		n := protowire.ConsumeFieldValue(number, kind, b[tag:])
+		if n < 0 {
+			return id, false
+		}
+		switch {
+		case number == pointIDUUID && kind == protowire.BytesType:
+			text, _ := protowire.ConsumeBytes(b[tag:])
+			if !utf8.Valid(text) {
+				return id, false
+			}
+			id = foundPoint{text: text}
+		case number == pointIDNumber && kind == protowire.VarintType:
+			v, _ := protowire.ConsumeVarint(b[tag:])
+			id = foundPoint{number: v}
+		}
+		b = b[tag+n:]
+	}
+	return id, true
+}
