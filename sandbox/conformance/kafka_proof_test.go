@@ -105,6 +105,11 @@ type log struct {
 
 // duplicates has a broker call batches duplicates that it does not have.
 func (l *log) duplicates(b *kafkaserver.Server, base int64, bad func(batch int) bool) {
+	endsAt(b, func() int64 {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return int64(l.records)
+	})
 	b.Cluster().ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		b.Cluster().KeepControl()
 		l.mu.Lock()
@@ -133,6 +138,25 @@ func (l *log) duplicates(b *kafkaserver.Server, base int64, bad func(batch int) 
 	})
 }
 
+// endsAt has a broker say where its partitions end.
+func endsAt(b *kafkaserver.Server, end func() int64) {
+	b.Cluster().ControlKey(int16(kmsg.ListOffsets), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		b.Cluster().KeepControl()
+		resp := req.ResponseKind().(*kmsg.ListOffsetsResponse)
+		for _, topic := range req.(*kmsg.ListOffsetsRequest).Topics {
+			answer := kmsg.NewListOffsetsResponseTopic()
+			answer.Topic = topic.Topic
+			for _, p := range topic.Partitions {
+				one := kmsg.NewListOffsetsResponseTopicPartition()
+				one.Partition, one.Offset = p.Partition, end()
+				answer.Partitions = append(answer.Partitions, one)
+			}
+			resp.Topics = append(resp.Topics, answer)
+		}
+		return resp, nil, true
+	})
+}
+
 func (l *log) has(text string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -154,6 +178,7 @@ func TestKafkaDuplicateThatIsNot(t *testing.T) {
 		events int // of each
 	}{
 		"the first batch":            {base: -1, bad: func(n int) bool { return n == 0 }, writes: 1, beside: 1, events: 40},
+		"the first, with an offset":  {base: 0, bad: func(n int) bool { return n == 0 }, writes: 1, beside: 1, events: 40},
 		"a later batch":              {base: -1, bad: func(n int) bool { return n == 2 }, writes: 4, beside: 1, events: 40},
 		"said to be at the start":    {base: 0, bad: func(n int) bool { return n == 2 }, writes: 4, beside: 1, events: 40},
 		"larger than all before":     {base: 0, bad: func(n int) bool { return n == 1 }, writes: 2, beside: 30, events: 10},
@@ -226,6 +251,23 @@ func TestKafkaDuplicateInTransaction(t *testing.T) {
 	}
 	if got := keys(t, b.Addr()); len(got) != 90 {
 		t.Errorf("%d events are committed, want 90", len(got))
+	}
+	if retried.of("transaction aborted") == 0 {
+		t.Error("not told that the transaction was aborted")
+	}
+}
+
+// TestKafkaDuplicateThatIsFirst: nothing was confirmed before in the partition, and the broker makes up an offset.
+func TestKafkaDuplicateThatIsFirst(t *testing.T) {
+	b := kafkaBroker(t, kafkaserver.Config{})
+	var retried counter
+	s, _ := ledger(t, b.Addr(), retried.add, func(c *kafka.Config) {
+		c.CreateTopics = &kafka.CreateTopics{Partitions: 1, ReplicationFactor: 1}
+	})
+	b.Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.DuplicateSequenceNumber, Topic: pageTopic(t)})
+	err := s.Commit(t.Context(), pages(40, 10), mark("progress", "1"))
+	if got := keys(t, b.Addr()); len(got) != map[bool]int{true: 40}[err == nil] {
+		t.Errorf("%v, and %d events are committed", err, len(got))
 	}
 	if retried.of("transaction aborted") == 0 {
 		t.Error("not told that the transaction was aborted")

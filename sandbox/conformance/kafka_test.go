@@ -826,6 +826,11 @@ func TestKafkaSkippedBatch(t *testing.T) {
 	var mu sync.Mutex
 	var batches [][]byte // that were taken
 	refused := false
+	endsAt(b, func() int64 {
+		mu.Lock()
+		defer mu.Unlock()
+		return int64(len(batches))
+	})
 	b.Cluster().ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		b.Cluster().KeepControl()
 		mu.Lock()

@@ -19,6 +19,9 @@ import (
 // Of a "duplicate" batch only the first event lacks its offset: librdkafka counts from the broker's -1, so the next ones are said to
 // be at 0, 1, 2. And an offset that is not above those confirmed before, in the same partition to the same client, was given to
 // another event: the batch is no more proved than one without an offset. A topic that was made anew, or lost its end, shows so.
+//
+// A broker may give a "duplicate" an offset of its own invention. Where something was confirmed before, that shows as above; the
+// first confirmation in a lane counts once the partition's end is seen to be above it (see write.verify).
 type judge struct {
 	reports chan ck.Event // from the clients; closed when they are
 	done    chan struct{} // closed when no report is left
@@ -35,11 +38,12 @@ type lane struct {
 	place
 }
 
-// proof is what is known of a lane.
+// proof is what is known of a lane. seen is for the writes as well.
 type proof struct {
-	end   int64  // above every offset that was confirmed
-	doubt uint64 // the last batch without proof, by its number; 0 if others came after it
-	next  int64  // where that batch's next event would be said to be
+	seen  atomic.Bool // the partition's end was seen above an offset that was confirmed
+	end   int64       // above every offset that was confirmed
+	doubt uint64      // the last batch without proof, by its number; 0 if others came after it
+	next  int64       // where that batch's next event would be said to be
 }
 
 func newJudge() *judge {
@@ -73,6 +77,7 @@ func (j *judge) look(s *slot, at *ck.TopicPartition) {
 		p = &proof{}
 		j.proofs[l] = p
 	}
+	s.proof = p
 	offset := int64(at.Offset)
 	more := s.doubts < p.doubt && offset == p.next
 	if !more && offset >= p.end {

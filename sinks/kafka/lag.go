@@ -8,6 +8,7 @@ import (
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/wait"
 )
 
 // lag is the ability Lag: the offsets that the group has committed beside the ends of the partitions. The ends are read last, so
@@ -146,4 +147,25 @@ func (s *Sink) offsets(ctx context.Context, partitions []place, spec ck.OffsetSp
 		}
 	}
 	return out, nil
+}
+
+// ends implements producer. The brokers are asked again for as long as an event may wait for its acknowledgement: one of them may
+// just be away, or hear late of a new topic's leader.
+func (c *client) ends(ctx context.Context, partitions []place) (map[place]int64, error) {
+	_, patience := c.sink.config.messageTimeout()
+	bounded, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		ends, err := c.sink.offsets(bounded, partitions, ck.LatestOffsetSpec)
+		if err == nil {
+			return ends, nil
+		}
+		if wait.Pause(bounded, identityPause) != nil {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			return nil, fmt.Errorf("%w: %w", syncd.ErrUnavailable, err)
+		}
+		c.sink.env.Retried("end of partitions")
+	}
 }

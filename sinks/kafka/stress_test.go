@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -45,6 +46,10 @@ func (p *unreliable) GetFatalError() error {
 	return nil
 }
 
+func (p *unreliable) ends(context.Context, []place) (map[place]int64, error) {
+	return map[place]int64{{"db.page", ck.PartitionAny}: math.MaxInt64}, nil
+}
+
 func (p *unreliable) Produce(m *ck.Message, reports chan ck.Event) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -66,6 +71,7 @@ func (p *unreliable) Produce(m *ck.Message, reports chan ck.Event) error {
 		arrives = n < 5
 	default:
 		arrives = true
+		r.TopicPartition.Offset = ck.Offset(len(p.log))
 	}
 	value := string(m.Value)
 	if p.rnd.IntN(3) == 0 {

@@ -471,6 +471,11 @@ func (t *transactional) prove(ctx context.Context, w *write) error {
 		err := w.await(moment, t.main)
 		timeout := moment.Err() != nil
 		cancel()
+		if err == nil {
+			if err := w.verify(ctx, t.main); err != nil {
+				return fmt.Errorf("%w: %w", err, errAgain)
+			}
+		}
 		switch {
 		case err == nil && len(w.claimed) > 0:
 			t.doubted = true

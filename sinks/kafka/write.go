@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -30,6 +31,8 @@ const maxClaims = 5
 type producer interface {
 	Produce(m *ck.Message, reports chan ck.Event) error
 	GetFatalError() error
+	// ends returns the offset behind the last event of each partition.
+	ends(ctx context.Context, partitions []place) (map[place]int64, error)
 }
 
 // write is one Write: its message is filled again for every event, and its slots stand for the events in delivery
@@ -46,6 +49,7 @@ type write struct {
 	client  *client
 	refused []int    // by a broker, perhaps for their company in a batch
 	claimed []int    // said to have arrived, without proof: see judge
+	unseen  []int    // the first that were confirmed in their lanes: see verify
 	passing []denial // refused by a broker for a reason that may pass
 	alone   bool     // every event is a batch of its own now
 	failed  *syncd.BatchError
@@ -57,6 +61,7 @@ type slot struct {
 	topic   *string
 	client  *client
 	doubts  uint64 // of the judge when the event was produced
+	proof   *proof // that the judge has of the lane, once it was reported
 	reports chan<- *ck.Message
 }
 
@@ -109,7 +114,7 @@ func (w *write) begin() {
 		w.slots, w.reports, w.pending = slices.Clone(w.slots), make(chan *ck.Message, cap(w.reports)), 0
 	}
 	w.failed, w.refused, w.claimed, w.passing, w.alone = nil, w.refused[:0], w.claimed[:0], w.passing[:0], false
-	w.client = w.sink.main
+	w.client, w.unseen = w.sink.main, w.unseen[:0]
 }
 
 // recycle keeps a write for another one's events.
@@ -224,14 +229,46 @@ func (w *write) await(ctx context.Context, p producer) error {
 
 func (w *write) take(p producer, m *ck.Message) error {
 	w.pending--
-	switch i, at := m.Opaque.(*slot).index, m.TopicPartition; {
+	s := m.Opaque.(*slot)
+	switch i, at := s.index, m.TopicPartition; {
 	case at.Error != nil:
 		return w.refuse(p, i, at.Error, true)
 	case at.Offset < 0:
 		w.claimed = append(w.claimed, i)
 	default:
 		w.events[i].Placement = syncd.Placement{Partition: at.Partition, Offset: int64(at.Offset), Known: true}
+		if !s.proof.seen.Load() {
+			w.unseen = append(w.unseen, i)
+		}
 	}
+	return nil
+}
+
+// verify looks whether the partitions reach as far as the first offsets that were confirmed in them: it has those events claimed
+// of which that is not so. That is one question for each partition that a client writes to, and an error if it has no answer.
+func (w *write) verify(ctx context.Context, p producer) error {
+	if len(w.unseen) == 0 {
+		return nil
+	}
+	tops := map[place]int64{}
+	for _, i := range w.unseen {
+		at := place{*w.slots[i].topic, w.events[i].Placement.Partition}
+		tops[at] = max(tops[at], w.events[i].Placement.Offset)
+	}
+	ends, err := p.ends(ctx, slices.Collect(maps.Keys(tops)))
+	if err != nil {
+		return syncd.Hint(fmt.Errorf("writing to Kafka: looking where topics end: %w", err), brokersHint)
+	}
+	for _, i := range w.unseen {
+		at := place{*w.slots[i].topic, w.events[i].Placement.Partition}
+		if ends[at] > tops[at] {
+			w.slots[i].proof.seen.Store(true)
+			continue
+		}
+		w.events[i].Placement = syncd.Placement{}
+		w.claimed = append(w.claimed, i)
+	}
+	w.unseen = w.unseen[:0]
 	return nil
 }
 
@@ -334,6 +371,9 @@ func (w *write) resend(ctx context.Context, p producer) error {
 	end := time.Now().Add(w.sink.config.DeliveryTimeout)
 	pauses := retry.Pauses{Policy: retry.Policy{First: retryPause, Max: retryPauseMax}}
 	for claims := 0; ; {
+		if err := w.verify(ctx, p); err != nil {
+			return err
+		}
 		if len(w.refused) > 0 { // once: from now on, what is refused has failed
 			alone, err := w.sink.sendAlone()
 			if err != nil {

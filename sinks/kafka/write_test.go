@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -313,6 +314,14 @@ type scripted struct {
 }
 
 func (p *scripted) GetFatalError() error { return nil }
+
+func (p *scripted) ends(_ context.Context, partitions []place) (map[place]int64, error) {
+	out := map[place]int64{}
+	for _, at := range partitions {
+		out[at] = math.MaxInt64
+	}
+	return out, nil
+}
 
 func (p *scripted) Produce(m *ck.Message, reports chan ck.Event) error {
 	if p.fullTimes > 0 {
