@@ -257,6 +257,32 @@ func TestKafkaDuplicateInTransaction(t *testing.T) {
 	}
 }
 
+// TestKafkaEndThatIsNotTold: where a broker hangs up in place of saying where a partition ends, it is asked again: what was confirmed
+// is there, and is not sent twice.
+func TestKafkaEndThatIsNotTold(t *testing.T) {
+	b := kafkaBroker(t, kafkaserver.Config{})
+	var retried counter
+	s := provingSink(t, b, &retried, nil)
+	hangUps := 3
+	b.Cluster().ControlKey(int16(kmsg.ListOffsets), func(kmsg.Request) (kmsg.Response, error, bool) {
+		b.Cluster().KeepControl()
+		hangUps--
+		return nil, errors.New("hang up"), hangUps >= 0
+	})
+	in := pages(20, 10)
+	if err := s.Write(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	for key, n := range times(t, b) {
+		if n != 1 {
+			t.Errorf("event %s is there %d times", key, n)
+		}
+	}
+	if retried.of("unproven acknowledgement") != 0 {
+		t.Errorf("sent again: %v", retried.n)
+	}
+}
+
 // TestKafkaDuplicateThatIsFirst: nothing was confirmed before in the partition, and the broker makes up an offset.
 func TestKafkaDuplicateThatIsFirst(t *testing.T) {
 	b := kafkaBroker(t, kafkaserver.Config{})

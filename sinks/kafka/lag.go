@@ -134,7 +134,9 @@ func (s *Sink) offsets(ctx context.Context, partitions []place, spec ck.OffsetSp
 			if info.Error.Code() != ck.ErrNoError {
 				return fmt.Errorf("topic %q, partition %d: %w", *p.Topic, p.Partition, info.Error)
 			}
-			out[place{*p.Topic, p.Partition}] = int64(info.Offset)
+			if info.Offset >= 0 { // where a leader did not answer at all, librdkafka gives back what was asked for
+				out[place{*p.Topic, p.Partition}] = int64(info.Offset)
+			}
 		}
 		return nil
 	})
