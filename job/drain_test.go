@@ -21,8 +21,11 @@ import (
 	"github.com/syncd-io/syncd/internal/fixture"
 	"github.com/syncd-io/syncd/internal/wait"
 	"github.com/syncd-io/syncd/mapping"
+	"github.com/syncd-io/syncd/store"
+	"github.com/syncd-io/syncd/store/bolt"
 	"github.com/syncd-io/syncd/store/marks"
 	"github.com/syncd-io/syncd/syncdtest"
+	"github.com/syncd-io/syncd/tally"
 )
 
 // stuck makes calls of plugins wait: those of a name, from the n-th on.
@@ -455,5 +458,40 @@ func TestTheDrainFinishesWhatIsUnderWay(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestTheDrainKeepsWhatALimitHeldUp: a batch that waits only because of what it wrote is handled.
+func TestTheDrainKeepsWhatALimitHeldUp(t *testing.T) {
+	f := fixture.New()
+	f.Insert("page", 40, nil)
+	dir := t.TempDir()
+	open := func() *bolt.Store {
+		st, err := bolt.Open(dir, "job")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st
+	}
+	ended := store.End{Outcome: tally.Interrupted, Resumable: true}
+	st := open()
+	if err := st.Begin(t.Context(), store.Info{Job: "job", RunID: "run"}); err != nil {
+		t.Fatal(err)
+	}
+	var acked int64
+	drained(t, func(ctx context.Context, drain <-chan struct{}) (bool, error) {
+		rep, err := Run(ctx, Options{Options: engine.Options{
+			RunID: "run", Source: f.Source, Checker: f.Checker, Sink: syncdtest.NewMemorySink(), Rules: fixture.Rules(t, "page"), Checkpoints: st,
+			BatchSize: 10, BatchBytes: 1 << 20, Workers: 1, Readers: 1, Limits: engine.Limits{BytesPerSecond: 1}, Logger: slog.New(slog.DiscardHandler), Drain: drain,
+		}})
+		acked = rep.Total.Acked
+		return rep.Interrupted, errors.Join(err, st.Close(ctx, ended))
+	})
+	again := open()
+	if n := again.Handled(); acked == 0 || n != acked {
+		t.Errorf("%d events are confirmed, %d documents handled", acked, n)
+	}
+	if err := again.Close(t.Context(), ended); err != nil {
+		t.Error(err)
 	}
 }

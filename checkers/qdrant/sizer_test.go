@@ -193,7 +193,7 @@ func TestTimesOfServersAreBounded(t *testing.T) {
 		never bool          // it is not waited for
 		least time.Duration // of each wait
 	}{
-		"-5": {}, "-1": {}, "0": {}, "-9223372036854775808": {}, "-300": {},
+		"-5": {}, "-1": {}, "0": {}, "-9223372036854775808": {}, "-300": {}, "-18446744069": {}, // which would wrap to 4.7 s
 		"1": {waits: true, least: time.Second}, "300": {waits: true, least: 300 * time.Second},
 		"301": {never: true}, "3600": {never: true}, "9223372037": {never: true}, "9223372036854775807": {never: true},
 	} {
