@@ -8,6 +8,7 @@ import (
 	"github.com/syncd-io/syncd/engine"
 	"github.com/syncd-io/syncd/internal/fixture"
 	"github.com/syncd-io/syncd/job"
+	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/sendlog"
 	"github.com/syncd-io/syncd/syncdtest"
 )
@@ -19,7 +20,10 @@ func TestRuns(t *testing.T) {
 	sides.Insert("page", 10, func(i int) bool { return i > 0 })
 	sides.Index("page", "gone-1", "", 1)
 	sides.Index("page", "gone-2", "", 3)
-	rules := fixture.Rules(t, "page")
+	owned := mapping.Defaults()
+	owned.Owner = &mapping.Owner{Exclusive: true}
+	owned.Collections = mapping.Collections{{Name: "page", ContentType: "page"}}
+	rules := fixture.Compile(t, owned)
 	config := sendlog.Config{Path: filepath.Join(t.TempDir(), "a.db"), Index: "i", Max: 2}
 	run := func(what string, sent, unindexed, deleted, left int64) {
 		t.Helper()
