@@ -11,7 +11,7 @@ import (
 // does not: another database, or another job, may have documents with the same ids under the same content types.
 type Owner struct {
 	Payload   string `yaml:"payload" rule:"name" example:"source_db" doc:"The payload key under which the indexer names the source of a point; a point that does not name this one is never deleted."`
-	Value     string `yaml:"value" example:"{database}" doc:"What stands there in this source's points: text with {database}, {collection} and {content_type}; {database} alone if it is not set."`
+	Value     string `yaml:"value" example:"\"{database}\"" doc:"What stands there in this source's points: text with {database}, {collection} and {content_type}; {database} alone if it is not set."`
 	Exclusive bool   `yaml:"exclusive" doc:"In place of payload: nobody but this job, no other database and no other job, has points of these content types in the index."`
 }
 
