@@ -61,5 +61,5 @@ func open(_ context.Context, cfg Config, env syncd.Env) (syncd.Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the directory of exported collections: %w", err)
 	}
-	return &source{cfg: cfg, folder: folder, log: env.Logger}, nil
+	return &source{cfg: cfg, folder: folder, log: env.Logger, indexes: newIndexes(indexBytes)}, nil
 }

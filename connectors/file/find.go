@@ -1,10 +1,12 @@
 package file
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
@@ -12,9 +14,9 @@ import (
 	"github.com/syncd-io/syncd/internal/bsondoc"
 )
 
-// Find reads the file from its beginning until all ids are found: a file has no index. So a call costs as much as reading the collection,
-// however few the ids are, and one call for many ids is far cheaper than many calls; its memory is that of the ids. Of
-// documents with the same id it finds the first.
+// Find finds ids by an index of the file, which the first call builds: it reads the whole file, and so does the first call after
+// the file has changed. Where there is no room for an index, each call reads the file from its beginning until all ids are found.
+// Of documents with the same id it finds the first.
 func (s *source) Find(ctx context.Context, c syncd.Collection, ids []string) ([]syncd.Key, error) {
 	keys, err := s.find(ctx, c, ids)
 	if err != nil {
@@ -24,6 +26,13 @@ func (s *source) Find(ctx context.Context, c syncd.Collection, ids []string) ([]
 }
 
 func (s *source) find(ctx context.Context, c syncd.Collection, ids []string) ([]syncd.Key, error) {
+	x, err := s.index(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if x != nil {
+		return x.keys(ids)
+	}
 	f, err := s.open(ctx, c)
 	if err != nil {
 		return nil, err
@@ -43,7 +52,41 @@ func (s *source) find(ctx context.Context, c syncd.Collection, ids []string) ([]
 	return keys, nil
 }
 
-// FindAll reads the whole file, as Find may. It passes over documents that can't be read: nobody can make a point id of them.
+// index returns the index of a collection's file, or nil where there is no room for one.
+func (s *source) index(ctx context.Context, c syncd.Collection) (*index, error) {
+	f, err := s.open(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	defer f.done()
+	return s.indexes.of(ctx, f)
+}
+
+// keys returns the key of each id's first document. What can't be read may be a document that was not found.
+func (x *index) keys(ids []string) ([]syncd.Key, error) {
+	keys := make([]syncd.Key, len(ids))
+	var key []byte
+	for i, id := range ids {
+		found := x.find([]byte(id))
+		switch {
+		case len(found) > 0:
+			key = found[0].position().appendKey(key[:0])
+			keys[i] = syncd.Key(key)
+		case x.broken != nil:
+			return nil, x.broken
+		case x.unreadable != nil:
+			return nil, unreadableError(x.unreadable)
+		}
+	}
+	return keys, nil
+}
+
+func unreadableError(err error) error {
+	return fmt.Errorf("a document can't be read, and may be one of those looked for: %w", err)
+}
+
+// FindAll finds ids as Find does, and reads the documents that have them. It passes over documents that can't be read: nobody can
+// make a point id of them.
 func (s *source) FindAll(ctx context.Context, c syncd.Collection, ids []string) ([][]syncd.FoundID, error) {
 	all, err := s.findAll(ctx, c, ids)
 	if err != nil {
@@ -53,6 +96,13 @@ func (s *source) FindAll(ctx context.Context, c syncd.Collection, ids []string) 
 }
 
 func (s *source) findAll(ctx context.Context, c syncd.Collection, ids []string) ([][]syncd.FoundID, error) {
+	x, err := s.index(ctx, c)
+	switch {
+	case err != nil:
+		return nil, err
+	case x != nil && x.broken != nil:
+		return nil, x.broken
+	}
 	f, err := s.open(ctx, c)
 	if err != nil {
 		return nil, err
@@ -63,13 +113,18 @@ func (s *source) findAll(ctx context.Context, c syncd.Collection, ids []string) 
 		found[id] = nil
 	}
 	var key []byte
-	_, err = f.walk(ctx, func(it item, id bson.RawValue, text []byte) bool {
+	add := func(it item, id bson.RawValue, text []byte) (more bool) {
 		if _, wanted := found[string(text)]; wanted {
 			key = it.appendKey(key[:0])
 			found[string(text)] = append(found[string(text)], syncd.FoundID{Key: syncd.Key(key), Text: id.String()})
 		}
 		return true
-	})
+	}
+	if x != nil && x.isOf(f.info) {
+		err = f.visit(ctx, x.positions(found), add)
+	} else {
+		_, err = f.walk(ctx, add)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -78,6 +133,37 @@ func (s *source) findAll(ctx context.Context, c syncd.Collection, ids []string) 
 		out[i] = found[id]
 	}
 	return out, nil
+}
+
+// positions returns where the documents of ids are, in the order of the file.
+func (x *index) positions(ids map[string][]syncd.FoundID) (list []position) {
+	for id := range ids {
+		for _, d := range x.find([]byte(id)) {
+			list = append(list, d.position())
+		}
+	}
+	slices.SortFunc(list, func(a, b position) int { return cmp.Compare(a.offset, b.offset) })
+	return list
+}
+
+// visit is walk for some documents, which have an id.
+func (f *openFile) visit(ctx context.Context, at []position, each func(it item, id bson.RawValue, text []byte) (more bool)) error {
+	var text []byte
+	for _, p := range at {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		doc, err := f.at(p)
+		if err != nil {
+			return err
+		}
+		id, _ := bsondoc.Lookup(doc, "_id")
+		if text, err = bsondoc.AppendIDText(text[:0], id); err != nil {
+			return err
+		}
+		each(item{position: p, doc: doc}, id, text)
+	}
+	return nil
 }
 
 // find sets the keys of the ids in wanted.
@@ -96,7 +182,7 @@ func (f *openFile) find(ctx context.Context, wanted map[string]syncd.Key) error 
 		return left > 0
 	})
 	if err == nil && unreadable != nil {
-		return fmt.Errorf("a document can't be read, and may be one of those looked for: %w", unreadable)
+		return unreadableError(unreadable)
 	}
 	return err
 }

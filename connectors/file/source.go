@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"log/slog"
 	"os"
@@ -21,10 +22,11 @@ import (
 
 // source is a directory. It keeps no file open between calls.
 type source struct {
-	cfg    Config
-	folder string // with the collections: that of cfg, or the database's in it
-	log    *slog.Logger
-	packed sync.Once // says what reading compressed files costs
+	cfg     Config
+	folder  string // with the collections: that of cfg, or the database's in it
+	log     *slog.Logger
+	packed  sync.Once // says what reading compressed files costs
+	indexes *indexes
 }
 
 var (
@@ -230,6 +232,8 @@ type openFile struct {
 	io.Closer
 	*stream
 	format format
+	file   *os.File
+	info   fs.FileInfo // when it was opened
 }
 
 // done closes a file that was only read: there is nothing to lose.
@@ -247,11 +251,11 @@ func (s *source) open(ctx context.Context, c syncd.Collection) (*openFile, error
 	if err != nil {
 		return nil, err
 	}
-	f := &openFile{Closer: file, format: at.format}
 	info, err := file.file.Stat()
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
+	f := &openFile{Closer: file, format: at.format, file: file.file, info: info}
 	if at.packing.ext != "" {
 		s.packed.Do(func() {
 			s.log.Info("compressed files are read from their beginning each time: to resume, and for each batch of a plan", "file", at.path,
