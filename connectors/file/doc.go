@@ -3,9 +3,12 @@
 // what they mean to mongodump and mongorestore.
 //
 // Invariants:
-//   - a file is read as a stream: memory is bounded by the largest document, whatever the file says about its sizes;
+//   - a file is read as a stream: memory is bounded by the largest document (and 64 MiB for indexes), whatever the file says about its sizes;
 //   - the order of a read is the order of the file, and a key is a position in it, so a read resumes and a document is
 //     fetched without reading what stands before; an offset is the key of the change in front of it;
+//   - documents are found by their ids without reading the file for each call: the first one reads it and builds an index, which all
+//     calls share for as long as the file is the same. All indexes together take at most 64 MiB; where there is no room for
+//     another, its file is read for each call. An index answers what reading the file would;
 //   - a compressed file is read from its beginning whenever it is read, so its documents come with a read wherever the caller has
 //     bounded their bytes, and keys and offsets are positions in what was compressed;
 //   - what a dump has of a collection without its documents (buckets, metadata, an archive) is an error, never an empty collection;
