@@ -30,7 +30,7 @@ func (s *source) find(ctx context.Context, c syncd.Collection, ids []string) ([]
 	if err != nil {
 		return nil, err
 	}
-	if x != nil {
+	if !x.tooLarge {
 		return x.keys(ids)
 	}
 	f, err := s.open(ctx, c)
@@ -52,7 +52,7 @@ func (s *source) find(ctx context.Context, c syncd.Collection, ids []string) ([]
 	return keys, nil
 }
 
-// index returns the index of a collection's file, or nil where there is no room for one.
+// index returns the index of a collection's file.
 func (s *source) index(ctx context.Context, c syncd.Collection) (*index, error) {
 	f, err := s.open(ctx, c)
 	if err != nil {
@@ -100,7 +100,7 @@ func (s *source) findAll(ctx context.Context, c syncd.Collection, ids []string) 
 	switch {
 	case err != nil:
 		return nil, err
-	case x != nil && x.broken != nil:
+	case x.broken != nil:
 		return nil, x.broken
 	}
 	f, err := s.open(ctx, c)
@@ -120,7 +120,7 @@ func (s *source) findAll(ctx context.Context, c syncd.Collection, ids []string) 
 		}
 		return true
 	}
-	if x != nil && x.isOf(f.info) {
+	if !x.tooLarge && x.isOf(f.info) {
 		err = f.visit(ctx, x.positions(found), add)
 	} else {
 		_, err = f.walk(ctx, add)

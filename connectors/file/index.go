@@ -27,7 +27,7 @@ type index struct {
 	documents  [256][]indexed
 	unreadable error // see walk
 	broken     error // ended the file early
-	tooLarge   bool  // and therefore empty
+	tooLarge   bool  // there is no room for it, so it is empty: the file must be read
 }
 
 // indexed is a document, in as few bytes as there can be.
@@ -109,7 +109,7 @@ func (all *indexes) file(path string) *fileIndex {
 }
 
 // of returns the index of a file that was opened and not yet read. It builds it if there is none or the file has changed; who
-// asks meanwhile waits. It returns nil where there is no room for one.
+// asks meanwhile waits.
 func (all *indexes) of(ctx context.Context, f *openFile) (*index, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -130,9 +130,6 @@ func (all *indexes) of(ctx context.Context, f *openFile) (*index, error) {
 			}
 		}
 	}
-	if x.tooLarge {
-		return nil, nil
-	}
 	return x, nil
 }
 
@@ -146,11 +143,12 @@ func (all *indexes) rebuild(ctx context.Context, at *fileIndex, f *openFile) (*i
 	if err != nil {
 		return nil, err
 	}
-	if info, err := f.file.Stat(); err != nil || x.broken != nil || !x.isOf(info) {
-		all.left.Add(x.bytes()) // for this call only
-		return x, nil
+	info, err := f.file.Stat()
+	if err == nil && x.broken == nil && x.isOf(info) {
+		at.current.Store(x)
+	} else {
+		all.left.Add(x.bytes()) // it is for this call only
 	}
-	at.current.Store(x)
 	return x, nil
 }
 

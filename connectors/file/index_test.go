@@ -172,6 +172,32 @@ func TestIndexIsBuiltOnceForAll(t *testing.T) {
 	}
 }
 
+// TestFindTheFirstOfMany: of documents with one id the first is found, in whatever order the index was sorted.
+func TestFindTheFirstOfMany(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	var data []byte
+	first := map[string]int{}
+	for range 20_000 {
+		id := fmt.Sprint(r.IntN(1000))
+		if _, ok := first[id]; !ok {
+			first[id] = len(data)
+		}
+		data = append(data, marshal(t, bson.D{{Key: "_id", Value: id}})...)
+	}
+	dir := t.TempDir()
+	write(t, dir, "c.bson", data)
+	s := openIndexed(t, dir, indexBytes)
+	for id, offset := range first {
+		keys, err := s.Find(t.Context(), inC, []string{id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, err := parseKey(keys[0]); err != nil || p.offset != int64(offset) {
+			t.Fatalf("%s: found at %d, want %d (%v)", id, p.offset, offset, err)
+		}
+	}
+}
+
 // TestIndexNoticesAnotherFile changes the file in every way that changes its identity.
 func TestIndexNoticesAnotherFile(t *testing.T) {
 	past := time.Now().Add(-time.Hour)
