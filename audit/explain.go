@@ -59,7 +59,7 @@ func Explain(ctx context.Context, source syncd.Source, checker syncd.Checker, ru
 	}
 	e.PointID = c.PointID
 	if source.Abilities().FindAll != nil {
-		same, err := fetch.SamePoint(ctx, source, rule, []fetch.Made{{ID: id, PointID: e.PointID}})
+		same, err := verdict.SamePoint(ctx, source, rule, []verdict.Made{{ID: id, PointID: e.PointID}})
 		if err != nil {
 			return e, fmt.Errorf("finding documents with the same point id: %w", err)
 		}

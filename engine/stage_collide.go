@@ -10,9 +10,9 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/syncd-io/syncd"
-	"github.com/syncd-io/syncd/internal/fetch"
 	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/tally"
+	"github.com/syncd-io/syncd/verdict"
 )
 
 // What finding documents with one point id may cost. A collection gets a word of 8 bytes per document, up to half of what the
@@ -41,7 +41,7 @@ type collisions struct {
 	compared atomic.Int64
 
 	mu       sync.Mutex
-	suspects []fetch.Made
+	suspects []verdict.Made
 	counted  map[uuid.UUID]bool
 	examples []tally.Collision
 }
@@ -84,10 +84,10 @@ func (collide) apply(ctx context.Context, b *batch) error {
 	if c.compared.Add(int64(len(b.changes))) > c.room {
 		return nil
 	}
-	var suspects []fetch.Made
+	var suspects []verdict.Made
 	for i := range b.changes {
 		if c.add(&b.changes[i].PointID) {
-			suspects = append(suspects, fetch.Made{ID: b.changes[i].ID, PointID: b.changes[i].PointID})
+			suspects = append(suspects, verdict.Made{ID: b.changes[i].ID, PointID: b.changes[i].PointID})
 		}
 	}
 	if len(suspects) == 0 {
@@ -120,11 +120,11 @@ func (c *collisions) settle(ctx context.Context) error {
 }
 
 // lookUp asks the source whose documents the suspects are.
-func (c *collisions) lookUp(ctx context.Context, suspects []fetch.Made) error {
+func (c *collisions) lookUp(ctx context.Context, suspects []verdict.Made) error {
 	if len(suspects) == 0 {
 		return nil
 	}
-	found, err := fetch.SamePoint(ctx, c.source, c.rule, suspects)
+	found, err := verdict.SamePoint(ctx, c.source, c.rule, suspects)
 	if err != nil {
 		return fmt.Errorf("looking for documents with one point id: %w", err)
 	}
@@ -139,7 +139,7 @@ func (c *collisions) lookUp(ctx context.Context, suspects []fetch.Made) error {
 }
 
 // note keeps a collision and returns how many documents it adds: each counts once, however many of its documents were suspects.
-func (c *collisions) note(s fetch.Made, same []syncd.FoundID) (more int64) {
+func (c *collisions) note(s verdict.Made, same []syncd.FoundID) (more int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	more = int64(len(same)) - 1

@@ -1,5 +1,6 @@
 // Package verdict asks the index what a mapping rule wants to know of documents: is the point there, is it of the document's
-// version, are its chunks there? It is the only place where chunks are asked about.
+// version, are its chunks there? It is the only place where chunks are asked about. It also asks the source which documents share a
+// point id, so that one answer would stand for several.
 //
 // Invariants:
 //   - a verdict is set from an answer of the index, or is Unknown; after an error none means anything;

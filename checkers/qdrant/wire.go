@@ -3,6 +3,7 @@ package qdrant
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -100,7 +101,7 @@ type foundPoint struct {
 
 func (p foundPoint) String() string {
 	if p.text == nil {
-		return fmt.Sprint(p.number)
+		return strconv.FormatUint(p.number, 10)
 	}
 	return fmt.Sprintf("%q", p.text)
 }

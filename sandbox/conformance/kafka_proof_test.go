@@ -336,7 +336,8 @@ func TestKafkaRefusalThatPasses(t *testing.T) {
 			began := time.Now()
 			err := s.Write(t.Context(), in)
 			if !c.ok {
-				if !errors.Is(err, syncd.ErrUnavailable) || syncd.HintOf(err.(*syncd.BatchError).Of(0)) == "" || time.Since(began) > 10*time.Second {
+				refused, is := errors.AsType[*syncd.BatchError](err)
+				if !is || !errors.Is(err, syncd.ErrUnavailable) || syncd.HintOf(refused.Of(0)) == "" || time.Since(began) > 10*time.Second {
 					t.Errorf("after %s: %v", time.Since(began), err)
 				}
 				return

@@ -1,4 +1,4 @@
-package fetch
+package verdict
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/fetch"
 	"github.com/syncd-io/syncd/mapping"
 )
 
@@ -55,11 +56,11 @@ func withPoint(ctx context.Context, source syncd.Source, rule *mapping.Rule, m M
 		byKey[f.Key] = append(byKey[f.Key], f)
 	}
 	var seed []byte
-	for f, err := range Documents(ctx, source, rule.Collection, keys) {
+	for f, err := range fetch.Documents(ctx, source, rule.Collection, keys) {
 		if err != nil {
 			return nil, err
 		}
-		c := Change(f.Document, m.ID, rule.Fields())
+		c := fetch.Change(f.Document, m.ID, rule.Fields())
 		if c.Err != nil {
 			continue // it has no point id
 		}
