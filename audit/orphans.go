@@ -291,6 +291,9 @@ func (find finder) gone(ctx context.Context, rule *mapping.Rule, candidates []ve
 	if err == nil && len(keys) != len(ids) {
 		err = fmt.Errorf("the source answered %d of %d", len(keys), len(ids))
 	}
+	if errors.Is(err, syncd.ErrCollectionNotFound) {
+		err = syncd.Hint(err, "%s", lookedGone)
+	}
 	if err != nil {
 		return nil, text.Doing(err, "finding documents of collection %s", rule.Collection.Name)
 	}

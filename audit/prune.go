@@ -54,6 +54,9 @@ type ReadCollection struct {
 	Failed   int64 // documents that could not be handled
 }
 
+// lookedGone is what to do where a collection that does not exist would make orphans of all its points.
+const lookedGone = "check the database's name and the collection's spelling; to delete what it left, empty it rather than drop it"
+
 // MayPrune refuses where an absence might not be one: nothing may be deleted because a collection was not read whole.
 func MayPrune(collections []ReadCollection) error {
 	refuse := func(advice, format string, args ...any) error {
@@ -62,7 +65,7 @@ func MayPrune(collections []ReadCollection) error {
 	for _, c := range collections {
 		switch {
 		case !c.Found:
-			return refuse("check the database's name and the collection's spelling; to delete what it left, empty it rather than drop it", "the source has no collection %s, so all its points would look like orphans", c.Name)
+			return refuse(lookedGone, "the source has no collection %s, so all its points would look like orphans", c.Name)
 		case !c.Complete:
 			return refuse("run it again", "collection %s was not read to its end", c.Name)
 		case c.Filter != "":

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/verdict"
 )
@@ -38,8 +39,8 @@ func (e *VersionDriftError) Error() string {
 	} else {
 		document, held = e.DocumentForm+", "+document, e.HeldForm+", "+held
 	}
-	return fmt.Sprintf("the versions have drifted: for document %q of collection %s the source has %s, but the index has under %s %s (%d documents compared, %d differ like this and would be sent by every run)",
-		e.ID, e.Collection, document, e.Payload, held, e.Looked, e.Unlike)
+	return fmt.Sprintf("the versions have drifted: for document %s of collection %s the source has %s, but the index has under %s %s (%d documents compared, %d differ like this and would be sent by every run)",
+		text.Of(e.ID), e.Collection, document, e.Payload, held, e.Looked, e.Unlike)
 }
 
 // lookAtVersions compares the versions of a collection's first documents with the index's. That they are old is work; that they

@@ -75,3 +75,39 @@ func TestAnIndexOfDifferentPointsIsEqual(t *testing.T) {
 		t.Errorf("exit code %d\n%s", code, printed)
 	}
 }
+
+// TestVerifyOfNothingIsNotEqual: a wrong database has none of the collections, and an index without points of theirs, or with points
+// of others alone, would equal that.
+func TestVerifyOfNothingIsNotEqual(t *testing.T) {
+	const twoCollections = "mapping: {version: null, owner: {payload: source_db}, collections: {page: page, note: note}}\n"
+	others := func(w *world) {
+		w.checker.Put(point("x", "0"), map[string]any{"content_type": "page", "mongo_id": "x", "chunk_index": 0, "source_db": "another"})
+	}
+	ours := func(w *world) { // the first look at the source says that there is no collection, the search says so again
+		w.checker.Put(point("x", "0"), map[string]any{"content_type": "page", "mongo_id": "x", "chunk_index": 0, "source_db": "t1"})
+	}
+	for name, c := range map[string]struct {
+		index  func(*world)
+		create []string
+		code   int
+		want   string
+		hint   string
+	}{
+		"an empty index":             {func(*world) {}, nil, exitStopped, "error: the source has none of the collections", "look at the collections' spelling"},
+		"points of others":           {others, nil, exitStopped, "error: the source has none of the collections", "look at the collections' spelling"},
+		"one of two, an empty index": {func(*world) {}, []string{"note"}, exitDone, "Equal", ""},
+		"one of two, points of ours": {ours, []string{"note"}, exitFailed, "collection not found", "empty it rather than drop it"},
+		"both are there and empty":   {func(*world) {}, []string{"note", "page"}, exitDone, "Equal", ""},
+	} {
+		w := newWorld()
+		w.source = syncdtest.NewMemorySource()
+		for _, collection := range c.create {
+			w.source.Create(collection)
+		}
+		c.index(w)
+		code, printed := w.runExtended(t, inT1+twoCollections, "verify", "--min-age", "0s")
+		if code != c.code || !strings.Contains(printed, c.want) || !strings.Contains(printed, c.hint) || code != exitDone && strings.Contains(printed, "Equal") {
+			t.Errorf("%s: exit code %d\n%s", name, code, printed)
+		}
+	}
+}

@@ -101,6 +101,16 @@ func merge(a, b map[string]any) map[string]any {
 	return a
 }
 
+// TestVerifyCountsTheOthersBesideDifferences, not only where all is equal.
+func TestVerifyCountsTheOthersBesideDifferences(t *testing.T) {
+	w, _ := shared(func(database string) map[string]any { return map[string]any{"source_db": database} })
+	w.source.Insert("page", syncdtest.MemoryDoc{ID: "new"})
+	code, out := w.runExtended(t, inT1+"mapping: {version: null, owner: {payload: source_db}}\n", "verify", "--min-age", "0s")
+	if code != exitStopped || !strings.Contains(out, "\nOf what else the index holds, 1 point is of others\n") {
+		t.Errorf("%d\n%s", code, out)
+	}
+}
+
 // TestOrphansOfUnknownOwnersAreSaidToBe, in everything that counts them.
 func TestOrphansOfUnknownOwnersAreSaidToBe(t *testing.T) {
 	for command, c := range map[string]struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -89,6 +90,9 @@ func (p *printer) audit(a *job.Audit) {
 		p.printf("\nEqual%s: the index holds every document by every rule%s\n", but, otherPoints(r))
 		return
 	}
+	if more := pointsOfOthers(r); len(more) > 0 {
+		p.printf("\nOf what else the index holds, %s\n", strings.Join(more, "; "))
+	}
 	if unowned(r) {
 		p.printf("\nIt is not known whose the orphans are: another database or another job may have their documents (mapping.owner)\n")
 	}
@@ -106,22 +110,26 @@ func otherPoints(r job.Report) string {
 	if r.Orphans == nil {
 		return "; what else it holds could not be looked at"
 	}
+	if more := pointsOfOthers(r); len(more) > 0 {
+		return "; " + strings.Join(more, "; ")
+	}
+	return ", and nothing else"
+}
+
+// pointsOfOthers counts the points that are not this job's to judge.
+func pointsOfOthers(r job.Report) (out []string) {
 	var others, foreign int64
 	for _, o := range r.Orphans {
 		others += o.Others
 		foreign += o.Foreign
 	}
-	more := ""
 	if others > 0 {
-		more = fmt.Sprintf("; %s of others", text.Plural(others, "point is", "points are"))
+		out = append(out, text.Plural(others, "point is", "points are")+" of others")
 	}
 	if foreign > 0 {
-		more += fmt.Sprintf("; of %s it can't be told whose they are", text.Plural(foreign, "point", "points"))
+		out = append(out, fmt.Sprintf("of %s it can't be told whose they are", text.Plural(foreign, "point", "points")))
 	}
-	if more != "" {
-		return more
-	}
-	return ", and nothing else"
+	return out
 }
 
 // unowned reports whether orphans were found of which it is not known whose they are.

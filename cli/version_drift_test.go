@@ -21,7 +21,7 @@ func TestVersionsOfAnotherFormStopARun(t *testing.T) {
 	state := fmt.Sprintf("run: {state_dir: %q, wait_timeout: 0s}\n", t.TempDir())
 	code, printed := w.run(t, state, "run")
 	for _, want := range []string{
-		"the versions have drifted", `a date and time, "2024-05-06T07:08:00.000Z"`, `under updatedAt a number, "0"`, "--allow-drift", "NOT complete",
+		"the versions have drifted: for document 00 of", `a date and time, "2024-05-06T07:08:00.000Z"`, `under updatedAt a number, "0"`, "--allow-drift", "NOT complete",
 	} {
 		if !strings.Contains(printed, want) {
 			t.Errorf("the output lacks %q", want)

@@ -81,8 +81,7 @@ func conclude(r *Report, whole bool, source, index string, waited time.Duration,
 	case r.Interrupted:
 		return ErrInterrupted
 	case whole && r.NothingFound():
-		return end(tally.Stopped, syncd.Hint(errors.New("the source has none of the collections"),
-			"see that %s is what to read, and look at the collections' spelling; upper and lower case count", source))
+		return nothingFound(source)
 	}
 	if r.Arrivals != nil {
 		if err := late(r.Arrivals, index, waited); err != nil {
@@ -111,6 +110,12 @@ func share(n int64) string {
 		return "1 document has the point id"
 	}
 	return fmt.Sprintf("%d documents have the point id", n)
+}
+
+// nothingFound is the error of a comparison with a source that has none of the collections.
+func nothingFound(source string) error {
+	return end(tally.Stopped, syncd.Hint(errors.New("the source has none of the collections"),
+		"see that %s is what to read, and look at the collections' spelling; upper and lower case count", source))
 }
 
 // NothingFound reports whether none of the collections exists, which is hardly what was meant.

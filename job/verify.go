@@ -115,6 +115,8 @@ func (j *Job) verify(ctx context.Context, p *Plugins, o Options, q VerifyRequest
 		return explainEnd(err)
 	case a.Report.Interrupted:
 		return ErrInterrupted
+	case j.whole() && a.Report.NothingFound(): // an index that holds nothing of theirs would equal that
+		return nothingFound(j.sourceLabel())
 	}
 	if len(a.Differences) > 0 && !a.TooMany() && q.MinAge > 0 {
 		return j.lookAgain(ctx, p, o, q, a)

@@ -210,6 +210,10 @@ func TestVerdicts(t *testing.T) {
 	unknown := cut
 	unknown.Collections = []engine.CollectionReport{cut.Collections[0]}
 	unknown.Collections[0].Before = -1
+	twice := whole()
+	twice.Total.Collisions = 14
+	worse := runOf(time.Second, collectionReport("page", "page", 1500, 100, 2, time.Second))
+	worse.Total.Collisions = 1
 	dry := whole()
 	dry.DryRun, dry.Total.Emitted, dry.Total.Acked, dry.Total.WouldSend = true, 0, 0, 100
 	for _, c := range []struct {
@@ -221,6 +225,8 @@ func TestVerdicts(t *testing.T) {
 		{whole(), tally.Complete, nil, "Complete: 1,600 documents checked, 100 sent, all confirmed"},
 		{dry, tally.Complete, nil, "Dry run: 1,600 documents checked, nothing sent; a run would send 100 events"},
 		{runOf(time.Second, collectionReport("page", "page", 1500, 100, 2, time.Second)), tally.Failures, nil, "Finished, but 2 documents could not be sent: 1,600 documents checked, 100 sent, 98 confirmed, 2 refused"},
+		{twice, tally.Failures, nil, "Finished, but 14 documents have the point id of another document: 1,600 documents checked, 100 sent, all confirmed"},
+		{worse, tally.Failures, nil, "Finished, but 2 documents could not be sent, and 1 document has the point id of another document: 1,600 documents checked, 100 sent, 98 confirmed, 2 refused"},
 		{cut, tally.Interrupted, nil, "Interrupted: 1,600 of 4,000 documents checked, 100 sent, all confirmed; run it again to do the rest"},
 		{unknown, tally.Interrupted, nil, "Interrupted: 1,600 documents checked, 100 sent, all confirmed; run it again to do the rest"},
 		{whole(), tally.NotArrived, &arrival.Arrivals{Sent: 100, Arrived: 97, Known: true}, "Sent, but not all arrived: 1,600 documents checked, 100 sent, all confirmed, 97 in the index"},

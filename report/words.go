@@ -27,7 +27,7 @@ func (r *Report) verdict() string {
 		}
 		return fmt.Sprintf("Complete: %s, %s", checked, r.delivery())
 	case tally.Failures:
-		return fmt.Sprintf("Finished, but %s could not be sent: %s, %s", documents(t.Failed), checked, r.delivery())
+		return fmt.Sprintf("Finished, but %s: %s, %s", t.failures(), checked, r.delivery())
 	case tally.NotArrived:
 		if r.Arrivals == nil || !r.Arrivals.Known {
 			return fmt.Sprintf("Sent, but it is not known whether all arrived: %s, %s", checked, r.delivery())
@@ -39,6 +39,22 @@ func (r *Report) verdict() string {
 		return fmt.Sprintf("Stopped by a guard: %s, %s", checked, r.delivery())
 	}
 	return fmt.Sprintf("Failed: %s, %s", checked, r.delivery())
+}
+
+// failures says what a run that came to its end could not do.
+func (t *Counts) failures() string {
+	var out []string
+	if t.Failed > 0 || t.Collisions == 0 {
+		out = append(out, documents(t.Failed)+" could not be sent")
+	}
+	if t.Collisions > 0 {
+		have := "have"
+		if t.Collisions == 1 {
+			have = "has"
+		}
+		out = append(out, documents(t.Collisions)+" "+have+" the point id of another document")
+	}
+	return strings.Join(out, ", and ")
 }
 
 // notBegun is the verdict of a run that did not come to read anything.

@@ -341,8 +341,12 @@ func TestCheckDoesNotWaitForHours(t *testing.T) {
 		return nil, status.Error(codes.ResourceExhausted, "come back later")
 	}
 	c, p := opened(t, testConfig(s.start(t)))
-	if _, err := check(t, c, pointIDs(0, 2)...); !errors.Is(err, syncd.ErrUnavailable) || len(p.slept) != 0 || len(s.requests()) != 1 {
+	_, err := check(t, c, pointIDs(0, 2)...)
+	if !errors.Is(err, syncd.ErrUnavailable) || len(p.slept) != 0 || len(s.requests()) != 1 {
 		t.Errorf("%v, slept %v, %d requests", err, p.slept, len(s.requests()))
+	}
+	if hint := syncd.HintOf(err); !strings.Contains(hint, "Qdrant asks to wait for 3600 s") {
+		t.Errorf("the hint does not say how long to wait: %q", hint)
 	}
 }
 

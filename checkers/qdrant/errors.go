@@ -2,6 +2,7 @@ package qdrant
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/qdrant/go-client/qdrant"
 	"google.golang.org/grpc/codes"
@@ -47,7 +48,7 @@ func (c *checker) explain(doing string, err error) error {
 		return c.forbidden(doing, err)
 	case codes.ResourceExhausted:
 		if limited, ok := errors.AsType[*qdrant.QdrantResourceExhaustedError](err); ok {
-			hint := "run again when that time has passed"
+			hint := fmt.Sprintf("Qdrant asks to wait for %d s, longer than a run waits; run it again then", limited.RetryAfterS)
 			if limited.RetryAfterS <= 0 {
 				hint = "raise the limit in the collection's strict mode, or lower concurrency: it names no time to wait"
 			}
