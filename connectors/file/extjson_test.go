@@ -114,6 +114,20 @@ func TestExtJSON(t *testing.T) {
 	}
 }
 
+// TestExtJSONOfPairs puts every line behind every other, whatever state the driver keeps between two values.
+func TestExtJSONOfPairs(t *testing.T) {
+	for _, first := range scanned {
+		for _, second := range scanned {
+			if len(first)+len(second) > 200 { // they are nested deeply
+				continue
+			}
+			if line := `{"a":` + first + `,"b":[` + second + `,` + first + `],"c":1}`; !sameAsDriver(t, []byte(line)) {
+				t.Errorf("%s was left to the driver", line)
+			}
+		}
+	}
+}
+
 // TestExtJSONOfRandomLines reads what the driver writes of random documents, as it is and damaged.
 func TestExtJSONOfRandomLines(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
