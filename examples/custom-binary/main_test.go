@@ -93,7 +93,7 @@ func TestProgram(t *testing.T) {
 		"page.ndjson": `{"_id": 1}` + "\n" + `{"_id": 2}` + "\n",
 		"epic.ndjson": `{"_id": 1, "text": "` + strings.Repeat("x", 1000) + `"}` + "\n",
 		"config.yaml": "source: {file: {path: " + dir + "}}\nsink: {tally: {path: " + counts + ", limit: 500}}\n" +
-			"mapping: {collections: {page: page, epic: epic}}\nrun: {mode: full}\n",
+			"mapping: {collections: {page: page, epic: epic}}\nrun: {mode: full, state_dir: " + filepath.Join(dir, "state") + "}\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
