@@ -325,11 +325,12 @@ func (p *printer) orphans(r job.Report) {
 func (p *printer) indexLine(r job.Report) {
 	before, after := r.Index.Before.Points, r.Index.After.Points
 	p.printf("\n%s points: %d -> %d (%+d)", p.index, before, after, after-before)
-	if !r.Index.CaughtUp {
-		p.printf("; the indexer has not caught up yet")
-		if r.Index.Waited > 0 {
-			p.printf(" after %s", round(r.Index.Waited))
-		}
+	switch {
+	case r.Index.CaughtUp:
+	case r.Index.Waited > 0:
+		p.printf("; the indexer has not caught up yet after %s", round(r.Index.Waited))
+	default:
+		p.printf("; the indexer was not waited for")
 	}
 	p.printf("\n")
 }

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"io"
 	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -96,7 +98,7 @@ func (a *app) runCommand() *cobra.Command {
 	f.Bool("allow-drift", false, "send even where the computed ids differ from the index's (run.allow_drift)")
 	f.BoolVar(&noIncremental, "no-incremental", false, "the same as --mode full")
 	f.Bool("wait", false, "wait until the index shows everything that was sent, and name what never appeared (run.wait)")
-	f.String("wait-timeout", "", "how long to wait for the index to show what was sent (run.wait_timeout)")
+	f.String("wait-timeout", "", "how long to wait for the index to show what was sent; without it, and without --wait, a run waits only on a terminal (run.wait_timeout)")
 	f.Bool("retry-unindexed", false, "send once more what was sent often enough and never appeared (run.attempts.retry)")
 	_ = c.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions([]string{"incremental", "full"}, cobra.ShellCompDirectiveNoFileComp))
 	return c
@@ -133,6 +135,15 @@ func runOverrides(cmd *cobra.Command, noIncremental bool) ([]config.Override, er
 	return out, nil
 }
 
+// waitTimeout is how long a run waits for the point count: nobody reads it in a job that runs by itself, which is to end when its
+// work ends, unless it was asked to wait.
+func waitTimeout(w *config.Waiting, stdout io.Writer) time.Duration {
+	if w.WaitTimeoutSetting == nil && progress.IsTerminal(stdout) {
+		return config.TerminalWait
+	}
+	return w.WaitTimeout
+}
+
 // backfillOptions are what a run is told beside its configuration.
 type backfillOptions struct {
 	plan     *planfile.Plan // send what it says; nil looks for itself
@@ -153,6 +164,7 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 	var result job.Result
 	monitor := &job.Monitor{}
 	inside := b.observer.begin(ctx, monitor, b.plan != nil)
+	cfg.Run.WaitTimeout = waitTimeout(&cfg.Run.Waiting, a.stdout)
 	defer func() {
 		err = written.finish(result, err)
 		b.observer.ended(ctx, result.Report, err)

@@ -38,12 +38,12 @@ type Flow struct {
 // Waiting says how long a run waits for those who index what it sends.
 type Waiting struct {
 	Wait               bool           `yaml:"wait" doc:"After sending, wait until the index shows everything that was sent, and name what never appeared."`
-	WaitTimeoutSetting *time.Duration `yaml:"wait_timeout" rule:"omitempty,min=0" example:"5m" doc:"How long to wait for the index: 10m with wait and for consumer_group if it is not set; otherwise 10s for the index to show what was sent before the point count is printed, and 0 does not wait."`
+	WaitTimeoutSetting *time.Duration `yaml:"wait_timeout" rule:"omitempty,min=0" example:"5m" doc:"How long to wait for the index: 10m with wait and for consumer_group if it is not set. Without wait it is how long the index may take to show what was sent before the point count is printed: if it is not set, 10s where standard output is a terminal, and elsewhere a run ends when its work ends; 0 does not wait."`
 	ConsumerGroup      string         `yaml:"consumer_group" rule:"name" example:"qdrant-consumer" doc:"The indexing consumers' group: before a run, events that it has not read yet are waited for, so that they are not sent twice."`
 	ConsumerLag        LagPolicy      `yaml:"consumer_lag" rule:"oneof=wait report ignore" doc:"What to do about events that consumer_group has not read: wait for up to wait_timeout and stop if there are still some (wait), say how many there are and continue (report), or not look (ignore)."`
 
 	// These follow from wait_timeout.
-	WaitTimeout  time.Duration // for the point count
+	WaitTimeout  time.Duration // for the point count, which is not waited for if nobody asked: see TerminalWait
 	AwaitTimeout time.Duration // of wait and consumer_group
 }
 
@@ -103,15 +103,15 @@ const (
 	LagIgnore LagPolicy = "ignore" // do not look
 )
 
-// How long a run waits for the index if nothing says how long: for the point count, and when it is told to wait.
-const (
-	defaultWait  = 10 * time.Second
-	defaultAwait = 10 * time.Minute
-)
+// TerminalWait is how long a run waits for the point count where a person looks on and nothing says how long.
+const TerminalWait = 10 * time.Second
+
+// defaultAwait is how long a run waits for the index that is told to wait, if nothing says how long.
+const defaultAwait = 10 * time.Minute
 
 // setTimeouts derives the two times from wait_timeout.
 func (w *Waiting) setTimeouts() {
-	w.WaitTimeout, w.AwaitTimeout = defaultWait, defaultAwait
+	w.WaitTimeout, w.AwaitTimeout = 0, defaultAwait
 	if set := w.WaitTimeoutSetting; set != nil {
 		w.WaitTimeout, w.AwaitTimeout = *set, *set
 	}

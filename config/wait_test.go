@@ -11,9 +11,9 @@ import (
 
 func TestWaitTimeout(t *testing.T) {
 	for run, want := range map[string][2]time.Duration{
-		"":                           {10 * time.Second, 10 * time.Minute},
-		"run: {wait: true}":          {10 * time.Second, 10 * time.Minute},
-		"run: {wait_timeout: null}":  {10 * time.Second, 10 * time.Minute},
+		"":                           {0, 10 * time.Minute},
+		"run: {wait: true}":          {0, 10 * time.Minute},
+		"run: {wait_timeout: null}":  {0, 10 * time.Minute},
 		"run: {wait_timeout: 1m30s}": {90 * time.Second, 90 * time.Second},
 		"run: {wait_timeout: 0}":     {0, 0},
 	} {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -58,30 +60,92 @@ func (j *Job) env(p config.Plugin) syncd.Env {
 	return env
 }
 
-// open opens the sink first, so that nothing is read that can't be sent. On error nothing is left open.
-func (j *Job) open(ctx context.Context, sink bool) (p *Plugins, err error) {
-	c := j.Config
-	p = &Plugins{}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, p.close())
-		}
-	}()
+// open opens them side by side, since each waits for a server of its own. When one fails, the others are not waited for any longer,
+// and nothing is left open.
+func (j *Job) open(ctx context.Context, sink bool) (*Plugins, error) {
+	c, p := j.Config, &Plugins{}
+	var o opening
+	ctx, o.cut = context.WithCancel(ctx)
+	defer o.cut()
 	if sink {
-		if p.Sink, err = c.Sink.OpenSink(ctx, c.Sink.Settings, j.env(c.Sink)); err != nil {
-			return p, err
-		}
+		env := j.env(c.Sink)
+		o.open(func() (err error) {
+			p.Sink, err = c.Sink.OpenSink(ctx, c.Sink.Settings, env)
+			return err
+		})
 		if c.DeadLetter.Settings != nil {
-			if p.DeadLetters, err = c.DeadLetter.OpenSink(ctx, c.DeadLetter.Settings, j.env(c.DeadLetter)); err != nil {
-				return p, fmt.Errorf("opening errors.dead_letter: %w", err)
-			}
+			env := j.env(c.DeadLetter)
+			o.open(func() (err error) {
+				if p.DeadLetters, err = c.DeadLetter.OpenSink(ctx, c.DeadLetter.Settings, env); err != nil {
+					return fmt.Errorf("opening errors.dead_letter: %w", err)
+				}
+				return nil
+			})
 		}
 	}
-	if p.Source, err = c.Source.OpenSource(ctx, c.Source.Settings, j.env(c.Source)); err != nil {
-		return p, err
+	env := j.env(c.Source)
+	o.open(func() (err error) {
+		p.Source, err = c.Source.OpenSource(ctx, c.Source.Settings, env)
+		return err
+	})
+	if c.Run.Mode != config.Full { // in which nothing is asked
+		env := j.env(c.Checker)
+		o.open(func() (err error) {
+			p.Checker, err = j.openChecker(ctx, env)
+			return err
+		})
 	}
-	p.Checker, err = j.openChecker(ctx)
-	return p, err
+	if err := o.wait(); err != nil {
+		return p, errors.Join(err, p.close())
+	}
+	return p, nil
+}
+
+// opening is what is opened side by side.
+type opening struct {
+	cut    context.CancelFunc // of the context in which all are opened
+	group  sync.WaitGroup
+	mu     sync.Mutex
+	failed bool
+	errs   []error // in the order of the calls of open
+}
+
+// open calls f in a goroutine of its own.
+func (o *opening) open(f func() error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	i := len(o.errs)
+	o.errs = append(o.errs, nil)
+	o.group.Go(func() {
+		err := f()
+		if err == nil {
+			return
+		}
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if o.failed && errors.Is(err, context.Canceled) {
+			return // it was cut off, and says nothing new
+		}
+		o.errs[i], o.failed = err, true
+		o.cut()
+	})
+}
+
+// wait waits until all are open or have failed. Its error holds all those that one could not open, and has the hints of all.
+func (o *opening) wait() error {
+	o.group.Wait()
+	var all error
+	for _, err := range o.errs {
+		switch {
+		case err == nil:
+		case all == nil:
+			all = err
+		default:
+			hints := slices.DeleteFunc([]string{syncd.HintOf(all), syncd.HintOf(err)}, func(h string) bool { return h == "" })
+			all = syncd.Hint(fmt.Errorf("%w; %w", all, err), "%s", strings.Join(hints, "; "))
+		}
+	}
+	return all
 }
 
 // close closes what is open, the source first.
@@ -127,16 +191,11 @@ func closeUntil(ctx context.Context, f func() error) error {
 	}
 }
 
-// openChecker opens the checker, or returns nil when every document is to be sent: in full mode, or where the policy says so
-// about an index that can't be reached.
-func (j *Job) openChecker(ctx context.Context) (syncd.Checker, error) {
+// openChecker opens the checker, or returns nil where the policy says so about an index that can't be reached: then every document
+// is to be sent.
+func (j *Job) openChecker(ctx context.Context, env syncd.Env) (syncd.Checker, error) {
 	c := j.Config
-	if c.Run.Mode == config.Full {
-		return nil, nil //nolint:nilnil // nothing is asked
-	}
-	open := func() (syncd.Checker, error) {
-		return c.Checker.OpenChecker(ctx, c.Checker.Settings, j.env(c.Checker))
-	}
+	open := func() (syncd.Checker, error) { return c.Checker.OpenChecker(ctx, c.Checker.Settings, env) }
 	checker, err := open()
 	if err == nil || !errors.Is(err, syncd.ErrUnavailable) || ctx.Err() != nil {
 		return checker, err

@@ -82,8 +82,12 @@ func (r *Report) facts() []fact {
 	}
 	if i := r.Index; i != nil && !r.DryRun {
 		text := fmt.Sprintf("%s -> %s points", Number(i.Before), Number(i.After))
-		if !i.CaughtUp {
+		switch {
+		case i.CaughtUp:
+		case i.Waited > 0:
 			text += "; the indexer has not caught up yet"
+		default:
+			text += "; the indexer was not waited for"
 		}
 		out = append(out, fact{"Index", text})
 	}

@@ -24,6 +24,7 @@ type client struct {
 	*ck.Producer
 	admin *ck.AdminClient
 	sink  *Sink
+	quiet chan struct{} // closed when nothing that librdkafka says is read any more
 	read  sync.WaitGroup
 
 	produced atomic.Int64 // events that were, or soon will be, handed to librdkafka
@@ -48,7 +49,7 @@ func (s *Sink) newClient(conf ck.ConfigMap) (*client, error) {
 		return nil, syncd.Hint(err,
 			"sink.kafka.properties must be properties of librdkafka %s; see its CONFIGURATION.md", version())
 	}
-	c := &client{Producer: p, sink: s, starting: true, causes: map[ck.ErrorCode]string{}}
+	c := &client{Producer: p, sink: s, quiet: make(chan struct{}), starting: true, causes: map[ck.ErrorCode]string{}}
 	if c.admin, err = ck.NewAdminClientFromProducer(p); err != nil {
 		p.Close()
 		return nil, fmt.Errorf("configuring the Kafka client: %s", s.scrub(err))
@@ -91,14 +92,19 @@ func (c *client) started() map[ck.ErrorCode]string {
 	return maps.Clone(c.causes)
 }
 
-// readEvents ends when Close closes the channel. Delivery reports have channels of their own.
+// readEvents ends when the client is quiet. Delivery reports have channels of their own.
 func (c *client) readEvents() {
-	for e := range c.Events() {
-		switch e := e.(type) {
-		case ck.Error:
-			c.meet(e)
-		case *ck.Stats:
-			c.count(e)
+	for {
+		select {
+		case e := <-c.Events():
+			switch e := e.(type) {
+			case ck.Error:
+				c.meet(e)
+			case *ck.Stats:
+				c.count(e)
+			}
+		case <-c.quiet:
+			return
 		}
 	}
 }
@@ -159,21 +165,30 @@ func cause(code ck.ErrorCode, text string) ck.ErrorCode {
 	return code
 }
 
-// readLogs ends when Close closes the channel.
+// readLogs ends when the client is quiet.
 func (c *client) readLogs() {
-	for l := range c.Logs() {
-		if l.Tag == "FAIL" { // a broker that hangs up is not among the error events
-			c.mu.Lock()
-			if c.starting {
-				text := c.sink.clean(l.Message)
-				c.causes[cause(ck.ErrFail, text)] = text
-				c.judge()
-			}
-			c.mu.Unlock()
+	for {
+		select {
+		case l := <-c.Logs():
+			c.readLog(l)
+		case <-c.quiet:
+			return
 		}
-		if c.sink.logger.Enabled(context.Background(), slog.LevelDebug) {
-			c.sink.logger.Debug("librdkafka: "+c.sink.replacer.Replace(l.Message), "tag", l.Tag)
+	}
+}
+
+func (c *client) readLog(l ck.LogEvent) {
+	if l.Tag == "FAIL" { // a broker that hangs up is not among the error events
+		c.mu.Lock()
+		if c.starting {
+			text := c.sink.clean(l.Message)
+			c.causes[cause(ck.ErrFail, text)] = text
+			c.judge()
 		}
+		c.mu.Unlock()
+	}
+	if c.sink.logger.Enabled(context.Background(), slog.LevelDebug) {
+		c.sink.logger.Debug("librdkafka: "+c.sink.replacer.Replace(l.Message), "tag", l.Tag)
 	}
 }
 
@@ -187,6 +202,17 @@ func (c *client) close(patience time.Duration) {
 			<-tick.C
 		}
 	}
-	c.Close()
+	close(c.quiet)
 	c.read.Wait()
+	end(c.Producer)
+}
+
+// end ends a producer of which nobody reads events and log any more, with every goroutine and thread of it. The library reads
+// librdkafka's queues for at least 100 ms each time, unless something arrives in them. So a last error is made here, which comes
+// with a line of log: whoever has read one of them waits for a reader, since the channels have no room, or for the end. There is no
+// other way to have something arrive in both queues. Where the producer has had a fatal error already, nothing arrives, and its end
+// takes its time.
+func end(p *ck.Producer) {
+	p.TestFatalError(ck.ErrFail, "closing")
+	p.Close()
 }

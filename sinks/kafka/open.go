@@ -129,8 +129,9 @@ func (c *Config) librdkafka() ck.ConfigMap {
 		"allow.auto.create.topics":     false,  // a producer's default is true: asking for a topic would create it
 		"go.delivery.report.fields":    "none", // keys and values would be copied back for nothing
 		"go.logs.channel.enable":       true,   // else librdkafka writes to stderr
-		"go.events.channel.size":       1000,   // drained all the time; the default of 1,000,000 costs 16 MB
-		"go.produce.channel.size":      0,      // of a channel that is not used here; its default costs 8 MB
+		"go.logs.channel":              make(chan ck.LogEvent),
+		"go.events.channel.size":       0, // of this channel and the one above: see end
+		"go.produce.channel.size":      0, // of a channel that is not used here; its default costs 8 MB
 	})
 	if !set(m, "statistics.interval.ms") {
 		m["statistics.interval.ms"] = int(statisticsInterval / time.Millisecond)

@@ -201,3 +201,22 @@ func TestUnknownProperty(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// TestTheEndOfAClientIsNotTold: the error that wakes the library's readers at the end is nobody's to see.
+func TestTheEndOfAClientIsNotTold(t *testing.T) {
+	var told bytes.Buffer
+	logger := slog.New(slog.NewTextHandler(&told, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	s, err := open(t.Context(), config(cluster(t, "db.page").BootstrapServers(), nil), syncd.Env{Logger: logger, Retried: func(string) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.(*Sink).write(t.Context(), s.(*Sink).main, events("page", 10)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if text := told.String(); strings.Contains(strings.ToLower(text), "fatal") || strings.Contains(text, "closing") {
+		t.Errorf("told:\n%s", text)
+	}
+}

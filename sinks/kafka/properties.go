@@ -169,7 +169,7 @@ func (c *Config) try(keys ...string) error {
 	}
 	p, err := ck.NewProducer(&conf)
 	if err == nil {
-		p.Close()
+		end(p)
 		return nil
 	}
 	if !whole && strings.Contains(err.Error(), noMechanism) {
