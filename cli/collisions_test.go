@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -58,6 +59,12 @@ func TestAReportCountsDocumentsWithOnePointID(t *testing.T) {
 	text, err := os.ReadFile(path)
 	if err != nil || strings.Count(string(text), `"collisions": 1,`) != 2 { // of the collection, and in all
 		t.Errorf("%v\n%s", err, text)
+	}
+	var out bytes.Buffer
+	program{args: []string{"report", path}, stdout: &out, stderr: &out}.run(t.Context())
+	shown := out.String()
+	if want := `2 documents of page have the point id ` + point("7", "0").String() + `, with the ids 7 and "7"`; !strings.Contains(shown, want) {
+		t.Errorf("%q is not in\n%s", want, shown)
 	}
 }
 

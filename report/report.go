@@ -118,6 +118,14 @@ type Collection struct {
 	Splits      int    `json:"splits" doc:"Parts that were read to their end and proved."`
 	Resumed     int64  `json:"resumed_documents" doc:"Documents that an interrupted run had handled."`
 	Counts
+	Shared []Shared `json:"shared_point_ids,omitempty" doc:"The first point ids that several documents have."`
+}
+
+// Shared is a point id that several documents have.
+type Shared struct {
+	PointID   string   `json:"point_id" doc:"The point id."`
+	IDs       []string `json:"ids" doc:"The first two of the documents' ids, as the source writes them."`
+	Documents int      `json:"documents" doc:"How many documents have it."`
 }
 
 // Orphans are the points of one content type whose documents are gone.
@@ -272,6 +280,9 @@ func collectionOf(p *engine.CollectionReport) Collection {
 	c := Collection{
 		Name: p.Rule.Collection.Name, ContentType: p.Rule.ContentType, Found: p.Found, Complete: p.Complete, Splits: p.Splits,
 		Resumed: p.Resumed.Scanned, Counts: countsOf(p.Counts, p.Duration, p.Resumed.Scanned),
+	}
+	for _, d := range p.Collided {
+		c.Shared = append(c.Shared, Shared{PointID: d.PointID.String(), IDs: d.IDs, Documents: d.Documents})
 	}
 	if p.Before >= 0 {
 		before := p.Before

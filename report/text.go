@@ -97,6 +97,12 @@ func (r *Report) facts() []fact {
 	if r.Bytes > 0 {
 		out = append(out, fact{"Events", size(r.Bytes)})
 	}
+	for _, c := range r.Collections {
+		for _, s := range c.Shared[:min(maxShared, len(c.Shared))] {
+			of := plural(int64(s.Documents), "document", "documents") + " of " + c.Name
+			out = append(out, fact{"Same point id", of + " have the point id " + s.PointID + ", with the ids " + strings.Join(s.IDs, " and ")})
+		}
+	}
 	for _, o := range r.Orphans {
 		if o.Others > 0 {
 			out = append(out, fact{"Others", fmt.Sprintf("%s of %s name another source", plural(o.Others, "point", "points"), o.ContentType)})
@@ -121,6 +127,9 @@ func (r *Report) facts() []fact {
 	}
 	return append(out, fact{"Version", "syncd " + r.Version + ", " + r.Go})
 }
+
+// maxShared bounds the point ids of a collection that the facts name; the report itself has more.
+const maxShared = 5
 
 // stageSum is the time of all stages.
 func (r *Report) stageSum() (sum float64) {
