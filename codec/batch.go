@@ -12,7 +12,8 @@ import (
 // Batch is the events of some changes and the memory that they are made in. The next Encode uses that memory again: events,
 // keys, values and headers are valid until then. The zero value is ready for use. A Batch is not safe for concurrent use.
 type Batch struct {
-	Events []Event // of the changes that can be encoded, in the order of the changes
+	Events []Event  // of the changes that can be encoded, in the order of the changes
+	Omit   Omission // headers that the events are not to have
 
 	refused *syncd.BatchError // the changes that can't be encoded; nil if there are none
 	bytes   []byte            // keys and values, event by event
@@ -52,11 +53,11 @@ func (b *Batch) add(e Encoder, runID string, c *syncd.Change) error {
 	if len(bytes) > start+keySize {
 		event.Value = bytes[start+keySize:]
 	}
-	if b.read == "" || c.ReadAt != b.readAt { // most changes of a batch were read at one time
+	if b.Omit&omitReadTime == 0 && (b.read == "" || c.ReadAt != b.readAt) { // most changes of a batch were read at one time
 		b.readAt, b.read = c.ReadAt, readTime(c.ReadAt)
 	}
 	from := len(b.headers)
-	b.headers = appendHeaders(b.headers, runID, c, b.read)
+	b.headers = b.Omit.appendHeaders(b.headers, runID, c, b.read)
 	switch {
 	case c.Err != nil:
 		b.headers = AppendErrorHeaders(b.headers, documentError(c))
@@ -64,7 +65,10 @@ func (b *Batch) add(e Encoder, runID string, c *syncd.Change) error {
 		b.headers = append(b.headers, Header{HeaderDocument, DocumentReference})
 	}
 	event.Headers = b.headers[from:]
-	b.bytes, b.points = bytes, appendUUID(b.points, c.PointID)
+	b.bytes = bytes
+	if b.Omit&omitPointID == 0 {
+		b.points = appendUUID(b.points, c.PointID)
+	}
 	b.Events = append(b.Events, event)
 	return nil
 }
@@ -80,7 +84,9 @@ func (b *Batch) finish() {
 			event.Value, bytes = cut(bytes, len(event.Value))
 		}
 		event.Headers, headers = cut(headers, len(event.Headers))
-		event.Headers[pointHeader].Value = points[i*uuidSize : (i+1)*uuidSize]
+		if len(points) > 0 {
+			event.Headers[b.Omit.pointHeader()].Value = points[i*uuidSize : (i+1)*uuidSize]
+		}
 	}
 }
 

@@ -47,6 +47,42 @@ func text(h []codec.Header) string {
 	return b.String()
 }
 
+// TestOmittedHeaders: whatever is omitted, the others are as they are without it, and what an event means is told all the same.
+func TestOmittedHeaders(t *testing.T) {
+	page := syncd.Target{ContentType: "page"}
+	in := []syncd.Change{
+		{Target: &page, ID: "a", Document: memory{plain: "{}"}, Reason: syncd.ReasonMissing, PointID: uuid.New(), ReadAt: 1},
+		{Target: &page, ID: "b", Document: memory{plain: "{}"}, Reason: syncd.ReasonStale, PointID: uuid.New(), ReadAt: 2, Reference: true},
+		{Target: &page, ID: "c", Document: memory{plain: "{}"}, PointID: uuid.New(), ReadAt: 2, Err: &syncd.DocumentError{Cause: errUnwritable}},
+	}
+	var all codec.Batch
+	all.Encode(codec.Encoder{}, "run", in)
+	names := codec.Headers()
+	for set := range 1 << len(names) {
+		var sent []string
+		for i, name := range names {
+			if set&(1<<i) != 0 {
+				sent = append(sent, name)
+			}
+		}
+		b := codec.Batch{Omit: codec.Only(sent)}
+		for range 2 { // the second time in used memory
+			b.Encode(codec.Encoder{}, "run", in)
+			for i, e := range all.Events {
+				want := slices.DeleteFunc(slices.Clone(e.Headers), func(h codec.Header) bool {
+					return slices.Contains(names, h.Name) && !slices.Contains(sent, h.Name)
+				})
+				if got := b.Events[i].Headers; text(got) != text(want) || i > 0 && len(got) == len(sent) {
+					t.Errorf("only %q: %s, want %s", sent, text(got), text(want))
+				}
+				if !bytes.Equal(b.Events[i].Value, e.Value) || !bytes.Equal(b.Events[i].Key, e.Key) {
+					t.Errorf("only %q: key or value differ", sent)
+				}
+			}
+		}
+	}
+}
+
 func TestHeaders(t *testing.T) {
 	read := time.Date(2024, 5, 6, 9, 8, 9, 0, time.FixedZone("", 2*60*60))
 	page := syncd.Target{ContentType: "page"}

@@ -9,6 +9,8 @@
 package codec
 
 import (
+	"math/bits"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -50,18 +52,54 @@ const (
 // consumer is to read the document itself.
 const DocumentReference = "reference"
 
+// everyHeader names those that every event has, unless they are omitted, in their order.
+var everyHeader = [...]string{HeaderRunID, HeaderReason, HeaderPointID, HeaderContentType, HeaderReadTime}
+
+// Headers returns the names of the headers that a sink may omit.
+func Headers() []string { return slices.Clone(everyHeader[:]) }
+
+// Omission is a set of the headers that every event has: those that are not to be sent. Zero omits none.
+type Omission uint8
+
+const (
+	omitRunID Omission = 1 << iota
+	omitReason
+	omitPointID
+	omitContentType
+	omitReadTime
+)
+
+// Only omits all but the headers with these names.
+func Only(names []string) (o Omission) {
+	for i, name := range everyHeader {
+		if !slices.Contains(names, name) {
+			o |= 1 << i
+		}
+	}
+	return o
+}
+
 // pointHeader is the index of HeaderPointID among the headers that appendHeaders appends.
-const pointHeader = 2
+func (o Omission) pointHeader() int { return 2 - bits.OnesCount8(uint8(o&(omitRunID|omitReason))) }
 
 // appendHeaders appends the headers that every event has. The point id's is left empty: see Batch.finish.
-func appendHeaders(dst []Header, runID string, c *syncd.Change, read string) []Header {
-	return append(dst,
-		Header{HeaderRunID, runID},
-		Header{HeaderReason, c.Reason.String()},
-		Header{HeaderPointID, ""},
-		Header{HeaderContentType, c.Target.ContentType},
-		Header{HeaderReadTime, read},
-	)
+func (o Omission) appendHeaders(dst []Header, runID string, c *syncd.Change, read string) []Header {
+	if o&omitRunID == 0 {
+		dst = append(dst, Header{HeaderRunID, runID})
+	}
+	if o&omitReason == 0 {
+		dst = append(dst, Header{HeaderReason, c.Reason.String()})
+	}
+	if o&omitPointID == 0 {
+		dst = append(dst, Header{HeaderPointID, ""})
+	}
+	if o&omitContentType == 0 {
+		dst = append(dst, Header{HeaderContentType, c.Target.ContentType})
+	}
+	if o&omitReadTime == 0 {
+		dst = append(dst, Header{HeaderReadTime, read})
+	}
+	return dst
 }
 
 // readTime is the text of a HeaderReadTime.

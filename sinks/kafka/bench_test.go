@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -45,9 +46,23 @@ func BenchmarkWrite(b *testing.B) {
 	perEvent(b)
 }
 
-// BenchmarkWriteChanges is BenchmarkWrite with the encoding, of documents of 700 bytes.
+// BenchmarkWriteChanges is BenchmarkWrite with the encoding, of documents of 700 bytes, by the headers that are sent. The time of
+// all processors that it takes is that of the broker in process as well, which does not look at the headers.
 func BenchmarkWriteChanges(b *testing.B) {
-	s := startClosing(b, cluster(b, "db.page").BootstrapServers(), nil)
+	for _, c := range []struct {
+		name    string
+		headers []string
+	}{
+		{"all", codec.Headers()},
+		{"reason and point id", []string{codec.HeaderReason, codec.HeaderPointID}},
+		{"none", []string{noHeaders}},
+	} {
+		b.Run(c.name, func(b *testing.B) { benchChanges(b, c.headers) })
+	}
+}
+
+func benchChanges(b *testing.B, headers []string) {
+	s := startClosing(b, cluster(b, "db.page").BootstrapServers(), func(c *Config) { c.Headers = headers })
 	in := make([]syncd.Change, benchEvents)
 	target := event("page", "", nil).Target
 	for i := range in {
@@ -59,11 +74,13 @@ func BenchmarkWriteChanges(b *testing.B) {
 		in[i] = syncd.Change{Target: &target, ID: id.Hex(), PointID: uuid.New(), ReadAt: time.Now().UnixNano(), Document: bsondoc.NewDocument(raw)}
 	}
 	b.ReportAllocs()
+	began := processorTime(b)
 	for b.Loop() {
 		if err := s.Write(b.Context(), in); err != nil {
 			b.Fatal(err)
 		}
 	}
+	b.ReportMetric(float64(processorTime(b)-began)/float64(b.N*benchEvents)/float64(time.Microsecond), "cpu-µs/event")
 	perEvent(b)
 }
 
@@ -102,4 +119,14 @@ func BenchmarkBareProduce(b *testing.B) {
 		}
 	}
 	perEvent(b)
+}
+
+// processorTime is what the process has used of all processors.
+func processorTime(b *testing.B) time.Duration {
+	b.Helper()
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }

@@ -43,6 +43,9 @@ func node(y *yaml.Node) *spec.Node {
 		}
 	case yaml.SequenceNode:
 		n.Kind = spec.List
+		for _, item := range y.Content {
+			n.Items = append(n.Items, node(item))
+		}
 	}
 	return n
 }
@@ -50,6 +53,13 @@ func node(y *yaml.Node) *spec.Node {
 func TestConfig(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{ // want: part of the only diagnostic; empty means none
 		{"defaults", ``, ``},
+		{"no headers", `headers: none`, ``},
+		{"an empty list of headers", `headers: []`, ``},
+		{"one header", `headers: syncd-reason`, ``},
+		{"some headers", `headers: [syncd-point-id, syncd-run-id]`, ``},
+		{"headers beside none", `headers: [none, syncd-reason]`, `f:1:10: error: sink.kafka.headers names headers beside none`},
+		{"an unknown header", `headers: [syncd-raeson]`, `must be one of: none, syncd-run-id, syncd-reason`},
+		{"a header that is not the user's to choose", `headers: [syncd-document]`, `must be one of: none`},
 		{"several brokers", `bootstrap_servers: "a:9092, b:9093,PLAINTEXT://c:1,[::1]:9092,d"`, ``},
 		{"names of all kinds", `bootstrap_servers: "kafka-0.kafka_headless.svc:9092,10.0.0.1:1,[fe80::1%eth0]:9092,plaintext://a"`, ``},
 		{"the protocol of security", "bootstrap_servers: 'SASL_SSL://c:1'\nsecurity:\n  tls: {enabled: true}\n  sasl: {mechanism: PLAIN, username: u, password: p}", ``},

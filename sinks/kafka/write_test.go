@@ -490,3 +490,32 @@ func TestEmptyHeaderIsNotNull(t *testing.T) {
 		}
 	}
 }
+
+// TestTheHeadersThatAreSent: those that the configuration names reach the broker, and no others.
+func TestTheHeadersThatAreSent(t *testing.T) {
+	target := event("page", "", nil).Target
+	in := []syncd.Change{{Target: &target, ID: "a", Operation: syncd.Delete, Reason: syncd.ReasonOrphan}}
+	for name, c := range map[string]struct{ set, want []string }{
+		"by default": {nil, codec.Headers()},
+		"two":        {[]string{codec.HeaderPointID, codec.HeaderReason}, []string{codec.HeaderReason, codec.HeaderPointID}},
+		"none":       {[]string{noHeaders}, nil},
+		"no list":    {[]string{}, codec.Headers()},
+	} {
+		bootstrap := cluster(t, "db.page").BootstrapServers()
+		s := startClosing(t, bootstrap, func(conf *Config) {
+			if c.set != nil {
+				conf.Headers = c.set
+			}
+		})
+		if err := s.Write(t.Context(), in); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, h := range read(t, bootstrap)[0].Headers {
+			got = append(got, h.Name)
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
