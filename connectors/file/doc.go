@@ -6,6 +6,8 @@
 //   - a file is read as a stream: memory is bounded by the largest document (and 64 MiB for indexes), whatever the file says about its sizes;
 //   - the order of a read is the order of the file, and a key is a position in it, so a read resumes and a document is
 //     fetched without reading what stands before; an offset is the key of the change in front of it;
+//   - a line is the document that the driver reads from it, byte for byte: what reads common Extended JSON without the driver leaves to it
+//     whatever it is not sure of;
 //   - documents are found by their ids without reading the file for each call: the first one reads it and builds an index, which all
 //     calls share for as long as the file is the same. All indexes together take at most 64 MiB; where there is no room for
 //     another, its file is read for each call. An index answers what reading the file would;

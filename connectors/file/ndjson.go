@@ -22,6 +22,7 @@ type ndjsonReader struct {
 	*stream
 	maxLine int
 	long    []byte // a line that is longer than the buffer; reused
+	doc     []byte // reused
 }
 
 var (
@@ -46,7 +47,7 @@ func (r *ndjsonReader) next() (item, error) {
 		}
 		it := item{position: at}
 		if err == nil {
-			it.doc, err = parseLine(line)
+			it.doc, err = r.parse(line)
 		}
 		if err != nil {
 			if errors.Is(err, errTooLong) {
@@ -140,7 +141,16 @@ func (r *ndjsonReader) checkForm(at position, line []byte) error {
 	return nil
 }
 
-// parseLine reads one document. The driver's parser stops behind the first value and its errors have no position, so
+// parse reads one document, which is valid until the next call.
+func (r *ndjsonReader) parse(line []byte) (bson.Raw, error) {
+	doc, ok := appendExtJSON(r.doc[:0], line)
+	if r.doc = doc; ok {
+		return doc, nil
+	}
+	return parseLine(line)
+}
+
+// parseLine reads one document as the driver does. The driver's parser stops behind the first value and its errors have no position, so
 // encoding/json looks at the line first.
 func parseLine(line []byte) (bson.Raw, error) {
 	if !json.Valid(line) {
