@@ -64,7 +64,7 @@ func TestRunReport(t *testing.T) {
 		"interrupted": {
 			func(o *job.Options) { o.Drain = drained },
 			func(error) error { return &codeError{exitTerminated, job.ErrInterrupted} },
-			tally.Interrupted, exitTerminated, "Interrupted: 0 ",
+			tally.Interrupted, exitTerminated, "Interrupted: ",
 		},
 		"guard": {func(o *job.Options) { o.Limits.MaxEvents = 5 }, func(err error) error { return err }, tally.Stopped, exitStopped, "Stopped by a guard: "},
 		"failed": {
