@@ -67,6 +67,7 @@ func (h SourceHarness) findAll(t *testing.T) {
 }
 
 func (h SourceHarness) findAllDifficult(t *testing.T) {
+	h.allFinder(t, someDocs(1)) // a source that can't need not hold difficult ids
 	c, keys := h.allFinder(t, difficultDocs())
 	var ids []string
 	for _, d := range difficultDocs() {
