@@ -132,7 +132,7 @@ func (w *wire) eachFound(found func(foundPoint) error) error {
 
 // field reads a field. value is what it holds if that has a length, else nil; n is what it takes, less than 0 for what is none.
 func field(b []byte) (number protowire.Number, value []byte, n int) {
-	number, kind, tag := protowire.ConsumeTag(b)
+	number, kind, tag := consumeTag(b)
 	if tag < 0 {
 		return 0, nil, tag
 	}
@@ -149,6 +149,15 @@ func field(b []byte) (number protowire.Number, value []byte, n int) {
 		value = []byte{}
 	}
 	return number, value, tag + n
+}
+
+// consumeTag reads a field's tag. tag is what it takes, less than 0 for what is none: protowire alone takes numbers that no field
+// can have.
+func consumeTag(b []byte) (number protowire.Number, kind protowire.Type, tag int) {
+	if number, kind, tag = protowire.ConsumeTag(b); number > protowire.MaxValidNumber {
+		return 0, 0, -1
+	}
+	return number, kind, tag
 }
 
 // retrieved reads the id of a RetrievedPoint. One without an id has the number 0, as for the client library.
@@ -170,7 +179,7 @@ func retrieved(b []byte) (id foundPoint, ok bool) {
 // readPointID reads a PointId over the one that was read before.
 func readPointID(b []byte, id foundPoint) (_ foundPoint, ok bool) {
 	for len(b) > 0 {
-		number, kind, tag := protowire.ConsumeTag(b)
+		number, kind, tag := consumeTag(b)
 		if tag < 0 {
 			return id, false
 		}

@@ -190,6 +190,7 @@ func answers(ids []uuid.UUID) [][]byte {
 	wrongType := protowire.AppendVarint(protowire.AppendTag(nil, retrievedID, protowire.VarintType), 5)
 	second := protowire.AppendBytes(protowire.AppendTag(nil, retrievedID, protowire.BytesType),
 		protowire.AppendString(protowire.AppendTag(nil, pointIDUUID, protowire.BytesType), ids[1].String()))
+	tooLarge := protowire.AppendVarint(protowire.AppendVarint(nil, (1<<29)<<3), 1) // the number of no field
 	whole, err := proto.Marshal(&qdrant.GetResponse{
 		Result: []*qdrant.RetrievedPoint{{
 			Id: qdrant.NewIDUUID(ids[2].String()), Payload: qdrant.NewValueMap(map[string]any{"a": 1, "b": []any{"x", nil}}),
@@ -206,6 +207,7 @@ func answers(ids []uuid.UUID) [][]byte {
 		point(qdrant.NewIDNum(0)), point(qdrant.NewIDNum(7)), point(nil), point(nil, wrongType...), point(nil, second...),
 		point(qdrant.NewIDUUID(ids[0].String()), second...), point(qdrant.NewIDUUID(ids[0].String()), wrongType...),
 		point(qdrant.NewIDUUID(ids[0].String()), group...), point(qdrant.NewIDNum(7), second...), {0xff}, {0x0a, 0x05}, {0x0b}, {0x0c}, {0},
+		tooLarge, point(nil, tooLarge...), point(qdrant.NewIDUUID(ids[0].String()), tooLarge...),
 	}
 }
 
