@@ -191,9 +191,6 @@ func (h *history) limit() int {
 	return h.interrupted*2*h.schedule.workers*h.schedule.batch + h.deniedEvents()
 }
 
-// failedSink matches the last words of a run that could not write.
-var failedSink = regexp.MustCompile(`(?m)^error: .*Kafka`)
-
 // outcome checks what is kept of how a run ended, and whether the next one may resume it.
 func (h *history) outcome(r *run, i store.Info) {
 	h.t.Helper()
@@ -210,8 +207,9 @@ func (h *history) outcome(r *run, i store.Info) {
 	default:
 		wants = []tally.Outcome{tally.Interrupted}
 	}
-	// A run whose last word the sink does not have seems to go on: whether it does, nobody can tell who only looks.
-	if h.schedule.exactlyOnce && !r.done() && (i.PID != r.cmd.Process.Pid || r.code == -1 || r.met(hardStop, freeze) || r.hit(kafka) || failedSink.MatchString(r.stderr)) {
+	// A run whose last word the sink does not have seems to go on: whether it does, nobody can tell who only looks. When one worker
+	// fails, the commits of the others are cut off, and after a commit that may or may not have happened nothing more is said.
+	if h.schedule.exactlyOnce && !r.done() && (i.PID != r.cmd.Process.Pid || r.code == -1 || r.code == 1 || r.met(hardStop, freeze) || r.hit(kafka)) {
 		wants = append(wants, tally.Running)
 	}
 	if !slices.Contains(wants, i.Outcome) || i.Resumable == r.done() {
