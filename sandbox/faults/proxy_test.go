@@ -59,14 +59,17 @@ func newProxy(host string) (*proxy, error) {
 	return p, p.start()
 }
 
-// start lets connections in.
+// start lets connections in. Of two faults that have stopped it, the first that ends starts it again.
 func (p *proxy) start() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.listener != nil {
+		return nil
+	}
 	listener, err := net.Listen("tcp", p.addr)
 	if err != nil {
 		return err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.listener, p.addr = listener, listener.Addr().String()
 	p.running.Go(func() {
 		for {
