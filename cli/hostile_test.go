@@ -22,7 +22,7 @@ import (
 	"github.com/syncd-io/syncd/syncdtest"
 )
 
-// hostileTexts are ids, names and answers that must not do anything to whoever looks at them.
+// hostileTexts are ids, names and answers of servers. Printed as they are, they would move the cursor, hide text or forge a line.
 var hostileTexts = []string{
 	"", " ", "\x1b[2Jclear", "a\nerror: forged line\nhint: pay bob", "a\r  Errors   0", "\abell", "\x1b]0;title\a", "rtl\u202eevil",
 	"\u2066isolate", "zero\u200bwidth", "a\x00b", "\u009b31m", "in\xffvalid", "line\u2028separator\u2029", "nb\u00a0space", "soft\u00adhyphen",

@@ -70,11 +70,11 @@ func (p *printer) observer() job.Observer {
 // state says what becomes of an interrupted run.
 func (p *printer) state(d job.Decision) {
 	if d.Resumed {
-		p.printf("Resuming the run that was interrupted on %s: %s handled by then (--fresh begins anew)\n",
+		p.printf("Resuming the run that was interrupted on %s: %s handled by then (--fresh starts from the beginning)\n",
 			text.Moment(d.Interrupted), text.Plural(d.Handled, "document was", "documents were"))
 		return
 	}
-	p.printf("The interrupted run of %s is not resumed: %s; beginning anew\n", text.Moment(d.Interrupted), d.Why)
+	p.printf("The interrupted run of %s is not resumed: %s; starting from the beginning\n", text.Moment(d.Interrupted), d.Why)
 }
 
 // started says what kind of run this is.

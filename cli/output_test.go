@@ -18,10 +18,10 @@ import (
 func TestWhatIsToldBeforeAnythingIsRead(t *testing.T) {
 	at := time.Date(2026, 11, 24, 2, 0, 0, 0, time.UTC)
 	for want, tell := range map[string]func(job.Observer){
-		"Resuming the run that was interrupted on 2026-11-24 02:00:00 UTC: 4 documents were handled by then (--fresh begins anew)\n": func(o job.Observer) {
+		"Resuming the run that was interrupted on 2026-11-24 02:00:00 UTC: 4 documents were handled by then (--fresh starts from the beginning)\n": func(o job.Observer) {
 			o.State(job.Decision{Resumed: true, Interrupted: at, Handled: 4})
 		},
-		"The interrupted run of 2026-11-24 02:00:00 UTC is not resumed: it had another mode (full); beginning anew\n": func(o job.Observer) {
+		"The interrupted run of 2026-11-24 02:00:00 UTC is not resumed: it had another mode (full); starting from the beginning\n": func(o job.Observer) {
 			o.State(job.Decision{Interrupted: at, Why: "it had another mode (full)"})
 		},
 		"Waiting for consumer group g: 7 events to read\n":         func(o job.Observer) { o.Lag(arrival.Lag{Group: "g", Unread: 7, Known: true}, false) },

@@ -207,7 +207,7 @@ func (a *app) stateShowCommand() *cobra.Command {
 func (a *app) stateClearCommand() *cobra.Command {
 	var all bool
 	c := &cobra.Command{
-		Use: "clear [JOB]", Short: "Forget a job's run, so that the next one begins anew", Args: cobra.MaximumNArgs(1),
+		Use: "clear [JOB]", Short: "Forget a job's run, so that the next one starts from the beginning", Args: cobra.MaximumNArgs(1),
 		Example: "  syncd state clear pages-to-qdrant\n  syncd state clear --all",
 	}
 	c.Flags().BoolVar(&all, "all", false, "forget every job of the folder")
@@ -239,7 +239,7 @@ func (a *app) clearStates(s *states, name string) error {
 	switch {
 	case s.inSink() && (name == "" || name == s.config.Name):
 		problems = append(problems, syncd.Hint(fmt.Errorf("the state of %s is in the transactions of the sink, where it stays until a run forgets it", s.config.Name),
-			"syncd run --fresh begins anew"))
+			"syncd run --fresh starts from the beginning"))
 	case name != "" && len(entries) == 0:
 		return s.noJob(name)
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/syncd-io/syncd"
 )
 
-// result is standard output, and remembers what went wrong with it: whoever reads it lacks what a command found, so the command
-// has failed. It is safe for concurrent use where the writer is.
+// result is standard output. It keeps the first error of a write: then the reader lacks some of what the command found, and the
+// command has failed. It is safe for concurrent use where the writer is.
 type result struct {
 	io.Writer
 	mu  sync.Mutex

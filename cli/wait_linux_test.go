@@ -17,7 +17,7 @@ func terminal(t *testing.T) *os.File {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
-		t.Skip(err)
+		t.Skipf("this machine gives no pseudo-terminal: %v", err)
 	}
 	t.Cleanup(func() { _ = master.Close() })
 	fd := int(master.Fd())
@@ -26,11 +26,11 @@ func terminal(t *testing.T) *os.File {
 		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
 	}
 	if err != nil {
-		t.Skip(err)
+		t.Skipf("this machine gives no pseudo-terminal: %v", err)
 	}
 	tty, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
-		t.Skip(err)
+		t.Skipf("this machine gives no pseudo-terminal: %v", err)
 	}
 	t.Cleanup(func() { _ = tty.Close() })
 	return tty

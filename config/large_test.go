@@ -114,7 +114,7 @@ func TestLinkedFoldersAreReadOnce(t *testing.T) {
 	dir := writeFiles(t, files)
 	for link, to := range map[string]string{"d": ".", "a/job.yaml": "../shared.yaml", "b/job.yaml": "../shared.yaml"} {
 		if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
-			t.Skip(err)
+			t.Skipf("the file system makes no symbolic links: %v", err)
 		}
 	}
 	if l, _ := layersOf(t, filepath.Join(dir, "x0.yaml")); len(l.parsed) != 21 || len(l.diags) > 0 {
@@ -159,12 +159,12 @@ func TestMergedOnceAsIfMergedAnew(t *testing.T) {
 		all = append(all, n)
 	}
 	each("a.yaml")
-	anew, _, err := merge(all)
+	again, _, err := merge(all)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := fmt.Sprint(plainOf(once)), fmt.Sprint(plainOf(anew)); got != want {
-		t.Errorf("once %s, anew %s", got, want)
+	if got, want := fmt.Sprint(plainOf(once)), fmt.Sprint(plainOf(again)); got != want {
+		t.Errorf("once %s, again %s", got, want)
 	}
 }
 

@@ -162,7 +162,7 @@ func explainEnd(err error) error {
 		}
 		return end(tally.Stopped, syncd.Hint(fmt.Errorf("stopped before anything was sent: %w", err), "%s", hint))
 	case errors.Is(err, store.ErrNotResumable):
-		return end(tally.Failed, syncd.Hint(err, "run it again: it begins anew; and report this"))
+		return end(tally.Failed, syncd.Hint(err, "run it again: it starts from the beginning; and report this"))
 	case errors.As(err, &coverage):
 		return end(tally.Stopped, syncd.Hint(fmt.Errorf("the run can't prove that it saw every document: %w", err),
 			"documents may have been deleted and inserted meanwhile; run it again, and report it if it happens on a quiet collection"))

@@ -198,11 +198,11 @@ func explain(path string, err error) error {
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.EROFS):
 		return syncd.Hint(fmt.Errorf("opening the run's state: %w", err), placeHint)
 	case boltfile.IsDamaged(err):
-		return syncd.Hint(fmt.Errorf("the run's state %s is damaged: %w", path, err), "--fresh begins anew; an incremental run does not send again what the index has by then")
+		return syncd.Hint(fmt.Errorf("the run's state %s is damaged: %w", path, err), "--fresh starts from the beginning; an incremental run does not send again what the index has by then")
 	case isFull(err):
 		return syncd.Hint(fmt.Errorf("the run's state %s: %w", path, err), "free some space there and run it again: it resumes where it stopped")
 	}
-	return syncd.Hint(fmt.Errorf("the run's state %s: %w", path, err), "if the disk is sound, the file is damaged: --fresh begins anew")
+	return syncd.Hint(fmt.Errorf("the run's state %s: %w", path, err), "if the disk is sound, the file is damaged: --fresh starts from the beginning")
 }
 
 // isFull reports whether err means that the file can't grow. Of some of its errors bbolt gives only the text.

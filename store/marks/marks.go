@@ -145,7 +145,7 @@ func parseValue(name string, text []byte) (v value, err error) {
 
 // unfit says that a mark is none that a run wrote.
 func unfit(name string, err error) error {
-	return syncd.Hint(fmt.Errorf("%w: the committed mark %q: %w", store.ErrNotResumable, name, err), "--fresh begins anew")
+	return syncd.Hint(fmt.Errorf("%w: the committed mark %q: %w", store.ErrNotResumable, name, err), "--fresh starts from the beginning")
 }
 
 // interrupt says of a run that did not end that it was interrupted.

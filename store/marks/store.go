@@ -46,7 +46,7 @@ func Open(ctx context.Context, can syncd.SinkAbilities, job string) (*Store, err
 	return open(ctx, can, job, parse)
 }
 
-// OpenFresh is Open for a job that begins anew: it takes no interest in the marks that are there, which may not even be readable.
+// OpenFresh is Open for a job that starts from the beginning: it takes no interest in the marks that are there, which may not even be readable.
 func OpenFresh(ctx context.Context, can syncd.SinkAbilities, job string) (*Store, error) {
 	return open(ctx, can, job, func(prefix string, all map[string][]byte) (*state, error) {
 		s, err := parse(prefix, nil)
