@@ -202,6 +202,8 @@ func (p *printer) summary(res job.Result, err error) {
 		p.notComplete(res, err)
 	case p.whole && r.NothingFound(): // the error says what is wrong
 		p.printf("%s none of the collections was found\n", p.painted(red, "NOT complete:"))
+	case t.Collisions > 0: // the index can't hold every document, so nothing is complete; the error says how many
+		p.printf("%s %s sent, %d confirmed\n", p.painted(yellow, "Finished:"), events(t.Emitted), t.Acked)
 	case t.Emitted == 0:
 		p.printf("%s nothing had to be sent\n", p.painted(green, "Complete:"))
 	case t.Emitted > t.Acked:
