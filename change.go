@@ -27,6 +27,10 @@ type Change struct {
 	Bytes  int32
 	ReadAt int64 // no later than the document was read, in nanoseconds of Unix time; 0 is not known
 
+	// Streamed is set by the source in the changes of a stream, and nil in those of a snapshot. Such a change has its Operation
+	// from the source as well.
+	Streamed *Streamed
+
 	// The sink sets these when the change is durable.
 
 	Placement Placement
@@ -50,10 +54,11 @@ const (
 	Insert Operation = iota
 	Replace
 	Delete
+	Update
 )
 
 // String gives the operation's word.
-func (o Operation) String() string { return [...]string{"insert", "replace", "delete"}[o] }
+func (o Operation) String() string { return [...]string{"insert", "replace", "delete", "update"}[o] }
 
 // Reason is why a change is sent.
 type Reason uint8
@@ -65,11 +70,12 @@ const (
 	ReasonPartial               // the index lacks some of the document's chunks
 	ReasonOrphan                // the index holds a point whose document is gone
 	ReasonFull                  // every document is sent without asking
+	ReasonChanged               // the source said that it was changed
 )
 
 // String gives the reason's word.
 func (r Reason) String() string {
-	return [...]string{"missing", "stale", "partial", "orphan", "full"}[r]
+	return [...]string{"missing", "stale", "partial", "orphan", "full", "changed"}[r]
 }
 
 // Verdict is what the index says about a document.

@@ -61,6 +61,10 @@ type SinkAbilities struct {
 	// yet has no partitions. It only reads, and is not called while Write is.
 	Lag func(ctx context.Context, group string, targets []Target) ([]PartitionLag, error)
 
+	// Raw says that the sink passes on a streamed change in the source's own form, [Streamed].Raw: then it writes an update or a
+	// replace without its document, too.
+	Raw bool
+
 	// Probe looks whether a run would find what it needs; see [Probe].
 	Probe Probe
 }

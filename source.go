@@ -65,6 +65,9 @@ type SourceAbilities struct {
 	// Collections names the collections that the source holds, for hints about misspelt ones.
 	Collections func(ctx context.Context) ([]string, error)
 
+	// Stream is there where the source can be followed.
+	Stream *Streaming
+
 	// Probe looks whether a run would find what it needs; see [Probe].
 	Probe Probe
 }
@@ -81,12 +84,14 @@ type Collection struct {
 	Filter string // Extended JSON of a query in the source's language; empty means every document
 }
 
-// Split is a half-open range of one collection's keys: the unit of work and of resume.
+// Split is the unit of work and of resume: a half-open range of one collection's keys, or a stream.
 type Split struct {
 	Collection Collection
 	Index      int // among the collection's splits, from 0
 	Lower      Key // inclusive; empty means from the start
 	Upper      Key // exclusive; empty means to the end
+
+	Stream *Stream // not nil: a stream, and the other fields are empty; see [Streaming]
 }
 
 // Offset is a position inside a split, behind some of its changes. It is opaque to all but the source that made it, and

@@ -1,0 +1,72 @@
+package syncd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Streaming is what a source can do that can be followed. All of its functions are there. They are safe for concurrent use.
+//
+// A stream is read by [Source.Read], as a split is: with a [Split] that has a Stream. Such a read never ends by itself, only with
+// an error or with ctx's. Its batches hold whole documents and may hold changes of several collections, in the order in which
+// they were made; every batch has an offset, and one without changes says that there were none up to its offset. While nothing
+// happens there is such a batch about every second. A read goes on over passing trouble of the servers for as long as that of a
+// split would, and then ends with an error that wraps ErrUnavailable; whoever reads may read again behind the last offset.
+//
+// Other errors of such a read: one that wraps ErrPositionLost where the source no longer has what followed the offset, and a
+// *CollectionGoneError behind the last change of a collection that was dropped or renamed.
+type Streaming struct {
+	// Streams divides collections into streams, as few as the source allows, whose names are the same in every run. A source that
+	// can't follow these collections says why, and what to do.
+	Streams func(ctx context.Context, collections []Collection) ([]Stream, error)
+	// Now returns the offset of this moment: a read behind it yields every change that is made after the call began.
+	Now func(ctx context.Context, s Stream) (Offset, error)
+	// Window tells how far the source's record of changes reaches back, and where it ends. It may be nil.
+	Window func(ctx context.Context, s Stream) (Window, error)
+}
+
+// Stream is a feed of the changes of some collections, which never ends.
+type Stream struct {
+	Name        string // tells it apart from the source's other streams; its offset is kept under it
+	Collections []Collection
+}
+
+// Window is the time of the oldest and of the newest change that a source still has, by the source's clock.
+type Window struct {
+	First, Last time.Time
+}
+
+// Streamed is what a stream says of a change beside what a snapshot would. A change of a stream that is an Update or Replace
+// and has no document is one whose document was deleted since: its delete follows.
+type Streamed struct {
+	Collection string    // one of the stream's
+	At         time.Time // when the change was made, by the source's clock; zero if that is not known
+	// Touched are the dotted paths of the fields that an update set or removed. Where Whole is set they are not known: any field
+	// may have changed.
+	Touched []string
+	Whole   bool
+	// Raw is the change in the source's own form, such as MongoDB's event in BSON, for sinks that pass it on; nil where there is
+	// none. Nobody changes its bytes.
+	Raw []byte
+}
+
+// ErrPositionLost means that a source no longer has the changes behind an offset: what happened since then can only be found out
+// by looking at the documents.
+var ErrPositionLost = errors.New("the position in the stream is lost")
+
+// CollectionGoneError ends the read of a stream: a collection was dropped or renamed, for which there are no deletes of its
+// documents. A read behind After goes on.
+type CollectionGoneError struct {
+	Collection string
+	Renamed    bool // to another name, or replaced by another collection; else it was dropped
+	After      Offset
+}
+
+func (e *CollectionGoneError) Error() string {
+	if e.Renamed {
+		return fmt.Sprintf("collection %s was renamed", e.Collection)
+	}
+	return fmt.Sprintf("collection %s was dropped", e.Collection)
+}
