@@ -40,15 +40,12 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
-	if len(args) == 5 && args[0] == "serve" {
-		var n [4]int
-		for i := range n {
-			var err error
-			if n[i], err = strconv.Atoi(args[i+1]); err != nil {
-				return err
-			}
+	if len(args) == 2 && args[0] == "serve" {
+		var l load
+		if err := json.Unmarshal([]byte(args[1]), &l); err != nil {
+			return err
 		}
-		return serve(ctx, n[0], n[1], n[2], n[3] == 1)
+		return serve(ctx, l)
 	}
 	if len(args) > 1 && args[0] == "syncd" {
 		return countAllocations(args[1:])
@@ -71,6 +68,7 @@ func run(ctx context.Context, args []string) error {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	syncd := f.String("syncd", "bin/syncd", "the program to measure")
 	sizes := f.String("sizes", "10000,100000,1000000", "numbers of documents")
+	repeat := f.Int("n", 5, "how often each measurement is repeated")
 	cases := f.String("cases", "", "only the cases whose names contain this")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -83,7 +81,12 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	b := &bench{self: self, syncd: program}
+	// A topic measures and decides its gates, with b.decide. Each is a file of its own.
+	topics := []struct {
+		name string
+		run  func(*bench, context.Context) error
+	}{}
+	b := &bench{self: self, syncd: program, repeat: *repeat}
 	fmt.Printf(rowFormat, "documents", "case", "process", "CPU µs/doc", "wall s", "docs/s", "peak MB", "first event s", "syncd compared")
 	for s := range strings.SplitSeq(*sizes, ",") {
 		n, err := strconv.Atoi(strings.TrimSpace(s))
@@ -105,6 +108,17 @@ func run(ctx context.Context, args []string) error {
 			}
 		}
 	}
+	for _, t := range topics {
+		if !strings.Contains(t.name, *cases) {
+			continue
+		}
+		if err := t.run(b, ctx); err != nil {
+			return fmt.Errorf("measuring %s: %w", t.name, err)
+		}
+	}
+	if len(b.failed) > 0 {
+		return fmt.Errorf("these gates failed: %s", strings.Join(b.failed, ", "))
+	}
 	return nil
 }
 
@@ -121,14 +135,16 @@ type benchCase struct {
 }
 
 type bench struct {
-	self, syncd string
+	self, syncd string // paths of this program, and of the one to measure
+	repeat      int    // how often each measurement is repeated
+	gates
 }
 
 // run measures one case: each floor alone, then syncd, then the baseline, all on the same servers.
 func (b *bench) run(ctx context.Context, n int, c benchCase) (err error) {
 	// The baseline keeps all documents in memory: it is left out where that is no use.
 	const baselineLimit = 1_000_000
-	s, err := startServers(ctx, b.self, n, documentSize, c.absent, c.verify)
+	s, err := startServers(ctx, b.self, load{Documents: n, Size: documentSize, Absent: c.absent, List: c.verify})
 	if err != nil {
 		return err
 	}
@@ -224,36 +240,25 @@ func (b *bench) row(n int, name, process string, f figure, documents int, first,
 // measureSyncd runs the program on the servers with a configuration of its own.
 // It runs it a second time, which is not measured, to count its allocations.
 func (b *bench) measureSyncd(ctx context.Context, s *servers, c benchCase) (figure, uint64, error) {
-	dir, err := os.MkdirTemp("", "syncd-bench-")
-	if err != nil {
-		return figure{}, 0, err
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	config := filepath.Join(dir, "bench.yaml")
-	text := fmt.Sprintf(`source: {mongo: {uri: %q, database: %s}}
-checker: {qdrant: {url: %q, collection: c}}
-sink: {kafka: {bootstrap_servers: %q}}
-mapping: {collections: {%s: doc}}
-run: {wait_timeout: 0}
-`, s.Mongo, database, s.Qdrant, s.Kafka, collection)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		return figure{}, 0, err
-	}
-	args := []string{"run", "-c", config}
+	args := []string{"run"}
 	if c.verify {
-		args = []string{"verify", "-c", config, "--min-age", "0s"}
+		args = []string{"verify", "--min-age", "0s"}
 	}
-	counted := filepath.Join(dir, "allocations")
-	prepare := func(program string, args ...string) *exec.Cmd {
-		cmd := exec.CommandContext(ctx, program, args...)
-		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, allocationsFile + "=" + counted}
-		return cmd
-	}
-	f, err := measure(prepare(b.syncd, args...))
+	config := configuration(s.endpoints, load{})
+	f, err := measureProgram(ctx, b.syncd, config, args...)
 	if err != nil {
 		return f, 0, err
 	}
-	if _, err := measure(prepare(b.self, append([]string{"syncd"}, args...)...)); err != nil {
+	dir, err := os.MkdirTemp("", "syncd-bench-")
+	if err != nil {
+		return f, 0, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	counted := filepath.Join(dir, "allocations")
+	if err := os.Setenv(allocationsFile, counted); err != nil {
+		return f, 0, err
+	}
+	if _, err := measureProgram(ctx, b.self, config, append([]string{"syncd"}, args...)...); err != nil {
 		return f, 0, err
 	}
 	number, err := os.ReadFile(counted)

@@ -8,7 +8,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"strconv"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -43,6 +44,77 @@ func measure(cmd *exec.Cmd) (figure, error) {
 	return f, nil
 }
 
+// configuration is syncd's, for what the servers hold. What it does not mention has its default.
+func configuration(e endpoints, l load) string {
+	rules := make([]string, 0, l.Collections)
+	for _, name := range l.names() {
+		rules = append(rules, name+": doc")
+	}
+	return fmt.Sprintf(`source: {mongo: {uri: %q, database: %s}}
+checker: {qdrant: {url: %q, collection: c}}
+sink: {kafka: {bootstrap_servers: %q}}
+mapping: {collections: {%s}}
+run: {wait_timeout: 0}
+`, e.Mongo, database, e.Qdrant, e.Kafka, strings.Join(rules, ", "))
+}
+
+// measureProgram measures a program with a configuration. Its folder, home and state are its own, so that no run knows of
+// another.
+func measureProgram(ctx context.Context, program, config string, args ...string) (figure, error) {
+	dir, err := os.MkdirTemp("", "syncd-bench-")
+	if err != nil {
+		return figure{}, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	file := filepath.Join(dir, "bench.yaml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		return figure{}, err
+	}
+	cmd := exec.CommandContext(ctx, program, append(args, "-c", file)...)
+	cmd.Dir = dir
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, allocationsFile + "=" + os.Getenv(allocationsFile)}
+	return measure(cmd)
+}
+
+// interleave calls each measurement n times, in turn, from another one on each time, so that whatever else the machine does
+// meets all of them alike. The figures come back by measurement, and in it by repetition.
+func interleave(n int, measurements ...func() (figure, error)) ([][]figure, error) {
+	out := make([][]figure, len(measurements))
+	for i := range n {
+		for j := range measurements {
+			k := (i + j) % len(measurements)
+			f, err := measurements[k]()
+			if err != nil {
+				return nil, err
+			}
+			out[k] = append(out[k], f)
+		}
+	}
+	return out, nil
+}
+
+// each takes one figure of every repetition.
+func each(figures []figure, of func(figure) float64) []float64 {
+	out := make([]float64, len(figures))
+	for i, f := range figures {
+		out[i] = of(f)
+	}
+	return out
+}
+
+// ratios divides the repetitions of one measurement by those of another, pair by pair.
+func ratios(of, by []figure, what func(figure) float64) []float64 {
+	out := make([]float64, len(of))
+	for i := range of {
+		out[i] = what(of[i]) / what(by[i])
+	}
+	return out
+}
+
+func cpuSeconds(f figure) float64  { return f.cpu.Seconds() }
+func wallSeconds(f figure) float64 { return f.wall.Seconds() }
+func peakMB(f figure) float64      { return float64(f.rss) / 1e6 }
+
 // servers is the process that serves.
 type servers struct {
 	endpoints
@@ -51,8 +123,12 @@ type servers struct {
 	out   *bufio.Reader
 }
 
-func startServers(ctx context.Context, self string, documents, size, absent int, list bool) (*servers, error) {
-	cmd := exec.CommandContext(ctx, self, "serve", strconv.Itoa(documents), strconv.Itoa(size), strconv.Itoa(absent), map[bool]string{true: "1", false: "0"}[list])
+func startServers(ctx context.Context, self string, l load) (*servers, error) {
+	what, err := json.Marshal(l)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, self, "serve", string(what))
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

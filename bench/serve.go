@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -24,6 +25,24 @@ const (
 	topic      = database + "." + collection
 )
 
+// A load is what the servers hold.
+type load struct {
+	Documents   int  // in each collection
+	Size        int  // of a document, in bytes
+	Absent      int  // of 256 points, so many are missing
+	List        bool // points can be listed, for an audit: the server keeps them all
+	Collections int  // none means one; named docs, docs1, docs2 and so on
+}
+
+// names are the collections' names.
+func (l load) names() []string {
+	names := []string{collection}
+	for i := 1; i < l.Collections; i++ {
+		names = append(names, collection+strconv.Itoa(i))
+	}
+	return names
+}
+
 // endpoints is what the server process says of itself, one JSON object a line: first where the servers are, and then, when
 // its standard input closes, what they saw.
 type endpoints struct {
@@ -31,19 +50,21 @@ type endpoints struct {
 	Produced             []time.Time // when requests to produce came after a pause
 }
 
-// serve runs the servers until standard input closes.
-func serve(ctx context.Context, documents, size, absent int, list bool) error {
+// serve runs the servers until standard input closes. All collections hold the same documents.
+func serve(ctx context.Context, l load) error {
 	mongo, err := fastmongo.Start(ctx, fastmongo.Config{})
 	if err != nil {
 		return fmt.Errorf("starting MongoDB: %w", err)
 	}
-	generated := fastmongo.Documents(documents, size)
-	if err := mongo.Generate(database+"."+collection, generated); err != nil {
-		return fmt.Errorf("making documents: %w", err)
+	generated := fastmongo.Documents(l.Documents, l.Size)
+	for _, name := range l.names() {
+		if err := mongo.Generate(database+"."+name, generated); err != nil {
+			return fmt.Errorf("making documents: %w", err)
+		}
 	}
 	var listed []listedPoint
-	if list {
-		listed = make([]listedPoint, documents)
+	if l.List {
+		listed = make([]listedPoint, l.Documents)
 		var id []byte
 		for i := range listed {
 			_, id = generated.ID(i, id[:0])
@@ -52,7 +73,7 @@ func serve(ctx context.Context, documents, size, absent int, list bool) error {
 		}
 		slices.SortFunc(listed, func(a, b listedPoint) int { return bytes.Compare(a.id[:], b.id[:]) })
 	}
-	o, err := startOracle(ctx, absent, uint64(documents), listed)
+	o, err := startOracle(ctx, l.Absent, uint64(l.Documents*len(l.names())), listed)
 	if err != nil {
 		return fmt.Errorf("starting Qdrant: %w", err)
 	}
@@ -61,8 +82,10 @@ func serve(ctx context.Context, documents, size, absent int, list bool) error {
 	if err != nil {
 		return fmt.Errorf("starting Kafka: %w", err)
 	}
-	if err := kafka.CreateTopic(topic, 3); err != nil {
-		return fmt.Errorf("creating the topic: %w", err)
+	for _, name := range l.names() {
+		if err := kafka.CreateTopic(database+"."+name, 3); err != nil {
+			return fmt.Errorf("creating the topic: %w", err)
+		}
 	}
 	seen := produceTimes{cluster: kafka.Cluster()}
 	kafka.Cluster().ControlKey(int16(kmsg.Produce), seen.note)
