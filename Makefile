@@ -31,6 +31,7 @@ endif
 	cd sandbox && go test -shuffle=on -tags $(TAGS) ./e2e ./faults
 	cd examples/custom-binary && go test $(GOFLAGS_TEST) ./...
 	cd deploy && go test ./...
+	cd bench && go test ./...
 
 check: lint test cover integration bench-once fuzz-ci ## exactly what CI runs
 
@@ -88,9 +89,12 @@ sandbox: build bin/sandbox ## servers with sample documents, until Ctrl-C
 # The stages of a document's way, each alone.
 BENCHED = ./mapping ./internal/bsondoc ./connectors/internal/rows ./checkers/qdrant ./codec ./sinks/kafka ./store/bolt ./arrival
 
-bench: build ## syncd beside the loops that one would write by hand: one table, then the benchmarks of single stages
+bench: build ## syncd beside the loops that one would write by hand, and the gates; OLD=path or git revision compares with that too
 	cd bench && go build -o ../bin/bench .
-	bin/bench -syncd bin/syncd -sizes $(SIZES)
+	bin/bench -syncd bin/syncd -sizes $(SIZES) -n $(REPEAT) -old '$(OLD)'
+
+.PHONY: bench-stages
+bench-stages: # the stages of a document's way, each alone
 	go test -run '^$$' -bench . -benchmem $(BENCHED)
 	cd sandbox && go test -run '^$$' -bench . -benchmem -tags $(TAGS) ./...
 
@@ -99,12 +103,13 @@ SOAK ?= 10m
 soak: ## runs under faults of random seeds, for SOAK or for SEEDS of them; a failing seed is printed and can be run again
 	cd sandbox && SOAK=$(SOAK) SEEDS=$(SEEDS) go test -count=1 -timeout 0 -tags $(TAGS) ./faults -run '^TestSoak$$' -v
 
-SIZES ?= 10000,100000,1000000
+SIZES  ?= 10000,100000,1000000
+REPEAT ?= 5
 
 .PHONY: bench-once
 bench-once: # that the benchmarks still run
 	go test -run '^$$' -bench . -benchtime 1x $(BENCHED) >/dev/null
-	cd bench && go build -o ../bin/bench . && cd .. && bin/bench -syncd bin/syncd -sizes 10000
+	cd bench && go build -o ../bin/bench . && cd .. && bin/bench -syncd bin/syncd -sizes 10000 -bytes 2000,500 -n 1 -gates=false
 
 FUZZTIME ?= 30s
 fuzz: ## run each fuzz target for FUZZTIME

@@ -14,6 +14,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/syncd-io/syncd/codec"
 )
 
 // A floor is one stage of the work, written by hand with the client library that syncd uses, and nothing around it.
@@ -146,8 +148,8 @@ func floorRead(ctx context.Context, e endpoints, _ int) (int, error) {
 }
 
 // floorJSON is writing documents as JSON with the driver.
-func floorJSON(_ context.Context, _ endpoints, n int) (int, error) {
-	raw, err := sampleDocument()
+func floorJSON(_ context.Context, e endpoints, n int) (int, error) {
+	raw, err := sampleDocument(e.Load)
 	if err != nil {
 		return 0, err
 	}
@@ -159,117 +161,83 @@ func floorJSON(_ context.Context, _ endpoints, n int) (int, error) {
 	return n, nil
 }
 
-// floorProduce is a bare produce loop that reads delivery reports, of values as large as syncd's events.
+// floorProduce is a bare produce loop that reads delivery reports, of events as large as syncd's and with as many headers.
 func floorProduce(_ context.Context, e endpoints, n int) (int, error) {
-	raw, err := sampleDocument()
+	raw, err := sampleDocument(e.Load)
 	if err != nil {
 		return 0, err
 	}
-	value, err := bson.MarshalExtJSON(raw, false, false)
+	sample, err := event(raw, samplePoint)
 	if err != nil {
 		return 0, err
 	}
-	return n, produce(e, n, func(i int) (key, val []byte) { return fmt.Appendf(nil, "%024x", i), value })
-}
-
-func newProducer(e endpoints) (*kafka.Producer, error) {
-	return kafka.NewProducer(&kafka.ConfigMap{
-		"bootstrap.servers": e.Kafka, "enable.idempotence": true, "acks": "all", "compression.type": "lz4",
-		"partitioner": "murmur2_random", "linger.ms": 5, "queue.buffering.max.kbytes": 65536,
-		"enable.metrics.push": false, // its notices would stand among the figures
-	})
-}
-
-func produce(e endpoints, n int, event func(i int) (key, value []byte)) error {
 	p, err := newProducer(e)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer p.Close()
 	reports := make(chan error, 1)
 	go func() {
 		for range n {
-			m, ok := (<-p.Events()).(*kafka.Message)
-			if ok && m.TopicPartition.Error != nil {
-				reports <- m.TopicPartition.Error
+			if err := delivered(<-p.Events()); err != nil {
+				reports <- err
 				return
 			}
 		}
 		reports <- nil
 	}()
-	name := topic
 	for i := range n {
-		key, value := event(i)
-		for {
-			err := p.Produce(&kafka.Message{TopicPartition: kafka.TopicPartition{Topic: &name, Partition: kafka.PartitionAny}, Key: key, Value: value}, nil)
-			if ke, ok := err.(kafka.Error); ok && ke.Code() == kafka.ErrQueueFull { //nolint:errorlint // the library returns it bare
-				p.Flush(10)
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			break
+		if err := whenQueued(p, message(fmt.Appendf(nil, "%024x", i), sample.Value, samplePoint), nil); err != nil {
+			return i, err
 		}
 	}
-	return <-reports
+	return n, <-reports
 }
 
-// baseline is the described system's algorithm in Go with the same clients: all documents into a list, then batch by batch
-// of 1,000: ids, one check, and one produce at a time.
-func baseline(ctx context.Context, e endpoints, _ int) (int, error) {
-	var docs []bson.Raw
-	n, err := readDocuments(ctx, e, func(r bson.Raw) error {
-		docs = append(docs, append(bson.Raw(nil), r...))
-		return nil
+func newProducer(e endpoints) (*kafka.Producer, error) {
+	return kafka.NewProducer(&kafka.ConfigMap{
+		"bootstrap.servers": e.Kafka, "enable.idempotence": true, "acks": "all", "compression.type": "lz4",
+		"partitioner": "murmur2_random", "linger.ms": 5, "queue.buffering.max.kbytes": 65536, "message.max.bytes": 16 << 20,
+		"enable.metrics.push": false, // its notices would stand among the figures
 	})
-	if err != nil {
-		return n, err
-	}
-	client, err := qdrantClient(e)
-	if err != nil {
-		return n, err
-	}
-	defer func() { _ = client.Close() }()
-	p, err := newProducer(e)
-	if err != nil {
-		return n, err
-	}
-	defer p.Close()
+}
+
+// samplePoint is as long as any point id.
+const samplePoint = "6ba7b811-9dad-51d1-80b4-00c04fd430c8"
+
+// message is an event with the headers that syncd sends unless it is told otherwise. Their values are as long as syncd's.
+func message(key, value []byte, point string) *kafka.Message {
 	name := topic
-	for start := 0; start < len(docs); start += 1000 {
-		batch := docs[start:min(start+1000, len(docs))]
-		ids := make([]*qdrant.PointId, len(batch))
-		for i, d := range batch {
-			ids[i] = qdrant.NewIDUUID(uuid.NewSHA1(uuid.NameSpaceURL, []byte(d.Lookup("_id").ObjectID().Hex()+"/doc/0")).String())
-		}
-		found, err := client.Get(ctx, &qdrant.GetPoints{CollectionName: "c", Ids: ids, WithPayload: qdrant.NewWithPayload(false), WithVectors: qdrant.NewWithVectors(false)})
-		if err != nil {
-			return n, err
-		}
-		there := make(map[string]struct{}, len(found))
-		for _, f := range found {
-			there[f.GetId().GetUuid()] = struct{}{}
-		}
-		for i, d := range batch {
-			if _, ok := there[ids[i].GetUuid()]; ok {
-				continue
-			}
-			value, err := bson.MarshalExtJSON(d, false, false)
-			if err != nil {
-				return n, err
-			}
-			done := make(chan kafka.Event, 1)
-			if err := p.Produce(&kafka.Message{
-				TopicPartition: kafka.TopicPartition{Topic: &name, Partition: kafka.PartitionAny},
-				Key:            []byte(d.Lookup("_id").ObjectID().Hex()), Value: value,
-			}, done); err != nil {
-				return n, err
-			}
-			if m, ok := (<-done).(*kafka.Message); ok && m.TopicPartition.Error != nil {
-				return n, m.TopicPartition.Error
-			}
-		}
+	return &kafka.Message{
+		TopicPartition: kafka.TopicPartition{Topic: &name, Partition: kafka.PartitionAny}, Key: key, Value: value,
+		Headers: []kafka.Header{
+			{Key: codec.HeaderRunID, Value: []byte(samplePoint)},
+			{Key: codec.HeaderReason, Value: []byte("missing")},
+			{Key: codec.HeaderPointID, Value: []byte(point)},
+			{Key: codec.HeaderContentType, Value: []byte("doc")},
+			{Key: codec.HeaderReadTime, Value: []byte("2006-01-02T15:04:05.123456789Z")},
+		},
 	}
-	return n, nil
+}
+
+// whenQueued produces, as soon as there is room in the producer's queue.
+func whenQueued(p *kafka.Producer, m *kafka.Message, done chan kafka.Event) error {
+	for {
+		err := p.Produce(m, done)
+		if ke, ok := err.(kafka.Error); !ok || ke.Code() != kafka.ErrQueueFull { //nolint:errorlint // the library returns it bare
+			return err
+		}
+		p.Flush(10)
+	}
+}
+
+// delivered is what a delivery report says.
+func delivered(report kafka.Event) error {
+	switch r := report.(type) {
+	case *kafka.Message:
+		return r.TopicPartition.Error
+	case kafka.Error:
+		return r
+	}
+	return fmt.Errorf("the producer reports %s", report)
 }

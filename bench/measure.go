@@ -72,7 +72,7 @@ func measureProgram(ctx context.Context, program, config string, args ...string)
 	}
 	cmd := exec.CommandContext(ctx, program, append(args, "-c", file)...)
 	cmd.Dir = dir
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, allocationsFile + "=" + os.Getenv(allocationsFile)}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}
 	return measure(cmd)
 }
 
@@ -165,7 +165,7 @@ func (s *servers) stop() error {
 }
 
 // sampleDocument is one of the documents that the server makes.
-func sampleDocument() (bson.Raw, error) {
-	raw := bson.Raw(fastmongo.Documents(1, documentSize).Document(0, nil))
+func sampleDocument(l load) (bson.Raw, error) {
+	raw := bson.Raw(fastmongo.Documents(1, l.Size).Document(0, nil))
 	return raw, raw.Validate()
 }

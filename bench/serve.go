@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/syncd-io/syncd/sandbox/fastmongo"
@@ -23,6 +25,7 @@ const (
 	database   = "bench"
 	collection = "docs"
 	topic      = database + "." + collection
+	partitions = 3
 )
 
 // A load is what the servers hold.
@@ -47,6 +50,7 @@ func (l load) names() []string {
 // its standard input closes, what they saw.
 type endpoints struct {
 	Mongo, Qdrant, Kafka string
+	Load                 load
 	Produced             []time.Time // when requests to produce came after a pause
 }
 
@@ -78,18 +82,22 @@ func serve(ctx context.Context, l load) error {
 		return fmt.Errorf("starting Qdrant: %w", err)
 	}
 	defer o.stop()
-	kafka, err := kafkaserver.Start(kafkaserver.Config{})
+	kafka, err := kafkaserver.Start(kafkaserver.Config{MaxMessageBytes: 32 << 20})
 	if err != nil {
 		return fmt.Errorf("starting Kafka: %w", err)
 	}
 	for _, name := range l.names() {
-		if err := kafka.CreateTopic(database+"."+name, 3); err != nil {
+		if err := kafka.CreateTopic(database+"."+name, partitions); err != nil {
 			return fmt.Errorf("creating the topic: %w", err)
 		}
 	}
+	forgetting := make(chan error, 1)
+	ctx, stopForgetting := context.WithCancel(ctx)
+	defer stopForgetting()
+	go func() { forgetting <- forget(ctx, kafka.Addr(), l.names()) }()
 	seen := produceTimes{cluster: kafka.Cluster()}
 	kafka.Cluster().ControlKey(int16(kmsg.Produce), seen.note)
-	e := endpoints{Mongo: mongo.URI(), Qdrant: "http://" + o.addr, Kafka: kafka.Addr()}
+	e := endpoints{Mongo: mongo.URI(), Qdrant: "http://" + o.addr, Kafka: kafka.Addr(), Load: l}
 	out := json.NewEncoder(os.Stdout)
 	if err := out.Encode(e); err != nil {
 		return err
@@ -97,8 +105,56 @@ func serve(ctx context.Context, l load) error {
 	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
 		return err
 	}
+	stopForgetting()
+	if err := <-forgetting; err != nil {
+		return fmt.Errorf("forgetting events: %w", err)
+	}
 	e.Produced = seen.times
 	return out.Encode(e)
+}
+
+// forget deletes events soon after they came, until ctx ends: the broker keeps them in memory, and nobody reads them.
+func forget(ctx context.Context, addr string, collections []string) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(addr))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	all := kmsg.NewPtrDeleteRecordsRequest()
+	all.TimeoutMillis = 1000
+	for _, name := range collections {
+		t := kmsg.NewDeleteRecordsRequestTopic()
+		t.Topic = database + "." + name
+		for i := range int32(partitions) {
+			p := kmsg.NewDeleteRecordsRequestTopicPartition()
+			p.Partition, p.Offset = i, -1 // up to the last one
+			t.Partitions = append(t.Partitions, p)
+		}
+		all.Topics = append(all.Topics, t)
+	}
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		answer, err := all.RequestWith(ctx, client)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for _, t := range answer.Topics {
+			for _, p := range t.Partitions {
+				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+					return fmt.Errorf("topic %s, partition %d: %w", t.Topic, p.Partition, err)
+				}
+			}
+		}
+	}
 }
 
 // produceTimes notes when requests to produce come after a pause: the beginnings of runs.
