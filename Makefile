@@ -93,6 +93,12 @@ bench: build ## syncd beside the loops that one would write by hand, and the gat
 	cd bench && go build -o ../bin/bench .
 	bin/bench -syncd bin/syncd -sizes $(SIZES) -n $(REPEAT) -old '$(OLD)'
 
+.PHONY: bench-peers
+bench-peers: build # programs of others that send a collection to Kafka, beside syncd; needs java and mvn; Benthos is fetched and built
+	cd bench && go build -o ../bin/bench .
+	cd bench/peers && go build -o ../../bin/benthos .
+	bin/bench peers -syncd bin/syncd -benthos bin/benthos
+
 .PHONY: bench-stages
 bench-stages: # the stages of a document's way, each alone
 	go test -run '^$$' -bench . -benchmem $(BENCHED)

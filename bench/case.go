@@ -41,8 +41,8 @@ func (c benchCase) command() []string {
 	return []string{"run"}
 }
 
-// A process is one program's or loop's repetitions.
-type process struct {
+// A series is one program's or loop's repetitions.
+type series struct {
 	name      string
 	documents int // that it handled in each
 	figures   []figure
@@ -52,14 +52,14 @@ type process struct {
 type result struct {
 	benchCase
 	load
-	processes   []process
+	series      []series
 	firstEvents []float64 // seconds from syncd's start; none if it sends nothing
 	allocations uint64    // of one run
 }
 
 // of returns the repetitions of a process, none if there was no such.
 func (r *result) of(name string) []figure {
-	for _, p := range r.processes {
+	for _, p := range r.series {
 		if p.name == name {
 			return p.figures
 		}
@@ -118,14 +118,14 @@ func (b *bench) run(ctx context.Context, c benchCase, l load) (r *result, err er
 	r = &result{benchCase: c, load: l}
 	var measurements []func() (figure, error)
 	loop := func(name string, documents int) {
-		r.processes = append(r.processes, process{name: "loop: " + name, documents: documents})
+		r.series = append(r.series, series{name: "loop: " + name, documents: documents})
 		measurements = append(measurements, func() (figure, error) {
 			return measure(exec.CommandContext(ctx, b.self, "floor", name, string(e), strconv.Itoa(documents)))
 		})
 	}
 	config := configuration(s.endpoints, l)
 	program := func(name, path string) {
-		r.processes = append(r.processes, process{name: name, documents: l.Documents})
+		r.series = append(r.series, series{name: name, documents: l.Documents})
 		measurements = append(measurements, func() (figure, error) { return measureProgram(ctx, path, config, c.command()...) })
 	}
 	sent := l.Documents * c.absent / 256
@@ -150,8 +150,8 @@ func (b *bench) run(ctx context.Context, c benchCase, l load) (r *result, err er
 	if err != nil {
 		return nil, err
 	}
-	for i := range r.processes {
-		r.processes[i].figures = figures[i]
+	for i := range r.series {
+		r.series[i].figures = figures[i]
 	}
 	if r.allocations, err = b.allocations(ctx, config, c); err != nil {
 		return nil, err

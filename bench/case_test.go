@@ -17,12 +17,12 @@ func ms(values ...int) []figure {
 func noop(loops, old bool) *result {
 	r := &result{benchCase: benchCases[0], load: load{Documents: 10}}
 	if loops {
-		r.processes = []process{{name: "loop: scan", figures: ms(10, 40)}, {name: "loop: uuid", figures: ms(20, 20)}, {name: "loop: get", figures: ms(30, 20)}}
+		r.series = []series{{name: "loop: scan", figures: ms(10, 40)}, {name: "loop: uuid", figures: ms(20, 20)}, {name: "loop: get", figures: ms(30, 20)}}
 	}
 	if old {
-		r.processes = append(r.processes, process{name: "old syncd", figures: ms(60, 40)})
+		r.series = append(r.series, series{name: "old syncd", figures: ms(60, 40)})
 	}
-	r.processes = append(r.processes, process{name: "syncd", figures: ms(30, 20)})
+	r.series = append(r.series, series{name: "syncd", figures: ms(30, 20)})
 	return r
 }
 
@@ -46,7 +46,7 @@ func TestLimits(t *testing.T) {
 		{"no old program is no failure", map[string]*result{"no-op": noop(true, false)}, nil},
 		{"worse than the old one", map[string]*result{"no-op": func() *result {
 			r := noop(true, true)
-			r.processes[3].figures = ms(40, 36)
+			r.series[3].figures = ms(40, 36)
 			return r
 		}()}, []string{"no-op, 10 documents: CPU ÷ old syncd"}},
 	} {

@@ -7,8 +7,10 @@ require (
 	github.com/google/uuid v1.6.0
 	github.com/qdrant/go-client v1.19.2
 	github.com/syncd-io/syncd v0.0.0
+	github.com/syncd-io/syncd/integration v0.0.0
 	github.com/syncd-io/syncd/sandbox v0.0.0
 	github.com/twmb/franz-go v1.22.2
+	github.com/twmb/franz-go/pkg/kadm v1.19.0
 	github.com/twmb/franz-go/pkg/kfake v0.0.0-20260918054303-01f206a7e32c
 	github.com/twmb/franz-go/pkg/kmsg v1.15.0
 	go.mongodb.org/mongo-driver/v2 v2.10.0
@@ -52,7 +54,6 @@ require (
 	github.com/russross/blackfriday/v2 v2.1.0 // indirect
 	github.com/spf13/cobra v1.10.2 // indirect
 	github.com/spf13/pflag v1.0.10 // indirect
-	github.com/twmb/franz-go/pkg/kadm v1.19.0 // indirect
 	github.com/vbauerster/cupwriter v0.0.5 // indirect
 	github.com/vbauerster/mpb/v8 v8.16.2 // indirect
 	github.com/xdg-go/scram v1.4.0 // indirect
@@ -83,5 +84,6 @@ require (
 
 replace (
 	github.com/syncd-io/syncd => ../
+	github.com/syncd-io/syncd/integration => ../integration
 	github.com/syncd-io/syncd/sandbox => ../sandbox
 )

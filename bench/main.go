@@ -54,6 +54,8 @@ func run(ctx context.Context, args []string) error {
 		return countAllocations(args[1], args[2:])
 	case len(args) == 4 && args[0] == "floor":
 		return floor(ctx, args[1], args[2], args[3])
+	case len(args) > 0 && args[0] == "peers":
+		return peers(ctx, args[1:])
 	}
 	return compare(ctx, args)
 }

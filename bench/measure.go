@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -42,6 +44,41 @@ func measure(cmd *exec.Cmd) (figure, error) {
 		f.rss = usage.Maxrss * 1024 // Linux counts kilobytes
 	}
 	return f, nil
+}
+
+// account accounts for a process that runs, as measure does for one that has ended. Only Linux can tell.
+func (f *figure) account(pid int) error {
+	f.wall = time.Since(f.start)
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return err
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return err
+	}
+	// After the name, which may be anything in parentheses, the 12th and 13th fields are user and system time in ticks of 10 ms.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 13 {
+		return fmt.Errorf("reading the times of process %d: %q", pid, stat)
+	}
+	for _, text := range fields[11:13] {
+		ticks, err := strconv.Atoi(text)
+		if err != nil {
+			return err
+		}
+		f.cpu += time.Duration(ticks) * 10 * time.Millisecond
+	}
+	for line := range strings.Lines(string(status)) {
+		if text, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			kB, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(text), " kB"), 10, 64)
+			if err != nil {
+				return err
+			}
+			f.rss = kB * 1024
+		}
+	}
+	return nil
 }
 
 // configuration is syncd's, for what the servers hold. What it does not mention has its default.

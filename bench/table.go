@@ -44,7 +44,7 @@ func (t *table) print(w io.Writer) {
 func figuresTable(results []*result) *table {
 	t := &table{header: []string{"documents", "bytes", "case", "process", "CPU µs/document", "wall s", "documents/s", "peak MB", "first event s", "allocations/document"}}
 	for _, r := range results {
-		for _, p := range r.processes {
+		for _, p := range r.series {
 			first, allocations := "", ""
 			if p.name == "syncd" {
 				first, allocations = least(r.firstEvents), fmt.Sprintf("%.1f", float64(r.allocations)/float64(p.documents))
