@@ -109,3 +109,23 @@ func TestProcessor(t *testing.T) {
 		})
 	}
 }
+
+func TestFiguresOfLessThanTheWorkAreRefused(t *testing.T) {
+	missing := load{Documents: 1000, Size: 100, Absent: 3}.missing()
+	if missing < 2 || missing > 30 { // about 12
+		t.Fatalf("%d of 1000 documents are missing", missing)
+	}
+	r := &result{benchCase: benchCases[1], load: load{Documents: 1000, Size: 100, Absent: 3}, series: []series{
+		{name: "loop: scan", documents: 1000, figures: ms(1, 1)}, {name: "loop: produce", documents: 11, figures: ms(1, 1)},
+		{name: "loop: script", documents: 1000, figures: ms(1, 1)}, {name: "syncd", documents: 1000, figures: ms(1, 1)},
+	}}
+	want := 22 + 5*missing // the loop's; the script's, syncd's, and syncd's once more for its allocations
+	if err := r.complete(want); err != nil {
+		t.Error(err)
+	}
+	for _, events := range []int{0, want - 1, want + 1} {
+		if r.complete(events) == nil {
+			t.Errorf("%d events pass, though %d are right", events, want)
+		}
+	}
+}

@@ -154,8 +154,13 @@ func compare(ctx context.Context, args []string) error {
 			}
 		}
 	}
-	figuresTable(results).print(os.Stdout)
-	ratiosTable(results).print(os.Stdout)
+	if len(results) > 0 {
+		othersTable(results).print(os.Stdout)
+		fmt.Print("syncd:\n\n")
+		syncdTable(results).print(os.Stdout)
+		fmt.Print("syncd divided by the others, repetition by repetition:\n\n")
+		ratiosTable(results).print(os.Stdout)
+	}
 	if !*judged {
 		return nil
 	}

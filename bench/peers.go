@@ -14,9 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"github.com/syncd-io/syncd/integration/process"
 )
 
@@ -31,18 +28,6 @@ type peer struct {
 type peerServers struct {
 	*servers
 	front *front // where the connector reads
-	admin *kadm.Client
-}
-
-// sent is how many events the topic has had.
-func (s *peerServers) sent(ctx context.Context) (int, error) {
-	ends, err := s.admin.ListEndOffsets(ctx, topic)
-	if err == nil {
-		err = ends.Error()
-	}
-	n := 0
-	ends.Each(func(o kadm.ListedOffset) { n += int(o.Offset) })
-	return n, err
 }
 
 // peers measures programs that copy a whole collection to Kafka, beside syncd when everything is missing. Each runs with two
@@ -123,17 +108,12 @@ func measurePeers(ctx context.Context, self string, l load, chosen []peer, repea
 		return nil, err
 	}
 	defer front.close()
-	client, err := kgo.NewClient(kgo.SeedBrokers(s.Kafka))
-	if err != nil {
-		return nil, err
-	}
-	defer client.Close()
-	at := &peerServers{s, front, kadm.NewClient(client)}
+	at := &peerServers{s, front}
 	var measurements []func() (figure, error)
 	for _, p := range chosen {
 		measurements = append(measurements, func() (figure, error) {
 			fmt.Fprintf(os.Stderr, "measuring %s, %d documents\n", p.name, l.Documents)
-			before, err := at.sent(ctx)
+			before, err := events(ctx, at.Kafka)
 			if err != nil {
 				return figure{}, err
 			}
@@ -141,7 +121,7 @@ func measurePeers(ctx context.Context, self string, l load, chosen []peer, repea
 			if err != nil {
 				return f, fmt.Errorf("%s: %w", p.name, err)
 			}
-			after, err := at.sent(ctx)
+			after, err := events(ctx, at.Kafka)
 			if err == nil && after-before != l.Documents {
 				err = fmt.Errorf("%s sent %d events for %d documents", p.name, after-before, l.Documents)
 			}
@@ -223,7 +203,7 @@ startup.mode=copy_existing
 			return figure{}, err
 		}
 	}
-	before, err := at.sent(ctx)
+	before, err := events(ctx, at.Kafka)
 	if err != nil {
 		return figure{}, err
 	}
@@ -240,7 +220,7 @@ startup.mode=copy_existing
 	err = func() error {
 		deadline := time.Now().Add(10 * time.Minute)
 		for {
-			n, err := at.sent(ctx)
+			n, err := events(ctx, at.Kafka)
 			if err != nil {
 				return err
 			}

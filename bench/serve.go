@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -52,6 +53,7 @@ type endpoints struct {
 	Mongo, Qdrant, Kafka string
 	Load                 load
 	Produced             []time.Time // when requests to produce came after a pause
+	Events               int         // that the topics have had
 }
 
 // serve runs the servers until standard input closes. All collections hold the same documents.
@@ -73,7 +75,7 @@ func serve(ctx context.Context, l load) error {
 		for i := range listed {
 			_, id = generated.ID(i, id[:0])
 			listed[i].oid = [12]byte(id)
-			listed[i].id = uuid.NewSHA1(uuid.NameSpaceURL, fmt.Appendf(nil, "%x/doc/0", id))
+			listed[i].id = pointID(id)
 		}
 		slices.SortFunc(listed, func(a, b listedPoint) int { return bytes.Compare(a.id[:], b.id[:]) })
 	}
@@ -110,7 +112,51 @@ func serve(ctx context.Context, l load) error {
 		return fmt.Errorf("forgetting events: %w", err)
 	}
 	e.Produced = seen.times
+	if e.Events, err = events(context.WithoutCancel(ctx), kafka.Addr()); err != nil {
+		return fmt.Errorf("counting events: %w", err)
+	}
 	return out.Encode(e)
+}
+
+// events counts what the topics have had.
+func events(ctx context.Context, addr string) (int, error) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(addr))
+	if err != nil {
+		return 0, err
+	}
+	defer client.Close()
+	ends, err := kadm.NewClient(client).ListEndOffsets(ctx)
+	if err == nil {
+		err = ends.Error()
+	}
+	n := 0
+	ends.Each(func(o kadm.ListedOffset) { n += int(o.Offset) })
+	return n, err
+}
+
+// missing counts the documents of a collection that the index lacks.
+func (l load) missing() int {
+	switch l.Absent {
+	case 0:
+		return 0
+	case 256:
+		return l.Documents
+	}
+	n := 0
+	documents := fastmongo.Documents(l.Documents, l.Size)
+	var id []byte
+	for i := range l.Documents {
+		_, id = documents.ID(i, id[:0])
+		if point := pointID(id); int(point[15]) < l.Absent {
+			n++
+		}
+	}
+	return n
+}
+
+// pointID is that of a document, as the described indexer makes it.
+func pointID(id []byte) uuid.UUID {
+	return uuid.NewSHA1(uuid.NameSpaceURL, fmt.Appendf(nil, "%x/doc/0", id))
 }
 
 // forget deletes events soon after they came, until ctx ends: the broker keeps them in memory, and nobody reads them.

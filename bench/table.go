@@ -40,22 +40,37 @@ func (t *table) print(w io.Writer) {
 	fmt.Fprintln(w)
 }
 
-// figuresTable is what each process took. Of two figures in a cell, the first is the least and the second the median.
-func figuresTable(results []*result) *table {
-	t := &table{header: []string{"documents", "bytes", "case", "process", "CPU µs/document", "wall s", "documents/s", "peak MB", "first event s", "allocations/document"}}
+// syncdTable is what syncd took in each case. Of two figures in a cell, the first is the least and the second the median.
+func syncdTable(results []*result) *table {
+	t := &table{header: []string{"documents", "bytes", "case", "CPU µs/document", "wall s", "documents/s", "peak MB", "first event s", "allocations/document"}}
+	for _, r := range results {
+		t.add(append(took(r, "", r.of("syncd"), r.Documents), least(r.firstEvents), fmt.Sprintf("%.1f", float64(r.allocations)/float64(r.Documents)))...)
+	}
+	return t
+}
+
+// othersTable is what everything else took.
+func othersTable(results []*result) *table {
+	t := &table{header: []string{"documents", "bytes", "case", "process", "CPU µs/document", "wall s", "documents/s", "peak MB"}}
 	for _, r := range results {
 		for _, p := range r.series {
-			first, allocations := "", ""
-			if p.name == "syncd" {
-				first, allocations = least(r.firstEvents), fmt.Sprintf("%.1f", float64(r.allocations)/float64(p.documents))
+			if p.name != "syncd" {
+				t.add(took(r, p.name, p.figures, p.documents)...)
 			}
-			walls := each(p.figures, wallSeconds)
-			t.add(strconv.Itoa(p.documents), strconv.Itoa(r.Size), r.name, p.name,
-				least(each(p.figures, func(f figure) float64 { return perDocument(f.cpu, p.documents) })), least(walls),
-				fmt.Sprintf("%.0f", float64(p.documents)/median(walls)), fmt.Sprintf("%.0f", median(each(p.figures, peakMB))), first, allocations)
 		}
 	}
 	return t
+}
+
+// took is the cells of one process, without its name where that is empty.
+func took(r *result, name string, figures []figure, documents int) []string {
+	cells := []string{strconv.Itoa(documents), strconv.Itoa(r.Size), r.name}
+	if name != "" {
+		cells = append(cells, name)
+	}
+	walls := each(figures, wallSeconds)
+	return append(cells, least(each(figures, func(f figure) float64 { return perDocument(f.cpu, documents) })), least(walls),
+		fmt.Sprintf("%.0f", float64(documents)/median(walls)), fmt.Sprintf("%.0f", median(each(figures, peakMB))))
 }
 
 // ratiosTable divides what syncd took by what others took on the same servers, repetition by repetition.
