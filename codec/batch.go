@@ -1,12 +1,10 @@
 package codec
 
 import (
-	"encoding/hex"
 	"errors"
 
-	"github.com/google/uuid"
-
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/hexid"
 )
 
 // Batch is the events of some changes and the memory that they are made in. The next Encode uses that memory again: events,
@@ -67,7 +65,7 @@ func (b *Batch) add(e Encoder, runID string, c *syncd.Change) error {
 	event.Headers = b.headers[from:]
 	b.bytes = bytes
 	if b.Omit&omitPointID == 0 {
-		b.points = appendUUID(b.points, c.PointID)
+		b.points = hexid.AppendUUID(b.points, (*[16]byte)(&c.PointID))
 	}
 	b.Events = append(b.Events, event)
 	return nil
@@ -125,15 +123,6 @@ func (b *Batch) Settle(changes []syncd.Change, err error) error {
 		next++
 	}
 	return out.OrNil()
-}
-
-// appendUUID appends the text of an id.
-func appendUUID(dst []byte, id uuid.UUID) []byte {
-	dst = append(hex.AppendEncode(dst, id[:4]), '-')
-	dst = append(hex.AppendEncode(dst, id[4:6]), '-')
-	dst = append(hex.AppendEncode(dst, id[6:8]), '-')
-	dst = append(hex.AppendEncode(dst, id[8:10]), '-')
-	return hex.AppendEncode(dst, id[10:])
 }
 
 // notEncodableError is the refusal of a change that can't be encoded. Its text is its cause's.

@@ -3,7 +3,6 @@ package qdrant
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"math/bits"
 	"slices"
@@ -150,13 +149,4 @@ func (a *ask) verdicts(verdicts []syncd.Verdict) {
 			verdicts[i] = syncd.Missing
 		}
 	}
-}
-
-// appendUUID appends id as Qdrant writes it: in lower case, with hyphens.
-func appendUUID(b []byte, id uuid.UUID) []byte {
-	b = append(hex.AppendEncode(b, id[:4]), '-')
-	b = append(hex.AppendEncode(b, id[4:6]), '-')
-	b = append(hex.AppendEncode(b, id[6:8]), '-')
-	b = append(hex.AppendEncode(b, id[8:10]), '-')
-	return hex.AppendEncode(b, id[10:])
 }

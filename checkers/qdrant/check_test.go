@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/qdrant/go-client/qdrant"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -656,15 +655,4 @@ func TestInspect(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
-}
-
-func TestAppendUUID(t *testing.T) {
-	for i := range 100 {
-		if got, want := string(appendUUID(nil, pointID(i))), pointID(i).String(); got != want {
-			t.Fatalf("got %s, want %s", got, want)
-		}
-	}
-	if got := string(appendUUID([]byte("x"), uuid.Nil)); got != "x"+uuid.Nil.String() {
-		t.Error(got)
-	}
 }

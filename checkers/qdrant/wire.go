@@ -11,6 +11,8 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/syncd-io/syncd/internal/hexid"
 )
 
 // wire is a request of Points.Get and its answer as bytes: messages of Qdrant's points.proto, written and read by hand. As gRPC's
@@ -60,7 +62,7 @@ func (w *wire) begin(rest *qdrant.GetPoints) {
 func (w *wire) add(id *uuid.UUID) {
 	w.elements = append(w.elements,
 		getPointsIDs<<3|byte(protowire.BytesType), elementLen-2, pointIDUUID<<3|byte(protowire.BytesType), textLen)
-	w.elements = appendUUID(w.elements, *id)
+	w.elements = hexid.AppendUUID(w.elements, (*[16]byte)(id))
 }
 
 // text is the text of an id.
@@ -111,6 +113,13 @@ var errNoMessage = errors.New("it is not a message of Protocol Buffers")
 // eachFound gives the id of each point of the answer. Its error is gRPC's for a message that can't be read, or found's.
 func (w *wire) eachFound(found func(foundPoint) error) error {
 	for rest := w.answer; len(rest) > 0; {
+		if id, ok := usual(rest); ok {
+			rest = rest[usualLen:]
+			if err := found(id); err != nil {
+				return err
+			}
+			continue
+		}
 		number, value, n := field(rest)
 		if n < 0 {
 			return unreadable(errNoMessage)
@@ -128,6 +137,23 @@ func (w *wire) eachFound(found func(foundPoint) error) error {
 		}
 	}
 	return nil
+}
+
+// A point that was found and has nothing but its id is the field result, its length, and in it the field id, its length, and in
+// that the field uuid, its length, and the text.
+const (
+	usualHead = "\x0a\x28\x0a\x26\x12\x24"
+	usualLen  = len(usualHead) + textLen
+)
+
+// usual reads such a point from the beginning of an answer, which is what the other functions here would make of it. It reports
+// false where there is another one, or anything else.
+func usual(b []byte) (id foundPoint, ok bool) {
+	if len(b) < usualLen || string(b[:len(usualHead)]) != usualHead {
+		return id, false
+	}
+	id.text = b[len(usualHead):usualLen:usualLen]
+	return id, utf8.Valid(id.text)
 }
 
 // field reads a field. value is what it holds if that has a length, else nil; n is what it takes, less than 0 for what is none.

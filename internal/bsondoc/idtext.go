@@ -2,12 +2,13 @@ package bsondoc
 
 import (
 	"encoding/base64"
-	"encoding/hex"
 	"fmt"
 	"strconv"
 	"unicode/utf8"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/syncd-io/syncd/internal/hexid"
 )
 
 // AppendIDText appends the text of an _id to dst, which is also the text of any
@@ -87,7 +88,7 @@ func appendIDText(dst []byte, t bson.Type, val []byte, depth int) ([]byte, error
 func appendSafeText(dst []byte, t bson.Type, val []byte) ([]byte, bool) {
 	switch t {
 	case bson.TypeObjectID:
-		return hex.AppendEncode(dst, val), true
+		return hexid.AppendObjectID(dst, (*[objectIDSize]byte)(val)), true
 	case bson.TypeInt32:
 		return strconv.AppendInt(dst, int64(int32At(val)), 10), true
 	case bson.TypeInt64:
@@ -110,15 +111,7 @@ func appendSafeText(dst []byte, t bson.Type, val []byte) ([]byte, bool) {
 func appendBinaryText(dst, val []byte) []byte {
 	subtype, data := binaryBytes(val)
 	if u, ok := uuidBytes(subtype, data); ok {
-		return appendUUID(dst, u)
+		return hexid.AppendUUID(dst, (*[uuidSize]byte)(u))
 	}
 	return base64.StdEncoding.AppendEncode(dst, data)
-}
-
-func appendUUID(dst, u []byte) []byte {
-	dst = hex.AppendEncode(dst, u[:4])
-	dst = hex.AppendEncode(append(dst, '-'), u[4:6])
-	dst = hex.AppendEncode(append(dst, '-'), u[6:8])
-	dst = hex.AppendEncode(append(dst, '-'), u[8:10])
-	return hex.AppendEncode(append(dst, '-'), u[10:16])
 }

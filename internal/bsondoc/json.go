@@ -11,6 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/hexid"
 )
 
 // Dialect is a way to write BSON values in JSON.
@@ -245,7 +246,7 @@ func appendPlainValue(dst []byte, t bson.Type, val []byte) []byte {
 	dst = append(dst, '"')
 	switch t {
 	case bson.TypeObjectID:
-		dst = hex.AppendEncode(dst, val)
+		dst = hexid.AppendObjectID(dst, (*[objectIDSize]byte)(val))
 	case bson.TypeDateTime:
 		dst = appendDate(dst, int64At(val), true)
 	case bson.TypeBinary:
