@@ -116,7 +116,7 @@ func parts(id string, doc syncd.Document) (bson.Raw, bson.RawValue, error) {
 		return nil, bson.RawValue{}, errNotBSON
 	}
 	raw := bson.Raw(d.BSON())
-	docID, ok := bsondoc.Lookup(raw, "_id")
+	docID, ok := bsondoc.ID(raw)
 	if !ok {
 		if err := bsondoc.Validate(raw); err != nil { // damage may hide it
 			return nil, docID, err

@@ -157,7 +157,7 @@ func (f *openFile) visit(ctx context.Context, at []position, each func(it item, 
 		if err != nil {
 			return err
 		}
-		id, _ := bsondoc.Lookup(doc, "_id")
+		id, _ := bsondoc.ID(doc)
 		if text, err = bsondoc.AppendIDText(text[:0], id); err != nil {
 			return err
 		}
@@ -207,7 +207,7 @@ func (f *openFile) walk(ctx context.Context, each func(it item, id bson.RawValue
 			}
 			continue
 		}
-		id, ok := bsondoc.Lookup(it.doc, "_id")
+		id, ok := bsondoc.ID(it.doc)
 		if !ok {
 			continue
 		}

@@ -122,7 +122,7 @@ func (s *source) read(ctx context.Context, req syncd.ReadRequest, yield func(syn
 		if it.err != nil {
 			batch.Fail(key, it.err)
 		} else {
-			id, _ := bsondoc.Lookup(it.doc, "_id")
+			id, _ := bsondoc.ID(it.doc)
 			batch.Add(key, id, it.doc)
 		}
 		if batch.Full() {

@@ -182,7 +182,7 @@ func readIDs(ctx context.Context, c cursor) ([]bson.RawValue, error) {
 	defer c.Close()
 	var out []bson.RawValue
 	for c.Next(ctx) {
-		id, _ := bsondoc.Lookup(c.Doc(), "_id")
+		id, _ := bsondoc.ID(c.Doc())
 		out = append(out, bson.RawValue{Type: id.Type, Value: append([]byte(nil), id.Value...)})
 	}
 	return out, c.Err()

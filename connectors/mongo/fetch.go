@@ -123,7 +123,7 @@ func (f *fetch) pass(ctx context.Context, at finder) error {
 	defer c.Close()
 	for c.Next(ctx) {
 		doc := c.Doc()
-		id, ok := bsondoc.Lookup(doc, "_id")
+		id, ok := bsondoc.ID(doc)
 		if !ok {
 			continue
 		}

@@ -201,7 +201,7 @@ func (f *finding) ask(ctx context.Context) (found []foundID, err error) {
 	}
 	defer c.Close()
 	for c.Next(ctx) {
-		id, ok := bsondoc.Lookup(c.Doc(), "_id")
+		id, ok := bsondoc.ID(c.Doc())
 		if !ok {
 			continue
 		}

@@ -85,6 +85,14 @@ func (f databaseFinder) find(ctx context.Context, q query) (cursor, error) {
 // of what a checked document costs is not worth a build that breaks with the next release.
 type driverCursor struct{ *mongodriver.Cursor }
 
+// Next gives the driver no context to look at for each document that is at hand.
+func (c driverCursor) Next(ctx context.Context) bool {
+	if c.Buffered() > 0 {
+		ctx = context.Background()
+	}
+	return c.Cursor.Next(ctx)
+}
+
 func (c driverCursor) Doc() bson.Raw { return c.Current }
 func (c driverCursor) Buffered() int { return c.RemainingBatchLength() }
 

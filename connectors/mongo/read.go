@@ -205,7 +205,7 @@ func (r *reading) open(ctx context.Context, q query) (cursor, error) {
 
 // add takes a document into the current batch if it belongs to the range, and reports whether the range goes on.
 func (r *reading) add(ctx context.Context, doc bson.Raw, k *keyRange) bool {
-	id, _ := bsondoc.Lookup(doc, "_id")
+	id, _ := bsondoc.ID(doc)
 	r.key = r.key[:0]
 	if id.Type != 0 {
 		r.key = bsondoc.AppendKey(r.key, id)
@@ -239,7 +239,7 @@ func (r *reading) nextUnnamed(ctx context.Context, doc bson.Raw) (bson.Raw, bool
 	}
 	for r.unnamed.Next(ctx) {
 		whole := r.unnamed.Doc()
-		if _, named := bsondoc.Lookup(whole, "_id"); !named {
+		if _, named := bsondoc.ID(whole); !named {
 			return whole, true
 		}
 	}

@@ -22,6 +22,19 @@ func Lookup(doc bson.Raw, path string) (bson.RawValue, bool) {
 	return v, ok
 }
 
+// ID is Lookup of the path _id. It finds at once what most documents begin with: an ObjectID.
+func ID(doc bson.Raw) (bson.RawValue, bool) {
+	const (
+		head = "\x07_id\x00" // the type and the name
+		from = lengthSize + len(head)
+		to   = from + objectIDSize
+	)
+	if n := len(doc); n > to && int(int32At(doc)) == n && doc[n-1] == 0 && string(doc[lengthSize:from]) == head {
+		return bson.RawValue{Type: bson.TypeObjectID, Value: doc[from:to:to]}, true
+	}
+	return Lookup(doc, "_id")
+}
+
 func find(doc []byte, path string) (bson.RawValue, bool, error) {
 	array := false
 	for depth := 1; ; depth++ {

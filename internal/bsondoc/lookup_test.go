@@ -1,7 +1,10 @@
 package bsondoc
 
 import (
+	"bytes"
 	"errors"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -158,4 +161,49 @@ func FuzzLookup(f *testing.F) {
 			t.Errorf("%q: got %v, the driver has %v, %v", path, v, want, err)
 		}
 	})
+}
+
+// TestIDIsLookup, whatever a document begins with, and with what damage.
+func TestIDIsLookup(t *testing.T) {
+	oid := bson.NewObjectID()
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, doc := range []bson.D{
+		{{Key: "_id", Value: oid}},
+		{{Key: "_id", Value: oid}, {Key: "a", Value: "b"}},
+		{{Key: "_id", Value: oid}, {Key: "_id", Value: 5}},
+		{{Key: "a", Value: 1}, {Key: "_id", Value: oid}},
+		{{Key: "_id", Value: "text"}},
+		{{Key: "_id.a", Value: oid}},
+		{{Key: "a", Value: oid}},
+		{},
+	} {
+		raw, err := bson.Marshal(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same := func(raw bson.Raw) {
+			t.Helper()
+			got, ok := ID(raw)
+			want, wantOK := Lookup(raw, "_id")
+			if ok != wantOK || got.Type != want.Type || !bytes.Equal(got.Value, want.Value) || cap(got.Value) != cap(want.Value) {
+				t.Errorf("%x: %v %x, not %v %x", []byte(raw), got.Type, got.Value, want.Type, want.Value)
+			}
+		}
+		for i := range raw {
+			same(raw)
+			same(raw[:i])
+			same(append(slices.Clone(raw), raw[:i]...))
+			for range 20 {
+				changed := slices.Clone(raw)
+				changed[i] = byte(random.UintN(256))
+				same(changed)
+			}
+			short := slices.Clone(raw[:i])
+			if len(short) > 4 { // damage that the length does not tell
+				short[0], short[1] = byte(len(short)), 0
+				same(short)
+				same(append(short[:len(short)-1], 0))
+			}
+		}
+	}
 }

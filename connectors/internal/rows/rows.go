@@ -64,11 +64,14 @@ func New(req syncd.ReadRequest) *Builder {
 	}
 }
 
+// idAlone is what a document of nothing but its _id takes beside the value: its length, the field's type and name, and an end.
+const idAlone = 4 + 1 + len("_id\x00") + 1
+
 // Add adds a document; id is its _id, or the zero value if it has none. Nothing that is passed is kept.
 func (b *Builder) Add(key []byte, id bson.RawValue, doc bson.Raw) {
 	e := entry{key: b.append(key)}
 	e.id, e.err = b.appendID(id)
-	if e.err == nil && bsondoc.Repeats(doc, "_id") {
+	if e.err == nil && len(doc) > idAlone+len(id.Value) && bsondoc.Repeats(doc, "_id") {
 		b.text, e.id, e.err = b.text[:e.id.from], span{}, errTwoIDs
 	}
 	if e.err != nil {
