@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"sync"
 	"sync/atomic"
 
@@ -66,11 +67,17 @@ func newCollisions(source syncd.Source, rule *mapping.Rule, documents int64, bud
 	}
 }
 
-// add remembers a point id, and reports whether it may have been remembered before. A point id is a hash: its bits are random.
+// word is where a point id is remembered. A point id is a hash: its bits are random, those of its end most of all.
+func (c *collisions) word(id *uuid.UUID) *atomic.Uint64 {
+	at, _ := bits.Mul64(binary.LittleEndian.Uint64(id[8:]), uint64(len(c.words)))
+	return &c.words[at]
+}
+
+// add remembers a point id, and reports whether it may have been remembered before.
 func (c *collisions) add(id *uuid.UUID) bool {
-	at, bits := binary.LittleEndian.Uint64(id[8:])&(1<<56-1), binary.LittleEndian.Uint32(id[:])
-	mask := uint64(1)<<(bits&63) | 1<<(bits>>6&63) | 1<<(bits>>12&63) | 1<<(bits>>18&63)
-	return c.words[at%uint64(len(c.words))].Or(mask)&mask == mask
+	b := binary.LittleEndian.Uint32(id[:])
+	mask := uint64(1)<<(b&63) | 1<<(b>>6&63) | 1<<(b>>12&63) | 1<<(b>>18&63)
+	return c.word(id).Or(mask)&mask == mask
 }
 
 // collide is the stage that compares point ids.
