@@ -2,13 +2,16 @@ package engine
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/internal/fixture"
@@ -166,5 +169,24 @@ func TestFiltersShareABudget(t *testing.T) {
 	}
 	if n := len(newCollisions(source, rule, -1, &budget, nil).words); n != defaultWords {
 		t.Errorf("%d words for a collection of unknown size", n)
+	}
+}
+
+// TestFewAreSuspectedInVain: with a word for each document the filter hardly takes a new point id for one that it holds.
+func TestFewAreSuspectedInVain(t *testing.T) {
+	const documents = 100_000
+	c := &collisions{words: make([]atomic.Uint64, documents)}
+	suspects, random := 0, rand.New(rand.NewPCG(1, 2))
+	for range documents {
+		var id uuid.UUID
+		binary.BigEndian.PutUint64(id[:], random.Uint64())
+		binary.BigEndian.PutUint64(id[8:], random.Uint64())
+		id[6], id[8] = id[6]&0x0f|0x50, id[8]&0x3f|0x80 // as every UUIDv5
+		if c.add(&id) {
+			suspects++
+		}
+	}
+	if suspects > 10 {
+		t.Errorf("%d of %d", suspects, documents)
 	}
 }

@@ -263,3 +263,32 @@ func TestManyIDsOfOneHash(t *testing.T) {
 		}
 	}
 }
+
+// TestTheUsualPointIsReadAsAnyOther: what is recognised by its head is what the general reader makes of it, damage included.
+func TestTheUsualPointIsReadAsAnyOther(t *testing.T) {
+	point, err := proto.Marshal(&qdrant.GetResponse{Result: []*qdrant.RetrievedPoint{{Id: qdrant.NewIDUUID(pointID(1).String())}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := usual(point); !ok || len(point) != usualLen {
+		t.Fatalf("a point with nothing but its id is not recognised: %x", point)
+	}
+	for i := range point {
+		for value := range 256 {
+			changed := slices.Clone(point)
+			changed[i] = byte(value)
+			got, ok := usual(append(changed, point...))
+			if !ok {
+				continue
+			}
+			number, body, n := field(changed)
+			want, readable := retrieved(body)
+			if number != getResponsePoint || n != usualLen || !readable || string(got.text) != string(want.text) || cap(got.text) != textLen {
+				t.Errorf("%x: %v, not %v", changed, got, want)
+			}
+		}
+		if _, ok := usual(point[:i]); ok {
+			t.Errorf("%x is recognised", point[:i])
+		}
+	}
+}
