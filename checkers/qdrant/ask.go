@@ -9,9 +9,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/qdrant/go-client/qdrant"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/syncd-io/syncd"
 )
@@ -20,13 +17,13 @@ import (
 // objects is what a check costs most: the bytes are written and read by hand, see wire.go.
 type ask struct {
 	wire
-	selects bool // asks for payload
+	selected selection
 
-	ids     []uuid.UUID                // each once
-	slots   []int32                    // of a point: the index of its id in ids
-	found   []bool                     // aligned with ids
-	payload []map[string]*qdrant.Value // aligned with ids; empty where none is asked for
-	table   []int32                    // a hash table of ids: an index in ids and 1, or 0
+	ids    []uuid.UUID   // each once
+	slots  []int32       // of a point: the index of its id in ids
+	found  []bool        // aligned with ids
+	values []syncd.Value // what is selected of each id, one after another
+	table  []int32       // a hash table of ids: an index in ids and 1, or 0
 }
 
 const textLen = 36 // of a UUID
@@ -44,14 +41,14 @@ func (c *checker) newAsk(s selection) *ask {
 		ReadConsistency: c.consistency,
 		Timeout:         new(seconds(c.conf.Timeout)),
 	})
-	a.selects = len(s.paths) > 0
+	a.selected = s
 	return a
 }
 
 // putAsk keeps a for later, without what was found.
 func (c *checker) putAsk(a *ask) {
-	clear(a.payload)
-	a.payload = a.payload[:0]
+	clear(a.values)
+	a.values = a.values[:0]
 	c.asks.Put(a)
 }
 
@@ -75,9 +72,14 @@ func (a *ask) fill(points []syncd.Point) {
 	}
 	a.found = slices.Grow(a.found[:0], len(a.ids))[:len(a.ids)]
 	clear(a.found)
-	if a.selects {
-		a.payload = slices.Grow(a.payload, len(a.ids))[:len(a.ids)]
-	}
+	values := len(a.ids) * len(a.selected.paths)
+	a.values = slices.Grow(a.values[:0], values)[:values]
+}
+
+// valuesOf are the places of what is selected of an id.
+func (a *ask) valuesOf(slot int) []syncd.Value {
+	n := len(a.selected.paths)
+	return a.values[slot*n : (slot+1)*n : (slot+1)*n]
 }
 
 // place is where the table has an id, or where it belongs. Point ids are hashes, so some of their bits will do as a hash; others
@@ -91,53 +93,44 @@ func (a *ask) place(id *uuid.UUID) *int32 {
 	}
 }
 
-// settle notes the points of the answer, which is about the ids from:to. Qdrant returns them in the order in which they were
-// asked, so walking along both finds each; another order costs a lookup for each.
+// settle notes the points of the answer, which is about the ids from:to; what an answer before said of them counts no more.
 func (a *ask) settle(from, to int) error {
+	clear(a.found[from:to])
+	n := len(a.selected.paths)
+	clear(a.values[from*n : to*n])
 	at := from
-	note := func(id foundPoint) (int, error) {
-		for at < to && !bytes.Equal(a.text(at), id.text) {
-			at++
-		}
-		if at < to {
-			at++
-			a.found[at-1] = true
-			return at - 1, nil
-		}
-		parsed, err := uuid.ParseBytes(id.text)
-		if err != nil || len(a.table) == 0 {
-			return 0, fmt.Errorf("it returned the point %v, which was not asked for", id)
-		}
-		slot := int(*a.place(&parsed)) - 1
-		if slot < from || slot >= to {
-			return 0, fmt.Errorf("it returned the point %v, which was not asked for", id)
-		}
-		a.found[slot] = true
-		return slot, nil
-	}
-	if !a.selects {
-		return a.eachFound(func(id foundPoint) error {
-			_, err := note(id)
-			return err
-		})
-	}
-	var answer qdrant.GetResponse
-	if err := proto.Unmarshal(a.answer, &answer); err != nil {
-		return unreadable(err)
-	}
-	for _, p := range answer.GetResult() {
-		slot, err := note(foundPoint{text: []byte(p.GetId().GetUuid()), number: p.GetId().GetNum()})
+	return eachFound(a.body, func(id foundPoint, point []byte) error {
+		slot, err := a.slot(id, &at, from, to)
 		if err != nil {
 			return err
 		}
-		a.payload[slot] = p.GetPayload()
-	}
-	return nil
+		a.found[slot] = true
+		if n == 0 {
+			return nil
+		}
+		return a.selected.read(point, a.valuesOf(slot))
+	})
 }
 
-// unreadable is the error that gRPC gives for an answer that is no message.
-func unreadable(err error) error {
-	return status.Error(codes.Internal, "an answer that can't be read: "+err.Error())
+// slot finds the id of a point among from:to. Qdrant returns them in the order in which they were asked, so walking along both
+// from at finds each; another order costs a lookup for each.
+func (a *ask) slot(id foundPoint, at *int, from, to int) (int, error) {
+	for *at < to && !bytes.Equal(a.text(*at), id.text) {
+		*at++
+	}
+	if *at < to {
+		*at++
+		return *at - 1, nil
+	}
+	parsed, err := uuid.ParseBytes(id.text)
+	if err != nil || len(a.table) == 0 {
+		return 0, fmt.Errorf("it returned the point %v, which was not asked for", id)
+	}
+	slot := int(*a.place(&parsed)) - 1
+	if slot < from || slot >= to {
+		return 0, fmt.Errorf("it returned the point %v, which was not asked for", id)
+	}
+	return slot, nil
 }
 
 // verdicts sets what was found of each point.

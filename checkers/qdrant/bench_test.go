@@ -110,21 +110,33 @@ func (bc benchCase) serve(b *testing.B) string {
 }
 
 // serveEncoded answers each method with its message, encoded once, and returns the address.
-func serveEncoded(b *testing.B, messages map[string]proto.Message) string {
-	b.Helper()
-	messages[qdrant.Qdrant_HealthCheck_FullMethodName] = &qdrant.HealthCheckReply{Title: "qdrant"}
-	messages[qdrant.Collections_Get_FullMethodName] = &qdrant.GetCollectionInfoResponse{Result: &qdrant.CollectionInfo{}}
+func serveEncoded(t testing.TB, messages map[string]proto.Message) string {
+	t.Helper()
 	answers := map[string]encoded{}
 	for method, m := range messages {
-		data, err := proto.Marshal(m)
-		if err != nil {
-			b.Fatal(err)
-		}
-		answers[method] = data
+		answers[method] = encode(m)
+	}
+	return serveBytes(t, func(method string) encoded { return answers[method] })
+}
+
+func encode(m proto.Message) encoded {
+	data, err := proto.Marshal(m)
+	if err != nil {
+		panic(err)
+	}
+	return data
+}
+
+// serveBytes gives the answer to each call, but for those that open a checker, and returns the address.
+func serveBytes(t testing.TB, answer func(method string) encoded) string {
+	t.Helper()
+	opening := map[string]encoded{
+		qdrant.Qdrant_HealthCheck_FullMethodName: encode(&qdrant.HealthCheckReply{Title: "qdrant"}),
+		qdrant.Collections_Get_FullMethodName:    encode(&qdrant.GetCollectionInfoResponse{Result: &qdrant.CollectionInfo{}}),
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
 	server := grpc.NewServer(grpc.ForceServerCodecV2(rawCodec{}), grpc.UnknownServiceHandler(
 		func(_ any, stream grpc.ServerStream) error {
@@ -133,14 +145,17 @@ func serveEncoded(b *testing.B, messages map[string]proto.Message) string {
 				return err
 			}
 			method, _ := grpc.MethodFromServerStream(stream)
-			return stream.SendMsg(answers[method])
+			if a, ok := opening[method]; ok {
+				return stream.SendMsg(a)
+			}
+			return stream.SendMsg(answer(method))
 		}))
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		_ = server.Serve(l)
 	}()
-	b.Cleanup(func() { server.Stop(); <-ended })
+	t.Cleanup(func() { server.Stop(); <-ended })
 	return l.Addr().String()
 }
 

@@ -13,8 +13,13 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/qdrant/go-client/qdrant"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/encoding/proto"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/syncd-io/syncd"
 )
@@ -57,7 +62,8 @@ type listing struct {
 	*checker
 	request  qdrant.ScrollPoints
 	selected selection
-	page     sizer     // points to ask for at once
+	answer   scrolled
+	size     sizer     // points to ask for at once
 	left     int       // points that may still be listed; negative: any number
 	from     uuid.UUID // the first id of the next page
 	last     uuid.UUID // the last id that was listed, if any was
@@ -74,7 +80,7 @@ func (c *checker) newListing(req syncd.ListRequest) (*listing, error) {
 	case req.Part < 0 || req.Part >= req.Parts:
 		return nil, fmt.Errorf("listing the points of Qdrant: there is no part %d of %d", req.Part, req.Parts)
 	}
-	l := &listing{checker: c, left: req.Limit, from: partStart(req.Part, req.Parts)}
+	l := &listing{checker: c, answer: scrolled{CodecV2: encoding.GetCodecV2(proto.Name)}, left: req.Limit, from: partStart(req.Part, req.Parts)}
 	if l.left <= 0 {
 		l.left = -1
 	}
@@ -89,7 +95,7 @@ func (c *checker) newListing(req syncd.ListRequest) (*listing, error) {
 	if len(req.Match) > 0 {
 		smallest = smallestFilteredPage
 	}
-	l.page.start(min(max(c.conf.BatchSize, smallest), largestPage), func(now, most int) { c.adapted(sizeOfPages, now, most) })
+	l.size.start(min(max(c.conf.BatchSize, smallest), largestPage), func(now, most int) { c.adapted(sizeOfPages, now, most) })
 	l.request = qdrant.ScrollPoints{
 		CollectionName:  c.conf.Collection,
 		WithPayload:     l.selected.request(),
@@ -141,35 +147,42 @@ func typedMatch(key, text string) *qdrant.Condition {
 	return nil
 }
 
+// scrolled is gRPC's codec of a call of Points.Scroll, which keeps the answer: that is read by hand. The request, one for a page, is
+// written as ever.
+type scrolled struct {
+	encoding.CodecV2
+	body body
+}
+
+// Unmarshal implements encoding.CodecV2.
+func (s *scrolled) Unmarshal(data mem.BufferSlice, v any) error { return s.body.Unmarshal(data, v) }
+
+// page is an answer of Points.Scroll.
+type page struct {
+	points []syncd.Listed // without those whose ids are numbers
+	next   foundPoint     // the first id of the next page
+	more   bool           // there is one
+}
+
 // next reads a page and takes over what belongs to the listing.
 func (l *listing) next(ctx context.Context) ([]syncd.Listed, error) {
-	r, err := l.scroll(ctx)
+	p, err := l.scroll(ctx)
 	if err != nil {
 		return nil, err
 	}
-	points := r.GetResult()
-	batch := make([]syncd.Listed, 0, len(points))
-	n := len(l.selected.paths)
-	values := make([]syncd.Value, n*len(points))
-	for _, p := range points {
-		if _, number := p.GetId().GetPointIdOptions().(*qdrant.PointId_Num); number {
-			continue
-		}
-		id, err := l.place(p.GetId())
+	batch := p.points[:0]
+	for _, point := range p.points {
 		switch {
-		case err != nil:
-			return nil, err
-		case l.any && id == l.last:
+		case !l.inOrder(point.ID):
+			return nil, l.fail("", fmt.Sprintf("listing the points of Qdrant at %s: they are not in the order of their ids: %v comes after %v", l.ep.addr(), point.ID, l.first()))
+		case l.any && point.ID == l.last:
 			continue // shards by key can hold the same id, each its own point of it
-		case l.bounded && bytes.Compare(id[:], l.end[:]) >= 0:
+		case l.bounded && bytes.Compare(point.ID[:], l.end[:]) >= 0:
 			l.ended = true
 			return batch, nil
 		}
-		l.last, l.any = id, true
-		listed := syncd.Listed{ID: id, Payload: values[:n:n]}
-		values = values[n:]
-		l.selected.values(listed.Payload, p.GetPayload())
-		if batch = append(batch, listed); len(batch) == l.left {
+		l.last, l.any = point.ID, true
+		if batch = append(batch, point); len(batch) == l.left {
 			l.ended = true
 			return batch, nil
 		}
@@ -177,32 +190,72 @@ func (l *listing) next(ctx context.Context) ([]syncd.Listed, error) {
 	if l.left > 0 {
 		l.left -= len(batch)
 	}
-	return batch, l.advance(r.GetNextPageOffset())
-}
-
-// place reads a point's id and checks that it stands where it should: the listing relies on the order for its end.
-func (l *listing) place(p *qdrant.PointId) (uuid.UUID, error) {
-	id, err := uuid.Parse(p.GetUuid())
-	if err != nil {
-		return id, l.fail("", fmt.Sprintf("listing the points of Qdrant at %s: a point has the id %v", l.ep.addr(), p))
-	}
-	first := l.from
-	if l.any && bytes.Compare(l.last[:], first[:]) > 0 {
-		first = l.last
-	}
-	if bytes.Compare(id[:], first[:]) < 0 {
-		return id, l.fail("", fmt.Sprintf("listing the points of Qdrant at %s: they are not in the order of their ids: %v comes after %v", l.ep.addr(), id, first))
-	}
-	return id, nil
-}
-
-// advance goes to the page that begins at offset; nil says that there is none.
-func (l *listing) advance(offset *qdrant.PointId) error {
-	if offset == nil {
+	if !p.more {
 		l.ended = true
-		return nil
+		return batch, nil
 	}
-	id, err := uuid.Parse(offset.GetUuid())
+	return batch, l.advance(p.next)
+}
+
+// inOrder reports whether a point stands where it should: the listing relies on the order for its end.
+func (l *listing) inOrder(id uuid.UUID) bool {
+	first := l.first()
+	return bytes.Compare(id[:], first[:]) >= 0
+}
+
+// first is the first id that may come now.
+func (l *listing) first() uuid.UUID {
+	if l.any && bytes.Compare(l.last[:], l.from[:]) > 0 {
+		return l.last
+	}
+	return l.from
+}
+
+// read reads the page that was answered.
+func (l *listing) read() (p page, err error) {
+	points := 0
+	if err := eachField(l.answer.body, func(number protowire.Number, _ []byte) error {
+		if number == scrollPoint {
+			points++
+		}
+		return nil
+	}); err != nil {
+		return p, err
+	}
+	n := len(l.selected.paths)
+	values := make([]syncd.Value, n*points)
+	p.points = make([]syncd.Listed, 0, points)
+	err = eachField(l.answer.body, func(number protowire.Number, value []byte) (err error) {
+		switch number {
+		case scrollOffset:
+			var ok bool
+			if p.next, ok = readPointID(value, p.next); !ok {
+				return errNoMessage
+			}
+			p.more = true
+		case scrollPoint:
+			id, ok := retrieved(value)
+			if !ok {
+				return errNoMessage
+			}
+			listed := syncd.Listed{Payload: values[:n:n]}
+			values = values[n:]
+			if err := l.selected.read(value, listed.Payload); err != nil || id.numbered {
+				return err
+			}
+			if listed.ID, err = uuid.ParseBytes(id.text); err != nil {
+				return fmt.Errorf("a point has the id %v", id)
+			}
+			p.points = append(p.points, listed)
+		}
+		return nil
+	})
+	return p, err
+}
+
+// advance goes to the page that begins at offset.
+func (l *listing) advance(offset foundPoint) error {
+	id, err := uuid.ParseBytes(offset.text)
 	if err != nil || bytes.Compare(id[:], l.from[:]) <= 0 {
 		return l.fail("", fmt.Sprintf("listing the points of Qdrant at %s: the page after %v begins at %v", l.ep.addr(), l.from, offset))
 	}
@@ -212,45 +265,47 @@ func (l *listing) advance(offset *qdrant.PointId) error {
 }
 
 // scroll asks for the page at l.from, and for a smaller one where Qdrant does not give so much at once.
-func (l *listing) scroll(ctx context.Context) (*qdrant.ScrollResponse, error) {
+func (l *listing) scroll(ctx context.Context) (page, error) {
 	l.request.Offset = qdrant.NewIDUUID(l.from.String())
 	for {
-		size := l.page.now()
+		size := l.size.now()
 		if l.left > 0 {
 			size = min(size, l.left)
 		}
 		l.request.Limit = new(uint32(size))
-		r, err := l.scrollOnce(ctx)
+		p, err := l.scrollOnce(ctx)
 		if err == nil {
-			l.page.pass(size)
-			return r, nil
+			l.size.pass(size)
+			return p, nil
 		}
 		if !l.shrink(ctx, size, err) {
-			return nil, l.cannotList(ctx, err)
+			return page{}, l.cannotList(ctx, err)
 		}
 		l.log.Info("Qdrant does not list so many points at once: asking for smaller pages for now",
-			"points", size, "next", l.page.now(), "reason", l.redact(reason(err)))
+			"points", size, "next", l.size.now(), "reason", l.redact(reason(err)))
 		l.retried(retryTooLarge)
 	}
 }
 
 // scrollOnce asks for one page, over and over while Qdrant can't be asked.
-func (l *listing) scrollOnce(ctx context.Context) (r *qdrant.ScrollResponse, err error) {
+func (l *listing) scrollOnce(ctx context.Context) (p page, err error) {
 	if err := l.acquire(ctx); err != nil {
-		return nil, err
+		return p, err
 	}
 	defer l.release()
 	err = l.retry(ctx, int(l.request.GetLimit()), func(ctx context.Context) (err error) {
-		r, err = l.client.GetPointsClient().Scroll(ctx, &l.request)
+		if _, err = l.client.GetPointsClient().Scroll(ctx, &l.request, grpc.ForceCodecV2(&l.answer)); err == nil {
+			p, err = l.read()
+		}
 		return err
 	})
 	switch {
 	case err == nil:
 		l.seen.Store(true)
 	case l.isEmpty(err):
-		return nil, nil //nolint:nilnil // the empty page of no collection
+		return page{}, nil // that of no collection
 	}
-	return r, err
+	return p, err
 }
 
 // shrink makes pages smaller where size was refused with err, and reports whether that may help.
@@ -258,13 +313,13 @@ func (l *listing) shrink(ctx context.Context, size int, err error) bool {
 	switch {
 	case size < 2 || ctx.Err() != nil:
 	case l.tooMany(ctx, size, err):
-		l.page.refuse(size)
+		l.size.refuse(size)
 		return true
 	case status.Code(err) == codes.InvalidArgument:
 		// Strict mode can limit a page (max_query_limit), and does not say so by a code of its own.
 		strict := l.strictMode(ctx)
 		if most := int(strict.GetMaxQueryLimit()); strict.GetEnabled() && most > 0 && most < size {
-			l.page.limit(most)
+			l.size.limit(most)
 			return true
 		}
 	}

@@ -17,6 +17,7 @@ import (
 type selection struct {
 	paths   [][]string // of each key: its names
 	include []string   // the keys as Qdrant writes them
+	names   []name     // of the paths, each once
 }
 
 // selectKeys reads dotted paths.
@@ -27,6 +28,7 @@ func selectKeys(keys []string) (selection, error) {
 		if err != nil {
 			return s, err
 		}
+		s.names = addName(s.names, path, len(s.paths))
 		s.paths, s.include = append(s.paths, path), append(s.include, written)
 	}
 	return s, nil
@@ -63,13 +65,6 @@ func (s selection) request() *qdrant.WithPayloadSelector {
 		return qdrant.NewWithPayload(false)
 	}
 	return qdrant.NewWithPayloadInclude(s.include...)
-}
-
-// values sets dst to the texts of what is selected; both have the same length.
-func (s selection) values(dst []syncd.Value, payload map[string]*qdrant.Value) {
-	for i, path := range s.paths {
-		dst[i] = valueText(lookupValue(payload, path))
-	}
 }
 
 // lookupValue finds the value at path, or nil. Like Qdrant's own path of names it does not look into arrays.

@@ -23,14 +23,14 @@ func (c *checker) Read(ctx context.Context, points []syncd.Point, keys []string,
 		if err := c.lookup(ctx, a, points[from:to], &c.reads); err != nil {
 			return err
 		}
-		a.read(selected, found[from:to])
+		a.read(found[from:to])
 		return nil
 	})
 }
 
 // read sets found to what was found, with the values that are selected.
-func (a *ask) read(s selection, found []syncd.Found) {
-	n := len(s.paths)
+func (a *ask) read(found []syncd.Found) {
+	n := len(a.selected.paths)
 	lacking := 0
 	for i := range found {
 		if cap(found[i].Payload) < n {
@@ -44,9 +44,6 @@ func (a *ask) read(s selection, found []syncd.Found) {
 		if cap(f.Payload) < n {
 			f.Payload, memory = memory[:n:n], memory[n:]
 		}
-		f.Payload = f.Payload[:n]
-		if n > 0 {
-			s.values(f.Payload, a.payload[slot])
-		}
+		f.Payload = append(f.Payload[:0], a.valuesOf(int(slot))...)
 	}
 }

@@ -8,7 +8,9 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/qdrant/go-client/qdrant"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
@@ -21,14 +23,13 @@ import (
 // The request is byte for byte what the client library would send. Reading follows the rules of Protocol Buffers: fields that are
 // not known, and known ones of another wire type, are passed over; of a field that comes twice the last counts; a text is UTF-8.
 type wire struct {
+	body
 	pool mem.BufferPool
 
 	head, tail []byte // of the request: the fields before the ids, and those after them
 	elements   []byte // the field ids, elementLen bytes each
 	from, to   int    // the elements that are sent
 	err        error  // why the fields can't be sent
-
-	answer []byte
 }
 
 // The numbers of fields in points.proto.
@@ -37,7 +38,10 @@ const (
 	pointIDNumber    = 1 // uint64, one of
 	pointIDUUID      = 2 // string, one of
 	getResponsePoint = 1 // repeated RetrievedPoint
+	scrollOffset     = 1 // PointId
+	scrollPoint      = 2 // repeated RetrievedPoint
 	retrievedID      = 1 // PointId
+	retrievedPayload = 2 // map of string to Value: repeated entries
 )
 
 // An element is the field ids, its length, and in it the field uuid, its length, and the text.
@@ -86,19 +90,23 @@ func (w *wire) Marshal(any) (mem.BufferSlice, error) {
 	return mem.BufferSlice{mem.NewBuffer(buf, w.pool)}, nil
 }
 
+// body is an answer as bytes, in memory that is reused.
+type body []byte
+
 // Unmarshal implements encoding.CodecV2 by keeping the answer.
-func (w *wire) Unmarshal(data mem.BufferSlice, _ any) error {
-	w.answer = w.answer[:0]
-	for _, b := range data {
-		w.answer = append(w.answer, b.ReadOnlyData()...)
+func (b *body) Unmarshal(data mem.BufferSlice, _ any) error {
+	*b = (*b)[:0]
+	for _, part := range data {
+		*b = append(*b, part.ReadOnlyData()...)
 	}
 	return nil
 }
 
-// foundPoint is an id in an answer, a text or else a number.
+// foundPoint is an id in an answer: a text, or a number, or nothing, which is the number 0 as for the client library.
 type foundPoint struct {
-	text   []byte
-	number uint64
+	text     []byte
+	number   uint64
+	numbered bool
 }
 
 func (p foundPoint) String() string {
@@ -108,31 +116,54 @@ func (p foundPoint) String() string {
 	return fmt.Sprintf("%q", p.text)
 }
 
-var errNoMessage = errors.New("it is not a message of Protocol Buffers")
+var errNoMessage = unreadable(errors.New("it is not a message of Protocol Buffers"))
 
-// eachFound gives the id of each point of the answer. Its error is gRPC's for a message that can't be read, or found's.
-func (w *wire) eachFound(found func(foundPoint) error) error {
-	for rest := w.answer; len(rest) > 0; {
-		if id, ok := usual(rest); ok {
-			rest = rest[usualLen:]
-			if err := found(id); err != nil {
+// unreadable is the error that gRPC gives for an answer that is no message.
+func unreadable(err error) error {
+	return status.Error(codes.Internal, "an answer that can't be read: "+err.Error())
+}
+
+// eachField gives the fields of a message that have a length. Its error is gRPC's for a message that can't be read, or each's.
+func eachField(message []byte, each func(number protowire.Number, value []byte) error) error {
+	for len(message) > 0 {
+		number, value, n := field(message)
+		if n < 0 {
+			return errNoMessage
+		}
+		message = message[n:]
+		if value == nil {
+			continue
+		}
+		if err := each(number, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// eachFound gives the points of an answer to Points.Get, each with its id. Its error is as eachField's.
+func eachFound(answer []byte, found func(id foundPoint, point []byte) error) error {
+	for len(answer) > 0 {
+		id, ok := usual(answer)
+		if ok {
+			answer = answer[usualLen:]
+			if err := found(id, nil); err != nil {
 				return err
 			}
 			continue
 		}
-		number, value, n := field(rest)
+		number, point, n := field(answer)
 		if n < 0 {
-			return unreadable(errNoMessage)
+			return errNoMessage
 		}
-		rest = rest[n:]
-		if number != getResponsePoint || value == nil {
+		answer = answer[n:]
+		if number != getResponsePoint || point == nil {
 			continue
 		}
-		id, ok := retrieved(value)
-		if !ok {
-			return unreadable(errNoMessage)
+		if id, ok = retrieved(point); !ok {
+			return errNoMessage
 		}
-		if err := found(id); err != nil {
+		if err := found(id, point); err != nil {
 			return err
 		}
 	}
@@ -186,7 +217,7 @@ func consumeTag(b []byte) (number protowire.Number, kind protowire.Type, tag int
 	return number, kind, tag
 }
 
-// retrieved reads the id of a RetrievedPoint. One without an id has the number 0, as for the client library.
+// retrieved reads the id of a RetrievedPoint.
 func retrieved(b []byte) (id foundPoint, ok bool) {
 	for len(b) > 0 {
 		number, value, n := field(b)
@@ -222,7 +253,7 @@ func readPointID(b []byte, id foundPoint) (_ foundPoint, ok bool) {
 			id = foundPoint{text: text}
 		case number == pointIDNumber && kind == protowire.VarintType:
 			v, _ := protowire.ConsumeVarint(b[tag:])
-			id = foundPoint{number: v}
+			id = foundPoint{number: v, numbered: true}
 		}
 		b = b[tag+n:]
 	}

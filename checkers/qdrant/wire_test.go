@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"sync"
 	"testing"
 
 	"github.com/google/uuid"
@@ -13,10 +12,7 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protodesc"
-	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/descriptorpb"
-	"google.golang.org/protobuf/types/dynamicpb"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/syncd-io/syncd"
 )
@@ -74,12 +70,8 @@ func TestANameThatIsNoTextIsNotSent(t *testing.T) {
 	}
 }
 
-// generated is what the client library makes of an answer: which of the ids are there, or an error.
-func generated(ids []uuid.UUID, from, to int, answer []byte) (found []bool, err error) {
-	var r qdrant.GetResponse
-	if err := proto.Unmarshal(answer, &r); err != nil {
-		return nil, err
-	}
+// foundIn is which of the ids an answer says are there.
+func foundIn(ids []uuid.UUID, from, to int, r *qdrant.GetResponse) (found []bool, err error) {
 	found = make([]bool, len(ids))
 	for _, p := range r.GetResult() {
 		id, err := uuid.Parse(p.GetId().GetUuid())
@@ -92,64 +84,47 @@ func generated(ids []uuid.UUID, from, to int, answer []byte) (found []bool, err 
 	return found, nil
 }
 
-// idsOnly is points.proto with no more than what is read by hand: whatever else an answer holds is an unknown field to it.
-var idsOnly = sync.OnceValue(func() protoreflect.MessageDescriptor {
-	field := func(name string, number int32, kind descriptorpb.FieldDescriptorProto_Type, of string) *descriptorpb.FieldDescriptorProto {
-		f := &descriptorpb.FieldDescriptorProto{
-			Name: proto.String(name), Number: proto.Int32(number), Type: kind.Enum(), Label: descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum(),
-		}
-		switch {
-		case of != "":
-			f.TypeName = proto.String(of)
-		default:
-			f.OneofIndex = proto.Int32(0)
-		}
-		return f
+// reread reads an answer into message, as the client library would if the answer and its points had no other fields than those that
+// are read by hand: whatever else they hold is unknown then.
+func reread(answer []byte, message proto.Message, ofPoint ...protowire.Number) error {
+	result, others := protowire.Number(getResponsePoint), []protowire.Number(nil)
+	if _, ok := message.(*qdrant.ScrollResponse); ok {
+		result, others = scrollPoint, []protowire.Number{scrollOffset}
 	}
-	result := field("result", getResponsePoint, descriptorpb.FieldDescriptorProto_TYPE_MESSAGE, ".t.Point")
-	result.Label = descriptorpb.FieldDescriptorProto_LABEL_REPEATED.Enum()
-	file, err := protodesc.NewFile(&descriptorpb.FileDescriptorProto{
-		Name: proto.String("t.proto"), Package: proto.String("t"), Syntax: proto.String("proto3"),
-		MessageType: []*descriptorpb.DescriptorProto{
-			{Name: proto.String("ID"), OneofDecl: []*descriptorpb.OneofDescriptorProto{{Name: proto.String("of")}}, Field: []*descriptorpb.FieldDescriptorProto{
-				field("num", pointIDNumber, descriptorpb.FieldDescriptorProto_TYPE_UINT64, ""),
-				field("uuid", pointIDUUID, descriptorpb.FieldDescriptorProto_TYPE_STRING, ""),
-			}},
-			{Name: proto.String("Point"), Field: []*descriptorpb.FieldDescriptorProto{
-				field("id", retrievedID, descriptorpb.FieldDescriptorProto_TYPE_MESSAGE, ".t.ID"),
-			}},
-			{Name: proto.String("Answer"), Field: []*descriptorpb.FieldDescriptorProto{result}},
-		},
-	}, nil)
+	reduced, err := reduce(answer, append(others, result), func(number protowire.Number, value []byte) ([]byte, error) {
+		if number == result {
+			return reduce(value, ofPoint, func(_ protowire.Number, value []byte) ([]byte, error) { return value, nil })
+		}
+		return value, nil
+	})
 	if err != nil {
-		panic(err)
+		return err
 	}
-	return file.Messages().ByName("Answer")
-})
-
-// generic is generated of idsOnly.
-func generic(ids []uuid.UUID, from, to int, answer []byte) (found []bool, err error) {
-	r := dynamicpb.NewMessage(idsOnly())
-	if err := proto.Unmarshal(answer, r); err != nil {
-		return nil, err
-	}
-	found = make([]bool, len(ids))
-	list := r.Get(idsOnly().Fields().ByName("result")).List()
-	for i := range list.Len() {
-		p := list.Get(i).Message()
-		of := p.Get(p.Descriptor().Fields().ByName("id")).Message()
-		id, err := uuid.Parse(of.Get(of.Descriptor().Fields().ByName("uuid")).String())
-		at := slices.Index(ids, id)
-		if err != nil || at < from || at >= to {
-			return nil, fmt.Errorf("the point %v", p)
-		}
-		found[at] = true
-	}
-	return found, nil
+	return proto.Unmarshal(reduced, message)
 }
 
-// compare reads an answer by hand and with two messages of the library. One holds no more than what is read by hand: with that one
-// it must agree in everything. The client's own message may refuse what lies in fields that nobody asked for.
+// reduce leaves the fields of a message that are kept and have a length. Its error is the library's for what is no message.
+func reduce(message []byte, kept []protowire.Number, value func(protowire.Number, []byte) ([]byte, error)) (out []byte, err error) {
+	if err := proto.Unmarshal(message, &emptypb.Empty{}); err != nil {
+		return nil, err
+	}
+	for len(message) > 0 {
+		number, kind, n := protowire.ConsumeField(message)
+		if kind == protowire.BytesType && slices.Contains(kept, number) {
+			_, _, tag := protowire.ConsumeTag(message)
+			of, _ := protowire.ConsumeBytes(message[tag:n])
+			if of, err = value(number, of); err != nil {
+				return nil, err
+			}
+			out = protowire.AppendBytes(protowire.AppendTag(out, number, kind), of)
+		}
+		message = message[n:]
+	}
+	return out, nil
+}
+
+// compare reads an answer by hand and by the client library, which may refuse what lies in fields that nobody asked for: with what it
+// makes of the rest, reading by hand agrees in everything.
 func compare(t *testing.T, ids []uuid.UUID, from, to int, answer []byte) {
 	t.Helper()
 	a := asked(testConfig("127.0.0.1:1"), selection{}, ids...)
@@ -158,11 +133,19 @@ func compare(t *testing.T, ids []uuid.UUID, from, to int, answer []byte) {
 		t.Fatal(err)
 	}
 	err := a.settle(from, to)
-	want, wantErr := generic(ids, from, to, answer)
+	var small, all qdrant.GetResponse
+	var want []bool
+	wantErr := reread(answer, &small, retrievedID)
+	if wantErr == nil {
+		want, wantErr = foundIn(ids, from, to, &small)
+	}
 	if (err == nil) != (wantErr == nil) || err == nil && !slices.Equal(a.found, want) {
 		t.Fatalf("%x: %v, %v; want %v, %v", answer, a.found, err, want, wantErr)
 	}
-	if want, wantErr := generated(ids, from, to, answer); wantErr == nil && (err != nil || !slices.Equal(a.found, want)) {
+	if proto.Unmarshal(answer, &all) != nil {
+		return
+	}
+	if want, wantErr := foundIn(ids, from, to, &all); wantErr == nil && (err != nil || !slices.Equal(a.found, want)) {
 		t.Fatalf("%x: %v, %v; the client library finds %v", answer, a.found, err, want)
 	}
 }
