@@ -3,6 +3,7 @@ package qdrant
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 
@@ -95,7 +96,7 @@ type body []byte
 
 // Unmarshal implements encoding.CodecV2 by keeping the answer.
 func (b *body) Unmarshal(data mem.BufferSlice, _ any) error {
-	*b = (*b)[:0]
+	*b = slices.Grow((*b)[:0], data.Len())
 	for _, part := range data {
 		*b = append(*b, part.ReadOnlyData()...)
 	}
