@@ -70,7 +70,7 @@ func (r *bsonReader) advance(n int) {
 func (r *bsonReader) length() (int, error) {
 	head, err := r.buf.Peek(lengthSize)
 	if len(head) == 0 && errors.Is(err, io.EOF) {
-		return 0, io.EOF
+		return 0, r.end()
 	}
 	if err != nil {
 		return 0, r.broken(err)

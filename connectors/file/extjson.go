@@ -270,21 +270,21 @@ func (x *extJSON) digits() bool {
 // toSpecial passes over the bytes of a text that stand for themselves, to its quote, a backslash, a control character or the end.
 func (x *extJSON) toSpecial() {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
-	for ; x.at+8 <= len(x.src); x.at += 8 {
-		w := binary.LittleEndian.Uint64(x.src[x.at:])
-		quote, slash := w^ones*'"', w^ones*'\\'
+	src, at := x.src, x.at
+	for ; at+8 <= len(src); at += 8 {
+		w := binary.LittleEndian.Uint64(src[at:])
+		// To flip the bit of 2 makes a quote a blank, the greatest of what is less than '!'.
+		low, slash := w^ones*2, w^ones*'\\'
 		// The lowest bit that is set is of the first such byte; only those above it may be wrong.
-		if found := ((w-ones*' ')&^w | (quote-ones)&^quote | (slash-ones)&^slash) & highs; found != 0 {
-			x.at += bits.TrailingZeros64(found) / 8
+		if found := ((low-ones*'!')&^low | (slash-ones)&^slash) & highs; found != 0 {
+			x.at = at + bits.TrailingZeros64(found)/8
 			return
 		}
 	}
-	for x.at < len(x.src) {
-		if c := x.src[x.at]; c == '"' || c == '\\' || c < ' ' {
-			return
-		}
-		x.at++
+	for at < len(src) && src[at] != '"' && src[at] != '\\' && src[at] >= ' ' {
+		at++
 	}
+	x.at = at
 }
 
 // plain reads a text without escapes.

@@ -37,5 +37,6 @@ func (s *source) identity(ctx context.Context, collection string) (string, error
 	if err != nil {
 		return "", err
 	}
+	s.pinned.Store(at.path, info)
 	return fmt.Sprintf("%s of %d bytes, written %d%s", path, info.Size(), info.ModTime().UnixNano(), inode(info)), nil
 }

@@ -86,8 +86,10 @@ func (r *ndjsonReader) line() ([]byte, error) {
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, errTooLong) {
 		return nil, fmt.Errorf("%s:%d: %w", r.name, r.number, err)
 	}
-	if r.offset == start {
-		return nil, io.EOF
+	if errors.Is(err, io.EOF) {
+		if err := r.end(); r.offset == start || !errors.Is(err, io.EOF) {
+			return nil, err // a line that was cut off is none
+		}
 	}
 	r.number++
 	if errors.Is(err, errTooLong) {
@@ -99,7 +101,8 @@ func (r *ndjsonReader) line() ([]byte, error) {
 	return line, nil // the last one may lack its end
 }
 
-// longLine puts together a line of which the buffer held only the beginning.
+// longLine puts together a line of which the buffer held only the beginning. As with ReadSlice, io.EOF stands beside the last line of a
+// file that lacks its end.
 func (r *ndjsonReader) longLine(part []byte) ([]byte, error) {
 	r.long = r.long[:0]
 	tooLong := false
@@ -121,7 +124,7 @@ func (r *ndjsonReader) longLine(part []byte) ([]byte, error) {
 			return nil, errTooLong
 		}
 		r.long = append(r.long, part...)
-		return r.long, nil
+		return r.long, err
 	}
 }
 

@@ -86,6 +86,14 @@ func newPackedStream(name string, u *unpacker, onDisk int64, stopped func() erro
 	}
 }
 
+// end is what there is behind the last document: io.EOF, unless the file was longer.
+func (s *stream) end() error {
+	if s.from != nil && s.offset < s.size {
+		return fmt.Errorf("%s: the file has changed: it ends at byte %d, and had %d bytes when it was opened", s.name, s.offset, s.size)
+	}
+	return io.EOF
+}
+
 // seek goes on reading at p. What the buffer holds is used where possible, so that documents close to each other are read
 // with few calls.
 func (s *stream) seek(p position) error {

@@ -27,6 +27,9 @@ type source struct {
 	log     *slog.Logger
 	packed  sync.Once // says what reading compressed files costs
 	indexes *indexes
+
+	splitBytes int64    // at least, of a split
+	pinned     sync.Map // the path of a file to its fs.FileInfo when it was last divided or identified
 }
 
 var (
@@ -52,18 +55,6 @@ var errStopped = errors.New("stopped")
 // contextInterval is how many documents may be read between two looks at the context.
 const contextInterval = 1024
 
-// Splits gives one split, the whole file.
-func (s *source) Splits(ctx context.Context, c syncd.Collection) iter.Seq2[syncd.Split, error] {
-	return func(yield func(syncd.Split, error) bool) {
-		_, err := s.locate(c.Name)
-		if err = cmp.Or(ctx.Err(), err); err != nil {
-			yield(syncd.Split{}, fmt.Errorf("splitting collection %s: %w", c.Name, err))
-			return
-		}
-		yield(syncd.Split{Collection: c}, nil)
-	}
-}
-
 // Read reads the file in its own order.
 func (s *source) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
 	return func(yield func(syncd.Batch, error) bool) {
@@ -84,6 +75,11 @@ func (s *source) read(ctx context.Context, req syncd.ReadRequest, yield func(syn
 		return err
 	}
 	defer f.done()
+	if req.Split.Lower != "" || req.Split.Upper != "" || req.After != "" {
+		if err := s.checkPinned(f); err != nil {
+			return err
+		}
+	}
 	upper, err := f.begin(req)
 	if err != nil {
 		return err
@@ -107,10 +103,7 @@ func (s *source) read(ctx context.Context, req syncd.ReadRequest, yield func(syn
 	}
 	var key []byte
 	for n := 1; ; n++ {
-		it, err = f.next()
-		if err == nil && it.offset >= upper {
-			err = io.EOF
-		}
+		it, err = f.nextBefore(upper)
 		if err != nil {
 			// What was read before the end, or before the damage, is still good.
 			if herr := hand(); herr != nil || errors.Is(err, io.EOF) {
@@ -168,6 +161,9 @@ func (s *source) fetch(ctx context.Context, c syncd.Collection, keys []syncd.Key
 		return err
 	}
 	defer f.done()
+	if err := s.checkPinned(f); err != nil {
+		return err
+	}
 	var copies rows.Copies
 	var doc bson.Raw
 	for i, w := range list {
@@ -292,7 +288,9 @@ func (f *openFile) begin(req syncd.ReadRequest) (upper int64, err error) {
 		if err != nil {
 			return 0, err
 		}
-		upper = p.offset
+		if upper = p.offset; upper > f.size {
+			return 0, fmt.Errorf("%s: the file has changed: it has %d bytes, and had %d", f.name, f.size, upper)
+		}
 	}
 	from := cmp.Or(syncd.Key(req.After), req.Split.Lower)
 	if from == "" {
@@ -301,6 +299,9 @@ func (f *openFile) begin(req syncd.ReadRequest) (upper int64, err error) {
 	p, err := parseKey(from)
 	if err != nil {
 		return 0, err
+	}
+	if p.offset == f.size && req.After == "" { // behind the last document
+		return upper, f.seek(p)
 	}
 	if err := f.goTo(p); err != nil {
 		return 0, err

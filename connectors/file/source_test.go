@@ -39,24 +39,26 @@ func TestConformance(t *testing.T) {
 		},
 		".bson": func(t *testing.T, doc map[string]any) []byte { return marshal(t, doc) },
 	} {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			syncdtest.TestSource(t, syncdtest.SourceHarness{
-				Open: func(t *testing.T, collection string, docs []syncdtest.Doc) syncd.Source {
-					var b []byte
-					for _, d := range docs {
-						b = append(b, encode(t, d.Map())...)
-					}
-					write(t, dir, collection+name, b)
-					return openDir(t, dir)
-				},
-				Drop: func(t *testing.T, collection string) {
-					if err := os.Remove(filepath.Join(dir, collection+name)); err != nil {
-						t.Fatal(err)
-					}
-				},
+		for splits, least := range map[string]int64{"one split": splitBytes, "many splits": 1000} {
+			t.Run(name+", "+splits, func(t *testing.T) {
+				dir := t.TempDir()
+				syncdtest.TestSource(t, syncdtest.SourceHarness{
+					Open: func(t *testing.T, collection string, docs []syncdtest.Doc) syncd.Source {
+						var b []byte
+						for _, d := range docs {
+							b = append(b, encode(t, d.Map())...)
+						}
+						write(t, dir, collection+name, b)
+						return openSplit(t, dir, least)
+					},
+					Drop: func(t *testing.T, collection string) {
+						if err := os.Remove(filepath.Join(dir, collection+name)); err != nil {
+							t.Fatal(err)
+						}
+					},
+				})
 			})
-		})
+		}
 	}
 }
 
@@ -567,9 +569,10 @@ func FuzzNDJSON(f *testing.F) {
 }
 
 // fuzz holds a reader to this: it ends, each document is valid BSON and starts behind the one before, and reading from
-// any of the positions gives the same document.
+// any of the positions gives the same document. Where the file is divided, reading all splits gives the same positions and errors.
 func fuzz(f *testing.F, format format) {
 	f.Fuzz(func(t *testing.T, data []byte) {
+		checkSplits(t, data, format)
 		s := newStream("f", bytes.NewReader(data), int64(len(data)))
 		r := newReader(s, format)
 		count := newReader(newStream("f", bytes.NewReader(data), int64(len(data))), format)
