@@ -9,8 +9,8 @@ import (
 
 // Streaming is what a source can do that can be followed. All of its functions are there. They are safe for concurrent use.
 //
-// A stream is read by [Source.Read], as a split is: with a [Split] that has a Stream. Such a read never ends by itself, only with
-// an error or with ctx's. Its batches hold whole documents and may hold changes of several collections, in the order in which
+// A stream is read by [Source.Read], as a split is: with a [Split] that has a Stream. Such a read asks for no fields, and never
+// ends by itself, only with an error or with ctx's. Its batches hold whole documents and may hold changes of several collections, in the order in which
 // they were made; every batch has an offset, and one without changes says that there were none up to its offset. While nothing
 // happens there is such a batch about every second. A read goes on over passing trouble of the servers for as long as that of a
 // split would, and then ends with an error that wraps ErrUnavailable; whoever reads may read again behind the last offset.
@@ -47,6 +47,9 @@ type Streamed struct {
 	// may have changed.
 	Touched []string
 	Whole   bool
+	// Before is the document as it was before the change; nil where the source does not know it. A delete whose point id is made
+	// of more than its id needs it.
+	Before Document
 	// Raw is the change in the source's own form, such as MongoDB's event in BSON, for sinks that pass it on; nil where there is
 	// none. Nobody changes its bytes.
 	Raw []byte

@@ -13,7 +13,9 @@ import (
 type batch struct {
 	split  *split
 	number int // in the split, from 0
+	lane   int // of the workers, all of which share one for snapshots
 	offset syncd.Offset
+	at     time.Time     // when the last change of a stream was made
 	read   time.Time     // no later than the changes were read
 	took   time.Duration // that the source needed
 
@@ -29,8 +31,27 @@ type batch struct {
 	clock clock
 }
 
+// rule is the rule of the batch's collection; nil in a stream, whose changes may be of several collections.
 func (b *batch) rule() *mapping.Rule { return b.split.col.rule }
-func (b *batch) collection() string  { return b.split.Collection.Name }
+
+// collection names the batch's collection; a stream has none.
+func (b *batch) collection() string { return b.split.Collection.Name }
+
+// from says in words what the batch was read from.
+func (b *batch) from() string {
+	if s := b.split.Stream; s != nil {
+		return "stream " + s.Name
+	}
+	return "collection " + b.split.Collection.Name
+}
+
+// collectionOf names the collection of one of the batch's changes.
+func (b *batch) collectionOf(c *syncd.Change) string {
+	if c.Streamed != nil {
+		return c.Streamed.Collection
+	}
+	return b.split.Collection.Name
+}
 
 // complete sets what a change needs to be sent, which most are not.
 func (b *batch) complete(c *syncd.Change) {
@@ -60,6 +81,7 @@ type handled struct {
 	offset syncd.Offset
 	counts tally.Counts
 	fails  []tally.Failure
+	at     time.Time
 }
 
 // stage is one step of a batch's way. A stage belongs to one worker and keeps its buffers from batch to batch.

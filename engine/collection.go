@@ -61,6 +61,14 @@ func newCollection(rule *mapping.Rule, deletes bool) *collection {
 	return c
 }
 
+// fields are those that a read must bring.
+func (c *collection) fields() []string {
+	if c.rule == nil { // a stream brings whole documents
+		return nil
+	}
+	return c.rule.Fields()
+}
+
 // begin starts the time and holds the collection until it is planned.
 func (c *collection) begin() {
 	c.mu.Lock()

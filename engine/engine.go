@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -18,12 +19,15 @@ import (
 	"github.com/syncd-io/syncd/verdict"
 )
 
-// Engine runs the feeds of one run. Its methods are called one after another, in the order Prepare, Backfill, Delete; Snapshot
-// may be called at any time.
+// Engine runs the feeds of one run. Its methods are called one after another, in the order Prepare, Backfill, Delete, Follow;
+// Snapshot may be called at any time.
 type Engine struct {
 	Options
 	documents feed
 	orphans   feed
+	streams   atomic.Pointer[[]*split] // that are followed; nil follows none
+	followed  map[string]*followed     // the streams' collections, by name; set before streams
+	merged    atomic.Int64             // changes of streams that were left out for a later one of the same document
 
 	route     func(syncd.Target) string // nil: the sink has no names for where changes go
 	committer store.Committer           // nil: the sink is written to, and the checkpoints follow
@@ -42,11 +46,28 @@ type Engine struct {
 	inFlight chan struct{}
 }
 
-// feed is a source, its collections, and what their batches go through.
+// feed is a source, the splits that are read of it, and what their batches go through.
 type feed struct {
 	source      syncd.Source
-	collections []*collection
+	collections []*collection  // that are read to their ends; a feed of streams has none
 	stages      func() []stage // for one worker
+
+	plan    func(ctx, reading context.Context, out chan<- *split) error // hands out all splits
+	read    func(context.Context, syncd.ReadRequest) iter.Seq2[syncd.Batch, error]
+	readers int
+	lanes   int                     // the workers of one lane share its batches
+	divide  func(b *batch) []*batch // what was read, by lanes
+}
+
+// snapshot completes a feed whose collections are read to their ends: each batch goes to whichever worker is free.
+func (e *Engine) snapshot(f *feed) *feed {
+	f.plan = func(ctx, reading context.Context, out chan<- *split) error {
+		p := planner{e: e, feed: f, out: out}
+		return p.run(ctx, reading)
+	}
+	f.read, f.readers, f.lanes = f.source.Read, e.Readers, 1
+	f.divide = func(b *batch) []*batch { return []*batch{b} }
+	return f
 }
 
 // New makes an engine. It starts nothing.
@@ -158,7 +179,7 @@ func (e *Engine) recall(ctx context.Context) error {
 
 // Backfill reads all collections and delivers what the index lacks. The error is nil when every collection was read to its end
 // and proved; document errors are counted, not an error. A drained run has no error; one whose ctx ended returns ctx's error.
-func (e *Engine) Backfill(ctx context.Context) error { return e.run(ctx, &e.documents) }
+func (e *Engine) Backfill(ctx context.Context) error { return e.run(ctx, e.snapshot(&e.documents)) }
 
 // Delete delivers the delete changes of a source, for whose collections the rules are. It looks once more, right before
 // a change is sent, whether the document is still gone, which takes the Find ability of Options.Source.
@@ -172,7 +193,7 @@ func (e *Engine) Delete(ctx context.Context, orphans syncd.Source) error {
 		c.sunk = e.places[e.placeOf(c)]
 		e.orphans.collections = append(e.orphans.collections, c)
 	}
-	return e.run(ctx, &e.orphans)
+	return e.run(ctx, e.snapshot(&e.orphans))
 }
 
 // Watch warns of a run that does not advance for StallAfter, and says what it waits for; phase says it in words where no batch is
@@ -236,19 +257,25 @@ func (e *Engine) run(ctx context.Context, f *feed) error {
 		return err
 	}
 
-	splits, batches := make(chan *split), make(chan *batch)
+	splits, lanes := make(chan *split), make([]chan *batch, f.lanes)
+	for i := range lanes {
+		lanes[i] = make(chan *batch)
+	}
 	checkpoints := make(chan advanced, cap(e.inFlight)) // it has room for all batches in flight
 	g.Go(func() error {
 		defer close(splits)
-		p := planner{e: e, feed: f, out: splits}
-		return drained(p.run(ctx, reading))
+		return drained(f.plan(ctx, reading, splits))
 	})
 	g.Go(func() error {
-		defer close(batches)
+		defer func() {
+			for _, lane := range lanes {
+				close(lane)
+			}
+		}()
 		var readers errgroup.Group
-		for range e.Readers {
+		for range f.readers {
 			readers.Go(func() error {
-				r := reader{e: e, feed: f, in: splits, out: batches}
+				r := reader{e: e, feed: f, in: splits, out: lanes}
 				err := drained(r.run(ctx, reading))
 				if err != nil {
 					stopReading()
@@ -259,12 +286,12 @@ func (e *Engine) run(ctx context.Context, f *feed) error {
 		return readers.Wait()
 	})
 	var working sync.WaitGroup
-	for range e.Workers {
+	for i := range e.Workers {
 		working.Add(1)
 		g.Go(func() error {
 			defer working.Done()
 			w := worker{e: e, stages: f.stages()}
-			for b := range batches {
+			for b := range lanes[i%len(lanes)] {
 				if err := w.process(ctx, b); err != nil {
 					return left(err)
 				}
@@ -289,7 +316,7 @@ func (e *Engine) run(ctx context.Context, f *feed) error {
 // advance moves the batch's split on, and has that kept: see keepCheckpoints.
 func (e *Engine) advance(b *batch, checkpoints chan<- advanced) {
 	e.activity.move()
-	n := b.split.handled(b.number, handled{offset: b.offset, counts: b.counts, fails: b.failures})
+	n := b.split.handled(b.number, handled{offset: b.offset, counts: b.counts, fails: b.failures, at: b.at})
 	if e.Checkpoints != nil && n > 0 {
 		checkpoints <- advanced{b.split, n}
 		return

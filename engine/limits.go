@@ -107,7 +107,7 @@ func (p *failurePolicy) fail(b *batch, c *syncd.Change, stage syncd.FailedStage,
 		b.counts.FailedWrite++
 	}
 	f := tally.Failure{ID: c.ID, NoID: hasNoID(c), Stage: string(stage), Reason: cause.Error()}
-	name := b.split.Collection.Name
+	name := b.collectionOf(c)
 	b.split.col.fail(f)
 	if p.told != nil {
 		p.told(name, f)

@@ -14,7 +14,7 @@ type reader struct {
 	e    *Engine
 	feed *feed
 	in   <-chan *split
-	out  chan<- *batch
+	out  []chan *batch // by lane
 }
 
 // run reads splits until there are no more. reading ends with the drain, and with ctx; see planner.run.
@@ -26,6 +26,9 @@ func (r *reader) run(ctx, reading context.Context) error {
 				return nil
 			}
 			if err := r.split(reading, s); err != nil {
+				if s.Stream != nil {
+					return r.endStream(ctx, s, err)
+				}
 				return text.Doing(err, "reading collection %s", s.Collection.Name)
 			}
 			if err := r.e.release(ctx, s); err != nil {
@@ -64,22 +67,27 @@ func (r *reader) pass(ctx context.Context, s *split, after syncd.Offset) (next s
 		}
 	}
 	defer answered()
-	for b, err := range r.feed.source.Read(ctx, syncd.ReadRequest{
-		Split: s.Split, After: after, Fields: s.col.rule.Fields(), Documents: whole,
+	for b, err := range r.feed.read(ctx, syncd.ReadRequest{
+		Split: s.Split, After: after, Fields: s.col.fields(), Documents: whole,
 		BatchSize: r.e.batchSize(), BatchBytes: r.e.BatchBytes,
 	}) {
 		if err != nil {
 			return "", err
 		}
-		if len(b.Changes) > 0 {
+		if len(b.Changes) > 0 || s.Stream != nil {
 			answered()
 			took := time.Since(asked)
 			a.times[StageScan].Add(int64(took))
 			a.move()
 			handed := &batch{split: s, changes: b.Changes, offset: b.Offset, read: read, took: took}
+			if s.Stream != nil && len(b.Changes) > 0 {
+				handed.at = b.Changes[len(b.Changes)-1].Streamed.At
+			}
 			read = time.Now()
-			if err := r.handOut(ctx, handed); err != nil {
-				return "", err
+			for _, part := range r.feed.divide(handed) {
+				if err := r.handOut(ctx, part); err != nil {
+					return "", err
+				}
 			}
 			if b.Offset != "" && r.whole(s) != whole {
 				return b.Offset, nil
@@ -92,8 +100,19 @@ func (r *reader) pass(ctx context.Context, s *split, after syncd.Offset) (next s
 	return "", ctx.Err() // a source may end quietly when its context does
 }
 
+// endStream returns the error that ended the read of a stream, once everything that was read before it is handled.
+func (r *reader) endStream(ctx context.Context, s *split, err error) error {
+	err = text.Doing(err, "following %s", s.Stream.Name)
+	if waited := s.settled(ctx); waited != nil {
+		return waited
+	}
+	return err
+}
+
 // whole reports whether reads of the split should bring whole documents.
-func (r *reader) whole(s *split) bool { return r.e.DryRun == nil && s.col.wantsWhole() }
+func (r *reader) whole(s *split) bool {
+	return s.Stream == nil && r.e.DryRun == nil && s.col.wantsWhole()
+}
 
 // handOut gives a batch to whichever worker is free, and makes the pauses that the run is to make.
 func (r *reader) handOut(ctx context.Context, b *batch) error {
@@ -105,7 +124,7 @@ func (r *reader) handOut(ctx context.Context, b *batch) error {
 	n := len(b.changes)
 	b.split.read(b) // and hold the split until the batch is accounted for
 	select {
-	case r.out <- b:
+	case r.out[b.lane] <- b:
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -18,6 +18,10 @@ type Snapshot struct {
 	LastMove    time.Time // when something was last handled
 	Stalled     bool      // nothing was for longer than Options.StallAfter
 	Waiting     int       // batches read, and not yet accounted for
+
+	Streams  []StreamProgress // that are followed
+	Followed []FollowedCounts // their collections
+	Merged   int64            // changes of streams that were left out for a later one of the same document
 }
 
 // CollectionProgress is one collection at a moment.
@@ -43,6 +47,8 @@ func (e *Engine) Snapshot() Snapshot {
 	s := Snapshot{
 		Bytes: e.bytes.Load(), LastMove: time.Unix(0, e.activity.moved.Load()), Stalled: e.activity.stalled.Load(), Waiting: len(e.inFlight),
 	}
+	s.Streams, s.Followed = e.streamProgress()
+	s.Merged = e.merged.Load()
 	for i := range s.Working {
 		s.Working[i] = int(e.activity.working[i].Load())
 		s.Times[i] = time.Duration(e.activity.times[i].Load())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/store"
@@ -28,16 +29,28 @@ type split struct {
 	rest    tally.Counts  // handled documents that state does not hold yet, since no offset follows them
 	changed chan struct{} // closed and made again whenever low advances
 	sent    int           // batches before this one sent something
+	at      time.Time     // of a stream: when the last change that was handled was made
+	heard   time.Time     // of a stream: when the source last answered
 
 	keeping sync.Mutex // held while state is kept, so that a newer one is never replaced by an older one
 	kept    int        // low as it was kept
 	durable int        // likewise, so that a crash can't undo it
 }
 
-// newSplit makes a split that continues from a state, perhaps its very beginning.
+// newSplit makes a split of a collection's keys that continues from a state, perhaps its very beginning.
 func newSplit(c *collection, s store.Split) *split {
+	return continued(syncd.Split{Collection: c.rule.Collection, Index: s.Index, Lower: s.Lower, Upper: s.Upper}, c, s)
+}
+
+// newStream is newSplit of a stream.
+func newStream(s Following) *split {
+	c := &collection{kept: store.StreamOf(s.Name), before: -1}
+	return continued(syncd.Split{Stream: &s.Stream}, c, s.State)
+}
+
+func continued(what syncd.Split, c *collection, s store.Split) *split {
 	return &split{
-		Split: syncd.Split{Collection: c.rule.Collection, Index: s.Index, Lower: s.Lower, Upper: s.Upper},
+		Split: what,
 		col:   c, holds: 1, after: s.After, state: s, counts: s.Counts, scanned: s.Counts.Scanned,
 		waiting: map[int]handled{}, changed: make(chan struct{}),
 	}
@@ -51,6 +64,24 @@ func (s *split) read(b *batch) {
 	s.scanned += int64(len(b.changes))
 	b.number = s.next
 	s.next++
+	s.heard = b.read
+}
+
+// settled waits until everything that was read is handled.
+func (s *split) settled(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		all, changed := s.low == s.next, s.changed
+		s.mu.Unlock()
+		if all {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // account adds what became of a batch, handled or not.
@@ -117,6 +148,9 @@ func (s *split) handled(number int, h handled) (advanced int) {
 		advance(&s.state, h, &s.rest)
 		s.low++
 		advanced++
+		if !h.at.IsZero() {
+			s.at = h.at
+		}
 		if h.counts.Emitted+h.counts.DeadLettered > 0 {
 			s.sent = s.low
 		}

@@ -42,12 +42,12 @@ func (s *writeDeadLetters) apply(ctx context.Context, b *batch) (err error) {
 			return failed != nil
 		})
 		if outage != nil {
-			return fmt.Errorf("writing dead letters of collection %s: %w", b.collection(), outage)
+			return fmt.Errorf("writing dead letters of %s: %w", b.from(), outage)
 		}
 		err = s.e.DeadLetters.Write(ctx, again)
 	}
 	if err != nil {
-		return syncd.Hint(fmt.Errorf("writing dead letters of collection %s: %w", b.collection(), err),
+		return syncd.Hint(fmt.Errorf("writing dead letters of %s: %w", b.from(), err),
 			"the run stops, so that no failed document is forgotten; see to errors.dead_letter and run it again")
 	}
 	b.counts.DeadLettered += int64(n)

@@ -225,7 +225,7 @@ func (s *write) send(ctx context.Context, b *batch, changes []syncd.Change, refe
 		return err
 	}
 	if outage != nil {
-		return fmt.Errorf("sending events of collection %s: %w", b.collection(), outage)
+		return fmt.Errorf("sending events of %s: %w", b.from(), outage)
 	}
 	return s.e.throttle.bytes(ctx, bytesOf(confirmed))
 }
@@ -236,7 +236,7 @@ func (s *write) put(ctx context.Context, b *batch, changes []syncd.Change) (*syn
 	refused, err := refusals(s.e.Sink.Write(ctx, changes), len(changes))
 	leave(err)
 	if err != nil {
-		return nil, fmt.Errorf("sending %d events of collection %s: %w", len(changes), b.collection(), err)
+		return nil, fmt.Errorf("sending %d events of %s: %w", len(changes), b.from(), err)
 	}
 	return refused, nil
 }
@@ -274,6 +274,9 @@ func (e *Engine) confirm(b *batch, changes []syncd.Change) error {
 	b.counts.Acked += int64(len(changes))
 	b.counts.Referenced += int64(references(changes))
 	b.bytes += int64(bytesOf(changes))
+	if b.rule() == nil { // what a stream brings is not looked for in the index
+		return nil
+	}
 	if e.Hooks.Sent != nil {
 		e.Hooks.Sent(b.rule(), changes)
 	}

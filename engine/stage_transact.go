@@ -28,7 +28,7 @@ func (s *transact) deliver(ctx context.Context, b *batch, changes []syncd.Change
 	case len(changes) == 0:
 		return nil
 	case b.offset == "":
-		return fmt.Errorf("reading collection %s: the source gave documents without an offset behind them, which can't be sent exactly once", b.collection())
+		return fmt.Errorf("reading %s: the source gave documents without an offset behind them, which can't be sent exactly once", b.from())
 	}
 	if err := b.split.turn(ctx, b); err != nil {
 		return err
@@ -49,7 +49,7 @@ func (s *transact) deliver(ctx context.Context, b *batch, changes []syncd.Change
 			return s.e.throttle.bytes(ctx, bytesOf(changes))
 		}
 		if changes, err = s.without(b, changes, refused); err != nil {
-			return fmt.Errorf("sending events of collection %s: %w", b.collection(), err)
+			return fmt.Errorf("sending events of %s: %w", b.from(), err)
 		}
 		if b.stop != nil {
 			return b.stop
@@ -71,7 +71,7 @@ func (s *transact) commit(ctx context.Context, b *batch, changes []syncd.Change)
 	refused, err := refusals(s.e.committer.Commit(ctx, changes, b.split.col.kept, state), len(changes))
 	leave(err)
 	if err != nil {
-		return nil, fmt.Errorf("committing %d events of collection %s: %w", len(changes), b.collection(), err)
+		return nil, fmt.Errorf("committing %d events of %s: %w", len(changes), b.from(), err)
 	}
 	return refused, nil
 }

@@ -60,6 +60,7 @@ type Collection struct {
 	Seed        string     `yaml:"seed" doc:"The seed template of this collection, where it differs from mapping.seed."`
 	Topic       string     `yaml:"topic" rule:"name" doc:"The topic of this collection's events, where it differs from the sink's rule."`
 	Version     *Version   `yaml:"version" doc:"The version of this collection's documents, where it differs from mapping.version."`
+	Watch       []string   `yaml:"watch" example:"[title, content]" doc:"With run.follow, the fields whose changes are sent: an update that touches none of them is passed over and counted."`
 	Filter      *spec.Node `yaml:"filter" doc:"A query that selects the documents to read, as Extended JSON text or the same in YAML."`
 }
 

@@ -23,7 +23,8 @@ type Rule struct {
 	Database    string
 	Collection  syncd.Collection
 	ContentType string
-	Topic       string // empty: the sink's rule
+	Topic       string   // empty: the sink's rule
+	Watch       []string // dotted paths; while following, an update that touches none of them is not sent. Empty watches all
 
 	Payload Payload
 

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/syncd-io/syncd"
@@ -33,7 +34,7 @@ type Store interface {
 	Info() Info
 	// Handled is how many documents the kept run had handled when the store was opened.
 	Handled() int64
-	// Begin makes the state that of a new run, and forgets what was there.
+	// Begin makes the state that of a new run, and forgets what was there, but for streams: see StreamOf.
 	Begin(ctx context.Context, run Info) error
 	// Resume makes the state that of this process, which resumes the kept run.
 	Resume(ctx context.Context) error
@@ -183,10 +184,12 @@ type Entry struct {
 	Problem     error // why the rest is not known: a damaged file
 }
 
-// Handled is how many documents were handled of some collections.
+// Handled is how many documents were handled of some collections; changes of streams do not count.
 func Handled(collections map[string]*Collection) (n int64) {
-	for _, c := range collections {
-		n += c.Counts().Scanned
+	for name, c := range collections {
+		if !IsStream(name) {
+			n += c.Counts().Scanned
+		}
 	}
 	return n
 }
@@ -198,6 +201,15 @@ func (s *Collection) Counts() (n tally.Counts) {
 	}
 	return n
 }
+
+// StreamOf names a stream among the collections of a store. No collection has such a name. What is kept under it outlives the
+// run.
+func StreamOf(stream string) string { return streamPrefix + stream }
+
+// IsStream reports whether a name is that of a stream.
+func IsStream(name string) bool { return strings.HasPrefix(name, streamPrefix) }
+
+const streamPrefix = "\x00stream\x00"
 
 // DeletesOf names, among the collections of a store, the deletes of a collection's orphans. No collection has such a name.
 func DeletesOf(collection string) string { return "\x00deletes\x00" + collection }

@@ -35,6 +35,10 @@ type MemorySource struct {
 	identities  map[string]string
 	splits      int
 	closes      int
+
+	changes   []memoryChange // that were recorded, without those that were forgotten
+	forgotten int
+	grown     chan struct{} // closed and made again with each change; nil records nothing
 }
 
 // NewMemorySource returns a source without collections. Close leaves its documents in place.
@@ -62,7 +66,13 @@ func (s *MemorySource) Insert(collection string, docs ...MemoryDoc) {
 	}
 	merged := slices.Clone(old) // a read may still read the old one
 	for _, d := range docs {
-		merged = append(merged, newMemoryDoc(d))
+		m := newMemoryDoc(d)
+		change := memoryChange{collection: collection, key: m.key, id: m.id, err: m.err, doc: m}
+		if i, found := findKey(old, m.key); found {
+			change.operation, change.before = syncd.Replace, old[i]
+		}
+		s.record(change)
+		merged = append(merged, m)
 	}
 	slices.SortStableFunc(merged, func(a, b *memoryDoc) int { return strings.Compare(string(a.key), string(b.key)) })
 	latest := merged[:0]
@@ -82,6 +92,7 @@ func (s *MemorySource) Delete(collection string, id any) bool {
 	docs := s.collections[collection]
 	i, found := findKey(docs, memoryKey(id))
 	if found {
+		s.record(memoryChange{collection: collection, operation: syncd.Delete, key: docs[i].key, id: docs[i].id, err: docs[i].err, before: docs[i]})
 		s.collections[collection] = slices.Concat(docs[:i], docs[i+1:])
 	}
 	return found
@@ -92,6 +103,7 @@ func (s *MemorySource) Drop(collection string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.collections, collection)
+	s.record(memoryChange{collection: collection, gone: true})
 }
 
 // SetIdentity sets what Identity says about a collection: "" is that it can't tell. Without it each collection has one of its
@@ -156,6 +168,9 @@ func (s *MemorySource) Splits(ctx context.Context, c syncd.Collection) iter.Seq2
 
 // Read implements syncd.Source. An offset is the key of the change before it.
 func (s *MemorySource) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
+	if req.Split.Stream != nil {
+		return s.readStream(ctx, req)
+	}
 	return func(yield func(syncd.Batch, error) bool) {
 		for after := syncd.Key(req.After); ; {
 			changes, err := s.batch(ctx, req, after)
@@ -239,7 +254,9 @@ func (s *MemorySource) Fetch(ctx context.Context, c syncd.Collection, keys []syn
 
 // Abilities implements syncd.Source.
 func (s *MemorySource) Abilities() syncd.SourceAbilities {
-	return syncd.SourceAbilities{Count: s.Count, Find: s.Find, FindAll: s.FindAll, Identity: s.Identity, Collections: s.Collections}
+	return syncd.SourceAbilities{
+		Count: s.Count, Find: s.Find, FindAll: s.FindAll, Identity: s.Identity, Collections: s.Collections, Stream: s.streaming(),
+	}
 }
 
 // Count is the ability of that name.

@@ -167,12 +167,12 @@ func read[T any](seq iter.Seq2[T, error], each func(T) bool) error {
 	return end
 }
 
-// abilitiesOf names the functions that a struct of abilities has.
+// abilitiesOf names the abilities that a struct of them has.
 func abilitiesOf(abilities any) []string {
 	var names []string
 	v := reflect.ValueOf(abilities)
 	for i := range v.NumField() {
-		if !v.Field(i).IsNil() {
+		if !v.Field(i).IsZero() {
 			names = append(names, v.Type().Field(i).Name)
 		}
 	}

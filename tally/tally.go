@@ -8,7 +8,7 @@ import (
 )
 
 // Counts accounts for documents and changes. Every document that was scanned is in one of Present, Missing, Stale, Partial,
-// Orphan, Unasked, Young, Unindexed, Unsampled and FailedRead; every one that had to be sent (ToSend) is in one of WouldSend, Gone, Overtaken,
+// Orphan, Unasked, Young, Unindexed, Unsampled, Unwatched, Unmatched and FailedRead; every one that had to be sent (ToSend) is in one of WouldSend, Gone, Overtaken,
 // FailedEncode and Emitted; every event emitted is in one of Acked and FailedWrite, or was not confirmed because the run
 // ended early.
 type Counts struct {
@@ -23,6 +23,8 @@ type Counts struct {
 	Young        int64 `json:"young,omitempty"`         // left alone because they changed just now
 	Unindexed    int64 `json:"unindexed,omitempty"`     // left alone because they were sent often enough and never appeared
 	Unsampled    int64 `json:"unsampled,omitempty"`     // not looked at because only a sample was asked for
+	Unwatched    int64 `json:"unwatched,omitempty"`     // changes of a stream that touched no watched field
+	Unmatched    int64 `json:"unmatched,omitempty"`     // changes of a stream whose documents the filter does not select
 	WouldSend    int64 `json:"would_send,omitempty"`    // that a dry run did not send
 	Gone         int64 `json:"gone,omitempty"`          // deleted between the scan and the fetch
 	Overtaken    int64 `json:"overtaken,omitempty"`     // whose answer was another one when asked again right before sending
@@ -43,7 +45,9 @@ func (c Counts) Failed() int64 { return c.FailedRead + c.FailedEncode + c.Failed
 func (c Counts) ToSend() int64 { return c.Missing + c.Stale + c.Partial + c.Orphan + c.Unasked }
 
 // Checked is the number of documents that were looked at.
-func (c Counts) Checked() int64 { return c.Present + c.ToSend() + c.Young + c.Unindexed + c.Unsampled }
+func (c Counts) Checked() int64 {
+	return c.Present + c.ToSend() + c.Young + c.Unindexed + c.Unsampled + c.Unwatched + c.Unmatched
+}
 
 // Unconfirmed is the number of events whose fate the sink did not tell before the run ended.
 func (c Counts) Unconfirmed() int64 { return c.Emitted - c.Acked - c.FailedWrite }
@@ -63,6 +67,8 @@ func (c *Counts) Add(o Counts) {
 	c.Overtaken += o.Overtaken
 	c.Unsampled += o.Unsampled
 	c.Unasked += o.Unasked
+	c.Unwatched += o.Unwatched
+	c.Unmatched += o.Unmatched
 	c.WouldSend += o.WouldSend
 	c.Gone += o.Gone
 	c.FailedEncode += o.FailedEncode

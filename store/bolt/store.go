@@ -1,12 +1,14 @@
 package bolt
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"sync"
 	"time"
@@ -44,7 +46,7 @@ var _ store.Store = (*Store)(nil)
 
 // changes are what the file does not have yet.
 type changes struct {
-	forget      bool // everything that was kept of earlier runs
+	forget      bool // everything that was kept of earlier runs, but streams
 	collections map[string]*change
 }
 
@@ -83,14 +85,18 @@ func (s *Store) Handled() int64 {
 // Begin implements store.Store.
 func (s *Store) Begin(_ context.Context, run store.Info) error {
 	s.mu.Lock()
-	s.collections = map[string]*store.Collection{}
-	s.dirty = changes{forget: true}
+	maps.DeleteFunc(s.collections, ofRun)
+	maps.DeleteFunc(s.dirty.collections, func(name string, _ *change) bool { return !store.IsStream(name) })
+	s.dirty.forget = true
 	s.info = run
 	s.info.Job, s.info.Started = s.job, s.now()
 	s.enter()
 	s.mu.Unlock()
 	return s.sync()
 }
+
+// ofRun reports whether a collection is forgotten with its run.
+func ofRun(name string, _ *store.Collection) bool { return !store.IsStream(name) }
 
 // Resume implements store.Store.
 func (s *Store) Resume(context.Context) error {
@@ -202,16 +208,32 @@ func (c *changes) apply(tx *bbolt.Tx, info []byte) error {
 		return err
 	}
 	if c.forget {
-		if err := tx.DeleteBucket(bucketCollections); err != nil {
-			return err
-		}
-		if _, err := tx.CreateBucket(bucketCollections); err != nil {
+		if err := forgetRun(tx.Bucket(bucketCollections)); err != nil {
 			return err
 		}
 	}
 	all := tx.Bucket(bucketCollections)
 	for name, of := range c.collections {
 		if err := of.apply(all, []byte(name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forgetRun deletes all collections but streams.
+func forgetRun(all *bbolt.Bucket) error {
+	var names [][]byte
+	if err := all.ForEachBucket(func(name []byte) error {
+		if !store.IsStream(string(name)) {
+			names = append(names, bytes.Clone(name))
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := all.DeleteBucket(name); err != nil {
 			return err
 		}
 	}

@@ -33,7 +33,8 @@ type mark struct {
 
 // value is what a mark holds: one of info, collection and split. Turns are numbers that only grow: a run takes one when it
 // begins, and when it ends and can't be resumed; a collection takes one whenever it begins. A collection's mark counts if its
-// turn is a later one than the run's, and a split's if its turn is the collection's. All other marks are left over from before.
+// turn is a later one than the run's, or it is a stream, and a split's if its turn is the collection's. All other marks are left
+// over from before.
 type value struct {
 	Turn       int64             `json:"turn"`
 	At         time.Time         `json:"at"` // when the state was kept
@@ -61,6 +62,18 @@ func prefixOf(job string) string { return url.PathEscape(job) + "/" }
 // splitName is the name of a split's mark, behind the prefix.
 func splitName(collection string, index int) string {
 	return nameSplit + strconv.Itoa(index) + "/" + collection
+}
+
+// collectionOf is the collection that a mark is of, whose name stands behind the prefix; "" if it is of none.
+func collectionOf(name string) string {
+	if collection, ok := strings.CutPrefix(name, nameCollection); ok {
+		return collection
+	}
+	if rest, ok := strings.CutPrefix(name, nameSplit); ok {
+		_, collection, _ := strings.Cut(rest, "/")
+		return collection
+	}
+	return ""
 }
 
 // state is what the marks of a job say.
@@ -99,7 +112,7 @@ func parse(prefix string, all map[string][]byte) (*state, error) {
 		if v.Turn >= s.infoTurn && v.At.After(s.info.Updated) {
 			s.info.Updated = v.At
 		}
-		if collection, ok := strings.CutPrefix(name, nameCollection); ok && v.Turn > s.infoTurn {
+		if collection, ok := strings.CutPrefix(name, nameCollection); ok && (v.Turn > s.infoTurn || store.IsStream(collection)) {
 			s.collections[collection], s.turns[collection] = v.Collection, v.Turn
 		}
 	}
@@ -108,7 +121,11 @@ func parse(prefix string, all map[string][]byte) (*state, error) {
 			continue
 		}
 		_, collection, _ := strings.Cut(strings.TrimPrefix(name, nameSplit), "/")
-		switch turn := max(s.turns[collection], s.infoTurn); { // without a collection, none of the run's
+		turn := s.turns[collection]
+		if !store.IsStream(collection) {
+			turn = max(turn, s.infoTurn) // without a collection, none of the run's
+		}
+		switch {
 		case v.Turn > turn:
 			return s, unfit(prefix+name, errors.New("its collection is not there"))
 		case v.Turn == s.turns[collection]:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -116,7 +117,9 @@ func (s *Store) Handled() int64 {
 func (s *Store) Begin(ctx context.Context, run store.Info) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.handled, s.collections, s.turns = 0, map[string]*store.Collection{}, map[string]int64{}
+	s.handled = 0
+	maps.DeleteFunc(s.collections, func(name string, _ *store.Collection) bool { return !store.IsStream(name) })
+	maps.DeleteFunc(s.turns, func(name string, _ int64) bool { return !store.IsStream(name) })
 	s.info = run
 	s.info.Job, s.info.Started = s.job, s.now()
 	s.forget()
@@ -147,14 +150,18 @@ func (s *Store) sendInfo(ctx context.Context, handled int64) error {
 	return s.flush(ctx)
 }
 
-// forget has all marks forgotten but the info, by whose new turn they do not count any more, and behind which they are sent. The
+// forget has all marks forgotten but streams' and the info, by whose new turn they do not count any more, and behind which they are sent. The
 // caller holds mu.
 func (s *Store) forget() {
 	s.lastTurn++
 	s.infoTurn = s.lastTurn
-	clear(s.waiting)
+	stream := func(name string) bool { // that this store knows
+		of := collectionOf(strings.TrimPrefix(name, s.prefix))
+		return store.IsStream(of) && s.turns[of] != 0
+	}
+	maps.DeleteFunc(s.waiting, func(name string, _ *mark) bool { return !stream(name) })
 	for name := range s.there {
-		if name != s.prefix+nameInfo {
+		if name != s.prefix+nameInfo && !stream(name) {
 			s.waiting[name] = &mark{name: name, turn: s.lastTurn}
 		}
 	}
@@ -359,8 +366,10 @@ func (s *Store) Close(ctx context.Context, end store.End) error {
 // sum is how many documents the run has handled. The caller holds mu.
 func (s *Store) sum() (n int64) {
 	current := map[int64]bool{}
-	for _, turn := range s.turns {
-		current[turn] = true
+	for name, turn := range s.turns {
+		if !store.IsStream(name) {
+			current[turn] = true
+		}
 	}
 	all := maps.Clone(s.there)
 	maps.Copy(all, s.waiting)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -92,7 +93,8 @@ func (s *MemoryStore) Begin(_ context.Context, run store.Info) error {
 	return s.tell(true, func() error {
 		run.Started = time.Now()
 		run.Enter()
-		s.told, s.handled = memory{run, map[string]*store.Collection{}}, 0
+		s.told.info, s.handled = run, 0
+		maps.DeleteFunc(s.told.collections, func(name string, _ *store.Collection) bool { return !store.IsStream(name) })
 		return nil
 	})
 }

@@ -45,6 +45,7 @@ func (h Harness) Run(t *testing.T) {
 		{"complete", complete},
 		{"killed", killed},
 		{"begun_anew", begunAnew},
+		{"streams_stay", streamsStay},
 		{"collection_begun_anew", collectionBegunAnew},
 		{"left_alone", leftAlone},
 		{"many_splits", manySplits},
@@ -284,6 +285,47 @@ func begunAnew(t *testing.T, p *place) {
 	s = p.killed(s)
 	p.info(s, "run-1", tally.Interrupted, true, 1, 1)
 	p.same(s, "page", with(page, state(0, 1)))
+	p.close(s, tally.Complete, false)
+}
+
+// streamsStay: a new run leaves what is kept of streams, and it counts no documents of them.
+func streamsStay(t *testing.T, p *place) {
+	name := store.StreamOf("database shop")
+	at := func(scanned int64, after string) store.Split {
+		st := state(0, scanned)
+		st.After = syncd.Offset(after)
+		return st
+	}
+	s := p.begun()
+	p.collection(s, name, page)
+	p.split(s, name, at(0, "t0"), true)
+	p.collection(s, "page", page)
+	p.split(s, "page", state(0, 3), true)
+	for i := range int64(3) {
+		p.split(s, name, at(i+1, fmt.Sprint("t", i+1)), i%2 == 0)
+		p.must(s.Begin(t.Context(), run))
+		p.same(s, "page", nil)
+		p.split(s, name, at(i+1, fmt.Sprint("idle", i+1)), true)
+		s = p.killed(s)
+		p.info(s, "run-1", tally.Interrupted, true, 0, 0)
+		p.same(s, "page", nil)
+		p.same(s, name, with(page, at(i+1, fmt.Sprint("idle", i+1))))
+		p.must(s.Resume(t.Context()))
+	}
+	p.collection(s, "page", page)
+	p.split(s, "page", state(0, 2), true)
+	p.close(s, tally.Interrupted, true)
+	s = p.open()
+	p.info(s, "run-1", tally.Interrupted, true, 1, 2)
+	p.same(s, name, with(page, at(3, "idle3")))
+	p.must(s.Resume(t.Context()))
+	p.collection(s, name, page) // the position was lost
+	p.split(s, name, at(0, "new"), true)
+	s = p.killed(s)
+	p.same(s, name, with(page, at(0, "new")))
+	p.close(s, tally.Stopped, false)
+	s = p.open()
+	p.same(s, name, with(page, at(0, "new")))
 	p.close(s, tally.Complete, false)
 }
 
