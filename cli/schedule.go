@@ -4,20 +4,16 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
 
-	"github.com/robfig/cron/v3"
 	"github.com/spf13/cobra"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/schedule"
 )
-
-// maxJitter bounds the delay that keeps many schedules from meeting at their servers.
-const maxJitter = 30 * time.Second
 
 // scheduleFlags say when a run is repeated.
 type scheduleFlags struct {
@@ -36,32 +32,19 @@ func (f *scheduleFlags) add(c *cobra.Command) {
 	fs.Lookup("jitter").DefValue = "0s" // which help leaves out
 }
 
-// schedule is when runs start. Its zero value is no schedule.
-type schedule struct {
-	every  time.Duration
-	times  cron.Schedule
-	jitter time.Duration
-}
-
 // parse returns the schedule, or ok false where there is none.
-func (f *scheduleFlags) parse() (s schedule, ok bool, err error) {
+func (f *scheduleFlags) parse() (s schedule.Schedule, ok bool, err error) {
 	switch {
 	case f.cron != "" && f.every != 0:
 		return s, false, usageError("--every and --cron are two schedules: keep one")
 	case f.every < time.Second && (f.every != 0 || f.given != nil && f.given("every")):
 		return s, false, usageError("--every must be at least 1s, not %s", f.every)
 	case f.every > 0:
-		s.every = f.every
-		s.jitter = min(f.every/10, maxJitter)
+		s = schedule.Every(f.every)
 	case f.cron != "":
-		if s.times, err = cron.ParseStandard(f.cron); err != nil {
-			return s, false, usageError("--cron %q is not a cron expression: %w", f.cron, err)
+		if s, err = schedule.Cron(f.cron); err != nil {
+			return s, false, usageError("--cron %w", err)
 		}
-		next := s.times.Next(time.Now())
-		if next.IsZero() {
-			return s, false, usageError("--cron %q never comes", f.cron)
-		}
-		s.jitter = min(s.times.Next(next).Sub(next)/10, maxJitter)
 	default:
 		if f.jitter >= 0 {
 			return s, false, usageError("--jitter needs --every or --cron")
@@ -69,44 +52,24 @@ func (f *scheduleFlags) parse() (s schedule, ok bool, err error) {
 		return s, false, nil
 	}
 	if f.jitter >= 0 {
-		s.jitter = f.jitter
+		s.Jitter = f.jitter
 	}
 	return s, true, nil
 }
 
-// next is when the next run starts, after one that started at last; a zero last is none yet.
-func (s schedule) next(last, now time.Time) time.Time {
-	var at time.Time
-	switch {
-	case s.times != nil:
-		at = s.times.Next(now)
-	case last.IsZero():
-		return now
-	default:
-		at = last.Add(s.every)
-	}
-	if s.jitter > 0 {
-		at = at.Add(rand.N(s.jitter)) //nolint:gosec // it keeps clocks apart, and no secret
-	}
-	if at.Before(now) {
-		return now
-	}
-	return at
-}
-
 // repeat runs f by the schedule until a signal comes. A run that fails does not end it: it is logged, and the next one comes.
 // Runs never overlap. f is told nothing of signals; it sees to them itself while it runs.
-func (a *app) repeat(ctx context.Context, s schedule, logger *slog.Logger, f func(context.Context) error) error {
+func (a *app) repeat(ctx context.Context, s schedule.Schedule, logger *slog.Logger, f func(context.Context) error) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(signals)
 	return a.repeatUntil(ctx, s, logger, signals, f)
 }
 
-func (a *app) repeatUntil(ctx context.Context, s schedule, logger *slog.Logger, signals <-chan os.Signal, f func(context.Context) error) error {
+func (a *app) repeatUntil(ctx context.Context, s schedule.Schedule, logger *slog.Logger, signals <-chan os.Signal, f func(context.Context) error) error {
 	var last time.Time
 	for {
-		at := s.next(last, time.Now())
+		at := s.Next(last, time.Now())
 		if wait := time.Until(at); wait > 0 {
 			logger.Info("waiting for the next run", "at", at.UTC().Format(time.RFC3339))
 			timer := time.NewTimer(wait)

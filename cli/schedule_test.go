@@ -15,6 +15,8 @@ import (
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/syncdtest"
+
+	"github.com/syncd-io/syncd/internal/schedule"
 )
 
 func TestScheduleFlags(t *testing.T) {
@@ -35,14 +37,14 @@ func TestScheduleFlags(t *testing.T) {
 		{scheduleFlags{jitter: time.Second}, false, 0, "--jitter needs --every or --cron"},
 	} {
 		s, ok, err := c.flags.parse()
-		if ok != c.ok || s.jitter != c.jitter && c.err == "" || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+		if ok != c.ok || s.Jitter != c.jitter && c.err == "" || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
 			t.Errorf("%+v: %+v, %t, %v", c.flags, s, ok, err)
 		}
 	}
 }
 
 // scheduled is the log of a schedule whose runs take some time, until a signal after a while.
-func scheduled(t *testing.T, s schedule, takes func(n int) time.Duration, fail func(n int) error, stop time.Duration) (starts []time.Duration, log string, err error) {
+func scheduled(t *testing.T, s schedule.Schedule, takes func(n int) time.Duration, fail func(n int) error, stop time.Duration) (starts []time.Duration, log string, err error) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
@@ -65,7 +67,7 @@ func scheduled(t *testing.T, s schedule, takes func(n int) time.Duration, fail f
 func TestScheduleRepeats(t *testing.T) {
 	quick := func(int) time.Duration { return time.Second }
 	fine := func(int) error { return nil }
-	starts, log, err := scheduled(t, schedule{every: time.Minute}, quick, fine, 150*time.Second)
+	starts, log, err := scheduled(t, everyMinute(0), quick, fine, 150*time.Second)
 	if err != nil || len(starts) != 3 || starts[0] != 0 || starts[1] != time.Minute || starts[2] != 2*time.Minute {
 		t.Errorf("%v, %v", starts, err)
 	}
@@ -74,7 +76,7 @@ func TestScheduleRepeats(t *testing.T) {
 	}
 
 	// A run that takes longer than the interval delays the next one, and none is made up for.
-	starts, _, err = scheduled(t, schedule{every: time.Minute}, func(n int) time.Duration {
+	starts, _, err = scheduled(t, everyMinute(0), func(n int) time.Duration {
 		return time.Duration(3-2*min(n, 1)) * time.Minute / 2
 	}, fine, 200*time.Second)
 	if err != nil || len(starts) != 3 || starts[1] != 90*time.Second || starts[2] != 150*time.Second {
@@ -84,7 +86,7 @@ func TestScheduleRepeats(t *testing.T) {
 
 func TestScheduleOutlivesFailures(t *testing.T) {
 	boom := errors.New("broken")
-	starts, log, err := scheduled(t, schedule{every: time.Minute}, func(int) time.Duration { return 0 }, func(n int) error {
+	starts, log, err := scheduled(t, everyMinute(0), func(int) time.Duration { return 0 }, func(n int) error {
 		if n == 0 {
 			return &codeError{exitStopped, boom}
 		}
@@ -101,18 +103,18 @@ func TestScheduleOutlivesFailures(t *testing.T) {
 // TestScheduleEndsWithTheRun has the signal come while a run is under way: its error is the end's.
 func TestScheduleEndsWithTheRun(t *testing.T) {
 	cut := &codeError{143, job.ErrInterrupted}
-	starts, _, err := scheduled(t, schedule{every: time.Minute}, func(int) time.Duration { return 10 * time.Second }, func(int) error { return cut }, 5*time.Second)
+	starts, _, err := scheduled(t, everyMinute(0), func(int) time.Duration { return 10 * time.Second }, func(int) error { return cut }, 5*time.Second)
 	if !errors.Is(err, job.ErrInterrupted) || len(starts) != 1 {
 		t.Errorf("%v, %v", starts, err)
 	}
 }
 
 func TestScheduleJitter(t *testing.T) {
-	s := schedule{every: time.Minute, jitter: 10 * time.Second}
+	s := everyMinute(10 * time.Second)
 	now := time.Now()
 	seen := map[time.Duration]bool{}
 	for range 200 {
-		d := s.next(now, now).Sub(now)
+		d := s.Next(now, now).Sub(now)
 		if d < time.Minute || d >= 70*time.Second {
 			t.Fatalf("delayed by %s", d)
 		}
@@ -127,7 +129,7 @@ func TestScheduleJitter(t *testing.T) {
 func TestACronExpressionThatNeverComes(t *testing.T) {
 	f := scheduleFlags{cron: "0 0 30 2 *", jitter: -1}
 	if s, _, err := f.parse(); err == nil {
-		t.Errorf("it runs at %s", s.next(time.Now(), time.Now()))
+		t.Errorf("it runs at %s", s.Next(time.Now(), time.Now()))
 	}
 }
 
@@ -155,4 +157,10 @@ func TestFreshOutlivesAFailure(t *testing.T) {
 	if opened != 2 || strings.Contains(out, "Resuming") {
 		t.Errorf("opened %d times\n%s", opened, out)
 	}
+}
+
+func everyMinute(jitter time.Duration) schedule.Schedule {
+	s := schedule.Every(time.Minute)
+	s.Jitter = jitter
+	return s
 }

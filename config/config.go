@@ -61,6 +61,8 @@ type Config struct {
 	DeadLetter Plugin
 	Mapping    *mapping.Mapping // the selected collections
 	Run        Run
+	Stream     Stream
+	Schedule   Schedule
 	Limits     Limits
 	Errors     Errors
 	Observe    Observe
@@ -121,15 +123,17 @@ type parsedFile struct {
 
 // file is the whole of a configuration file.
 type file struct {
-	Name    string         `yaml:"name" rule:"omitempty,min=1,max=100" example:"pages-to-qdrant" doc:"The job's name, under which its state is kept and its metrics and reports are found; not set, the file's name without its extension."`
-	Source  pluginSection  `yaml:"source" doc:"Where documents are read."`
-	Checker pluginSection  `yaml:"checker" doc:"The index that is asked which documents it holds."`
-	Sink    pluginSection  `yaml:"sink" doc:"Where events are sent."`
-	Mapping mapping.Config `yaml:"mapping" doc:"Which collections are read and how their point ids are made."`
-	Run     Run            `yaml:"run" doc:"How a run works."`
-	Limits  Limits         `yaml:"limits" doc:"What slows a run down, and what stops it."`
-	Errors  Errors         `yaml:"errors" doc:"What happens to documents that can't be sent."`
-	Observe Observe        `yaml:"observe" doc:"How a run can be watched: metrics, health and traces."`
+	Name     string         `yaml:"name" rule:"omitempty,min=1,max=100" example:"pages-to-qdrant" doc:"The job's name, under which its state is kept and its metrics and reports are found; not set, the file's name without its extension."`
+	Source   pluginSection  `yaml:"source" doc:"Where documents are read."`
+	Checker  pluginSection  `yaml:"checker" doc:"The index that is asked which documents it holds."`
+	Sink     pluginSection  `yaml:"sink" doc:"Where events are sent."`
+	Mapping  mapping.Config `yaml:"mapping" doc:"Which collections are read and how their point ids are made."`
+	Run      Run            `yaml:"run" doc:"How a run works."`
+	Stream   Stream         `yaml:"stream" doc:"How changes are followed, with run.follow."`
+	Schedule Schedule       `yaml:"schedule" doc:"What is done again and again."`
+	Limits   Limits         `yaml:"limits" doc:"What slows a run down, and what stops it."`
+	Errors   Errors         `yaml:"errors" doc:"What happens to documents that can't be sent."`
+	Observe  Observe        `yaml:"observe" doc:"How a run can be watched: metrics, health and traces."`
 }
 
 // newFile returns the defaults of a configuration of a program with these plugins.
@@ -137,7 +141,7 @@ func newFile(registry *syncd.Registry) *file {
 	section := func(kind syncd.Kind) pluginSection { return pluginSection{kind: kind, registry: registry} }
 	return &file{
 		Source: section(syncd.KindSource), Checker: section(syncd.KindChecker), Sink: section(syncd.KindSink),
-		Mapping: mapping.Defaults(), Run: defaultRun(), Errors: Errors{
+		Mapping: mapping.Defaults(), Run: defaultRun(), Stream: Stream{OnPositionLost: PositionReconcile}, Errors: Errors{
 			Tolerance: TolerateAll, Oversize: OversizeDLQ, DeadLetter: section(syncd.KindSink),
 		},
 		Observe: defaultObserve(),
@@ -240,11 +244,12 @@ func (l *loader) decode(tree *spec.Node) *Config {
 		database = namer.DatabaseName()
 	}
 	l.checkCollections(d, tree, f)
-	c := &Config{Name: f.Name, Run: f.Run, Limits: f.Limits, Errors: f.Errors, Observe: f.Observe, Files: l.Files}
+	c := &Config{Name: f.Name, Run: f.Run, Stream: f.Stream, Schedule: f.Schedule, Limits: f.Limits, Errors: f.Errors, Observe: f.Observe, Files: l.Files}
 	d.In("mapping", func() { c.Mapping = compileMapping(f.Mapping, database, d, tree.Get("mapping")) })
 	l.checkRules(d, tree, f, c)
 	l.checkRun(d, tree, f)
 	l.checkPrune(d, tree, f, c)
+	l.checkFollow(d, tree, f, c)
 	l.checkErrors(d, tree, f, c)
 	l.diags = append(l.diags, d.Diagnostics()...)
 	c.Source = Plugin{f.Source.plugin, f.Source.config}

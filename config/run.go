@@ -17,6 +17,7 @@ type Run struct {
 // Work says what a run does: which documents it looks at, and what it does about what it finds.
 type Work struct {
 	Mode               Mode          `yaml:"mode" env:"INCREMENTAL_BACKFILL" rule:"oneof=incremental full" doc:"Which documents to send: incremental (those that the index lacks) or full (all)."`
+	Follow             bool          `yaml:"follow" doc:"After the run, follow the changes of the collections as they happen, from the moment at which the run began, until told to stop."`
 	Collections        []string      `yaml:"collections" env:"BACKFILL_COLLECTIONS" doc:"Read only these collections of the mapping; empty means all."`
 	DryRun             bool          `yaml:"dry_run" env:"BACKFILL_DRY_RUN" doc:"Read and check, but send nothing, and say what would be sent."`
 	OnCheckUnavailable OutagePolicy  `yaml:"on_check_unavailable" rule:"oneof=full fail wait" doc:"When the index can't be reached at the start: send everything (full), end the run (fail), or try again until it can be reached (wait)."`

@@ -57,7 +57,7 @@ func debounced(
 					// The stream ended with its context: what is collected is read again.
 					return
 				case a.err != nil:
-					if m.offset != "" && !flush() {
+					if m.offset != "" && ctx.Err() == nil && !flush() {
 						return
 					}
 					yield(syncd.Batch{}, a.err)

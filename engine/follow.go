@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"hash/maphash"
 	"iter"
 	"sync"
@@ -61,6 +62,30 @@ func (e *Engine) Follow(ctx context.Context, streams []Following) error {
 	}
 	e.streams.Store(&splits)
 	return e.run(ctx, &f)
+}
+
+// StreamError is the error with which a stream ended, once everything that was read of it is delivered and kept.
+type StreamError struct {
+	Stream string
+	Err    error
+}
+
+func (e *StreamError) Error() string { return fmt.Sprintf("following %s: %v", e.Stream, e.Err) }
+
+// Unwrap returns the cause.
+func (e *StreamError) Unwrap() error { return e.Err }
+
+// Reached returns how far the streams have come, in the order in which Follow was given them.
+func (e *Engine) Reached() []store.Split {
+	var reached []store.Split
+	if splits := e.streams.Load(); splits != nil {
+		for _, s := range *splits {
+			s.mu.Lock()
+			reached = append(reached, s.state)
+			s.mu.Unlock()
+		}
+	}
+	return reached
 }
 
 // followed is one collection of a stream.

@@ -123,6 +123,18 @@ func TestFollow(t *testing.T) {
 	})
 }
 
+// TestTheLimitOfEventsIsARunsNotAStreams, which has no end.
+func TestTheLimitOfEventsIsARunsNotAStreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, s := following(t)
+		f.opts.Limits.MaxEvents = 3
+		f.insert(10)
+		if err := f.follow(t, s, func(*engine.Engine) {}); err != nil || len(f.sink.Events()) != 10 {
+			t.Errorf("%v, %d events", err, len(f.sink.Events()))
+		}
+	})
+}
+
 // TestAnUpdateOfADeletedDocumentIsNotSent: its document is gone, and the delete follows.
 func TestAnUpdateOfADeletedDocumentIsNotSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

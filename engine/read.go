@@ -102,11 +102,10 @@ func (r *reader) pass(ctx context.Context, s *split, after syncd.Offset) (next s
 
 // endStream returns the error that ended the read of a stream, once everything that was read before it is handled.
 func (r *reader) endStream(ctx context.Context, s *split, err error) error {
-	err = text.Doing(err, "following %s", s.Stream.Name)
 	if waited := s.settled(ctx); waited != nil {
 		return waited
 	}
-	return err
+	return &StreamError{Stream: s.Stream.Name, Err: err}
 }
 
 // whole reports whether reads of the split should bring whole documents.

@@ -252,12 +252,7 @@ func (w *watch) apply(_ context.Context, b *batch) error {
 }
 
 func (w *watch) touches(c *syncd.Change, fields []string) bool {
-	document := maphash.Bytes(w.seed, c.PointID[:])
-	seen := &w.seen[document%watchMemory]
 	if c.Document == nil { // a delete, or one that follows
-		if seen.document == document {
-			*seen = seenFields{}
-		}
 		return true
 	}
 	if c.Operation == syncd.Update && !c.Streamed.Whole && !touch(c.Streamed.Touched, fields) {
@@ -267,6 +262,8 @@ func (w *watch) touches(c *syncd.Change, fields []string) bool {
 	if !ok {
 		return true
 	}
+	document := maphash.Bytes(w.seed, c.PointID[:])
+	seen := &w.seen[document%watchMemory]
 	same := seen.document == document && seen.fields == hash
 	*seen = seenFields{document, hash}
 	// An update that touched a watched field says so itself; its document may be that of a later change.

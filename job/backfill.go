@@ -28,10 +28,11 @@ const progressEvery = 5 * time.Second
 
 // Request says what a backfill is told beside its configuration.
 type Request struct {
-	Plan     *planfile.Plan // send what it says; nil looks for itself
-	Fresh    *bool          // begin anew; set to false as soon as the old state is gone; nil resumes
-	Monitor  *Monitor       // shows the run; nil shows nothing
-	Observer Observer
+	Plan      *planfile.Plan // send what it says; nil looks for itself
+	Fresh     *bool          // begin anew; set to false as soon as the old state is gone; nil resumes
+	Monitor   *Monitor       // shows the run; nil shows nothing
+	Observer  Observer
+	Following Following // of a job that follows
 	// Watch is told of the run's options before it begins, to follow it; its result is called when the run has ended. nil follows
 	// nothing.
 	Watch func(o *Options) (stop func())
@@ -51,6 +52,13 @@ type Result struct {
 func (j *Job) Backfill(ctx context.Context, q Request) (res Result, err error) {
 	if j.Config.Run.Wait && j.Config.Run.Mode == config.Full {
 		return res, &UsageError{errors.New("--wait needs the index, which mode full does not ask")}
+	}
+	if j.Config.Run.Follow {
+		if q.Plan != nil {
+			return res, &UsageError{errors.New("a plan is sent once: leave run.follow out")}
+		}
+		err = j.followOn(ctx, q, &res)
+		return res, err
 	}
 	err = j.With(ctx, !j.Config.Run.DryRun, func(ctx context.Context, p *Plugins) error {
 		return j.backfill(ctx, p, q, &res)
@@ -73,6 +81,7 @@ func (j *Job) backfill(ctx context.Context, p *Plugins, q Request, res *Result) 
 	}
 	res.Fingerprint = j.fingerprint(scope)
 	var engineErr error
+	var f *follower
 	switch {
 	case q.Plan != nil:
 		if err := j.follow(q.Plan, &o); err != nil {
@@ -89,6 +98,9 @@ func (j *Job) backfill(ctx context.Context, p *Plugins, q Request, res *Result) 
 		}
 		if decision != nil && q.Observer.State != nil {
 			q.Observer.State(*decision)
+		}
+		if st == nil && j.Config.Run.Follow {
+			return &UsageError{errors.New("following needs the run's state: set run.state_dir, and use sinks that keep what is sent")}
 		}
 		if st != nil {
 			res.Resumable = true
@@ -110,13 +122,28 @@ func (j *Job) backfill(ctx context.Context, p *Plugins, q Request, res *Result) 
 					err = fmt.Errorf("keeping the state of the run: %w", cerr)
 				}
 			}()
+			if j.Config.Run.Follow {
+				if f, engineErr = j.openFollower(opening, p, st, scope, decision != nil && decision.Resumed, q.Following); engineErr != nil {
+					return engineErr
+				}
+			}
 		}
-	}
-	if q.Observer.RunID != nil {
-		q.Observer.RunID(o.RunID)
 	}
 	if q.Watch != nil {
 		defer q.Watch(&o)()
+	}
+	if f != nil {
+		if engineErr = f.run(ctx, o, q.Observer, res); engineErr != nil {
+			return explainEnd(engineErr)
+		}
+		engineErr = ErrInterrupted // it goes on with the next start
+		if res.Report.Interrupted {
+			return ErrInterrupted
+		}
+		return nil
+	}
+	if q.Observer.RunID != nil {
+		q.Observer.RunID(o.RunID)
 	}
 	res.Report.RunID = o.RunID
 	engineErr = j.execute(ctx, p, o, q.Observer, res)

@@ -16,12 +16,13 @@ const (
 	PhaseRead                 // collections are read
 	PhaseOrphans              // the index is compared with the source
 	PhaseWait                 // the index is to show what was sent
+	PhaseFollow               // changes are followed
 	PhaseEnd
 )
 
 // String gives the phase in words.
 func (p Phase) String() string {
-	return [...]string{"starting", "reading", "looking for orphans", "waiting for the index", "done"}[p]
+	return [...]string{"starting", "reading", "looking for orphans", "waiting for the index", "following changes", "done"}[p]
 }
 
 // Monitor shows a run while it goes on. The zero value is ready to be given to one run. It is safe for concurrent use, costs the

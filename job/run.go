@@ -272,14 +272,7 @@ func (r *run) holdsAny(ctx context.Context, c syncd.Collection) bool {
 }
 
 // draining reports whether the run was asked to end early.
-func (o *Options) draining() bool {
-	select {
-	case <-o.Drain:
-		return true
-	default:
-		return false
-	}
-}
+func (o *Options) draining() bool { return isDrained(o.Drain) }
 
 // orphans looks for points whose documents are gone, and deletes them where it may.
 func (r *run) orphans(ctx context.Context) (err error) {

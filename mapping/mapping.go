@@ -128,6 +128,7 @@ func Compile(c Config, database string, d *spec.Decoder, n *spec.Node) *Mapping 
 			Collection:  syncd.Collection{Name: col.Name, Filter: filter},
 			ContentType: col.ContentType,
 			Topic:       col.Topic,
+			Watch:       col.Watch,
 			Payload:     c.Payload,
 			namespace:   ns,
 			seed:        t,

@@ -1,0 +1,92 @@
+package config
+
+import (
+	"time"
+
+	"github.com/syncd-io/syncd/internal/schedule"
+	"github.com/syncd-io/syncd/spec"
+)
+
+// Stream is the `stream` section: how changes are followed.
+type Stream struct {
+	OnPositionLost PositionPolicy `yaml:"on_position_lost" rule:"oneof=reconcile fail" doc:"When the source no longer has the changes behind the last one that was handled: look at all documents as a run does and go on from now (reconcile), or stop (fail)."`
+	Debounce       time.Duration  `yaml:"debounce" rule:"min=0,max=1h" doc:"Collect changes for so long, and send of each document only the last; 0 sends each at once."`
+}
+
+// PositionPolicy says what following does when its position is lost.
+type PositionPolicy string
+
+// The policies.
+const (
+	PositionReconcile PositionPolicy = "reconcile" // an incremental backfill, then on
+	PositionFail      PositionPolicy = "fail"      // it ends
+)
+
+// Schedule is the `schedule` section.
+type Schedule struct {
+	Reconcile *When `yaml:"reconcile" doc:"With run.follow, when all documents are looked at again as a run does, orphans too where run.orphans says so; changes wait meanwhile."`
+}
+
+// When is a schedule: exactly one of its settings is set.
+type When struct {
+	Every time.Duration `yaml:"every" rule:"omitempty,min=1s" example:"6h" doc:"So long after it last began."`
+	Cron  string        `yaml:"cron" example:"0 3 * * *" doc:"At the times of a cron expression; CRON_TZ=Europe/Berlin in front sets the time zone."`
+}
+
+// CheckConfig implements spec.SelfChecker.
+func (w *When) CheckConfig(d *spec.Decoder, n *spec.Node) {
+	switch {
+	case w.Every == 0 && w.Cron == "":
+		d.Errorf(n, spec.CodeMissingField, "such as every: 6h", "%s needs every or cron", d.Path())
+	case w.Every != 0 && w.Cron != "":
+		d.Errorf(n.Get("cron"), spec.CodeBadValue, "keep one", "%s.every and %[1]s.cron are two schedules", d.Path())
+	case w.Cron != "":
+		if _, err := schedule.Cron(w.Cron); err != nil {
+			d.Errorf(n.Get("cron"), spec.CodeBadValue, "five fields, such as 0 3 * * *", "%s.cron: %v", d.Path(), err)
+		}
+	}
+}
+
+// Schedule is when it comes; a nil When never does.
+func (w *When) Schedule() schedule.Schedule {
+	switch {
+	case w == nil:
+		return schedule.Schedule{}
+	case w.Cron != "":
+		s, err := schedule.Cron(w.Cron)
+		if err != nil { // CheckConfig refused it
+			return schedule.Schedule{}
+		}
+		return s
+	}
+	return schedule.Every(w.Every)
+}
+
+// checkFollow checks what following needs, and says what has no effect without it.
+func (l *loader) checkFollow(d *spec.Decoder, tree *spec.Node, f *file, c *Config) {
+	run := tree.Get("run")
+	if !f.Run.Follow {
+		if n := tree.Get("schedule").Get("reconcile"); !n.IsNull() {
+			d.In("schedule", func() {
+				d.Report(spec.Warning, n, spec.CodeNoEffect, "set run.follow: true, or give --every to syncd run", "schedule.reconcile has no effect without run.follow")
+			})
+		}
+		return
+	}
+	at := run.Get("follow")
+	switch {
+	case f.Run.DryRun:
+		d.Errorf(at, spec.CodeBadValue, "leave run.dry_run out, or run.follow", "run.follow sends changes as they happen; run.dry_run sends nothing")
+	case !f.Run.Resume:
+		d.Errorf(at, spec.CodeBadValue, "leave run.resume at true", "run.follow needs run.resume: it keeps its position in the stream there")
+	}
+	for _, r := range c.Mapping.Rules {
+		if r.SeedFields() > 0 {
+			d.In("run", func() {
+				d.Report(spec.Warning, at, spec.CodeBadValue, "have the source keep images of documents from before a change, or make the seed of {mongo_id} alone",
+					"the point ids of collection %s are made of fields: a delete can only be followed where the source knows the document from before", r.Collection.Name)
+			})
+			break
+		}
+	}
+}

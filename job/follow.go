@@ -1,0 +1,319 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/internal/retry"
+	"github.com/syncd-io/syncd/internal/schedule"
+	"github.com/syncd-io/syncd/internal/wait"
+	"github.com/syncd-io/syncd/mapping"
+	"github.com/syncd-io/syncd/store"
+)
+
+// Following is told how a job follows changes, one call at a time. Each function may be nil.
+type Following struct {
+	Began    func(streams []syncd.Stream) // following begins, or goes on behind a reconcile
+	Backfill func(Result, error)          // a backfill has ended, and following begins or goes on; the error is what it has to say
+	// Reconciling says why all documents are looked at again. Err is why the position was lost, nil where it is not lost.
+	Reconciling func(why string, err error)
+}
+
+// follower leads a job from its backfill into its streams, and back where all documents are to be looked at again.
+type follower struct {
+	j       *Job
+	p       *Plugins
+	st      store.Store
+	source  string // that the offsets are of
+	told    Following
+	streams []engine.Following
+	done    bool // all documents were looked at since the streams' offsets were taken
+	again   schedule.Schedule
+	last    time.Time // when a backfill last began
+}
+
+// openFollower finds the streams and keeps where they begin, before anything is read: the moment from which on changes are followed.
+// It goes on where an earlier process left off.
+func (j *Job) openFollower(ctx context.Context, p *Plugins, st store.Store, scope store.Scope, resumed bool, told Following) (*follower, error) {
+	f := &follower{j: j, p: p, st: st, source: scope.Source, told: told, again: j.Config.Schedule.Reconcile.Schedule(), last: time.Now()}
+	can := p.Source.Abilities().Stream
+	if can == nil {
+		return nil, &InvalidError{syncd.Hint(fmt.Errorf("the source %s can't be followed", j.Config.Source.Name()), "leave run.follow out, and repeat the run: --every 15m")}
+	}
+	var collections []syncd.Collection
+	for _, r := range j.Config.Mapping.Rules {
+		collections = append(collections, r.Collection)
+	}
+	streams, err := can.Streams(ctx, collections)
+	if err != nil {
+		return nil, fmt.Errorf("looking how the collections can be followed: %w", err)
+	}
+	f.done = resumed && f.backfilled()
+	for _, s := range streams {
+		following := engine.Following{Stream: s, Debounce: j.Config.Stream.Debounce}
+		kept := st.Recall(store.StreamOf(s.Name))
+		if kept != nil && kept.Identity == f.source && len(kept.Splits) == 1 {
+			following.State = kept.Splits[0]
+			f.done = f.done && kept.Planned
+		} else {
+			f.done = false
+			if following.State, err = f.begin(ctx, s); err != nil {
+				return nil, err
+			}
+		}
+		f.streams = append(f.streams, following)
+	}
+	return f, nil
+}
+
+// backfilled reports whether the kept run has looked at all documents, by the rules of today.
+func (f *follower) backfilled() bool {
+	return !slices.ContainsFunc(f.j.Config.Mapping.Rules, func(r *mapping.Rule) bool {
+		kept := f.st.Recall(r.Collection.Name)
+		return kept == nil || !kept.Complete || kept.Rule != r.Fingerprint()
+	})
+}
+
+// begin takes the offset of this moment and keeps it.
+func (f *follower) begin(ctx context.Context, s syncd.Stream) (store.Split, error) {
+	at, err := f.p.Source.Abilities().Stream.Now(ctx, s)
+	if err != nil {
+		return store.Split{}, fmt.Errorf("finding where %s stands: %w", s.Name, err)
+	}
+	state := store.Split{After: at}
+	return state, f.keep(ctx, s, state, true)
+}
+
+// keep keeps where a stream is read from, and with begin forgets what is kept of it.
+func (f *follower) keep(ctx context.Context, s syncd.Stream, at store.Split, begin bool) error {
+	name := store.StreamOf(s.Name)
+	err := f.st.Collection(ctx, name, f.state(false), begin)
+	if err == nil {
+		err = f.st.Split(ctx, name, at, true)
+	}
+	if err != nil {
+		return fmt.Errorf("keeping the state of the run: %w", err)
+	}
+	return nil
+}
+
+// state is what is kept of a stream beside its position; Planned says that all documents were looked at since it began.
+func (f *follower) state(backfilled bool) store.Collection {
+	return store.Collection{Identity: f.source, Found: true, Before: -1, Planned: backfilled}
+}
+
+// mark keeps whether all documents were looked at since the streams began.
+func (f *follower) mark(ctx context.Context, backfilled bool) error {
+	f.done = backfilled
+	for _, s := range f.streams {
+		if err := f.st.Collection(ctx, store.StreamOf(s.Name), f.state(backfilled), false); err != nil {
+			return fmt.Errorf("keeping the state of the run: %w", err)
+		}
+	}
+	return nil
+}
+
+// run backfills where that is not done and follows, again and again, until the drain, which is no error, or an error.
+func (f *follower) run(ctx context.Context, o Options, told Observer, res *Result) error {
+	for {
+		if !f.done {
+			if err := f.backfill(ctx, o, told, res); err != nil || o.draining() {
+				return err
+			}
+		}
+		why, lost, err := f.follow(ctx, &o)
+		if err != nil || why == "" {
+			return err
+		}
+		if f.told.Reconciling != nil {
+			f.told.Reconciling(why, lost)
+		}
+		if o.RunID, err = f.renew(ctx); err != nil {
+			return err
+		}
+		if lost != nil {
+			for i := range f.streams {
+				if f.streams[i].Name != lost.Stream {
+					continue
+				}
+				if f.streams[i].State, err = f.begin(ctx, f.streams[i].Stream); err != nil {
+					return err
+				}
+			}
+		}
+	}
+}
+
+// backfill looks at all documents. Documents that can't be sent are said, and what follows goes on.
+func (f *follower) backfill(ctx context.Context, o Options, told Observer, res *Result) error {
+	f.last = time.Now()
+	*res = Result{Fingerprint: res.Fingerprint, Resumable: res.Resumable}
+	res.Report.RunID = o.RunID
+	if told.RunID != nil {
+		told.RunID(o.RunID)
+	}
+	err := f.j.execute(ctx, f.p, o, told, res)
+	res.Ended = err == nil && !res.Report.Interrupted
+	if !res.Ended {
+		return err
+	}
+	said := conclude(&res.Report, f.j.whole(), f.j.sourceLabel(), f.j.indexLabel(), f.j.Config.Run.AwaitTimeout, nil)
+	if !OutcomeOf(said).Finished() {
+		return said
+	}
+	if f.told.Backfill != nil {
+		f.told.Backfill(*res, said)
+	}
+	return f.mark(ctx, true)
+}
+
+// renew makes the store's state that of a new run, which looks at all documents again; the streams stay where they are.
+func (f *follower) renew(ctx context.Context) (runID string, err error) {
+	if err := f.mark(ctx, false); err != nil {
+		return "", err
+	}
+	info := f.st.Info()
+	info = store.Info{Job: info.Job, RunID: uuid.NewString(), Scope: info.Scope, Config: info.Config}
+	if err := f.st.Begin(ctx, info); err != nil {
+		return "", fmt.Errorf("keeping the state of the run: %w", err)
+	}
+	return info.RunID, nil
+}
+
+// follow follows the streams until the drain, for which why is empty, or until all documents are to be looked at again.
+func (f *follower) follow(ctx context.Context, o *Options) (why string, lost *engine.StreamError, err error) {
+	pause, due := make(chan struct{}), false
+	waiting, stop := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		var at <-chan time.Time
+		if !f.again.IsZero() {
+			at = time.After(time.Until(f.again.Next(f.last, time.Now())))
+		}
+		select {
+		case <-o.Drain:
+		case <-at:
+			due = true
+		case <-waiting.Done():
+		}
+		close(pause)
+	}()
+	eo := o.Options
+	eo.Drain, eo.DryRun, eo.Index = pause, nil, nil
+	e := engine.New(eo)
+	r := &run{Options: *o, started: time.Now(), engine: e}
+	r.phase.Store(int32(PhaseFollow))
+	if o.Monitor != nil {
+		o.Monitor.run.Store(r)
+	}
+	preparing, stopPreparing := wait.Grace(ctx, o.Drain, drainGrace, nil)
+	err = e.Prepare(preparing)
+	stopPreparing()
+	if err == nil {
+		if f.told.Began != nil {
+			var streams []syncd.Stream
+			for _, s := range f.streams {
+				streams = append(streams, s.Stream)
+			}
+			f.told.Began(streams)
+		}
+		err = e.Follow(ctx, f.streams)
+	}
+	stop()
+	<-ended
+	for i, state := range e.Reached() {
+		f.streams[i].State = state
+	}
+	var gone *syncd.CollectionGoneError
+	streamed, _ := errors.AsType[*engine.StreamError](err)
+	switch {
+	case err == nil && !due:
+		return "", nil, nil
+	case err == nil:
+		return "it is time by schedule.reconcile", nil, nil
+	case errors.Is(err, syncd.ErrPositionLost) && streamed != nil:
+		if f.j.Config.Stream.OnPositionLost == config.PositionFail {
+			return "", nil, syncd.Hint(err, "stream.on_position_lost: reconcile looks at all documents and goes on; it sends only what the index lacks")
+		}
+		return "the position in the stream is lost", streamed, nil
+	case errors.As(err, &gone) && streamed != nil:
+		for i := range f.streams {
+			if f.streams[i].Name == streamed.Stream {
+				f.streams[i].State.After = gone.After
+			}
+		}
+		return gone.Error(), nil, nil
+	}
+	return "", nil, err
+}
+
+// outages is how long a job that follows waits between two attempts while a server is down.
+var outages = retry.Policy{First: time.Second, Max: 30 * time.Second, Jitter: 0.5}
+
+// steady is for how long a job must have followed for the next outage to begin with short pauses again.
+const steady = time.Minute
+
+// followOn is Backfill for a job that follows. Once it has begun to follow, servers that are down do not end it: it closes
+// everything, and opens it again until they are back, which is the way back from every state that a crash could leave as well.
+func (j *Job) followOn(ctx context.Context, q Request, res *Result) error {
+	pauses := retry.Pauses{Policy: outages}
+	var began time.Time
+	told := q.Following.Began
+	q.Following.Began = func(streams []syncd.Stream) {
+		if began.IsZero() {
+			if told != nil {
+				told(streams)
+			}
+		} else {
+			j.Logger.Info("following again")
+		}
+		began = time.Now()
+	}
+	for {
+		err := j.With(ctx, true, func(ctx context.Context, p *Plugins) error { return j.backfill(ctx, p, q, res) })
+		if began.IsZero() || !errors.Is(err, syncd.ErrUnavailable) || ctx.Err() != nil || isDrained(j.Drain) {
+			return err
+		}
+		if time.Since(began) > steady {
+			pauses.Reset()
+		}
+		pause := pauses.Next()
+		args := []any{"error", err.Error(), "again in", pause.Round(100 * time.Millisecond).String()}
+		if hint := syncd.HintOf(err); hint != "" {
+			args = append(args, "hint", hint)
+		}
+		j.Logger.Warn("can't follow: trying again until it works", args...)
+		waiting, stop := wait.Drained(ctx, j.Drain)
+		ended := wait.Pause(waiting, pause)
+		stop()
+		if ended != nil {
+			return ctx.Err()
+		}
+		if c := *j.Config; c.Run.OnCheckUnavailable == config.OutageFull {
+			// That is meant for the start of a run: an outage of the index as well must not send every document.
+			c.Run.OnCheckUnavailable = config.OutageWait
+			again := *j
+			again.Config = &c
+			j = &again
+		}
+		q.Fresh, q.Observer = nil, Observer{CollectionDone: q.Observer.CollectionDone}
+	}
+}
+
+func isDrained(drain <-chan struct{}) bool {
+	select {
+	case <-drain:
+		return true
+	default:
+		return false
+	}
+}
