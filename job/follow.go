@@ -266,7 +266,7 @@ const steady = time.Minute
 // everything, and opens it again until they are back, which is the way back from every state that a crash could leave as well.
 func (j *Job) followOn(ctx context.Context, q Request, res *Result) error {
 	pauses := retry.Pauses{Policy: outages}
-	var began time.Time
+	var began, failed time.Time // last
 	told := q.Following.Began
 	q.Following.Began = func(streams []syncd.Stream) {
 		if began.IsZero() {
@@ -283,9 +283,10 @@ func (j *Job) followOn(ctx context.Context, q Request, res *Result) error {
 		if began.IsZero() || !errors.Is(err, syncd.ErrUnavailable) || ctx.Err() != nil || isDrained(j.Drain) {
 			return err
 		}
-		if time.Since(began) > steady {
+		if began.After(failed) && time.Since(began) > steady {
 			pauses.Reset()
 		}
+		failed = time.Now()
 		pause := pauses.Next()
 		args := []any{"error", err.Error(), "again in", pause.Round(100 * time.Millisecond).String()}
 		if hint := syncd.HintOf(err); hint != "" {

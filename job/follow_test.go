@@ -1,0 +1,421 @@
+package job_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/config"
+	sides "github.com/syncd-io/syncd/internal/fixture"
+	"github.com/syncd-io/syncd/job"
+	"github.com/syncd-io/syncd/syncdtest"
+)
+
+// followed is a job that follows a source in memory, with an indexer that is never behind.
+type followed struct {
+	source *syncdtest.MemorySource
+	index  *syncdtest.MemoryChecker
+	sink   *syncdtest.MemorySink
+	faults syncdtest.SinkFaults
+	state  string
+	run    string // lines of the run section
+	more   string // further sections
+
+	mu       sync.Mutex
+	index2   map[string]string // what a consumer of the events has
+	log      bytes.Buffer
+	lost     []string // why all documents were looked at again
+	backfill []job.Result
+	began    int
+}
+
+func newFollowed(t *testing.T) *followed {
+	f := &followed{
+		source: syncdtest.NewMemorySource(), index: syncdtest.NewMemoryChecker(), sink: syncdtest.NewMemorySink(),
+		state: t.TempDir(), index2: map[string]string{},
+	}
+	f.source.Record()
+	f.source.Create("page")
+	return f
+}
+
+// indexing is a sink whose events are in the index when they are confirmed.
+type indexing struct {
+	syncd.Sink
+	f *followed
+}
+
+func (s indexing) Write(ctx context.Context, changes []syncd.Change) error {
+	before := len(s.f.sink.Events())
+	err := s.Sink.Write(ctx, changes)
+	s.f.mu.Lock()
+	defer s.f.mu.Unlock()
+	for _, e := range s.f.sink.Events()[before:] { // others' as well, which does no harm
+		var v struct {
+			Operation string          `json:"operationType"`
+			Document  json.RawMessage `json:"fullDocument"`
+		}
+		if err := json.Unmarshal(e.Value, &v); err != nil {
+			return err
+		}
+		point := sides.PointID("page", e.ID, 0)
+		if v.Operation == "delete" {
+			delete(s.f.index2, e.ID)
+			s.f.index.Remove(point)
+			continue
+		}
+		s.f.index2[e.ID] = string(v.Document)
+		s.f.index.Put(point, map[string]any{"mongo_id": e.ID, "content_type": "page", "chunk_index": 0, "source": "m"})
+	}
+	return err
+}
+
+// job makes the job, whose sink has the faults that are set.
+func (f *followed) job(t *testing.T, drain <-chan struct{}) *job.Job {
+	t.Helper()
+	sink := syncd.NewSink("sink", "Keeps events in memory.", struct{}{}, func(context.Context, struct{}, syncd.Env) (syncd.Sink, error) {
+		return indexing{syncdtest.FaultySink(f.sink, f.faults), f}, nil
+	})
+	registry, err := syncd.NewRegistry(f.source.Plugin("memory"), f.index.Plugin("index"), sink)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := "source: {memory: {}}\nchecker: {index: {}}\nsink: {sink: {}}\nmapping: {owner: {exclusive: true}, collections: {page: page}}\n" +
+		"run:\n  follow: true\n  state_dir: " + strconv.Quote(f.state) + "\n" + f.run + "\n" + f.more
+	c, diags := config.Load(config.Input{Path: "job.yaml", Text: []byte(text), Registry: registry})
+	if c == nil {
+		t.Fatal(diags)
+	}
+	return &job.Job{Config: c, Logger: slog.New(slog.NewTextHandler(&f.log, nil)), Getenv: func(string) string { return "" }, Drain: drain}
+}
+
+// live is one life of the job, which do ends: by a drain, or by a kill.
+func (f *followed) live(t *testing.T, kill bool, do func()) (job.Result, error) {
+	t.Helper()
+	drain := make(chan struct{})
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var res job.Result
+	done := make(chan error, 1)
+	j := f.job(t, drain)
+	go func() {
+		var err error
+		res, err = j.Backfill(ctx, job.Request{Following: job.Following{
+			Began:       func([]syncd.Stream) { f.began++ },
+			Backfill:    func(r job.Result, _ error) { f.backfill = append(f.backfill, r) },
+			Reconciling: func(why string, _ error) { f.lost = append(f.lost, why) },
+		}})
+		done <- err
+	}()
+	do()
+	if kill {
+		stop()
+	} else {
+		close(drain)
+	}
+	err := <-done
+	return res, err
+}
+
+// settle waits until nothing is under way.
+func settle() {
+	time.Sleep(2 * time.Second)
+	synctest.Wait()
+}
+
+func pageDoc(id, v int) syncdtest.MemoryDoc {
+	return syncdtest.MemoryDoc{ID: strconv.Itoa(id), Fields: map[string]any{"v": v}}
+}
+
+// same compares what a consumer has with what the source has.
+func (f *followed) same(t *testing.T) {
+	t.Helper()
+	want := map[string]string{}
+	for b, err := range f.source.Read(t.Context(), syncd.ReadRequest{Split: syncd.Split{Collection: syncd.Collection{Name: "page"}}, Documents: true, BatchSize: 1000}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range b.Changes {
+			text, err := c.Document.AppendJSON(nil, syncd.Plain)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want[c.ID] = string(text)
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if diff := cmp.Diff(want, f.index2); diff != "" {
+		t.Errorf("what the events made is not what the source has (-source +made):\n%s", diff)
+	}
+}
+
+// TestAJobThatFollows backfills once, follows, and goes on where it left off, without looking at all documents again.
+func TestAJobThatFollows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowed(t)
+		for i := range 50 {
+			f.source.Insert("page", pageDoc(i, 1))
+		}
+		for life := range 3 {
+			_, err := f.live(t, false, func() {
+				settle()
+				for i := range 60 {
+					f.source.Insert("page", pageDoc(i, life+2))
+				}
+				f.source.Delete("page", strconv.Itoa(life))
+				settle()
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.same(t)
+			f.source.Insert("page", pageDoc(100+life, 1)) // while it does not run
+			f.source.Delete("page", strconv.Itoa(10+life))
+		}
+		if n := len(f.backfill); n != 1 || f.backfill[0].Report.Total.Acked != 50 || f.began != 3 || len(f.lost) != 0 {
+			t.Errorf("%d backfills, %d lives, lost %q", n, f.began, f.lost)
+		}
+	})
+}
+
+// TestALostPositionIsRepaired by an incremental backfill, which sends what changed and nothing else, and orphans are deleted where
+// the run is to.
+func TestALostPositionIsRepaired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowed(t)
+		f.run = "  orphans: prune\n"
+		for i := range 200 {
+			f.source.Insert("page", pageDoc(i, 1))
+		}
+		if _, err := f.live(t, false, settle); err != nil {
+			t.Fatal(err)
+		}
+		before := len(f.sink.Events())
+		for i := range 10 {
+			f.source.Insert("page", pageDoc(1000+i, 1))
+		}
+		f.source.Delete("page", "7")
+		f.source.Forget(0)
+		if _, err := f.live(t, false, func() {
+			settle()
+			f.source.Insert("page", pageDoc(2000, 1))
+			settle()
+		}); err != nil {
+			t.Fatal(err)
+		}
+		f.same(t)
+		if n := len(f.sink.Events()) - before; n != 12 || len(f.lost) != 1 || len(f.backfill) != 2 {
+			t.Errorf("%d events, %q, %d backfills", n, f.lost, len(f.backfill))
+		}
+		f.more = "stream: {on_position_lost: fail}\n"
+		f.source.Insert("page", pageDoc(3000, 1))
+		f.source.Forget(0)
+		if _, err := f.live(t, false, settle); !errors.Is(err, syncd.ErrPositionLost) || syncd.HintOf(err) == "" {
+			t.Errorf("%v", err)
+		}
+		f.more = ""
+		if _, err := f.live(t, false, settle); err != nil { // which is found lost again
+			t.Fatal(err)
+		}
+		f.same(t)
+	})
+}
+
+// TestAKilledReconcileIsDoneAgain: a process that dies between losing its position and the end of the backfill has not forgotten that
+// one is due.
+func TestAKilledReconcileIsDoneAgain(t *testing.T) {
+	for after := range 12 {
+		t.Run(strconv.Itoa(after), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFollowed(t)
+				f.run = "  orphans: prune\n  batch_size: 10\n  workers: 1\n"
+				for i := range 100 {
+					f.source.Insert("page", pageDoc(i, 1))
+				}
+				if _, err := f.live(t, false, settle); err != nil {
+					t.Fatal(err)
+				}
+				for i := range 100 {
+					f.source.Insert("page", pageDoc(100+i, 1))
+				}
+				f.source.Delete("page", "3")
+				f.source.Forget(0)
+				n := 0
+				f.faults.Write = func(int) syncdtest.Fault {
+					if n++; n > after {
+						return syncdtest.Fault{Err: errBoom}
+					}
+					return syncdtest.Fault{}
+				}
+				if _, err := f.live(t, true, settle); after < 11 && !errors.Is(err, errBoom) {
+					t.Errorf("%v", err)
+				}
+				f.faults.Write = nil
+				if _, err := f.live(t, false, settle); err != nil {
+					t.Fatal(err)
+				}
+				f.same(t)
+			})
+		})
+	}
+}
+
+// TestADroppedCollection is looked at again, its points are orphans, and those may only be deleted where a prune may.
+func TestADroppedCollection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowed(t)
+		f.more = ""
+		for i := range 20 {
+			f.source.Insert("page", pageDoc(i, 1))
+		}
+		if _, err := f.live(t, false, func() {
+			settle()
+			f.source.Insert("page", pageDoc(20, 1))
+			f.source.Drop("page")
+			f.source.Insert("page", pageDoc(21, 1), pageDoc(3, 2))
+			settle()
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if len(f.lost) != 1 || !strings.Contains(f.lost[0], "page was dropped") || len(f.index2) != 22 {
+			t.Errorf("%q, %d documents", f.lost, len(f.index2))
+		}
+	})
+}
+
+// TestScheduledReconcile: what the index lost is sent again, and changes are not lost meanwhile.
+func TestScheduledReconcile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowed(t)
+		f.more = "schedule: {reconcile: {every: 10m}}\n"
+		for i := range 20 {
+			f.source.Insert("page", pageDoc(i, 1))
+		}
+		if _, err := f.live(t, false, func() {
+			settle()
+			f.index.Remove(sides.PointID("page", "5", 0))
+			for i := range 25 * 60 {
+				f.source.Insert("page", pageDoc(100, i))
+				time.Sleep(time.Second)
+			}
+			settle()
+		}); err != nil {
+			t.Fatal(err)
+		}
+		f.same(t)
+		if n := len(f.backfill); n != 3 || f.backfill[1].Report.Total.Missing != 1 || f.backfill[2].Report.Total.Missing != 0 {
+			t.Errorf("%d backfills", n)
+		}
+		if n := len(f.sink.Events()); n != 20+1+25*60 {
+			t.Errorf("%d events", n)
+		}
+	})
+}
+
+// TestAnOutageOfTheSinkIsWaitedFor once the job follows, for as long as it takes; before, it ends the run.
+func TestAnOutageOfTheSinkIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowed(t)
+		down := fmt.Errorf("sending: %w", syncd.ErrUnavailable)
+		f.faults.Prepare = func(int) syncdtest.Fault { return syncdtest.Fault{Err: down} }
+		if _, err := f.live(t, false, settle); !errors.Is(err, syncd.ErrUnavailable) {
+			t.Fatalf("%v", err)
+		}
+		f.faults.Prepare = nil
+		var mu sync.Mutex
+		isDown := false
+		fault := func(int) syncdtest.Fault {
+			mu.Lock()
+			defer mu.Unlock()
+			if isDown {
+				return syncdtest.Fault{Err: down}
+			}
+			return syncdtest.Fault{}
+		}
+		f.faults.Write, f.faults.Prepare = fault, fault
+		set := func(v bool) { mu.Lock(); isDown = v; mu.Unlock() }
+		if _, err := f.live(t, false, func() {
+			settle()
+			for range 3 {
+				set(true)
+				for i := range 100 {
+					f.source.Insert("page", pageDoc(i, i))
+				}
+				time.Sleep(time.Hour)
+				set(false)
+				time.Sleep(time.Minute)
+			}
+			settle()
+		}); err != nil {
+			t.Fatal(err)
+		}
+		f.same(t)
+		if lines := strings.Count(f.log.String(), "can't follow"); lines < 10 || lines > 3*3600/10 {
+			t.Errorf("%d lines in the log", lines)
+		}
+	})
+}
+
+// TestAJobThatFollowsThroughEverything: writes at random, lives that end at random by kills and drains, positions lost, collections
+// looked at again by a schedule. In the end the consumer has what the source has.
+func TestAJobThatFollowsThroughEverything(t *testing.T) {
+	for seed := range uint64(40) {
+		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := rand.New(rand.NewPCG(seed, 2))
+				f := newFollowed(t)
+				f.run = fmt.Sprintf("  orphans: prune\n  batch_size: %d\n  workers: %d\n", 1+r.IntN(30), 1+r.IntN(5))
+				// A lost position means lost updates, which only a version would find.
+				version := 0
+				write := func() {
+					version++
+					id := r.IntN(40)
+					switch r.IntN(5) {
+					case 0:
+						f.source.Delete("page", strconv.Itoa(id))
+					default:
+						f.source.Insert("page", pageDoc(id, version))
+					}
+				}
+				if r.IntN(2) == 0 {
+					f.more = "schedule: {reconcile: {every: 7s}}\n"
+				}
+				for range 30 {
+					write()
+				}
+				for range 6 {
+					_, err := f.live(t, r.IntN(2) == 0, func() {
+						for range r.IntN(60) {
+							write()
+							time.Sleep(time.Duration(r.IntN(800)) * time.Millisecond)
+						}
+					})
+					if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, job.ErrInterrupted) {
+						t.Fatal(err)
+					}
+					for range r.IntN(20) {
+						write()
+					}
+				}
+				if _, err := f.live(t, false, func() { time.Sleep(30 * time.Second); synctest.Wait() }); err != nil {
+					t.Fatal(err)
+				}
+				f.same(t)
+			})
+		})
+	}
+}
