@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/arrival"
 	"github.com/syncd-io/syncd/audit"
 	"github.com/syncd-io/syncd/config"
@@ -213,6 +214,29 @@ func (p *printer) summary(res job.Result, err error) {
 	default:
 		p.printf("%s %s sent, all confirmed\n", p.painted(green, "Complete:"), events(r.Total.Acked))
 	}
+}
+
+// following says that changes are followed from now on.
+func (p *printer) following(streams []syncd.Stream) {
+	n := 0
+	for _, s := range streams {
+		n += len(s.Collections)
+	}
+	p.printf("\nFollowing the changes of %s until told to stop (Ctrl-C)\n", text.Plural(n, "collection", "collections"))
+}
+
+// followed says what became of following.
+func (p *printer) followed(m *job.Monitor) {
+	s, ok := m.Snapshot()
+	if !ok || len(s.Streams) == 0 {
+		return
+	}
+	var n tally.Counts
+	for _, stream := range s.Streams {
+		n.Add(stream.Counts)
+	}
+	p.printf("Stopped following: %s read, %d sent and confirmed, %d refused; the next run goes on behind them\n",
+		text.Plural(n.Scanned, "change", "changes"), n.Acked, n.Failed())
 }
 
 // notComplete says how far a run came that did not look at everything, and what running it again does.

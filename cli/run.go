@@ -48,6 +48,9 @@ func (a *app) runCommand() *cobra.Command {
 			if common.logFormat == "json" {
 				b.log = logger
 			}
+			if repeated && cfg.Run.Follow {
+				return usageError("--follow runs until it is told to stop: leave --every and --cron out; schedule.reconcile looks at all documents again meanwhile")
+			}
 			if planPath != "" {
 				if repeated {
 					return usageError("a plan is sent once: leave --every and --cron out")
@@ -89,6 +92,7 @@ func (a *app) runCommand() *cobra.Command {
 	f.StringVar(&form, "progress", progress.Auto, "how to show progress on standard error: auto (bars on a terminal, else plain), bars, plain (a line every 30s), json (every second) or none; SIGUSR1 prints it at once")
 	_ = c.RegisterFlagCompletionFunc("progress", cobra.FixedCompletions([]string{progress.Auto, progress.Bars, progress.Plain, progress.JSON, progress.None}, cobra.ShellCompDirectiveNoFileComp))
 	f.BoolVar(&fresh, "fresh", false, "begin anew, even if there is an interrupted run to resume")
+	f.Bool("follow", false, "after the run, follow changes as they happen, until told to stop (run.follow)")
 	f.Bool("dry-run", false, "read and check, send nothing, and say what would be sent (run.dry_run)")
 	f.String("collections", "", "only these collections, separated by commas (run.collections)")
 	f.String("batch-size", "", "documents per batch (run.batch_size)")
@@ -104,11 +108,21 @@ func (a *app) runCommand() *cobra.Command {
 	return c
 }
 
+// reconciling says in the log why all documents are looked at again.
+func reconciling(logger *slog.Logger, why string, err error) {
+	if err == nil {
+		logger.Info("looking at all documents again: " + why)
+		return
+	}
+	logger.Warn("looking at all documents again: "+why, "error", err.Error(),
+		"hint", "what was changed meanwhile is found by mapping.version, what was deleted by run.orphans: report or prune; the source keeps too little for how long this job was down or behind")
+}
+
 // runOverrides turns the flags that were given into settings.
 func runOverrides(cmd *cobra.Command, noIncremental bool) ([]config.Override, error) {
 	var out []config.Override
 	for flag, field := range map[string]string{
-		"dry-run": "dry_run", "collections": "collections", "batch-size": "batch_size",
+		"follow": "follow", "dry-run": "dry_run", "collections": "collections", "batch-size": "batch_size",
 		"sleep": "sleep", "mode": "mode", "wait": "wait", "wait-timeout": "wait_timeout", "allow-drift": "allow_drift",
 	} {
 		if f := cmd.Flags().Lookup(flag); f.Changed {
@@ -184,6 +198,7 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 		var err error
 		result, err = j.Backfill(ctx, job.Request{
 			Plan: b.plan, Fresh: b.fresh, Monitor: monitor, Observer: told,
+			Following: job.Following{Began: out.following, Backfill: out.summary, Reconciling: func(why string, err error) { reconciling(logger, why, err) }},
 			Watch: func(o *job.Options) (stop func()) {
 				b.observer.into(o)
 				unwatch := written.watch(o)
@@ -196,6 +211,10 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 				}
 			},
 		})
+		if cfg.Run.Follow && result.Ended {
+			out.followed(monitor)
+			return err
+		}
 		out.summary(result, err)
 		if b.narrate {
 			narrateEnd(logger, result.Report, err)

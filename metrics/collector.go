@@ -67,7 +67,7 @@ var (
 	runInfo     = prometheus.NewDesc("syncd_run_info", "The id of the run under way, else of the last one; always 1.", []string{"run_id"}, nil)
 	runStart    = prometheus.NewDesc("syncd_run_start_timestamp_seconds", "When the run under way began, else the last one.", nil, nil)
 	runMoved    = prometheus.NewDesc("syncd_run_last_move_timestamp_seconds", "When anything of the run under way was last handled, else of the last one.", nil, nil)
-	runPhase    = prometheus.NewDesc("syncd_run_phase", "1 for the phase of the run under way, 0 for all others: start, read, orphans or wait.", []string{"phase"}, nil)
+	runPhase    = prometheus.NewDesc("syncd_run_phase", "1 for the phase of the run under way, 0 for all others: start, read, orphans, wait or follow.", []string{"phase"}, nil)
 	progress    = placeDesc("syncd_run_progress_ratio", "Share of the collection's documents that the run under way, else the last one, has handled; only where the source can count.")
 	queue       = prometheus.NewDesc("syncd_queue_batches", "Batches that were read and are not yet handled with all before them.", nil, nil)
 	stageActive = prometheus.NewDesc("syncd_stage_active", "Readers and workers in a stage right now: scan, check, fetch or write.", []string{"stage"}, nil)
@@ -87,7 +87,7 @@ var (
 )
 
 // phases are the words for the phases of a run that is under way.
-var phases = [job.PhaseEnd]string{"start", "read", "orphans", "wait"}
+var phases = [job.PhaseEnd]string{"start", "read", "orphans", "wait", "follow"}
 
 // runs collects what is known of the runs at the moment of the scrape.
 type runs struct{ m *Metrics }

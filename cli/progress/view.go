@@ -9,6 +9,7 @@ import (
 	"github.com/syncd-io/syncd/engine"
 	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/job"
+	"github.com/syncd-io/syncd/tally"
 )
 
 // view is a run at a moment, with how fast it goes.
@@ -95,8 +96,40 @@ func (v *view) workers() string {
 	return out
 }
 
+// following is how the streams stand, on one line.
+func (v *view) following() string {
+	var n tally.Counts
+	var at time.Time
+	waiting := 0
+	for _, s := range v.Streams {
+		n.Add(s.Counts)
+		waiting += s.Waiting
+		if s.At.After(at) {
+			at = s.At
+		}
+	}
+	line := fmt.Sprintf("following: %s read, %d sent", text.Plural(n.Scanned, "change", "changes"), n.Acked)
+	for _, other := range []struct {
+		n    int64
+		what string
+	}{
+		{n.Unwatched, "not watched"}, {n.Unmatched, "not selected"}, {v.Merged, "merged"}, {n.Gone, "deleted since"}, {n.Failed(), "failed"}, {int64(waiting), "under way"},
+	} {
+		if other.n > 0 {
+			line += fmt.Sprintf(", %d %s", other.n, other.what)
+		}
+	}
+	if !at.IsZero() {
+		line += fmt.Sprintf("; the last was made %s ago", brief(max(0, time.Since(at))))
+	}
+	return line
+}
+
 // line is the run on one line.
 func (v *view) line() string {
+	if v.Phase == job.PhaseFollow {
+		return v.following()
+	}
 	done := 0
 	for _, c := range v.Collections {
 		if c.Done {
@@ -114,6 +147,9 @@ func (v *view) line() string {
 func (v *view) whole() string {
 	var b strings.Builder
 	text.Fprintf(&b, "run %s after %s: %s\n", v.RunID, brief(v.Elapsed), v.line())
+	for _, f := range v.Followed {
+		text.Fprintf(&b, "  %-20s %d inserts, %d updates, %d replaces, %d deletes read\n", f.Collection, f.Inserts, f.Updates, f.Replaces, f.Deletes)
+	}
 	for _, c := range v.Collections {
 		if !c.Started {
 			continue
