@@ -288,8 +288,21 @@ func TestFaultyPluginsPassOnAllAbilities(t *testing.T) {
 func passesOnAll[A any](t *testing.T, wrap func(A) A) {
 	t.Helper()
 	for _, ability := range reflect.VisibleFields(reflect.TypeFor[A]()) {
-		if ability.Type.Kind() != reflect.Func {
-			t.Errorf("%s is no function", ability.Name)
+		if ability.Type.Kind() != reflect.Func { // a value is passed on as it is
+			var own A
+			set := reflect.New(ability.Type).Elem()
+			switch ability.Type.Kind() {
+			case reflect.Pointer:
+				set.Set(reflect.New(ability.Type.Elem()))
+			case reflect.Bool:
+				set.SetBool(true)
+			default:
+				t.Fatalf("%s is a %s", ability.Name, ability.Type)
+			}
+			reflect.ValueOf(&own).Elem().FieldByIndex(ability.Index).Set(set)
+			if passed := reflect.ValueOf(wrap(own)).FieldByIndex(ability.Index); passed.Interface() != set.Interface() {
+				t.Errorf("%s is %v, not %v", ability.Name, passed, set)
+			}
 			continue
 		}
 		var own A
