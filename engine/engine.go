@@ -65,7 +65,9 @@ func (e *Engine) snapshot(f *feed) *feed {
 		p := planner{e: e, feed: f, out: out}
 		return p.run(ctx, reading)
 	}
-	f.read = func(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] { return f.source.Read(ctx, req) }
+	f.read = func(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
+		return f.source.Read(ctx, req)
+	}
 	f.readers, f.lanes = e.Readers, 1
 	f.divide = func(b *batch) []*batch { return []*batch{b} }
 	return f

@@ -108,7 +108,7 @@ func (v *view) following() string {
 			at = s.At
 		}
 	}
-	line := fmt.Sprintf("following: %s read, %d sent", text.Plural(n.Scanned, "change", "changes"), n.Acked)
+	line := []string{fmt.Sprintf("following: %s read", text.Plural(n.Scanned, "change", "changes")), fmt.Sprintf("%d sent", n.Acked)}
 	for _, other := range []struct {
 		n    int64
 		what string
@@ -116,13 +116,13 @@ func (v *view) following() string {
 		{n.Unwatched, "not watched"}, {n.Unmatched, "not selected"}, {v.Merged, "merged"}, {n.Gone, "deleted since"}, {n.Failed(), "failed"}, {int64(waiting), "under way"},
 	} {
 		if other.n > 0 {
-			line += fmt.Sprintf(", %d %s", other.n, other.what)
+			line = append(line, fmt.Sprintf("%d %s", other.n, other.what))
 		}
 	}
 	if !at.IsZero() {
-		line += fmt.Sprintf("; the last was made %s ago", brief(max(0, time.Since(at))))
+		line = append(line, fmt.Sprintf("the last was made %s ago", brief(max(0, time.Since(at)))))
 	}
-	return line
+	return strings.Join(line, ", ")
 }
 
 // line is the run on one line.
