@@ -62,10 +62,10 @@ func TestLimits(t *testing.T) {
 
 func TestLoads(t *testing.T) {
 	documents, sizes := []int{10, 1_000_000}, []int{2000, 500, 100_000}
-	if got, want := loads(benchCases[0], documents, sizes), []load{{Documents: 10, Size: 2000}, {Documents: 1_000_000, Size: 2000}}; !slices.Equal(got, want) {
+	if got, want := loads(benchCases[0], documents, sizes, 500_000_000), []load{{Documents: 10, Size: 2000}, {Documents: 1_000_000, Size: 2000}}; !slices.Equal(got, want) {
 		t.Errorf("no-op: %+v", got)
 	}
-	got := loads(benchCases[2], documents, sizes)
+	got := loads(benchCases[2], documents, sizes, 500_000_000)
 	want := []load{{Documents: 10, Size: 2000}, {Documents: 250_000, Size: 2000}, {Documents: 1_000_000, Size: 500}, {Documents: 5000, Size: 100_000}}
 	if !slices.Equal(got, want) {
 		t.Errorf("all missing: %+v", got)

@@ -96,9 +96,6 @@ type bench struct {
 	gates
 }
 
-// mostBytes bounds the documents of a run that sends all of them, for the sake of time.
-const mostBytes = 500_000_000
-
 // compare measures all that was asked for, and prints tables and gates.
 func compare(ctx context.Context, args []string) error {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
@@ -106,6 +103,7 @@ func compare(ctx context.Context, args []string) error {
 	old := f.String("old", "", "a program to compare with, or the git revision to build it from")
 	numbers := f.String("sizes", "10000,100000,1000000", "numbers of documents, ascending")
 	bytes := f.String("bytes", "2000,500,100000", "sizes of documents; the others than the first only where all are sent, at the last number of documents")
+	most := f.Int("most", 200_000_000, "bytes of documents at most in a run that sends them all, for the sake of time")
 	repeat := f.Int("n", 5, "how often each measurement is repeated")
 	only := f.String("cases", "", "only the cases and sections whose names contain this")
 	judged := f.Bool("gates", true, "decide gates, and measure what only they need")
@@ -142,7 +140,7 @@ func compare(ctx context.Context, args []string) error {
 		if !strings.Contains(c.name, *only) {
 			continue
 		}
-		for _, l := range loads(c, documents, sizes) {
+		for _, l := range loads(c, documents, sizes, *most) {
 			fmt.Fprintf(os.Stderr, "measuring %s, %d documents of %d bytes\n", c.name, l.Documents, l.Size)
 			r, err := b.run(ctx, c, l)
 			if err != nil {
@@ -181,8 +179,8 @@ func compare(ctx context.Context, args []string) error {
 }
 
 // loads are the numbers and sizes of documents that a case is measured with, the first size first. Only where all documents
-// are sent does their size matter.
-func loads(c benchCase, documents, sizes []int) []load {
+// are sent does their size matter, and their bytes are bounded.
+func loads(c benchCase, documents, sizes []int, most int) []load {
 	var out []load
 	for i, size := range sizes {
 		if i > 0 && c.absent < 256 {
@@ -193,7 +191,7 @@ func loads(c benchCase, documents, sizes []int) []load {
 				continue
 			}
 			if c.absent == 256 {
-				n = min(n, max(1, mostBytes/size))
+				n = min(n, max(1, most/size))
 			}
 			if l := (load{Documents: n, Size: size}); !slices.Contains(out, l) {
 				out = append(out, l)
