@@ -154,6 +154,9 @@ func (e Encoder) appendChange(dst []byte, c *syncd.Change) (out []byte, keySize 
 
 // appendEvent appends the key and the value of a change's event, without its document if it is a mere reference.
 func (e Encoder) appendEvent(dst []byte, c *syncd.Change, reference bool) (out []byte, keySize int, err error) {
+	if e.typed && c.Streamed != nil && c.Streamed.Raw != nil {
+		return e.appendStreamed(dst, c, reference)
+	}
 	if out, err = e.AppendKey(dst, c.ID, c.Document); err != nil {
 		return dst, 0, err
 	}

@@ -64,6 +64,7 @@ type Config struct {
 	Wire             Wire         `yaml:"wire" rule:"oneof=string connect_json_schema connect_json bson" doc:"With mongo_kafka, how values become bytes, by the worker's value.converter: StringConverter (string), JsonConverter (connect_json_schema), JsonConverter with schemas.enable=false (connect_json), or ByteArrayConverter with output.format.value=bson (bson)."`
 	KeyWire          Wire         `yaml:"key_wire" rule:"omitempty,oneof=string connect_json_schema connect_json bson" doc:"With mongo_kafka, how keys become bytes, where the worker's key.converter is another than its value.converter; if it is not set, as wire says."`
 	ID               ID           `yaml:"id" rule:"oneof=copy none" doc:"With mongo_kafka, the top-level _id of an event: the connector's mark of a copied document (copy), or none (none)."`
+	FullDocumentOnly bool         `yaml:"full_document_only" doc:"With mongo_kafka, the connector's publish.full.document.only: an event is the document alone, and a delete needs delete_format: tombstone."`
 	ConnectorVersion int          `yaml:"connector_version" rule:"min=1,max=3" doc:"With mongo_kafka, the connector's major version: before 3 it writes large floating point numbers as 1.0E10, since then as 1.0E+10."`
 }
 
@@ -85,13 +86,22 @@ func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
 		}
 	}
 	if c.Profile != MongoKafka {
-		idle("profile", "remove it, or set profile: mongo_kafka", "%s has no effect with the profile plain", "json", "wire", "key_wire", "id", "connector_version")
+		idle("profile", "remove it, or set profile: mongo_kafka", "%s has no effect with the profile plain", "json", "wire", "key_wire", "id", "full_document_only", "connector_version")
 		return
+	}
+	if c.FullDocumentOnly {
+		if c.DeleteFormat != DeleteTombstone {
+			d.Errorf(n.Get("full_document_only"), spec.CodeBadValue, "set delete_format: tombstone beside it", "%s.full_document_only leaves a delete without a document to write", d.Path())
+		}
+		idle("full_document_only", "remove it", "%s has no effect with full_document_only: there is no event around the document", "id")
 	}
 	if c.Wire == WireBSON && (c.KeyWire == "" || c.KeyWire == WireBSON) {
 		idle("wire", "remove it", "%s has no effect with wire bson: nothing is written as JSON", "json", "connector_version")
 	}
 }
+
+// Raw reports whether the source's own form of a streamed change is passed on: see [syncd.SinkAbilities].
+func (c Config) Raw() bool { return c.Profile == MongoKafka && !c.FullDocumentOnly }
 
 // Encoder returns what writes events in this form. The Config must be valid; where a field is empty, its default counts.
 func (c Config) Encoder() Encoder {
@@ -99,7 +109,7 @@ func (c Config) Encoder() Encoder {
 	if c.Profile != MongoKafka {
 		return Encoder{tombstones: tombstones}
 	}
-	e := Encoder{tombstones: tombstones, typed: true, wire: c.Wire, keyWire: c.KeyWire, copyID: c.ID != NoID}
+	e := Encoder{tombstones: tombstones, typed: true, wire: c.Wire, keyWire: c.KeyWire, copyID: c.ID != NoID, documentOnly: c.FullDocumentOnly}
 	switch c.JSON {
 	case ExtendedJSON:
 		e.dialect = bsondoc.JavaExtended

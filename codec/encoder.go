@@ -26,13 +26,15 @@ import (
 // The connector never copies a replace or a delete; they have the same shape with another operationType, a delete without
 // fullDocument.
 //
+// A change of a stream is MongoDB's own event, byte for byte what the connector writes of it: the fields are those of the server,
+// in the server's order, and the key is the event's documentKey, which on a sharded collection has the shard key's fields as well.
+//
 // There _id keeps its type, so it comes from the document, and an event without one must guess from the id's text: 24
 // lower-case hexadecimal digits are an ObjectId, all else is a string. For other types of ids, and strings that look like an
 // ObjectId, key and documentKey then differ from those of the document's other events, and it may go to another partition.
 //
 // A document must implement [syncd.BSONDocument]. The default format writes NaN and the infinities without quotes, as the
-// connector does, though that is not JSON. The connector's key on a sharded collection holds the fields of the shard key as
-// well, but only for changes: it copies documents with _id alone.
+// connector does, though that is not JSON.
 //
 // Sources: MongoCopyDataManager (field order), StartedMongoSourceTask (key) and RawJsonStringSchemaAndValueProducer of
 // mongo-kafka 3.0, JsonConverter of Kafka Connect 3.9.
@@ -40,9 +42,11 @@ type Encoder struct {
 	tombstones bool // deletes have no value
 	typed      bool // the profile is mongo_kafka
 	copyID     bool
-	wire       Wire
-	keyWire    Wire
-	dialect    bsondoc.JavaDialect
+	// documentOnly writes documents without an event around them; a delete is a tombstone then.
+	documentOnly bool
+	wire         Wire
+	keyWire      Wire
+	dialect      bsondoc.JavaDialect
 }
 
 // errNotBSON says that a source's documents have no types to keep.
@@ -96,11 +100,33 @@ func (e Encoder) AppendReference(dst []byte, op syncd.Operation, target syncd.Ta
 // appendTyped appends an event of the profile mongo_kafka; raw is nil for one without its document.
 func (e Encoder) appendTyped(dst []byte, op syncd.Operation, target syncd.Target, raw bson.Raw, docID bson.RawValue) ([]byte, error) {
 	var err error
+	if e.documentOnly {
+		if raw == nil { // a reference
+			raw = appendKeyBSON(nil, docID)
+		}
+		return e.appendDocument(dst, raw)
+	}
 	if e.wire == WireBSON {
 		return e.appendValueBSON(dst, op, target, raw, docID)
 	}
 	b, start := begin(dst, e.wire)
 	if b, err = e.appendValueJSON(b, op, target, raw, docID); err != nil {
+		return dst, err
+	}
+	return finish(b, start, e.wire), nil
+}
+
+// appendDocument appends a document as a value on the wire.
+func (e Encoder) appendDocument(dst []byte, doc bson.Raw) ([]byte, error) {
+	if e.wire == WireBSON {
+		if err := bsondoc.Validate(doc); err != nil {
+			return dst, err
+		}
+		return append(dst, doc...), nil
+	}
+	b, start := begin(dst, e.wire)
+	b, err := bsondoc.AppendJavaJSON(b, doc, e.dialect)
+	if err != nil {
 		return dst, err
 	}
 	return finish(b, start, e.wire), nil
