@@ -44,6 +44,9 @@ func aggregate(_ context.Context, c *conn, r *request, dst []byte) ([]byte, erro
 	if err != nil {
 		return dst, err
 	}
+	if len(pipeline) > 0 && pipeline[0].name == "$changeStream" {
+		return s.watch(r, pipeline, dst)
+	}
 	for _, st := range pipeline {
 		if err := s.knows(st.name); err != nil {
 			return dst, err
@@ -87,6 +90,9 @@ func (s *Server) knows(name string) error {
 			return nil
 		}
 	}
+	if name == "$changeStream" && !s.quirks.Load().NoChangeStreams {
+		return fail(40602, "$changeStream is only valid as the first stage in a pipeline")
+	}
 	return fail(40324, "Unrecognized pipeline stage name: '%s'", name)
 }
 
@@ -106,10 +112,10 @@ func (s *Server) source(r *request, pipeline *[]stage) ([]bsoncore.Document, err
 	if spec, ok := next("$collStats"); ok {
 		return s.collStatsStage(r.ns(), spec)
 	}
-	q := query{ns: r.ns(), hint: lookup(r.body, "hint")}
+	q := query{ns: r.ns(), hint: lookup(r.body, "hint"), txn: r.txn}
 	if len(rest) > 0 && rest[0].name == "$sample" {
 		n, err := sampleSize(rest[0].spec)
-		coll := s.lookup(q.ns)
+		coll := s.lookupIn(q.txn, q.ns)
 		if err != nil || coll == nil {
 			return nil, err
 		}
@@ -203,7 +209,7 @@ func (s *Server) countMatching(q query) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if coll := s.lookup(q.ns); coll != nil && cur.filter.exact() {
+	if coll := s.lookupIn(q.txn, q.ns); coll != nil && cur.filter.exact() {
 		if n, ok := coll.within(cur.filter.bounds); ok {
 			if cur.keys {
 				s.count.keys.Add(int64(n))
@@ -279,7 +285,7 @@ func (st stage) apply(docs []bsoncore.Document) ([]bsoncore.Document, error) {
 		if err != nil {
 			return nil, err
 		}
-		if o != natural {
+		if o == ascending || o == descending {
 			by = sorting{{path: []string{"_id"}, down: o == descending}}
 		}
 		slices.SortStableFunc(docs, by.compare)

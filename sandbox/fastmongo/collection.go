@@ -22,6 +22,7 @@ type order int
 
 const (
 	natural    order = iota // of insertion
+	backward                // against that of insertion
 	ascending               // by _id
 	descending              // by _id
 )

@@ -44,14 +44,21 @@ var commands = map[string]command{
 	"update": {run: update},
 	"delete": {run: remove},
 
-	"create":          {run: create},
-	"drop":            {run: drop},
-	"dropDatabase":    {run: dropDatabase},
-	"listCollections": {run: listCollections},
-	"listDatabases":   {run: listDatabases},
-	"listIndexes":     {run: listIndexes},
-	"collStats":       {run: collStats},
-	"dbStats":         {run: dbStats},
+	"commitTransaction": {run: commitTransaction},
+	"abortTransaction":  {run: abortTransaction},
+
+	"configureFailPoint": {run: configureFailPoint, handshake: true},
+
+	"create":           {run: create},
+	"collMod":          {run: collMod},
+	"renameCollection": {run: renameCollection},
+	"drop":             {run: drop},
+	"dropDatabase":     {run: dropDatabase},
+	"listCollections":  {run: listCollections},
+	"listDatabases":    {run: listDatabases},
+	"listIndexes":      {run: listIndexes},
+	"collStats":        {run: collStats},
+	"dbStats":          {run: dbStats},
 }
 
 func nothingToDo(_ context.Context, _ *conn, _ *request, dst []byte) ([]byte, error) {
@@ -60,15 +67,18 @@ func nothingToDo(_ context.Context, _ *conn, _ *request, dst []byte) ([]byte, er
 
 func hello(_ context.Context, c *conn, r *request, dst []byte) ([]byte, error) {
 	s := c.server
-	d := bson.D{{Key: "helloOk", Value: true}, {Key: "ismaster", Value: true}}
+	d := bson.D{{Key: "helloOk", Value: true}, {Key: "ismaster", Value: !s.away()}}
 	if r.name == "hello" {
 		d[1].Key = "isWritablePrimary"
 	}
 	if set := s.cfg.ReplicaSet; set != "" {
 		d = append(d, bson.D{
-			{Key: "setName", Value: set}, {Key: "setVersion", Value: 1}, {Key: "secondary", Value: false},
-			{Key: "hosts", Value: bson.A{s.Addr()}}, {Key: "primary", Value: s.Addr()}, {Key: "me", Value: s.Addr()},
+			{Key: "setName", Value: set}, {Key: "setVersion", Value: 1}, {Key: "secondary", Value: s.away()},
+			{Key: "hosts", Value: bson.A{s.Addr()}}, {Key: "me", Value: s.Addr()}, {Key: "lastWrite", Value: s.oplog.lastWrite()},
 		}...)
+		if !s.away() {
+			d = append(d, bson.E{Key: "primary", Value: s.Addr()})
+		}
 	}
 	d = append(d, bson.D{
 		{Key: "maxBsonObjectSize", Value: maxDocument}, {Key: "maxMessageSizeBytes", Value: maxMessage}, {Key: "maxWriteBatchSize", Value: maxWrites},
@@ -98,7 +108,7 @@ func connectionStatus(_ context.Context, c *conn, r *request, dst []byte) ([]byt
 	if truthy(lookup(r.body, "showPrivileges")) {
 		info = append(info, bson.E{Key: "authenticatedUserPrivileges", Value: bson.A{bson.D{
 			{Key: "resource", Value: bson.D{{Key: "db", Value: ""}, {Key: "collection", Value: ""}}},
-			{Key: "actions", Value: bson.A{"find", "listCollections", "listIndexes", "collStats", "dbStats", "insert", "update", "remove"}},
+			{Key: "actions", Value: bson.A{"find", "listCollections", "listIndexes", "collStats", "dbStats", "insert", "update", "remove", "changeStream"}},
 		}}})
 	}
 	return reply(dst, bson.D{{Key: "authInfo", Value: info}, fine})
@@ -111,7 +121,34 @@ func create(_ context.Context, c *conn, r *request, dst []byte) ([]byte, error) 
 	if c.server.lookup(r.ns()) != nil {
 		return dst, fail(48, "Collection %s already exists.", r.ns())
 	}
-	if _, err := c.server.writable(r.ns(), true); err != nil {
+	made, err := c.server.writable(r.ns(), true)
+	if err != nil {
+		return dst, err
+	}
+	made.keepImages(lookup(r.body, imagesOption))
+	return reply(dst, bson.D{fine})
+}
+
+// imagesOption makes a collection keep documents as they were before and after changes.
+const imagesOption = "changeStreamPreAndPostImages"
+
+// collMod changes whether a collection keeps images.
+func collMod(_ context.Context, c *conn, r *request, dst []byte) ([]byte, error) {
+	of, err := c.server.writable(r.ns(), false)
+	switch {
+	case err != nil:
+		return dst, err
+	case of == nil:
+		return dst, fail(codeNamespaceNotFound, "ns does not exist: %s", r.ns())
+	}
+	of.keepImages(lookup(r.body, imagesOption))
+	return reply(dst, bson.D{fine})
+}
+
+func renameCollection(_ context.Context, c *conn, r *request, dst []byte) ([]byte, error) {
+	from, _ := lookup(r.body, "renameCollection").StringValueOK()
+	to, _ := lookup(r.body, "to").StringValueOK()
+	if err := c.server.Rename(from, to, truthy(lookup(r.body, "dropTarget"))); err != nil {
 		return dst, err
 	}
 	return reply(dst, bson.D{fine})
@@ -127,9 +164,7 @@ func drop(_ context.Context, c *conn, r *request, dst []byte) ([]byte, error) {
 }
 
 func dropDatabase(_ context.Context, c *conn, r *request, dst []byte) ([]byte, error) {
-	for _, ns := range c.server.namespaces(r.db) {
-		c.server.Drop(ns)
-	}
+	c.server.DropDatabase(r.db)
 	return reply(dst, bson.D{{Key: "dropped", Value: r.db}, fine})
 }
 
@@ -138,7 +173,7 @@ func listCollections(_ context.Context, c *conn, r *request, dst []byte) ([]byte
 	for _, ns := range c.server.namespaces(r.db) {
 		d := bson.D{{Key: "name", Value: ns[len(r.db)+1:]}, {Key: "type", Value: "collection"}}
 		if !truthy(lookup(r.body, "nameOnly")) {
-			d = append(d, bson.E{Key: "options", Value: bson.D{}}, bson.E{Key: "info", Value: c.server.info(ns)},
+			d = append(d, bson.E{Key: "options", Value: c.server.options(ns)}, bson.E{Key: "info", Value: c.server.info(ns)},
 				bson.E{Key: "idIndex", Value: idIndex})
 		}
 		docs = append(docs, d)

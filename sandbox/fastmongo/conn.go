@@ -40,6 +40,7 @@ type request struct {
 	db       string
 	body     bsoncore.Document
 	sections map[string][]bsoncore.Document // documents that were sent beside the command, by the field that they stand for
+	txn      *transaction                   // that the command is part of
 
 	id          int32
 	legacy      bool // asked by OP_QUERY, as the first hello is
@@ -229,6 +230,9 @@ func (c *conn) answer(ctx context.Context, r *request, dst []byte) ([]byte, erro
 	if !r.wantsAnswer {
 		return dst[:0], nil
 	}
+	if log := c.server.oplog; log != nil && r.name != "saslStart" && r.name != "saslContinue" {
+		dst = log.appendTimes(dst, mark)
+	}
 	binary.LittleEndian.PutUint32(dst[start:], uint32(len(dst)-int(start)))
 	return dst, nil
 }
@@ -241,18 +245,23 @@ func (c *conn) run(ctx context.Context, r *request, dst []byte) ([]byte, error) 
 		(*hook)(r.name, bson.Raw(r.body))
 	}
 	cmd, known := commands[r.name]
-	if f := s.faults.take(r, cmd.handshake); f != nil {
+	if f := s.faults.take(r, cmd.handshake, s.isStream); f != nil {
 		if err := f.happen(ctx, r); err != nil {
 			return dst, err
 		}
 	}
 	switch {
+	case !cmd.handshake && s.away():
+		return dst, steppedDown(r)
 	case !known:
 		return dst, fail(59, "no such command: '%s'", r.name)
 	case s.auth != nil && !cmd.handshake && !c.login.done:
 		return dst, fail(codeUnauthorized, "Command %s requires authentication", r.name)
 	}
-	return cmd.run(ctx, c, r, dst)
+	if err := s.join(r); err != nil {
+		return dst, err
+	}
+	return s.once(r, dst, func() ([]byte, error) { return cmd.run(ctx, c, r, dst) })
 }
 
 func reply(dst []byte, d bson.D) ([]byte, error) {

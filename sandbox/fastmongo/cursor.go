@@ -6,7 +6,11 @@ import (
 
 // cursor is a find or aggregate under way. It is used by one goroutine at a time: see Server.takeCursor.
 type cursor struct {
-	ns         string
+	ns     string
+	busy   bool    // in use; guarded by Server.mu
+	killed error   // what a getMore under way is told when the cursor is gone; guarded by Server.mu
+	stream *stream // if it is a change stream: then the following is not used
+
 	walk       walk
 	filter     *filter // nil lets everything pass
 	projection *projection
@@ -14,7 +18,6 @@ type cursor struct {
 	keys       bool  // rows come from the _id index
 	skip       int64 // rows still to be left out
 	left       int64 // rows that the limit still allows; negative for no limit
-	epoch      uint64
 }
 
 // fill fills a batch and returns true if there is no more. As in MongoDB, a batch that is full ends the cursor only if its

@@ -30,7 +30,12 @@ const (
 	codeIllegalOperation  = 20
 	codeNamespaceNotFound = 26
 	codeCursorNotFound    = 43
+	codeNoMatch           = 47
+	codeInvalidToken      = 260
+	codeStreamFatal       = 280
+	codeHistoryLost       = 286
 	codeNotPrimary        = 10107
+	codeTooLarge          = 10334
 	codeDuplicateKey      = 11000
 )
 
@@ -54,6 +59,8 @@ func codeName(code int32) string {
 		return "NamespaceNotFound"
 	case codeCursorNotFound:
 		return "CursorNotFound"
+	case codeNoMatch:
+		return "NoMatchingDocument"
 	case 48:
 		return "NamespaceExists"
 	case 50:
@@ -62,22 +69,42 @@ func codeName(code int32) string {
 		return "CommandNotFound"
 	case 66:
 		return "ImmutableField"
+	case 72:
+		return "InvalidOptions"
 	case 73:
 		return "InvalidNamespace"
 	case 91:
 		return "ShutdownInProgress"
+	case 112:
+		return "WriteConflict"
 	case 115:
 		return "CommandNotSupported"
 	case 175:
 		return "QueryPlanKilled"
 	case 189:
 		return "PrimarySteppedDown"
+	case 237:
+		return "CursorKilled"
 	case 238:
 		return "NotImplemented"
+	case 251:
+		return "NoSuchTransaction"
+	case 256:
+		return "TransactionCommitted"
+	case codeInvalidToken:
+		return "InvalidResumeToken"
+	case codeStreamFatal:
+		return "ChangeStreamFatalError"
+	case codeHistoryLost:
+		return "ChangeStreamHistoryLost"
 	case 292:
 		return "QueryExceededMemoryLimitNoDiskUseAllowed"
 	case codeNotPrimary:
 		return "NotWritablePrimary"
+	case codeTooLarge:
+		return "BSONObjectTooLarge"
+	case 11602:
+		return "InterruptedDueToReplStateChange"
 	case codeDuplicateKey:
 		return "DuplicateKey"
 	case 13435:

@@ -16,6 +16,7 @@ const Always = -1
 // delay only, the command is answered late but well.
 type Fault struct {
 	Commands []string // it happens to; empty means all but those of handshakes, heartbeats and goodbyes
+	Streams  bool     // only to those that open or read a change stream
 	After    int      // let so many such commands pass first
 	Times    int      // 0 means once
 
@@ -61,6 +62,10 @@ type Quirks struct {
 	IgnoreBounds bool // min and max are ignored without a word
 	RejectBounds bool // min and max are refused: NotImplemented (238)
 	NoSample     bool // $sample is an unknown stage
+
+	NoChangeStreams bool // $changeStream is an unknown stage
+	NoSplit         bool // $changeStreamSplitLargeEvent is an unknown stage, as before MongoDB 6.0.9
+	NoStartAfter    bool // startAfter is an unknown field, as in Amazon DocumentDB
 }
 
 // SetQuirks replaces the quirks.
@@ -80,18 +85,21 @@ type liveFault struct{ Fault }
 
 // faults are the faults that may still happen.
 type faults struct {
-	mu   sync.Mutex
-	live []*liveFault
+	mu     sync.Mutex
+	live   []*liveFault
+	points map[string]func() // removes what a fail point has injected
 }
 
 // take is the fault that happens to this command, or nil.
-func (f *faults) take(r *request, handshake bool) *Fault {
+func (f *faults) take(r *request, handshake bool, isStream func(*request) bool) *Fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var hit *Fault
 	f.live = slices.DeleteFunc(f.live, func(l *liveFault) bool {
 		switch {
 		case len(l.Commands) == 0 && handshake, len(l.Commands) > 0 && !slices.Contains(l.Commands, r.name):
+			return false
+		case l.Streams && !isStream(r):
 			return false
 		case l.After > 0:
 			l.After--

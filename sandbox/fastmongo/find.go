@@ -20,18 +20,20 @@ type query struct {
 	skip, limit int64
 	batchSize   int
 	single      bool
+	txn         *transaction
 }
 
 // Fields of commands that change nothing here. Every other unknown field is an error, as in MongoDB.
 var ignoredFields = map[string]bool{
 	"$db": true, "lsid": true, "$clusterTime": true, "$readPreference": true, "readConcern": true, "writeConcern": true, "comment": true,
 	"maxTimeMS": true, "noCursorTimeout": true, "allowDiskUse": true, "allowPartialResults": true, "let": true, "txnNumber": true,
+	"startTransaction": true, "autocommit": true,
 	"apiVersion": true, "apiStrict": true, "apiDeprecationErrors": true, "bypassDocumentValidation": true, "cursor": true,
 	"ordered": true, "maxTime": true, "oplogReplay": true,
 }
 
 func readFind(r *request) (query, error) {
-	q := query{ns: r.ns(), batchSize: firstBatch}
+	q := query{ns: r.ns(), batchSize: firstBatch, txn: r.txn}
 	for rest := body(r.body); ; {
 		e, ok := nextElement(&rest)
 		if !ok {
@@ -104,7 +106,7 @@ func (s *Server) plan(q query) (*cursor, error) {
 	if err != nil {
 		return nil, err
 	}
-	coll := s.lookup(q.ns)
+	coll := s.lookupIn(q.txn, q.ns)
 	if coll == nil {
 		c.walk = nothing{}
 		return c, nil
@@ -120,7 +122,7 @@ func (s *Server) plan(q query) (*cursor, error) {
 	}
 	// Any of these makes MongoDB read the _id index; if nothing but _id is asked for, it reads nothing else. With min or max
 	// it fetches each document that it has to filter.
-	c.keys = hinted == ascending || o != natural || c.filter.usesID
+	c.keys = hinted == ascending || o == ascending || o == descending || c.filter.usesID
 	if c.keys && o == natural {
 		o = ascending
 	}

@@ -196,7 +196,7 @@ func (g *generated) sample(n int) []bsoncore.Document {
 }
 
 func (g *generated) walk(b bounds, o order) (walk, error) {
-	w := &generatedWalk{of: g, down: o == descending}
+	w := &generatedWalk{of: g, down: o == descending || o == backward}
 	if b.points != nil {
 		w.points = g.ordinals(b)
 		w.end = len(w.points)

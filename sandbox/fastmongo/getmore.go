@@ -1,8 +1,10 @@
 package fastmongo
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
@@ -22,6 +24,7 @@ func (s *Server) replyCursor(dst []byte, field string, id int64, c *cursor, most
 	b.end()
 	s.count.returned.Add(int64(b.n))
 	if end || single {
+		s.forgetCursor(id)
 		id = 0
 	} else {
 		if id, err = s.keepCursor(id, c); err != nil {
@@ -36,11 +39,11 @@ func (s *Server) replyCursor(dst []byte, field string, id int64, c *cursor, most
 	return dst, nil
 }
 
-func getMore(_ context.Context, c *conn, r *request, dst []byte) ([]byte, error) {
+func getMore(ctx context.Context, c *conn, r *request, dst []byte) ([]byte, error) {
 	s := c.server
 	most := -1
 	var id int64
-	coll := ""
+	coll, patience := "", value{}
 	for rest := body(r.body); ; {
 		e, ok := nextElement(&rest)
 		if !ok {
@@ -59,24 +62,41 @@ func getMore(_ context.Context, c *conn, r *request, dst []byte) ([]byte, error)
 				most = int(n)
 			}
 		case "maxTimeMS":
-			return dst, fail(codeBadValue, "cannot set maxTimeMS on getMore command for a non-awaitData cursor")
+			patience = v
 		default:
 			if !ignoredFields[key] {
 				return dst, fail(40415, "BSON field 'getMore.%s' is an unknown field.", key)
 			}
 		}
 	}
-	cur := s.takeCursor(id)
-	if cur == nil {
-		return dst, cursorNotFound(id)
+	cur, err := s.takeCursor(id)
+	if err != nil {
+		return dst, err
 	}
 	if cur.ns != r.db+"."+coll {
-		if _, err := s.keepCursor(id, cur); err != nil {
-			return dst, err
-		}
-		return dst, fail(codeUnauthorized, "Requested getMore on namespace '%s.%s', but cursor belongs to a different namespace %s", r.db, coll, cur.ns)
+		err = fail(codeUnauthorized, "Requested getMore on namespace '%s.%s', but cursor belongs to a different namespace %s", r.db, coll, cur.ns)
+	} else if patience.Type != 0 && cur.stream == nil {
+		err = fail(codeBadValue, "cannot set maxTimeMS on getMore command for a non-awaitData cursor")
 	}
-	return s.replyCursor(dst, "nextBatch", id, cur, most, false)
+	if err != nil {
+		if _, lost := s.keepCursor(id, cur); lost != nil {
+			return dst, lost
+		}
+		return dst, err
+	}
+	if cur.stream == nil {
+		dst, err = s.replyCursor(dst, "nextBatch", id, cur, most, false)
+	} else {
+		wait := defaultAwait
+		if patience.Type != 0 {
+			wait = time.Duration(toInt(patience)) * time.Millisecond
+		}
+		dst, err = s.replyStream(ctx, dst, "nextBatch", id, cur, most, wait)
+	}
+	if err != nil {
+		s.forgetCursor(id)
+	}
+	return dst, err
 }
 
 func killCursors(_ context.Context, c *conn, r *request, dst []byte) ([]byte, error) {
@@ -99,30 +119,45 @@ func killCursors(_ context.Context, c *conn, r *request, dst []byte) ([]byte, er
 	})
 }
 
-// takeCursor takes a cursor out, so that no other connection uses it at the same time.
-func (s *Server) takeCursor(id int64) *cursor {
+// takeCursor takes a cursor into use, which no other connection may do until it is kept or forgotten.
+func (s *Server) takeCursor(id int64) (*cursor, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.cursors[id]
-	delete(s.cursors, id)
-	return c
+	switch {
+	case c == nil:
+		return nil, cursorNotFound(id)
+	case c.busy:
+		return nil, fail(12051, "cursor id %d is already in use", id)
+	}
+	c.busy = true
+	return c, nil
 }
 
-// keepCursor keeps a cursor under its id, or a new one if that is 0. It fails if all cursors were killed while this one was
-// out.
+// keepCursor keeps a cursor under its id, or a new one if that is 0. It fails if the cursor was killed while it was in use.
 func (s *Server) keepCursor(id int64, c *cursor) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if id != 0 && c.epoch != s.cursorEpoch {
-		return 0, cursorNotFound(id)
+	if id != 0 && s.cursors[id] != c {
+		return 0, cmp.Or(c.killed, cursorNotFound(id))
 	}
 	// Unlike a small number, a random one can't be mixed up with another value by a client.
-	for id == 0 || (c.epoch == 0 && s.cursors[id] != nil) {
+	for id == 0 || (s.cursors[id] != nil && s.cursors[id] != c) {
 		id = rand.Int64()
 	}
-	c.epoch = s.cursorEpoch
+	c.busy = false
 	s.cursors[id] = c
 	return id, nil
+}
+
+// alive fails if a cursor in use was killed.
+func (s *Server) alive(id int64, c *cursor) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if id != 0 && s.cursors[id] != c {
+		return cmp.Or(c.killed, cursorNotFound(id))
+	}
+	return nil
 }
 
 func cursorNotFound(id int64) error { return fail(codeCursorNotFound, "cursor id %d not found", id) }
@@ -130,18 +165,33 @@ func cursorNotFound(id int64) error { return fail(codeCursorNotFound, "cursor id
 func (s *Server) forgetCursor(id int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, ok := s.cursors[id]
+	c, ok := s.cursors[id]
+	if ok && c.stream != nil && c.busy {
+		c.killed = errKilled
+		defer s.oplog.interrupt()
+	}
 	delete(s.cursors, id)
 	return ok
 }
 
-// KillCursors ends all cursors and returns how many there were. The next getMore of each gets CursorNotFound (43).
-func (s *Server) KillCursors() int {
+var errKilled = fail(237, "operation was interrupted because a client killed the cursor")
+
+// KillCursors ends all cursors and returns how many there were. The next getMore of each gets CursorNotFound (43), one under
+// way, which waits for a change stream's events, CursorKilled (237).
+func (s *Server) KillCursors() int { return s.killAll(errKilled) }
+
+// killAll ends all cursors; getMores that are under way fail with err.
+func (s *Server) killAll(err error) int {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	n := len(s.cursors)
+	for _, c := range s.cursors {
+		if c.stream != nil {
+			c.killed = err
+		}
+	}
 	clear(s.cursors)
-	s.cursorEpoch++
+	s.mu.Unlock()
+	s.oplog.interrupt()
 	return n
 }
 
@@ -149,5 +199,11 @@ func (s *Server) KillCursors() int {
 func (s *Server) OpenCursors() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.cursors)
+	n := 0
+	for _, c := range s.cursors {
+		if !c.busy {
+			n++
+		}
+	}
+	return n
 }

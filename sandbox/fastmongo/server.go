@@ -20,8 +20,16 @@ import (
 type Config struct {
 	Addr string // host:port to listen on; empty means 127.0.0.1:0
 
-	// ReplicaSet makes the server claim to be the primary, and only member, of a replica set of that name.
+	// ReplicaSet makes the server the primary, and only member, of a replica set of that name: it has an oplog, change streams
+	// and transactions.
 	ReplicaSet string
+
+	// Oplog bounds the oplog of a replica set.
+	Oplog Oplog
+
+	// FullDocumentLast makes events have the order that they have from MongoDB 8.3.4 on: fullDocument stands behind
+	// updateDescription, not in front of ns.
+	FullDocumentLast bool
 
 	// User and Password, if not empty, must be given by every client (SCRAM-SHA-256 or SCRAM-SHA-1, against the database
 	// admin).
@@ -44,6 +52,8 @@ type Server struct {
 	listener   net.Listener
 	replyBytes int
 	auth       *authenticator // nil if no login is needed
+	oplog      *oplog         // nil of a standalone server
+	sessions   sessions
 
 	ctx    context.Context // the life of all connections
 	cancel context.CancelFunc
@@ -54,12 +64,12 @@ type Server struct {
 	hook   atomic.Pointer[func(string, bson.Raw)]
 	count  counters
 	lastID atomic.Int32 // of connections
+	back   atomic.Int64 // when, in nanoseconds, the server is the primary again
 
 	mu          sync.Mutex
 	collections map[string]collection
 	uuids       map[string]uuid.UUID // of the collections
 	cursors     map[int64]*cursor
-	cursorEpoch uint64 // advances when all cursors are killed; never 0
 	open        map[net.Conn]struct{}
 }
 
@@ -76,7 +86,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("starting a MongoDB server: %w", err)
 	}
 	s := &Server{
-		cfg: cfg, listener: l, replyBytes: cfg.ReplyBytes, cursorEpoch: 1,
+		cfg: cfg, listener: l, replyBytes: cfg.ReplyBytes,
 		collections: map[string]collection{}, uuids: map[string]uuid.UUID{}, cursors: map[int64]*cursor{}, open: map[net.Conn]struct{}{},
 	}
 	if s.replyBytes <= 0 {
@@ -90,6 +100,12 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	s.quirks.Store(&Quirks{})
 	s.count.commands = map[string]int64{}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	if cfg.ReplicaSet != "" {
+		s.oplog = newOplog(cfg.Oplog, cfg.FullDocumentLast)
+		if cfg.Oplog.Noop > 0 {
+			s.conns.Go(func() { s.oplog.noops(s.ctx.Done()) })
+		}
+	}
 	s.conns.Go(s.accept)
 	return s, nil
 }
@@ -160,6 +176,9 @@ func (s *Server) accept() {
 }
 
 func (s *Server) lookup(ns string) collection {
+	if ns == oplogNamespace && s.oplog != nil {
+		return oplogView{s.oplog}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.collections[ns]
@@ -167,7 +186,7 @@ func (s *Server) lookup(ns string) collection {
 
 // Put makes a collection hold exactly these documents, which are encoded as the driver encodes them. _ids of any type are
 // taken; each document must have one, and no two may be equal. Cursors of an earlier collection of that name end with
-// QueryPlanKilled (175).
+// QueryPlanKilled (175). For change streams this is a drop, where there was a collection, and inserts.
 func (s *Server) Put(ns string, docs ...any) error {
 	if err := checkNamespace(ns); err != nil {
 		return err
@@ -238,24 +257,82 @@ func (s *Server) Stored(ns string) []bson.Raw {
 // Drop removes a collection and reports whether there was one. Its cursors end with QueryPlanKilled (175).
 func (s *Server) Drop(ns string) bool {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dropLocked(ns)
+}
+
+func (s *Server) dropLocked(ns string) bool {
 	old, ok := s.collections[ns]
+	id := s.uuids[ns]
 	delete(s.collections, ns)
 	delete(s.uuids, ns)
-	s.mu.Unlock()
 	if c, isStored := old.(*stored); isStored {
 		c.drop()
+	} else if ok {
+		db, coll, _ := strings.Cut(ns, ".")
+		s.oplog.append(nil, change{op: opDrop, db: db, coll: coll, uuid: id})
 	}
 	return ok
 }
 
+// DropDatabase removes all collections of a database.
+func (s *Server) DropDatabase(db string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	there := false
+	for _, ns := range s.namespacesLocked(db) {
+		there = s.dropLocked(ns) || there
+	}
+	if there {
+		s.oplog.append(nil, change{op: opDropDatabase, db: db})
+	}
+}
+
+// Rename gives a stored collection another name, db.coll, in the place of one that has it already if replace is true.
+func (s *Server) Rename(from, to string, replace bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, ok := s.collections[from].(*stored)
+	switch {
+	case checkNamespace(to) != nil:
+		return fail(73, "%v", checkNamespace(to))
+	case !ok:
+		return fail(codeNamespaceNotFound, "Source collection %s does not exist", from)
+	case s.collections[to] != nil && !replace:
+		return fail(48, "target namespace exists")
+	}
+	s.dropLocked(to)
+	delete(s.collections, from)
+	s.collections[to], s.uuids[to] = c, s.uuids[from]
+	delete(s.uuids, from)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.noteLocked(change{op: opRename, to: to})
+	c.db, c.coll, _ = strings.Cut(to, ".")
+	return nil
+}
+
 func (s *Server) replace(ns string, c collection) {
 	s.mu.Lock()
-	old := s.collections[ns]
-	s.collections[ns], s.uuids[ns] = c, uuid.New()
-	s.mu.Unlock()
-	if o, ok := old.(*stored); ok {
-		o.drop()
+	defer s.mu.Unlock()
+	s.dropLocked(ns)
+	s.addLocked(ns, c)
+}
+
+func (s *Server) addLocked(ns string, c collection) {
+	id := uuid.New()
+	s.collections[ns], s.uuids[ns] = c, id
+	if fresh, ok := c.(*stored); ok {
+		fresh.attach(ns, id, s.noting())
 	}
+}
+
+// noting is what takes in the changes of collections.
+func (s *Server) noting() func(change) {
+	if s.oplog == nil {
+		return nil
+	}
+	return func(c change) { s.oplog.append(nil, c) }
 }
 
 // writable returns a stored collection; nil if there is none and it is not to be made.
@@ -270,7 +347,7 @@ func (s *Server) writable(ns string, create bool) (*stored, error) {
 			return nil, nil
 		}
 		fresh := &stored{}
-		s.collections[ns], s.uuids[ns] = fresh, uuid.New()
+		s.addLocked(ns, fresh)
 		return fresh, nil
 	}
 	return nil, fail(codeIllegalOperation, "%s is made up as it is read and can't be written to", ns)
@@ -284,10 +361,28 @@ func (s *Server) info(ns string) bson.D {
 	return bson.D{{Key: "readOnly", Value: false}, {Key: "uuid", Value: bson.Binary{Subtype: bson.TypeBinaryUUID, Data: id[:]}}}
 }
 
+// options are what listCollections says a collection was made with.
+func (s *Server) options(ns string) bson.D {
+	c, ok := s.lookup(ns).(*stored)
+	if !ok {
+		return bson.D{}
+	}
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if !c.images {
+		return bson.D{}
+	}
+	return bson.D{{Key: imagesOption, Value: bson.D{{Key: "enabled", Value: true}}}}
+}
+
 // namespaces lists the collections of a database in order, or of all databases if that is empty.
 func (s *Server) namespaces(db string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.namespacesLocked(db)
+}
+
+func (s *Server) namespacesLocked(db string) []string {
 	var out []string
 	for ns := range s.collections {
 		if db == "" || strings.HasPrefix(ns, db+".") {
@@ -299,6 +394,10 @@ func (s *Server) namespaces(db string) []string {
 }
 
 func checkNamespace(ns string) error {
+	if ns == oplogNamespace {
+		return fmt.Errorf("%s can't be written to", ns)
+	}
+
 	if db, coll, ok := strings.Cut(ns, "."); !ok || db == "" || coll == "" {
 		return fmt.Errorf("%q is not of the form database.collection", ns)
 	}

@@ -18,6 +18,9 @@ func sortOrder(sort bsoncore.Document) (order, sorting, error) {
 		}
 		n, number := toInt(e.Value()), e.Value().IsNumber()
 		if e.Key() == "$natural" {
+			if n < 0 {
+				return backward, nil, nil
+			}
 			continue
 		}
 		if !number || (n != 1 && n != -1) {

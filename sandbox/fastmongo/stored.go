@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 
+	"github.com/google/uuid"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
 )
@@ -18,6 +20,56 @@ type stored struct {
 	inserts uint64
 	bytes   int64
 	dropped bool
+
+	// What the oplog knows the collection as.
+	db, coll string
+	uuid     uuid.UUID
+	images   bool         // before and after changes are kept
+	note     func(change) // takes changes in; nil if nobody does
+}
+
+// noteLocked takes a change to the oplog. It is called with mu held, so that the oplog has the order of the changes.
+func (s *stored) noteLocked(c change) {
+	if s.note == nil {
+		return
+	}
+	c.db, c.coll, c.uuid, c.of, c.images = s.db, s.coll, s.uuid, s, s.images
+	s.note(c)
+}
+
+// attach makes the collection known, with all that it holds.
+func (s *stored) attach(ns string, id uuid.UUID, note func(change)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.db, s.coll, _ = strings.Cut(ns, ".")
+	s.uuid, s.note = id, note
+	s.noteLocked(change{op: opCreate})
+	if note == nil {
+		return
+	}
+	for _, e := range s.bySerial() {
+		s.noteLocked(change{op: opInsert, id: e.id, after: e.doc})
+	}
+}
+
+// keepImages takes the option changeStreamPreAndPostImages, unless it is missing.
+func (s *stored) keepImages(option value) {
+	if option.Type == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.images = truthy(lookup(option.Data, "enabled"))
+}
+
+// get returns the document with an _id, or nil.
+func (s *stored) get(id value) bsoncore.Document {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if i, found := s.find(id); found {
+		return s.entries[i].doc
+	}
+	return nil
 }
 
 type entry struct {
@@ -66,25 +118,35 @@ func (s *stored) insertLocked(doc bsoncore.Document) bool {
 	s.version++
 	s.bytes += int64(len(doc))
 	s.entries = slices.Insert(s.entries, i, entry{id, doc, s.inserts})
+	s.noteLocked(change{op: opInsert, id: id, after: doc})
 	return true
 }
 
-// replaceLocked puts another document with an equal _id at i.
-func (s *stored) replaceLocked(i int, doc bsoncore.Document) {
+// replaceLocked puts another document with an equal _id at i. diff says how it came about; nil means as a whole.
+func (s *stored) replaceLocked(i int, doc bsoncore.Document, diff *description) {
 	e := &s.entries[i]
+	c := change{op: opReplace, before: e.doc, after: doc, diff: diff}
+	if diff != nil {
+		c.op = opUpdate
+	}
 	s.bytes += int64(len(doc)) - int64(len(e.doc))
 	e.doc, e.id = doc, lookup(doc, "_id")
+	c.id = e.id
+	s.noteLocked(c)
 }
 
 func (s *stored) removeLocked(i int) {
-	s.bytes -= int64(len(s.entries[i].doc))
+	e := s.entries[i]
+	s.bytes -= int64(len(e.doc))
 	s.entries = slices.Delete(s.entries, i, i+1)
 	s.version++
+	s.noteLocked(change{op: opDelete, id: e.id, before: e.doc})
 }
 
 func (s *stored) drop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.noteLocked(change{op: opDrop})
 	s.dropped = true
 	s.entries, s.bytes = nil, 0
 	s.version++
@@ -128,14 +190,23 @@ func (s *stored) all() []bson.Raw {
 }
 
 func (s *stored) walk(b bounds, o order) (walk, error) {
-	if o == natural {
+	if o == natural || o == backward {
 		s.mu.RLock()
 		defer s.mu.RUnlock()
-		snapshot := slices.Clone(s.entries)
-		slices.SortFunc(snapshot, func(x, y entry) int { return cmp.Compare(x.serial, y.serial) })
-		return &listWalk{of: s, bounds: b, entries: snapshot}, nil
+		entries := s.bySerial()
+		if o == backward {
+			slices.Reverse(entries)
+		}
+		return &listWalk{of: s, bounds: b, entries: entries}, nil
 	}
 	return &indexWalk{of: s, bounds: b, down: o == descending}, nil
+}
+
+// bySerial returns the documents in the order of insertion. It is called with mu held.
+func (s *stored) bySerial() []entry {
+	snapshot := slices.Clone(s.entries)
+	slices.SortFunc(snapshot, func(x, y entry) int { return cmp.Compare(x.serial, y.serial) })
+	return snapshot
 }
 
 // check fails for a collection that was dropped. It is called with mu held.

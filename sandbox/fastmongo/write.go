@@ -3,7 +3,7 @@ package fastmongo
 import (
 	"bytes"
 	"context"
-	"strings"
+	"errors"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
@@ -49,13 +49,19 @@ func insert(_ context.Context, c *conn, r *request, dst []byte) ([]byte, error) 
 	if err := checkNamespace(r.ns()); err != nil {
 		return dst, fail(73, "%v", err)
 	}
-	into, err := c.server.writable(r.ns(), true)
+	into, err := c.server.writableIn(r, true)
 	if err != nil {
 		return dst, err
 	}
 	n, errs := 0, bson.A{}
 	for i, d := range r.parts("documents") {
-		if err := into.insertChecked(r.ns(), bytes.Clone(d)); err != nil {
+		err := into.insertChecked(r.ns(), bytes.Clone(d))
+		if errors.Is(err, errDropped) { // meanwhile
+			if into, err = c.server.writableIn(r, true); err == nil {
+				err = into.insertChecked(r.ns(), bytes.Clone(d))
+			}
+		}
+		if err != nil {
 			errs = append(errs, writeError(i, err))
 			if r.ordered() {
 				break
@@ -66,6 +72,8 @@ func insert(_ context.Context, c *conn, r *request, dst []byte) ([]byte, error) 
 	}
 	return r.writeReply(dst, bson.D{{Key: "n", Value: n}}, errs)
 }
+
+var errDropped = fail(175, "collection dropped")
 
 // insertChecked stores a document as a server takes it from a client: with an _id, in front, of a type that is allowed there.
 func (s *stored) insertChecked(ns string, doc bsoncore.Document) error {
@@ -80,7 +88,12 @@ func (s *stored) insertChecked(ns string, doc bsoncore.Document) error {
 	if first, err := doc.IndexErr(0); err != nil || first.Key() != "_id" {
 		doc = idFirst(doc, id)
 	}
-	if !s.insert(doc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dropped {
+		return errDropped
+	}
+	if !s.insertLocked(doc) {
 		id := lookup(doc, "_id")
 		key := bson.D{{Key: "_id", Value: bson.RawValue{Type: bson.Type(id.Type), Value: id.Data}}}
 		f := fail(codeDuplicateKey, "E11000 duplicate key error collection: %s index: _id_ dup key: { _id: %s }", ns, id)
@@ -137,7 +150,7 @@ func (s *stored) matching(f *filter, most int) []value {
 }
 
 func remove(_ context.Context, c *conn, r *request, dst []byte) ([]byte, error) {
-	from, err := c.server.writable(r.ns(), false)
+	from, err := c.server.writableIn(r, false)
 	if err != nil {
 		return dst, err
 	}
@@ -166,7 +179,7 @@ func remove(_ context.Context, c *conn, r *request, dst []byte) ([]byte, error) 
 }
 
 func update(_ context.Context, c *conn, r *request, dst []byte) ([]byte, error) {
-	in, err := c.server.writable(r.ns(), true)
+	in, err := c.server.writableIn(r, true)
 	if err != nil {
 		return dst, err
 	}
@@ -211,14 +224,18 @@ func (s *stored) update(ns string, d bsoncore.Document) (matched, modified int, 
 	for _, id := range ids {
 		at, _ := s.find(id)
 		old := s.entries[at].doc
-		next := change(old)
+		next, diff, err := change(old)
+		if err != nil {
+			s.mu.Unlock()
+			return matched, modified, value{}, err
+		}
 		if compare(lookup(next, "_id"), id) != 0 {
 			s.mu.Unlock()
 			return matched, modified, value{}, fail(66, "the (immutable) field '_id' was found to have been altered")
 		}
 		matched++
 		if !bytes.Equal(old, next) {
-			s.replaceLocked(at, next)
+			s.replaceLocked(at, next, diff)
 			modified++
 		}
 	}
@@ -231,78 +248,14 @@ func (s *stored) update(ns string, d bsoncore.Document) (matched, modified int, 
 		fresh = append(bsoncore.AppendHeader(fresh, id.Type, "_id"), id.Data...)
 	}
 	fresh, _ = bsoncore.AppendDocumentEnd(fresh, start)
-	doc := change(fresh)
+	doc, _, err := change(fresh)
+	if err != nil {
+		return 0, 0, value{}, err
+	}
 	if lookup(doc, "_id").Type == 0 {
 		doc = idFirst(doc, value{})
 	}
 	return 0, 0, lookup(doc, "_id"), s.insertChecked(ns, doc)
-}
-
-// compileUpdate knows replacements and, of top-level fields, $set and $unset.
-func compileUpdate(u value) (func(bsoncore.Document) bsoncore.Document, error) {
-	d, ok := u.DocumentOK()
-	if !ok {
-		return nil, fail(238, "updates by a pipeline are not implemented here")
-	}
-	if !isOperators(d) {
-		return func(old bsoncore.Document) bsoncore.Document {
-			id := lookup(d, "_id")
-			if id.Type == 0 {
-				id = lookup(old, "_id")
-			}
-			return idFirst(d, id)
-		}, nil
-	}
-	set, unset := map[string]value{}, map[string]bool{}
-	var order []string
-	for rest := body(d); ; {
-		op, ok := nextElement(&rest)
-		if !ok {
-			break
-		}
-		for fields := body(op.Value().Data); ; {
-			e, ok := nextElement(&fields)
-			if !ok {
-				break
-			}
-			key := e.Key()
-			switch {
-			case strings.Contains(key, "."):
-				return nil, fail(238, "updates of nested fields are not implemented here")
-			case op.Key() == "$set":
-				set[key] = e.Value()
-				order = append(order, key)
-			case op.Key() == "$unset":
-				unset[key] = true
-			default:
-				return nil, fail(238, "the update operator %s is not implemented here", op.Key())
-			}
-		}
-	}
-	return func(old bsoncore.Document) bsoncore.Document {
-		start, out := bsoncore.AppendDocumentStart(nil)
-		there := map[string]bool{}
-		for rest := body(old); ; {
-			e, ok := nextElement(&rest)
-			if !ok {
-				break
-			}
-			key := e.Key()
-			there[key] = true
-			if v, ok := set[key]; ok {
-				out = append(bsoncore.AppendHeader(out, v.Type, key), v.Data...)
-			} else if !unset[key] {
-				out = append(out, e...)
-			}
-		}
-		for _, key := range order {
-			if !there[key] {
-				out = append(bsoncore.AppendHeader(out, set[key].Type, key), set[key].Data...)
-			}
-		}
-		out, _ = bsoncore.AppendDocumentEnd(out, start)
-		return out
-	}, nil
 }
 
 func encoded(t bson.Type, data []byte) value { return value{Type: bsoncore.Type(t), Data: data} }
