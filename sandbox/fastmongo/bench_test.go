@@ -170,3 +170,59 @@ func BenchmarkIn(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N)*1000/b.Elapsed().Seconds(), "documents/s")
 }
+
+const benchEvents = 200_000
+
+// BenchmarkChangeStream reads inserts of 500 bytes: "raw" is what the server can do, "driver" what a client with the driver sees
+// of it. "write" is what the oplog adds to writing.
+func BenchmarkChangeStream(b *testing.B) {
+	s, c := replicaSet(b, fastmongo.Config{})
+	start := s.OperationTime()
+	docs := make([]any, benchEvents)
+	for i := range docs {
+		docs[i] = bson.D{{Key: "_id", Value: i}, {Key: "body", Value: string(make([]byte, 460))}}
+	}
+	if err := s.Insert("db.c", docs...); err != nil {
+		b.Fatal(err)
+	}
+	report := func(b *testing.B) {
+		b.ReportMetric(float64(b.N)*benchEvents/b.Elapsed().Seconds(), "events/s")
+	}
+	for name, stages := range map[string]bson.A{"raw": {}, "raw, matched": {bson.D{{Key: "$match", Value: bson.D{{Key: "ns.coll", Value: bson.D{{Key: "$in", Value: bson.A{"c", "d"}}}}}}}}} {
+		b.Run(name, func(b *testing.B) {
+			raw := dialRaw(b, s)
+			pipeline := append(bson.A{bson.D{{Key: "$changeStream", Value: bson.D{{Key: "startAtOperationTime", Value: bson.Timestamp{T: start.T, I: start.I + 1}}}}}}, stages...)
+			for b.Loop() {
+				reply := raw.ask(b, bson.D{{Key: "aggregate", Value: "c"}, {Key: "pipeline", Value: pipeline}, {Key: "cursor", Value: bson.D{{Key: "batchSize", Value: 0}}}})
+				for id := cursorID(b, reply); len(reply) > 1000 || bson.Raw(reply).Lookup("cursor", "firstBatch").Type != 0; {
+					reply = raw.ask(b, bson.D{{Key: "getMore", Value: id}, {Key: "collection", Value: "c"}, {Key: "maxTimeMS", Value: 1}})
+				}
+			}
+			report(b)
+		})
+	}
+	b.Run("driver", func(b *testing.B) {
+		for b.Loop() {
+			cs, err := c.Watch(b.Context(), bson.A{}, options.ChangeStream().SetStartAtOperationTime(&bson.Timestamp{T: start.T, I: start.I + 1}).SetBatchSize(5000))
+			if err != nil {
+				b.Fatal(err)
+			}
+			for range benchEvents {
+				if !cs.Next(b.Context()) {
+					b.Fatal(cs.Err())
+				}
+			}
+			_ = cs.Close(b.Context())
+		}
+		report(b)
+	})
+	b.Run("write", func(b *testing.B) {
+		for b.Loop() {
+			s, _ := replicaSet(b, fastmongo.Config{})
+			if err := s.Insert("db.c", docs...); err != nil {
+				b.Fatal(err)
+			}
+		}
+		report(b)
+	})
+}

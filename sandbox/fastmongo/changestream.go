@@ -1,6 +1,7 @@
 package fastmongo
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"slices"
@@ -402,7 +403,7 @@ func (st *stream) add(b *batch, r *record) (bool, error) {
 		if len(doc) != len(b.dst)-at || &doc[0] != &b.dst[at] {
 			b.dst = append(b.dst[:at], doc...)
 		}
-		if kept, _ := lookup(b.dst[at:], "_id").DocumentOK(); st.reshaped && string(kept) != string(r.token().appendDocument(nil)) {
+		if st.reshaped && !bytes.Equal(lookup(b.dst[at:], "_id").Data, r.token().appendDocument(nil)) {
 			return false, lostForGood("Encountered an event whose _id field, which contains the resume token, was modified by the pipeline. " +
 				"Modifying the _id field of an event makes it impossible to resume the stream from that point. " +
 				"Only transformations that retain the unmodified _id field are allowed.")

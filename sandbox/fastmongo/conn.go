@@ -230,7 +230,7 @@ func (c *conn) answer(ctx context.Context, r *request, dst []byte) ([]byte, erro
 	if !r.wantsAnswer {
 		return dst[:0], nil
 	}
-	if log := c.server.oplog; log != nil && r.name != "saslStart" && r.name != "saslContinue" {
+	if log := c.server.oplog; log != nil {
 		dst = log.appendTimes(dst, mark)
 	}
 	binary.LittleEndian.PutUint32(dst[start:], uint32(len(dst)-int(start)))

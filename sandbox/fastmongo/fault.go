@@ -12,7 +12,7 @@ import (
 // Always as Fault.Times means that the fault never goes away by itself.
 const Always = -1
 
-// Fault is something that goes wrong. What is set happens, in this order: the delay, then the reset or the error. With a
+// Fault is something that goes wrong. What is set happens, in this order: the silence, the delay, then the reset or the error. With a
 // delay only, the command is answered late but well.
 type Fault struct {
 	Commands []string // it happens to; empty means all but those of handshakes, heartbeats and goodbyes
@@ -21,6 +21,7 @@ type Fault struct {
 	Times    int      // 0 means once
 
 	Delay   time.Duration // a command whose maxTimeMS is shorter fails with MaxTimeMSExpired (50) then
+	Silent  bool          // never answer
 	Reset   bool          // cut the connection instead of answering
 	Code    int32         // answer with this error
 	Message string
@@ -118,6 +119,10 @@ func (f *faults) take(r *request, handshake bool, isStream func(*request) bool) 
 }
 
 func (f *Fault) happen(ctx context.Context, r *request) error {
+	if f.Silent {
+		<-ctx.Done()
+		return errReset
+	}
 	delay, expired := f.Delay, false
 	if most := lookup(r.body, "maxTimeMS"); most.IsNumber() && toInt(most) > 0 {
 		if limit := time.Duration(toInt(most)) * time.Millisecond; limit < delay {

@@ -132,7 +132,7 @@ func parseToken(doc value) (token, error) {
 		return token{}, fail(51057, "Token type %d not recognized", kind)
 	case kind == 0:
 		r.want(ksNull)
-		if !r.bad && (len(r.rest) != 1 || t.index != 0 || t.invalidate) {
+		if !r.bad && (len(r.rest) > 1 || t.index != 0 || t.invalidate) {
 			return token{}, fail(6189504, "Invalid high water mark token")
 		}
 		r.want(ksEnd)

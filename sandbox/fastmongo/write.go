@@ -233,6 +233,10 @@ func (s *stored) update(ns string, d bsoncore.Document) (matched, modified int, 
 			s.mu.Unlock()
 			return matched, modified, value{}, fail(66, "the (immutable) field '_id' was found to have been altered")
 		}
+		if len(next) > maxDocument {
+			s.mu.Unlock()
+			return matched, modified, value{}, fail(17419, "Resulting document after update is larger than %d", maxDocument)
+		}
 		matched++
 		if !bytes.Equal(old, next) {
 			s.replaceLocked(at, next, diff)
