@@ -60,9 +60,11 @@ func startJava(t *testing.T) string {
 	return s.URI()
 }
 
-func startSecantus(t *testing.T) string {
+func startSecantus(t *testing.T) string { return startSecantusWith(t) }
+
+func startSecantusWith(t *testing.T, args ...string) string {
 	t.Helper()
-	s, err := secantus.Start(t.Context(), t.TempDir())
+	s, err := secantus.Start(t.Context(), t.TempDir(), args...)
 	if err != nil {
 		t.Fatal(err)
 	}

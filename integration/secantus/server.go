@@ -28,8 +28,8 @@ type Server struct {
 	process *process.Process
 }
 
-// Start fetches the server if need be, and starts it with its data in an empty folder.
-func Start(ctx context.Context, dir string) (*Server, error) {
+// Start fetches the server if need be, and starts it with its data in an empty folder and with arguments of its own.
+func Start(ctx context.Context, dir string, args ...string) (*Server, error) {
 	packages, err := process.Pip(ctx, "secantusdb", requirements)
 	if err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func Start(ctx context.Context, dir string) (*Server, error) {
 	}
 	s.process, err = process.Start(ctx, process.Config{
 		Name: "SecantusDB", Path: "python3",
-		Args:  []string{file, "--host", host, "--port", port, "--storage-path", filepath.Join(dir, "data"), "--log-level", "WARNING"},
+		Args:  append([]string{file, "--host", host, "--port", port, "--storage-path", filepath.Join(dir, "data"), "--log-level", "WARNING"}, args...),
 		Env:   []string{"PYTHONPATH=" + packages},
 		Ready: s.ready,
 	})

@@ -1,7 +1,9 @@
 package mongotest_test
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -33,4 +35,20 @@ func TestFastmongo(t *testing.T) {
 		s := startFast(t, fastmongo.Config{ReplicaSet: "rs0", User: "ada", Password: "s3cr@t"})
 		mongotest.Run(t, mongotest.Target{URI: s.URI()})
 	})
+}
+
+func TestFastmongoChangeStreams(t *testing.T) {
+	for name, cfg := range map[string]fastmongo.Config{
+		"MongoDB 8.0":   {},
+		"MongoDB 8.3.4": {FullDocumentLast: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg.ReplicaSet, cfg.Oplog.Noop = "rs0", 10*time.Millisecond
+			s := startFast(t, cfg)
+			mongotest.ChangeStreams(t, mongotest.StreamTarget{
+				URI: s.URI(), Standalone: startFast(t, fastmongo.Config{}).URI(), FailPoints: true, Noops: true,
+				Truncate: func(context.Context) error { s.TruncateOplog(); return nil },
+			})
+		})
+	}
 }
