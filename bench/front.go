@@ -16,9 +16,9 @@ import (
 	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
 )
 
-// A front stands before the MongoDB-protocol server and adds what MongoDB's Kafka connector asks of MongoDB and the server does
-// not have: a change stream, in which nothing ever happens, and the pipeline that makes documents look like its events, which
-// it asks for to copy a collection. Everything else passes through.
+// A front stands before the MongoDB-protocol server and adds what MongoDB's Kafka connector asks for: a change stream, which only
+// a replica set has, and in which nothing ever happens; and the pipeline that makes documents look like its events, with which it
+// copies a collection and which the server does not have. Everything else passes through.
 type front struct {
 	listener net.Listener
 	server   string // host:port

@@ -15,7 +15,7 @@ import (
 
 // ndjson measures the file source on a file of Extended JSON, which holds the documents that the servers know: a run that finds
 // all of them in the index, and an audit in both directions.
-func ndjson(b *bench, ctx context.Context) (err error) {
+func (b *bench) ndjson(ctx context.Context) (err error) {
 	l := load{Documents: 300_000, Size: 350, List: true}
 	dir, err := os.MkdirTemp("", "syncd-bench-ndjson-")
 	if err != nil {
