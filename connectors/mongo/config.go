@@ -16,12 +16,28 @@ type Config struct {
 	Splits         int           `yaml:"splits" rule:"min=0,max=10000" doc:"How many parts a collection is divided into, to be read in parallel. 0 is automatic: 1 below 50000 documents, else 1 for every 250000, at least 4 for each CPU and at most 1024. There may be fewer, and there is 1 where the server can't read from the middle of a collection."`
 	ConnectTimeout time.Duration `yaml:"connect_timeout" rule:"min=1ms,max=10m" doc:"How long to look for a usable server before giving up; it replaces serverSelectionTimeoutMS and connectTimeoutMS of the connection string."`
 	AppName        string        `yaml:"app_name" rule:"max=128" doc:"Name of this client in the server's log and in currentOp, unless the connection string has appName."`
+	Stream         StreamConfig  `yaml:"stream" doc:"How changes are followed."`
 }
+
+// StreamConfig is what stands under source.mongo.stream.
+type StreamConfig struct {
+	FullDocument string `yaml:"full_document" rule:"oneof=update_lookup when_available required" doc:"Which document an update carries: as it is when the server sends the event (update_lookup), or as the update left it (MongoDB 6.0 or newer, with changeStreamPreAndPostImages on for the collection); where that image is missing, the document is read (when_available), or following stops (required)."`
+	Before       string `yaml:"before" rule:"oneof=off when_available required" doc:"Whether events carry the document as it was before, from which a delete gets the fields that a seed needs beside _id: never (off), where there is such an image (when_available), or following stops where there is none (required). It takes MongoDB 6.0 or newer, and changeStreamPreAndPostImages."`
+}
+
+// Values of StreamConfig.
+const (
+	fullLookup    = "update_lookup"
+	beforeOff     = "off"
+	whenAvailable = "when_available"
+	required      = "required"
+)
 
 func defaults() Config {
 	return Config{
 		ConnectTimeout: 10 * time.Second,
 		AppName:        "syncd",
+		Stream:         StreamConfig{FullDocument: fullLookup, Before: beforeOff},
 	}
 }
 

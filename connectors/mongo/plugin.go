@@ -10,11 +10,13 @@ import (
 	"strings"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/event"
 	mongodriver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/retry"
 )
 
 // Plugin declares the source.
@@ -44,6 +46,10 @@ type source struct {
 	answers         answers
 
 	learned learned
+	streams streamsLearned
+
+	awaitTime time.Duration // of a stream's server
+	clock     retry.Clock   // of pauses; tests have their own
 }
 
 var (
@@ -52,7 +58,7 @@ var (
 	_ syncd.FilterChecker = (*Config)(nil)
 )
 
-// Abilities are all that a source can have.
+// Abilities are all that a source can have. Whether the server has change streams is found out when they are asked for.
 func (s *source) Abilities() syncd.SourceAbilities {
 	return syncd.SourceAbilities{
 		Count:       s.Count,
@@ -61,6 +67,7 @@ func (s *source) Abilities() syncd.SourceAbilities {
 		FindAll:     s.FindAll,
 		Identity:    s.Identity,
 		Collections: s.Collections,
+		Stream:      s.streaming(),
 		Probe:       s.Probe,
 	}
 }
@@ -93,7 +100,10 @@ func open(ctx context.Context, cfg Config, env syncd.Env) (syncd.Source, error) 
 	if opts.ReplicaSet != nil {
 		s.replicaSet = *opts.ReplicaSet
 	}
-	opts.SetServerMonitor(s.monitor())
+	if s.awaitTime = awaitTime; opts.Timeout != nil && *opts.Timeout > 0 {
+		s.awaitTime = min(awaitTime, *opts.Timeout/2)
+	}
+	opts.SetServerMonitor(s.monitor()).SetMonitor(&event.CommandMonitor{Failed: commandFailed})
 	opts.SetServerSelectionTimeout(cfg.ConnectTimeout).SetConnectTimeout(cfg.ConnectTimeout)
 	if opts.AppName == nil && cfg.AppName != "" {
 		opts.SetAppName(cfg.AppName)

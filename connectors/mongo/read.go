@@ -23,8 +23,11 @@ const (
 	documentsAtOnce = 1_000
 )
 
-// Read reads a split in the order of _id.
+// Read reads a split in the order of _id, or a stream.
 func (s *source) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
+	if req.Split.Stream != nil {
+		return s.follow(ctx, req)
+	}
 	return func(yield func(syncd.Batch, error) bool) {
 		r := reading{source: s, req: req, last: []byte(req.After), rows: rows.New(req), yield: yield}
 		r.rows.Place = r.place

@@ -24,6 +24,7 @@ const (
 // seen here.
 func (s *source) retrier() retry.Retrier {
 	return retry.Retrier{
+		Clock:  s.clock,
 		Policy: retry.Policy{First: firstPause, Max: longestPause, Jitter: 0.5, Attempts: maxAttempts},
 		Classify: func(err error) retry.Decision {
 			// After a lost cursor the server is well; a read held up often would only lose more time.

@@ -251,3 +251,6 @@ func (c *Copies) Document(doc bson.Raw) syncd.Document {
 	c.docs = append(c.docs, bsondoc.NewDocument(c.blocks.copy(doc)))
 	return &c.docs[len(c.docs)-1]
 }
+
+// Bytes returns a copy of doc.
+func (c *Copies) Bytes(doc bson.Raw) bson.Raw { return c.blocks.copy(doc) }
