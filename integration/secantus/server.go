@@ -5,6 +5,7 @@ package secantus
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -24,39 +25,51 @@ var program []byte
 
 // Server is a running server.
 type Server struct {
-	addr    string
-	process *process.Process
+	addr     string
+	dir      string
+	packages string
+	process  *process.Process
 }
 
-// Start fetches the server if need be, and starts it with its data in an empty folder and with arguments of its own.
+// Start fetches the server if need be, and starts it with its data in an empty folder. args are those of its command line.
 func Start(ctx context.Context, dir string, args ...string) (*Server, error) {
 	packages, err := process.Pip(ctx, "secantusdb", requirements)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{}
+	s := &Server{dir: dir, packages: packages}
 	if s.addr, err = process.FreeAddr(ctx); err != nil {
 		return nil, err
 	}
-	host, port, err := net.SplitHostPort(s.addr)
-	if err != nil {
-		return nil, err
-	}
-	file := filepath.Join(dir, "main.py")
-	if err := os.WriteFile(file, program, 0o600); err != nil {
+	if err := os.WriteFile(s.program(), program, 0o600); err != nil {
 		return nil, fmt.Errorf("preparing SecantusDB: %w", err)
 	}
-	s.process, err = process.Start(ctx, process.Config{
-		Name: "SecantusDB", Path: "python3",
-		Args:  append([]string{file, "--host", host, "--port", port, "--storage-path", filepath.Join(dir, "data"), "--log-level", "WARNING"}, args...),
-		Env:   []string{"PYTHONPATH=" + packages},
-		Ready: s.ready,
-	})
-	if err != nil {
+	if err := s.start(ctx, args); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
+
+func (s *Server) program() string { return filepath.Join(s.dir, "main.py") }
+
+func (s *Server) start(ctx context.Context, args []string) error {
+	host, port, err := net.SplitHostPort(s.addr)
+	if err != nil {
+		return err
+	}
+	s.process, err = process.Start(ctx, process.Config{
+		Name: "SecantusDB", Path: "python3",
+		Args:  append([]string{s.program(), "--host", host, "--port", port, "--storage-path", filepath.Join(s.dir, "data"), "--log-level", "WARNING"}, args...),
+		Env:   []string{"PYTHONPATH=" + s.packages},
+		Ready: s.ready,
+	})
+	return err
+}
+
+// Restart starts a server that has ended, on its data, at its address.
+func (s *Server) Restart(ctx context.Context, args ...string) error { return s.start(ctx, args) }
+
+const codeUnauthorized = 13
 
 func (s *Server) ready(ctx context.Context) error {
 	client, err := mongo.Connect(options.Client().ApplyURI(s.URI()))
@@ -64,14 +77,26 @@ func (s *Server) ready(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = client.Disconnect(ctx) }()
-	return client.Ping(ctx, nil)
+	err = client.Ping(ctx, nil)
+	if refused, ok := errors.AsType[mongo.CommandError](err); ok && refused.Code == codeUnauthorized {
+		return nil // it wants a login
+	}
+	return err
 }
 
 // URI is the server's connection string, without a database.
 func (s *Server) URI() string { return "mongodb://" + s.addr + "/" }
 
+// URIAs is that of a user of the database admin.
+func (s *Server) URIAs(user, password string) string {
+	return "mongodb://" + user + ":" + password + "@" + s.addr + "/?authSource=admin"
+}
+
 // Close ends the server.
 func (s *Server) Close() error { return s.process.Stop() }
+
+// Kill ends the server without warning.
+func (s *Server) Kill() error { return s.process.Kill() }
 
 // Log is the end of what the server has printed.
 func (s *Server) Log() string { return s.process.Log() }
