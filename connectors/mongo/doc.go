@@ -2,6 +2,7 @@
 //
 // A collection is divided at sampled ids into splits, each read by one cursor in the order of _id. While the engine handles
 // what a server sent, the next is asked for.
+// Changes are followed by change streams, one for the database where the user's rights reach so far.
 //
 // Invariants:
 //   - a read is in the order of _id and loses nothing: ranges are set by min and max on the _id index, never by $gt or $lt,
@@ -15,6 +16,10 @@
 //     not in text whose collation it doesn't know;
 //   - a lost cursor, a failover or a cut connection continues behind the last document, and loses or repeats nothing;
 //   - a read has at most two replies of the server in memory beside the batch that it builds, and its goroutine ends with it;
+//   - a position in a stream is the server's own, passed on byte by byte, with a sum: a damaged one is lost, never another place;
+//   - behind every position lie all the changes that were not handed over with it; a piece of an event has none;
+//   - what a stream can't tell (an image that is missing, an event that is too large) is read by its key, or the position is lost:
+//     it is never taken for a delete, and never passed over;
 //   - errors are told apart by code, label and type, never by their text;
 //   - the connection string is a secret: neither it nor its password is part of an error or a notice;
 //   - configuration is checked without connecting, and without asking DNS.

@@ -88,11 +88,11 @@ func meaningOf(err error, opened bool) meaning {
 	return isFinal
 }
 
-// errPosition marks an error that says that a place is lost.
-type errPosition struct{ cause error }
+// positionError marks an error that says that a place is lost.
+type positionError struct{ cause error }
 
-func (e errPosition) Error() string   { return e.cause.Error() }
-func (e errPosition) Unwrap() []error { return []error{syncd.ErrPositionLost, e.cause} }
+func (e positionError) Error() string   { return e.cause.Error() }
+func (e positionError) Unwrap() []error { return []error{syncd.ErrPositionLost, e.cause} }
 
 // followError is explain for what happens to a stream, and says which one it was.
 func (s *source) followError(ctx context.Context, st syncd.Stream, err error) error {

@@ -63,7 +63,7 @@ func parseEvent(raw bson.Raw) (streamEvent, error) {
 			}
 		case "wallTime":
 			if v.Type == bsoncore.TypeDateTime && len(v.Data) == 8 {
-				e.wall = time.UnixMilli(int64(binary.LittleEndian.Uint64(v.Data))) //nolint:gosec // it is signed
+				e.wall = time.UnixMilli(int64(binary.LittleEndian.Uint64(v.Data)))
 			}
 		case "ns":
 			e.coll = textIn(v, "coll")

@@ -57,7 +57,7 @@ func (s *source) openStream(ctx context.Context, st syncd.Stream, at position, s
 }
 
 func (s *source) eventsAtOnce(shape streamShape) int32 {
-	return int32(cmp.Or(shape.batchSize, s.cfg.BatchSize, documentsAtOnce)) //nolint:gosec // the configuration bounds it
+	return int32(cmp.Or(shape.batchSize, s.cfg.BatchSize, documentsAtOnce))
 }
 
 func (s *source) watch(ctx context.Context, st syncd.Stream, at position, shape streamShape, split, startAfter bool) (*mongodriver.ChangeStream, error) {

@@ -93,7 +93,7 @@ func (f *following) run(ctx context.Context) error {
 	if f.req.After == "" {
 		f.at, err = f.now(ctx, f.stream)
 	} else if f.at, err = parsePosition(f.req.After); err != nil {
-		return errPosition{err}
+		return positionError{err}
 	}
 	if err != nil {
 		return err
@@ -116,11 +116,11 @@ func (f *following) run(ctx context.Context) error {
 		}
 		switch meaningOf(err, f.opened) {
 		case isLost:
-			return errPosition{err}
+			return positionError{err}
 		case isDoubtful:
 			at := f.at.offset()
 			if f.doubted == at {
-				return errPosition{err}
+				return positionError{err}
 			}
 			f.doubted = at
 		case isRefused:
@@ -163,7 +163,7 @@ func (f *following) classify(err error) retry.Decision {
 // judge tells which is at fault when a stream can't be opened behind a place: if it can be opened elsewhere, it is the place.
 func (f *following) judge(ctx context.Context, err error) error {
 	if _, other := f.now(ctx, f.stream); other == nil {
-		return errPosition{err}
+		return positionError{err}
 	}
 	return err
 }
@@ -304,16 +304,17 @@ func (f *following) receive(ctx context.Context, c *streamCursor, pieces *joiner
 			return err
 		}
 		if whole {
-			if f.see(&e); f.ending != nil {
-				return nil
-			}
+			f.see(&e)
 		}
-		if c.RemainingBatchLength() == 0 {
+		if f.ending != nil || c.RemainingBatchLength() == 0 {
 			break
 		}
 		if ok, err = c.next(ctx); err != nil {
 			return err
 		}
+	}
+	if f.ending != nil {
+		return nil
 	}
 	if token := c.ResumeToken(); pieces.next == 0 && token != nil && !bytes.Equal(token, f.end.token) {
 		f.end = position{token: bytes.Clone(token), told: f.end.told}
@@ -516,7 +517,7 @@ func (f *following) passLarge(ctx context.Context, cause error) error {
 	case err == nil, errors.Is(err, errStopped), errors.As(err, &gone), errors.Is(err, errEnded), ctx.Err() != nil, isTransient(err):
 		return err
 	}
-	return errPosition{fmt.Errorf("%w (and without its documents: %w)", cause, err)}
+	return positionError{fmt.Errorf("%w (and without its documents: %w)", cause, err)}
 }
 
 // patience brings the stream back to its pace where the event that was too large does not come again.
