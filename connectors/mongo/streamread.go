@@ -313,9 +313,14 @@ func (f *following) receive(ctx context.Context, c *streamCursor, pieces *joiner
 			return err
 		}
 	}
-	if f.ending != nil {
-		return nil
+	if f.ending == nil {
+		f.rest(c, pieces)
 	}
+	return nil
+}
+
+// rest takes note of what a reply says beside its events.
+func (f *following) rest(c *streamCursor, pieces *joiner) {
 	if token := c.ResumeToken(); pieces.next == 0 && token != nil && !bytes.Equal(token, f.end.token) {
 		f.end = position{token: bytes.Clone(token), told: f.end.told}
 	}
@@ -323,7 +328,6 @@ func (f *following) receive(ctx context.Context, c *streamCursor, pieces *joiner
 		f.ending = errEnded
 	}
 	f.patience(c, len(f.queue))
-	return nil
 }
 
 // take copies an event out of the driver's memory. It is not whole if it is one of several pieces, and not the last.
