@@ -57,12 +57,15 @@ func (s *Server) start(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	s.process, err = process.Start(ctx, process.Config{
+	started, err := process.Start(ctx, process.Config{
 		Name: "SecantusDB", Path: "python3",
 		Args:  append([]string{s.program(), "--host", host, "--port", port, "--storage-path", filepath.Join(s.dir, "data"), "--log-level", "WARNING"}, args...),
 		Env:   []string{"PYTHONPATH=" + s.packages},
 		Ready: s.ready,
 	})
+	if err == nil {
+		s.process = started
+	}
 	return err
 }
 
