@@ -130,6 +130,20 @@ func (ob *observer) ended(ctx context.Context, report job.Report, err error) {
 	}
 }
 
+// follows has the streams shown that a job follows.
+func (ob *observer) follows(monitor *job.Monitor) {
+	if ob != nil && ob.metrics != nil {
+		ob.metrics.Follow(monitor)
+	}
+}
+
+// reconciles counts that following was interrupted.
+func (ob *observer) reconciles(cause job.Cause) {
+	if ob != nil && ob.metrics != nil {
+		ob.metrics.Reconciles(cause)
+	}
+}
+
 // close stops serving, and sends what is left to be sent, within a few seconds.
 func (ob *observer) close() {
 	if ob == nil {

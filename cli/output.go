@@ -225,16 +225,8 @@ func (p *printer) following(streams []syncd.Stream) {
 	p.printf("\nFollowing the changes of %s until told to stop (Ctrl-C)\n", text.Plural(n, "collection", "collections"))
 }
 
-// followed says what became of following.
-func (p *printer) followed(m *job.Monitor) {
-	s, ok := m.Snapshot()
-	if !ok || len(s.Streams) == 0 {
-		return
-	}
-	var n tally.Counts
-	for _, stream := range s.Streams {
-		n.Add(stream.Counts)
-	}
+// followed says that following has ended.
+func (p *printer) followed(n *tally.Counts) {
 	p.printf("Stopped following: %s read, %d sent and confirmed, %d refused; the next run goes on behind them\n",
 		text.Plural(n.Scanned, "change", "changes"), n.Acked, n.Failed())
 }

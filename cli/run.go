@@ -109,13 +109,17 @@ func (a *app) runCommand() *cobra.Command {
 }
 
 // reconciling says in the log why all documents are looked at again.
-func reconciling(logger *slog.Logger, why string, err error) {
-	if err == nil {
-		logger.Info("looking at all documents again: " + why)
-		return
+func reconciling(logger *slog.Logger, r job.Reconcile) {
+	switch r.Cause {
+	case job.CauseSchedule:
+		logger.Info("looking at all documents again, by schedule.reconcile")
+	case job.CausePositionLost:
+		logger.Warn("the position in the stream is lost: looking at all documents again", "stream", r.Stream, "error", r.Err.Error(),
+			"hint", "the source keeps its changes for less time than this job was down or behind; what was changed meanwhile is found by mapping.version, what was deleted by run.orphans: report or prune")
+	case job.CauseCollectionGone:
+		logger.Warn("a collection is gone: looking at all documents again", "stream", r.Stream, "error", r.Err.Error(),
+			"hint", "there are no deletes of its documents; their points are orphans, which run.orphans: prune deletes behind its guards")
 	}
-	logger.Warn("looking at all documents again: "+why, "error", err.Error(),
-		"hint", "what was changed meanwhile is found by mapping.version, what was deleted by run.orphans: report or prune; the source keeps too little for how long this job was down or behind")
 }
 
 // runOverrides turns the flags that were given into settings.
@@ -178,10 +182,19 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 	var result job.Result
 	monitor := &job.Monitor{}
 	inside := b.observer.begin(ctx, monitor, b.plan != nil)
+	running := true // a run: what follows it is none
+	again := func(r job.Reconcile) {
+		reconciling(logger, r)
+		b.observer.reconciles(r.Cause)
+		b.observer.begin(ctx, monitor, false)
+		running = true
+	}
 	cfg.Run.WaitTimeout = waitTimeout(&cfg.Run.Waiting, a.stdout)
 	defer func() {
 		err = written.finish(result, err)
-		b.observer.ended(ctx, result.Report, err)
+		if running || err != nil {
+			b.observer.ended(ctx, result.Report, err)
+		}
 	}()
 	env := func(env syncd.Env, p config.Plugin) syncd.Env { return written.env(b.observer.env(env, p), p) }
 	return a.connected(inside, cfg, logger, env, func(ctx context.Context, j *job.Job) error {
@@ -198,7 +211,18 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 		var err error
 		result, err = j.Backfill(ctx, job.Request{
 			Plan: b.plan, Fresh: b.fresh, Monitor: monitor, Observer: told,
-			Following: job.Following{Began: out.following, Backfill: out.summary, Reconciling: func(why string, err error) { reconciling(logger, why, err) }},
+			Following: job.Following{
+				Began: func(streams []syncd.Stream) {
+					out.following(streams)
+					b.observer.follows(monitor)
+				},
+				Backfill: func(res job.Result, err error) {
+					out.summary(res, err)
+					b.observer.ended(ctx, res.Report, err)
+					running = false
+				},
+				Reconciling: again,
+			},
 			Watch: func(o *job.Options) (stop func()) {
 				b.observer.into(o)
 				unwatch := written.watch(o)
@@ -211,8 +235,8 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 				}
 			},
 		})
-		if cfg.Run.Follow && result.Ended {
-			out.followed(monitor)
+		if result.Followed != nil && !running {
+			out.followed(result.Followed)
 			return err
 		}
 		out.summary(result, err)

@@ -31,6 +31,7 @@ type split struct {
 	sent    int           // batches before this one sent something
 	at      time.Time     // of a stream: when the last change that was handled was made
 	heard   time.Time     // of a stream: when the source last answered
+	idle    bool          // of a stream: it had nothing then
 
 	keeping sync.Mutex // held while state is kept, so that a newer one is never replaced by an older one
 	kept    int        // low as it was kept
@@ -64,7 +65,7 @@ func (s *split) read(b *batch) {
 	s.scanned += int64(len(b.changes))
 	b.number = s.next
 	s.next++
-	s.heard = b.read
+	s.heard, s.idle = b.read, len(b.changes) == 0
 }
 
 // settled waits until everything that was read is handled.

@@ -12,6 +12,7 @@ import (
 	"github.com/syncd-io/syncd/internal/wait"
 	"github.com/syncd-io/syncd/planfile"
 	"github.com/syncd-io/syncd/sendlog"
+	"github.com/syncd-io/syncd/tally"
 	"github.com/syncd-io/syncd/verdict"
 )
 
@@ -44,6 +45,7 @@ type Result struct {
 	Left      []sendlog.Left // documents that were left alone, the first of them
 	Resumable bool           // what was done is kept, and the next run resumes it
 	Ended     bool           // every document was looked at, and the orphans where they were asked for: an error says what came of it
+	Followed  *tally.Counts  // changes that were followed by then, since the streams began; nil where none are followed
 	// Fingerprint is the same for two runs that do the same work in the same places; empty if that was not found out.
 	Fingerprint string
 }

@@ -17,14 +17,32 @@ import (
 	"github.com/syncd-io/syncd/internal/wait"
 	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/store"
+	"github.com/syncd-io/syncd/tally"
 )
 
 // Following is told how a job follows changes, one call at a time. Each function may be nil.
 type Following struct {
 	Began    func(streams []syncd.Stream) // following begins, or goes on behind a reconcile
 	Backfill func(Result, error)          // a backfill has ended, and following begins or goes on; the error is what it has to say
-	// Reconciling says why all documents are looked at again. Err is why the position was lost, nil where it is not lost.
-	Reconciling func(why string, err error)
+	// Reconciling says why all documents are looked at again.
+	Reconciling func(Reconcile)
+}
+
+// Cause is why all documents are looked at again.
+type Cause string
+
+// The causes.
+const (
+	CauseSchedule       Cause = "schedule"
+	CausePositionLost   Cause = "position_lost"
+	CauseCollectionGone Cause = "collection_gone" // dropped or renamed
+)
+
+// Reconcile says why following is interrupted to look at all documents again.
+type Reconcile struct {
+	Cause  Cause
+	Stream string // that it is about; empty where it comes by the schedule
+	Err    error  // what the stream ended with, likewise
 }
 
 // follower leads a job from its backfill into its streams, and back where all documents are to be looked at again.
@@ -129,19 +147,26 @@ func (f *follower) run(ctx context.Context, o Options, told Observer, res *Resul
 				return err
 			}
 		}
-		why, lost, err := f.follow(ctx, &o)
-		if err != nil || why == "" {
+		again, err := f.follow(ctx, &o)
+		res.Followed = &tally.Counts{}
+		for _, s := range f.streams {
+			res.Followed.Add(s.State.Counts)
+		}
+		if err != nil || again == nil {
 			return err
 		}
+		if o.Monitor != nil {
+			o.Monitor.run.Store(nil) // what it showed has been told
+		}
 		if f.told.Reconciling != nil {
-			f.told.Reconciling(why, lost)
+			f.told.Reconciling(*again)
 		}
 		if o.RunID, err = f.renew(ctx); err != nil {
 			return err
 		}
-		if lost != nil {
+		if again.Cause == CausePositionLost {
 			for i := range f.streams {
-				if f.streams[i].Name != lost.Stream {
+				if f.streams[i].Name != again.Stream {
 					continue
 				}
 				if f.streams[i].State, err = f.begin(ctx, f.streams[i].Stream); err != nil {
@@ -155,7 +180,7 @@ func (f *follower) run(ctx context.Context, o Options, told Observer, res *Resul
 // backfill looks at all documents. Documents that can't be sent are said, and what follows goes on.
 func (f *follower) backfill(ctx context.Context, o Options, told Observer, res *Result) error {
 	f.last = time.Now()
-	*res = Result{Fingerprint: res.Fingerprint, Resumable: res.Resumable}
+	*res = Result{Fingerprint: res.Fingerprint, Resumable: res.Resumable, Followed: res.Followed}
 	res.Report.RunID = o.RunID
 	if told.RunID != nil {
 		told.RunID(o.RunID)
@@ -188,8 +213,8 @@ func (f *follower) renew(ctx context.Context) (runID string, err error) {
 	return info.RunID, nil
 }
 
-// follow follows the streams until the drain, for which why is empty, or until all documents are to be looked at again.
-func (f *follower) follow(ctx context.Context, o *Options) (why string, lost *engine.StreamError, err error) {
+// follow follows the streams until the drain, or until all documents are to be looked at again.
+func (f *follower) follow(ctx context.Context, o *Options) (again *Reconcile, err error) {
 	pause, due := make(chan struct{}), false
 	waiting, stop := context.WithCancel(ctx)
 	ended := make(chan struct{})
@@ -210,11 +235,7 @@ func (f *follower) follow(ctx context.Context, o *Options) (why string, lost *en
 	eo := o.Options
 	eo.Drain, eo.DryRun, eo.Index = pause, nil, nil
 	e := engine.New(eo)
-	r := &run{Options: *o, started: time.Now(), engine: e}
-	r.phase.Store(int32(PhaseFollow))
-	if o.Monitor != nil {
-		o.Monitor.run.Store(r)
-	}
+	shown := &streaming{engine: e, since: time.Now()}
 	preparing, stopPreparing := wait.Grace(ctx, o.Drain, drainGrace, nil)
 	err = e.Prepare(preparing)
 	stopPreparing()
@@ -226,7 +247,9 @@ func (f *follower) follow(ctx context.Context, o *Options) (why string, lost *en
 			}
 			f.told.Began(streams)
 		}
+		unshown := f.show(waiting, o.Monitor, shown)
 		err = e.Follow(ctx, f.streams)
+		unshown()
 	}
 	stop()
 	<-ended
@@ -237,23 +260,77 @@ func (f *follower) follow(ctx context.Context, o *Options) (why string, lost *en
 	streamed, _ := errors.AsType[*engine.StreamError](err)
 	switch {
 	case err == nil && !due:
-		return "", nil, nil
+		return nil, nil //nolint:nilnil // it was drained
 	case err == nil:
-		return "it is time by schedule.reconcile", nil, nil
+		return &Reconcile{Cause: CauseSchedule}, nil
 	case errors.Is(err, syncd.ErrPositionLost) && streamed != nil:
 		if f.j.Config.Stream.OnPositionLost == config.PositionFail {
-			return "", nil, syncd.Hint(err, "stream.on_position_lost: reconcile looks at all documents and goes on; it sends only what the index lacks")
+			return nil, syncd.Hint(err, "stream.on_position_lost: reconcile looks at all documents and goes on; it sends only what the index lacks")
 		}
-		return "the position in the stream is lost", streamed, nil
+		return &Reconcile{CausePositionLost, streamed.Stream, err}, nil
 	case errors.As(err, &gone) && streamed != nil:
 		for i := range f.streams {
 			if f.streams[i].Name == streamed.Stream {
 				f.streams[i].State.After = gone.After
 			}
 		}
-		return gone.Error(), nil, nil
+		return &Reconcile{CauseCollectionGone, streamed.Stream, err}, nil
 	}
-	return "", nil, err
+	return nil, err
+}
+
+// windowEvery is how often a source is asked how far its record of changes reaches.
+const windowEvery = 15 * time.Second
+
+// show has the monitor show what is followed, until the function that it returns is called.
+func (f *follower) show(ctx context.Context, m *Monitor, s *streaming) (stop func()) {
+	if m == nil {
+		return func() {}
+	}
+	m.stream.Store(s)
+	ctx, cancel := context.WithCancel(ctx)
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		f.watchWindow(ctx, s)
+	}()
+	return func() {
+		cancel()
+		<-asked
+		m.stream.Store(nil)
+	}
+}
+
+// watchWindow asks the source for its window until ctx ends. Where it can't tell, that is said once.
+func (f *follower) watchWindow(ctx context.Context, s *streaming) {
+	window := f.p.Source.Abilities().Stream.Window
+	if window == nil {
+		return
+	}
+	said := false
+	for {
+		var all syncd.Window
+		for _, stream := range f.streams {
+			w, err := window(ctx, stream.Stream)
+			if err != nil {
+				if ctx.Err() == nil && !said && !errors.Is(err, syncd.ErrUnavailable) {
+					said = true
+					f.j.Logger.Info("the source does not tell how far back its record of changes reaches", "error", err.Error())
+				}
+				continue
+			}
+			if all.First.IsZero() || w.First.After(all.First) {
+				all.First = w.First
+			}
+			if w.Last.After(all.Last) {
+				all.Last = w.Last
+			}
+		}
+		s.window.Store(&all)
+		if wait.Pause(ctx, windowEvery) != nil {
+			return
+		}
+	}
 }
 
 // outages is how long a job that follows waits between two attempts while a server is down.

@@ -114,9 +114,15 @@ func (f *followed) live(t *testing.T, kill bool, do func()) (job.Result, error) 
 	go func() {
 		var err error
 		res, err = j.Backfill(ctx, job.Request{Following: job.Following{
-			Began:       func([]syncd.Stream) { f.began++ },
-			Backfill:    func(r job.Result, _ error) { f.backfill = append(f.backfill, r) },
-			Reconciling: func(why string, _ error) { f.lost = append(f.lost, why) },
+			Began:    func([]syncd.Stream) { f.began++ },
+			Backfill: func(r job.Result, _ error) { f.backfill = append(f.backfill, r) },
+			Reconciling: func(r job.Reconcile) {
+				why := string(r.Cause)
+				if r.Err != nil {
+					why += ": " + r.Err.Error()
+				}
+				f.lost = append(f.lost, why)
+			},
 		}})
 		done <- err
 	}()

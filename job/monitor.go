@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/engine"
 )
 
@@ -25,26 +26,62 @@ func (p Phase) String() string {
 	return [...]string{"starting", "reading", "looking for orphans", "waiting for the index", "following changes", "done"}[p]
 }
 
-// Monitor shows a run while it goes on. The zero value is ready to be given to one run. It is safe for concurrent use, costs the
-// run nothing, and shows nothing before the run has begun.
-type Monitor struct{ run atomic.Pointer[run] }
+// Monitor shows a job while it goes on: its run, and beside it the streams that it follows. The zero value is ready to be given to one
+// job. It is safe for concurrent use, costs the job nothing, and shows nothing before the run has begun.
+type Monitor struct {
+	run    atomic.Pointer[run]       // under way, or the last one
+	stream atomic.Pointer[streaming] // under way
+}
 
-// Snapshot is a run at a moment.
+// streaming is the following of streams that is under way.
+type streaming struct {
+	engine *engine.Engine
+	since  time.Time
+	window atomic.Pointer[syncd.Window] // of all streams, as last asked; nil is not known
+}
+
+// Snapshot is a run at a moment, or what is followed behind it.
 type Snapshot struct {
 	RunID   string
 	Started time.Time
 	Elapsed time.Duration
 	Phase   Phase
 	engine.Snapshot
+
+	Window syncd.Window // how far the source's record of changes reaches, where streams are followed and it is known
 }
 
-// Snapshot returns how the run stands; ok is false before it has begun.
+// Snapshot returns how the job stands; ok is false before a run has begun.
 func (m *Monitor) Snapshot() (s Snapshot, ok bool) {
-	r := m.run.Load()
-	if r == nil {
-		return s, false
+	if r := m.run.Load(); r != nil {
+		s, ok = Snapshot{
+			RunID: r.RunID, Started: r.started, Elapsed: time.Since(r.started), Phase: Phase(r.phase.Load()), Snapshot: r.engine.Snapshot(),
+		}, true
 	}
-	return Snapshot{
-		RunID: r.RunID, Started: r.started, Elapsed: time.Since(r.started), Phase: Phase(r.phase.Load()), Snapshot: r.engine.Snapshot(),
-	}, true
+	if f := m.stream.Load(); f != nil {
+		now := f.engine.Snapshot()
+		s.Phase, s.Streams, s.Followed, s.Merged, s.LastMove = PhaseFollow, now.Streams, now.Followed, now.Merged, now.LastMove
+		if s.Working, s.Stalled = now.Working, false; !ok {
+			s.Started = f.since
+		}
+		if w := f.window.Load(); w != nil {
+			s.Window = *w
+		}
+		ok = true
+	}
+	return s, ok
+}
+
+// Lag is how far a stream is behind: the time between the last change that was handled and the newest that the source has, by the
+// source's clock. ok is false where it is not known.
+func (s *Snapshot) Lag(stream engine.StreamProgress) (lag time.Duration, ok bool) {
+	switch {
+	case stream.Current:
+		return 0, true
+	case stream.At.IsZero():
+		return 0, false
+	case !s.Window.Last.IsZero():
+		return max(0, s.Window.Last.Sub(stream.At)), true
+	}
+	return max(0, time.Since(stream.At)), true
 }

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"maps"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -86,6 +87,19 @@ var (
 	indexPoints = prometheus.NewDesc("syncd_index_points", "Points that the index held when the last run ended, where it can be counted.", nil, nil)
 )
 
+// The metrics of streams that are followed.
+var (
+	streamChanges = prometheus.NewDesc("syncd_stream_changes_total", "Changes of a stream that were handled since it began, also by earlier processes: "+
+		"sent and confirmed (sent), touching no watched field (unwatched), of documents that the filter does not select (unmatched), of documents deleted since (gone), or failed.", []string{"stream", "result"}, nil)
+	streamLag     = prometheus.NewDesc("syncd_stream_lag_seconds", "Time between the last change that was handled and the newest that the source has; 0 where nothing is left to handle.", []string{"stream"}, nil)
+	streamWaiting = prometheus.NewDesc("syncd_stream_waiting_changes", "Changes that were read and are not yet confirmed.", []string{"stream"}, nil)
+	streamHeard   = prometheus.NewDesc("syncd_stream_heard_timestamp_seconds", "When the source last said anything of a stream, be it that there is nothing new, which a live one does about every second.", []string{"stream"}, nil)
+	streamWindow  = prometheus.NewDesc("syncd_stream_window_seconds", "How far back the source's record of changes reaches: a job that is behind by more has lost its position; only where the source tells it.", nil, nil)
+	streamMerged  = prometheus.NewDesc("syncd_stream_merged_changes", "Changes that were left out for a later one of the same document (stream.debounce), since following began or went on.", nil, nil)
+	followedOps   = prometheus.NewDesc("syncd_followed_changes", "Changes of a collection that were read since following began or went on, by operation.", []string{"collection", "operation"}, nil)
+	reconciles    = prometheus.NewDesc("syncd_reconciles_total", "Times that following was interrupted to look at all documents again, by cause: schedule, position_lost or collection_gone.", []string{"cause"}, nil)
+)
+
 // phases are the words for the phases of a run that is under way.
 var phases = [job.PhaseEnd]string{"start", "read", "orphans", "wait", "follow"}
 
@@ -101,6 +115,7 @@ func (r runs) Describe(out chan<- *prometheus.Desc) {
 	}
 	for _, d := range []*prometheus.Desc{
 		eventBytes, deletes, runsTotal, runActive, runStalled, runInfo, runStart, runMoved, runPhase, progress, queue, stageActive, held,
+		streamChanges, streamLag, streamWaiting, streamHeard, streamWindow, streamMerged, followedOps, reconciles,
 		coverage, oldest, exitCode, endTime, duration, success, orphans, otherPoints, indexPoints,
 	} {
 		out <- d
@@ -117,6 +132,9 @@ func (r runs) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, n, labels...)
 	}
 	v.run(gauge)
+	v.streams(gauge, func(d *prometheus.Desc, n int64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+	})
 	v.knowledge(gauge)
 	v.end(gauge)
 }
@@ -129,6 +147,9 @@ type view struct {
 	moving bool         // shown is under way
 	looks  map[string]look
 	last   ended
+
+	followed   job.Snapshot // of the streams, if there are any
+	reconciles map[string]int64
 }
 
 func (m *Metrics) view() view {
@@ -146,6 +167,10 @@ func (m *Metrics) view() view {
 		}
 	}
 	v.looks = lookedAt(m.looks, seen)
+	v.reconciles = maps.Clone(m.reconciles)
+	if m.follows != nil {
+		v.followed, _ = m.follows.Snapshot()
+	}
 	return v
 }
 
@@ -207,6 +232,42 @@ func (v *view) run(gauge func(d *prometheus.Desc, n float64, labels ...string)) 
 			share = min(1, float64(c.Counts.Scanned)/float64(c.Before))
 		}
 		gauge(progress, share, c.Name, c.ContentType)
+	}
+}
+
+// streams shows what is followed.
+func (v *view) streams(gauge func(*prometheus.Desc, float64, ...string), count func(*prometheus.Desc, int64, ...string)) {
+	for cause, n := range v.reconciles {
+		count(reconciles, n, cause)
+	}
+	s := &v.followed
+	for _, stream := range s.Streams {
+		n := stream.Counts
+		count(streamChanges, n.Acked, stream.Name, "sent")
+		count(streamChanges, n.Unwatched, stream.Name, "unwatched")
+		count(streamChanges, n.Unmatched, stream.Name, "unmatched")
+		count(streamChanges, n.Gone, stream.Name, "gone")
+		count(streamChanges, n.Failed(), stream.Name, "failed")
+		gauge(streamWaiting, float64(stream.Waiting), stream.Name)
+		if !stream.Heard.IsZero() {
+			gauge(streamHeard, seconds(stream.Heard), stream.Name)
+		}
+		if lag, ok := s.Lag(stream); ok {
+			gauge(streamLag, lag.Seconds(), stream.Name)
+		}
+	}
+	if len(s.Streams) == 0 {
+		return
+	}
+	if w := s.Window; !w.First.IsZero() && w.Last.After(w.First) {
+		gauge(streamWindow, w.Last.Sub(w.First).Seconds())
+	}
+	gauge(streamMerged, float64(s.Merged))
+	for _, f := range s.Followed {
+		gauge(followedOps, float64(f.Inserts), f.Collection, "insert")
+		gauge(followedOps, float64(f.Updates), f.Collection, "update")
+		gauge(followedOps, float64(f.Replaces), f.Collection, "replace")
+		gauge(followedOps, float64(f.Deletes), f.Collection, "delete")
 	}
 }
 

@@ -53,11 +53,14 @@ type Metrics struct {
 
 	mu      sync.Mutex
 	monitor *job.Monitor // of the run under way; nil between two
+	follows *job.Monitor // of what is followed beside and between runs; nil follows nothing
 	planned bool         // it sends what a plan says
 	before  totals       // of the runs that ended
 	last    ended
 	looks   map[string]look // the last complete look at each collection
 	reasons map[string]map[string]bool
+
+	reconciles map[string]int64 // by cause
 }
 
 // New returns the metrics of a process of that version of syncd.
@@ -65,6 +68,7 @@ func New(version string) *Metrics {
 	m := &Metrics{
 		own: prometheus.NewRegistry(), all: prometheus.NewRegistry(), now: time.Now,
 		before: newTotals(), looks: map[string]look{}, reasons: map[string]map[string]bool{},
+		reconciles: map[string]int64{string(job.CauseSchedule): 0, string(job.CausePositionLost): 0, string(job.CauseCollectionGone): 0},
 	}
 	stages := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "syncd_stage_duration_seconds", Buckets: stageBuckets,
@@ -94,6 +98,20 @@ func (m *Metrics) Begin(monitor *job.Monitor, planned bool) {
 	defer m.mu.Unlock()
 	m.settle()
 	m.monitor, m.planned = monitor, planned
+}
+
+// Follow says that a job follows streams, which the monitor shows from now on, whatever becomes of runs.
+func (m *Metrics) Follow(monitor *job.Monitor) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.follows = monitor
+}
+
+// Reconciles counts that following was interrupted to look at all documents again.
+func (m *Metrics) Reconciles(cause job.Cause) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.reconciles[string(cause)]++
 }
 
 // BatchDone observes how long a batch was in each stage; it is for engine.Hooks.
