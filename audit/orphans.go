@@ -142,6 +142,7 @@ func (p *pass) part(ctx context.Context, part, parts int) error {
 		keys = append(keys, version)
 	}
 	var buf []byte
+	candidates := make([][]verdict.Item, len(p.rules))
 	for batch, err := range p.list(ctx, syncd.ListRequest{
 		Match: map[string]string{payload.ContentType: p.report.ContentType}, Keys: keys, Part: part, Parts: parts,
 	}) {
@@ -149,10 +150,13 @@ func (p *pass) part(ctx context.Context, part, parts int) error {
 			return err
 		}
 		count := OrphanReport{Points: int64(len(batch))}
-		candidates := p.candidates(batch, &buf, &count)
+		p.candidates(batch, &buf, candidates, &count)
 		for i, some := range candidates {
 			gone, err := p.find.gone(ctx, p.rules[i], some)
 			if err == nil {
+				for k := range gone {
+					gone[k].PointID, _ = p.rules[i].PointID(&buf, &syncd.Change{ID: gone[k].ID}, 0) // it made the id of a chunk just now
+				}
 				gone, err = p.uncontested(ctx, p.rules[i], gone)
 			}
 			if err != nil {
@@ -173,10 +177,11 @@ func (p *pass) part(ctx context.Context, part, parts int) error {
 	return ctx.Err()
 }
 
-// candidates are the documents of some points, each once, by rule. It counts the points.
-func (p *pass) candidates(batch []syncd.Listed, buf *[]byte, count *OrphanReport) [][]verdict.Item {
-	out := make([][]verdict.Item, len(p.rules))
-	here := map[document]bool{}
+// candidates sets out, by rule, to the documents of some points, without the ids of their chunk 0. It counts the points.
+func (p *pass) candidates(batch []syncd.Listed, buf *[]byte, out [][]verdict.Item, count *OrphanReport) {
+	for i := range out {
+		out[i] = out[i][:0]
+	}
 	for _, l := range batch {
 		id, chunk, named := l.Payload[0], 0, l.Payload[2]
 		if at := l.Payload[1]; at.Set {
@@ -208,14 +213,10 @@ func (p *pass) candidates(batch []syncd.Listed, buf *[]byte, count *OrphanReport
 			count.Documents++
 		}
 		rule := p.rules[owner]
-		if here[document{rule, id.Text}] || p.Planned != nil && !p.planned[document{rule, id.Text}] {
-			continue
+		if p.Planned == nil || p.planned[document{rule, id.Text}] {
+			out[owner] = append(out[owner], verdict.Item{Rule: rule, Verdict: syncd.Orphan, ID: id.Text, Held: l.ID})
 		}
-		here[document{rule, id.Text}] = true
-		first, _ := rule.PointID(buf, &syncd.Change{ID: id.Text}, 0) // it made the id of a chunk just now
-		out[owner] = append(out[owner], verdict.Item{Rule: rule, Verdict: syncd.Orphan, ID: id.Text, PointID: first, Held: l.ID})
 	}
-	return out
 }
 
 // uncontested leaves out the orphans whose chunk 0 names another source: what is left of them here are chunks that a longer

@@ -36,18 +36,12 @@ func (s *source) findIDs(ctx context.Context, c syncd.Collection, ids []string) 
 	if err != nil {
 		return nil, err
 	}
-	f := finding{source: s, collection: c.Name, filter: filter, keys: make(map[string]syncd.Key, len(ids))}
-	different := make([]string, 0, len(ids))
-	for _, id := range ids {
-		if _, again := f.keys[id]; !again {
-			f.keys[id] = ""
-			different = append(different, id)
-		}
-	}
-	if err := f.search(ctx, different, (*idGuesses).addUsual); err != nil {
+	f := newFinding(s, c.Name, filter, ids)
+	f.keys = make([]syncd.Key, len(f.ids))
+	if err := f.search(ctx, f.ids, (*idGuesses).addUsual); err != nil {
 		return nil, s.explain(ctx, err)
 	}
-	if missing := f.missing(different); len(missing) > 0 {
+	if missing := f.missing(); len(missing) > 0 {
 		if _, err := s.look(ctx, c.Name); err != nil {
 			return nil, err
 		}
@@ -55,9 +49,12 @@ func (s *source) findIDs(ctx context.Context, c syncd.Collection, ids []string) 
 			return nil, s.explain(ctx, err)
 		}
 	}
+	if len(f.ids) == len(ids) {
+		return f.keys, nil
+	}
 	out := make([]syncd.Key, len(ids))
 	for i, id := range ids {
-		out[i] = f.keys[id]
+		out[i] = f.keys[f.places[id]]
 	}
 	return out, nil
 }
@@ -80,17 +77,11 @@ func (s *source) findAll(ctx context.Context, c syncd.Collection, ids []string) 
 	if _, err := s.look(ctx, c.Name); err != nil {
 		return nil, err
 	}
-	f := finding{source: s, collection: c.Name, filter: filter, all: make(map[string][]syncd.FoundID, len(ids))}
-	var different []string
-	for _, id := range ids {
-		if _, again := f.all[id]; !again {
-			f.all[id] = nil
-			different = append(different, id)
-		}
-	}
-	binaries, decimals, err := f.rare(ctx, different)
+	f := newFinding(s, c.Name, filter, ids)
+	f.all = make([][]syncd.FoundID, len(f.ids))
+	binaries, decimals, err := f.rare(ctx, f.ids)
 	if err == nil {
-		err = f.search(ctx, different, func(g *idGuesses, text string) {
+		err = f.search(ctx, f.ids, func(g *idGuesses, text string) {
 			g.addUsual(text)
 			g.addRare(text, binaries, decimals)
 		})
@@ -100,7 +91,7 @@ func (s *source) findAll(ctx context.Context, c syncd.Collection, ids []string) 
 	}
 	out := make([][]syncd.FoundID, len(ids))
 	for i, id := range ids {
-		out[i] = f.all[id]
+		out[i] = f.all[f.places[id]]
 	}
 	return out, nil
 }
@@ -110,16 +101,29 @@ type finding struct {
 	*source
 	collection string
 	filter     bson.Raw
-	keys       map[string]syncd.Key       // of each id text; empty until it is found
-	all        map[string][]syncd.FoundID // of each id text; nil for a Find
+	ids        []string          // that are asked for, each once
+	places     map[string]int    // of the ids in ids
+	keys       []syncd.Key       // of a Find, aligned with ids; empty until it is found
+	all        [][]syncd.FoundID // of a FindAll, aligned with ids
 	guesses    idGuesses
 	text, key  []byte // reused
 }
 
-func (f *finding) missing(ids []string) []string {
-	var out []string
+func newFinding(s *source, collection string, filter bson.Raw, ids []string) *finding {
+	f := &finding{source: s, collection: collection, filter: filter, ids: make([]string, 0, len(ids)), places: make(map[string]int, len(ids))}
 	for _, id := range ids {
-		if f.keys[id] == "" {
+		if _, again := f.places[id]; !again {
+			f.places[id] = len(f.ids)
+			f.ids = append(f.ids, id)
+		}
+	}
+	return f
+}
+
+func (f *finding) missing() []string {
+	var out []string
+	for i, id := range f.ids {
+		if f.keys[i] == "" {
 			out = append(out, id)
 		}
 	}
@@ -173,7 +177,7 @@ func (f *finding) search(ctx context.Context, ids []string, add func(g *idGuesse
 		}
 		found, err := retried(ctx, f.source, func() ([]foundID, error) { return f.ask(ctx) })
 		for _, id := range found { // of the last try only: each asks for all
-			f.all[id.text] = append(f.all[id.text], id.FoundID)
+			f.all[id.place] = append(f.all[id.place], id.FoundID)
 		}
 		f.guesses.reset()
 		return err
@@ -208,21 +212,24 @@ func (f *finding) ask(ctx context.Context) (found []foundID, err error) {
 		if f.text, err = bsondoc.AppendIDText(f.text[:0], id); err != nil {
 			continue // it has no text, so it is none of those
 		}
+		place, asked := f.places[string(f.text)]
+		if !asked {
+			continue
+		}
 		f.key = bsondoc.AppendKey(f.key[:0], id)
-		if f.all == nil {
-			if key, asked := f.keys[string(f.text)]; asked && key == "" {
-				f.keys[string(f.text)] = syncd.Key(f.key)
-			}
-		} else if _, asked := f.all[string(f.text)]; asked {
-			found = append(found, foundID{string(f.text), syncd.FoundID{Key: syncd.Key(f.key), Text: id.String()}})
+		switch {
+		case f.all != nil:
+			found = append(found, foundID{place, syncd.FoundID{Key: syncd.Key(f.key), Text: id.String()}})
+		case f.keys[place] == "":
+			f.keys[place] = syncd.Key(f.key)
 		}
 	}
 	return found, c.Err()
 }
 
-// foundID is an id that was found, and its text.
+// foundID is an id that was found, and the place of its text in ids.
 type foundID struct {
-	text string
+	place int
 	syncd.FoundID
 }
 
