@@ -89,6 +89,38 @@ func TestOrphansAreFoundOnce(t *testing.T) {
 	}
 }
 
+// TestADocumentIsAskedForWithItsOwnPage, and not with those that come after it.
+func TestADocumentIsAskedForWithItsOwnPage(t *testing.T) {
+	f := fixture.New()
+	f.Source.Create("page")
+	for i := range 2000 {
+		f.Index("page", fmt.Sprint(i), fixture.Monday, 1)
+	}
+	s := search(f, fixture.Versioned(t, "page"))
+	source := &counted{MemorySource: f.Source}
+	s.Source, s.Parts = source, 1
+	found, err := s.Find(t.Context())
+	if err != nil || found.Reports[0].Orphans != 2000 || source.calls < 2 || source.ids != 2000 {
+		t.Errorf("%v; asked %d times for %d ids: %+v", err, source.calls, source.ids, found.Reports)
+	}
+}
+
+// counted counts what it is asked to find.
+type counted struct {
+	*syncdtest.MemorySource
+	calls, ids int
+}
+
+func (c *counted) Abilities() syncd.SourceAbilities {
+	can := c.MemorySource.Abilities()
+	find := can.Find
+	can.Find = func(ctx context.Context, of syncd.Collection, ids []string) ([]syncd.Key, error) {
+		c.calls, c.ids = c.calls+1, c.ids+len(ids)
+		return find(ctx, of, ids)
+	}
+	return can
+}
+
 // TestDeletesHaveStablePositions: a later search, after some were deleted and others were found, goes on behind an offset.
 func TestDeletesHaveStablePositions(t *testing.T) {
 	f := fixture.New()

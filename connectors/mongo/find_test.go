@@ -354,6 +354,13 @@ func TestFindVerifiesTheText(t *testing.T) {
 	if err != nil || keys[0] != "" || keys[1] == "" {
 		t.Errorf("%q, %v", keys, err)
 	}
+	if keys, err = src.Find(t.Context(), syncd.Collection{Name: "c"}, []string{asked}); err != nil || keys[0] != "" {
+		t.Errorf("%q, %v", keys, err)
+	}
+	all, err := src.FindAll(t.Context(), syncd.Collection{Name: "c"}, []string{asked, idText(t, stored), asked, idText(t, stored)})
+	if err != nil || len(all[0]) != 0 || len(all[1]) != 1 || len(all[2]) != 0 || len(all[3]) != 1 {
+		t.Errorf("%v, %v", all, err)
+	}
 }
 
 func TestFindAsksAgainOnlyForWhatIsMissing(t *testing.T) {
