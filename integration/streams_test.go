@@ -3,7 +3,6 @@ package integration
 import (
 	"context"
 	"errors"
-	"os"
 	"testing"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -39,15 +38,6 @@ func TestSecantusChangeStreams(t *testing.T) {
 			"history_lost_is_labelled":           "the error has no label",
 		},
 	})
-}
-
-// TestDeployedChangeStreams runs the same on a server of yours, with no difference allowed.
-func TestDeployedChangeStreams(t *testing.T) {
-	uri := os.Getenv(mongoEnv)
-	if uri == "" {
-		t.Skip(mongoEnv + " is not set")
-	}
-	mongotest.ChangeStreams(t, mongotest.StreamTarget{URI: uri})
 }
 
 // writeMuch makes a server that keeps a thousand entries of its oplog forget what was before.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
+	"sync"
 	"testing"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -174,7 +176,7 @@ func BenchmarkIn(b *testing.B) {
 const benchEvents = 200_000
 
 // BenchmarkChangeStream reads inserts of 500 bytes: "raw" is what the server can do, "driver" what a client with the driver sees
-// of it. "write" is what the oplog adds to writing.
+// of it; "live" has them written meanwhile, "write" only written.
 func BenchmarkChangeStream(b *testing.B) {
 	s, c := replicaSet(b, fastmongo.Config{})
 	start := s.OperationTime()
@@ -212,6 +214,31 @@ func BenchmarkChangeStream(b *testing.B) {
 					b.Fatal(cs.Err())
 				}
 			}
+			_ = cs.Close(b.Context())
+		}
+		report(b)
+	})
+	b.Run("live", func(b *testing.B) { // written while they are read
+		for b.Loop() {
+			s, c := replicaSet(b, fastmongo.Config{})
+			cs, err := c.Watch(b.Context(), bson.A{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				for part := range slices.Chunk(docs, 100) {
+					if err := s.Insert("db.c", part...); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+			for range benchEvents {
+				if !cs.Next(b.Context()) {
+					b.Fatal(cs.Err())
+				}
+			}
+			wg.Wait()
 			_ = cs.Close(b.Context())
 		}
 		report(b)

@@ -37,6 +37,7 @@
 //	s.TruncateOplog()             // 286 for tokens and times from before, and for streams that had not read it all
 //	s.KillCursors()               // 43, or 237 where a getMore waits
 //	s.CloseConnections()
+//	s.GoDown(); s.ComeUp(ctx)     // a restart, which keeps documents and the oplog
 //	s.Election(3 * time.Second)   // 11602 where a getMore waits, then no primary for three seconds
 //	s.HoldStreams(true)           // no majority: writes go on, streams are silent, and so is hello's majorityOpTime
 //	s.WriteNoop()                 // time goes on, nothing happens; Oplog.Noop does so all the time

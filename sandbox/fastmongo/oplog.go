@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -16,8 +17,8 @@ import (
 
 // Oplog says how far back change streams reach. What is older than any of the bounds is forgotten, except for the last entry.
 type Oplog struct {
-	Entries int           // 0 means a million
-	Bytes   int           // of events; 0 means 256 MiB
+	Entries int           // 0 means any number
+	Bytes   int           // of events; 0 means 1 GiB
 	Age     time.Duration // 0 means for ever
 
 	// Noop is how often the server writes an entry that says nothing, so that tokens move on where nobody writes; 0 means
@@ -97,7 +98,7 @@ type oplog struct {
 }
 
 func newOplog(limits Oplog, last8 bool) *oplog {
-	limits.Entries, limits.Bytes = cmp.Or(limits.Entries, 1_000_000), cmp.Or(limits.Bytes, 256<<20)
+	limits.Entries, limits.Bytes = cmp.Or(limits.Entries, math.MaxInt), cmp.Or(limits.Bytes, 1<<30)
 	if limits.Now == nil {
 		limits.Now = time.Now
 	}

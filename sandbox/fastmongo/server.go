@@ -49,7 +49,7 @@ type Config struct {
 // Server is a running server. Its methods are safe for concurrent use. Namespaces are written database.collection.
 type Server struct {
 	cfg        Config
-	listener   net.Listener
+	addr       string
 	replyBytes int
 	auth       *authenticator // nil if no login is needed
 	oplog      *oplog         // nil of a standalone server
@@ -67,6 +67,7 @@ type Server struct {
 	back   atomic.Int64 // when, in nanoseconds, the server is the primary again
 
 	mu          sync.Mutex
+	listener    net.Listener
 	collections map[string]collection
 	uuids       map[string]uuid.UUID // of the collections
 	cursors     map[int64]*cursor
@@ -86,7 +87,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("starting a MongoDB server: %w", err)
 	}
 	s := &Server{
-		cfg: cfg, listener: l, replyBytes: cfg.ReplyBytes,
+		cfg: cfg, addr: l.Addr().String(), listener: l, replyBytes: cfg.ReplyBytes,
 		collections: map[string]collection{}, uuids: map[string]uuid.UUID{}, cursors: map[int64]*cursor{}, open: map[net.Conn]struct{}{},
 	}
 	if s.replyBytes <= 0 {
@@ -106,12 +107,12 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 			s.conns.Go(func() { s.oplog.noops(s.ctx.Done()) })
 		}
 	}
-	s.conns.Go(s.accept)
+	s.conns.Go(func() { s.accept(l) })
 	return s, nil
 }
 
 // Addr is the host:port that the server listens on.
-func (s *Server) Addr() string { return s.listener.Addr().String() }
+func (s *Server) Addr() string { return s.addr }
 
 // URI is the server's connection string, without a database; of a server with a login it has user and password, and of one
 // with TLS it says so. Whose certificates to trust is for the client to add.
@@ -134,27 +135,36 @@ func (s *Server) URI() string {
 // Close ends all connections and waits for them. It may be called again.
 func (s *Server) Close() error {
 	s.cancel()
-	err := s.listener.Close()
-	s.mu.Lock()
-	for c := range s.open {
-		_ = c.Close() // its own goroutine sees that and ends
-	}
-	s.mu.Unlock()
+	err := s.hangUp()
 	s.conns.Wait()
-	if err != nil && !errors.Is(err, net.ErrClosed) {
+	if err != nil {
 		return fmt.Errorf("closing a MongoDB server: %w", err)
 	}
 	return nil
 }
 
-func (s *Server) accept() {
+// hangUp closes the listener and all connections, whose own goroutines see that and end.
+func (s *Server) hangUp() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.listener.Close()
+	for c := range s.open {
+		_ = c.Close()
+	}
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+func (s *Server) accept(l net.Listener) {
 	for {
-		nc, err := s.listener.Accept()
+		nc, err := l.Accept()
 		if err != nil {
 			return // closed
 		}
 		s.mu.Lock()
-		if s.ctx.Err() != nil {
+		if s.ctx.Err() != nil || s.listener != l {
 			s.mu.Unlock()
 			_ = nc.Close()
 			return

@@ -2,6 +2,8 @@ package fastmongo
 
 import (
 	"context"
+	"fmt"
+	"net"
 	"slices"
 	"time"
 
@@ -44,6 +46,33 @@ func (s *Server) CloseConnections() {
 	for c := range s.open {
 		_ = c.SetReadDeadline(time.Unix(1, 0)) // ends the wait for the next command
 	}
+}
+
+// GoDown ends the server, as a crash does, until ComeUp: connections are cut, cursors and open transactions are gone. Documents and
+// the oplog stay, and can be changed by the server's methods meanwhile.
+func (s *Server) GoDown() error {
+	err := s.hangUp()
+	s.KillCursors()
+	s.sessions.mu.Lock()
+	defer s.sessions.mu.Unlock()
+	s.sessions.last = nil
+	if err != nil {
+		return fmt.Errorf("taking a MongoDB server down: %w", err)
+	}
+	return nil
+}
+
+// ComeUp starts a server that went down, at its address.
+func (s *Server) ComeUp(ctx context.Context) error {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.addr)
+	if err != nil {
+		return fmt.Errorf("starting a MongoDB server again: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.listener = l
+	s.conns.Go(func() { s.accept(l) })
+	return nil
 }
 
 // Election makes the server step down, and be the primary again after a time. getMores that wait for events fail with

@@ -22,3 +22,7 @@ func realURI(t *testing.T) string {
 func TestRealServer(t *testing.T) {
 	mongotest.Run(t, mongotest.Target{URI: realURI(t)})
 }
+
+func TestRealServerChangeStreams(t *testing.T) {
+	mongotest.ChangeStreams(t, mongotest.StreamTarget{URI: realURI(t)})
+}
