@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -51,7 +52,7 @@ func connectTo(t testing.TB, uri string) server {
 	return s
 }
 
-// open opens a source. settings are texts of source.mongo's, by their names in YAML.
+// open opens a source. settings are texts of source.mongo's, by their names in YAML, with a dot in front of what stands in a block.
 func (s server) open(t testing.TB, settings ...string) syncd.Source {
 	t.Helper()
 	node := &spec.Node{Kind: spec.Map}
@@ -61,7 +62,16 @@ func (s server) open(t testing.TB, settings ...string) syncd.Source {
 		if _, err := strconv.Atoi(pair[1]); err == nil {
 			value.Type = spec.Int
 		}
-		node.Entries = append(node.Entries, spec.Entry{Name: pair[0], Value: value})
+		in, name := node, pair[0]
+		if block, inner, nested := strings.Cut(name, "."); nested {
+			i := slices.IndexFunc(node.Entries, func(e spec.Entry) bool { return e.Name == block })
+			if i < 0 {
+				i = len(node.Entries)
+				node.Entries = append(node.Entries, spec.Entry{Name: block, Value: &spec.Node{Kind: spec.Map}})
+			}
+			in, name = node.Entries[i].Value, inner
+		}
+		in.Entries = append(in.Entries, spec.Entry{Name: name, Value: value})
 	}
 	p := mongo.Plugin()
 	cfg := p.Config()
