@@ -39,52 +39,96 @@ type traits struct {
 // look returns ErrCollectionNotFound if there is no such collection or view. Where the user may not ask, it is taken to
 // exist: reading it needs another privilege.
 func (s *source) look(ctx context.Context, name string) (traits, error) {
-	t := traits{ordinary: true}
-	byName := bson.D{{Key: "name", Value: name}}
-	found, err := retried(ctx, s, func() (bool, error) {
-		c, err := s.db.ListCollections(ctx, byName)
-		if err != nil {
-			return false, err
-		}
-		defer driverCursor{c}.Close()
-		for c.Next(ctx) {
-			if got, ok := bsondoc.Lookup(c.Current, "name"); !ok || !isText(got, name) {
-				continue // the server did not understand the filter
-			}
-			kind, ok := bsondoc.Lookup(c.Current, "type")
-			t.ordinary = !ok || isText(kind, "collection")
-			_, collated := bsondoc.Lookup(c.Current, "options.collation")
-			t.binary = !collated
-			if id, ok := bsondoc.Lookup(c.Current, "info.uuid"); ok {
-				if text, err := bsondoc.AppendIDText(nil, id); err == nil {
-					t.uuid = string(text)
-				}
-			}
-			if isText(kind, "view") {
-				on, _ := bsondoc.Lookup(c.Current, "options.viewOn")
-				t.viewOn, _ = on.StringValueOK()
-				pipeline, _ := bsondoc.Lookup(c.Current, "options.pipeline")
-				t.pipeline = bytes.Clone(pipeline.Value)
-			}
-			return true, nil
-		}
-		return false, c.Err()
-	})
-	if hasCode(err, codeUnauthorized) && ctx.Err() == nil {
-		// Who may not list collections may be allowed to list names (Manual, "listCollections", nameOnly).
-		names, nameErr := s.names(ctx, byName)
-		if hasCode(nameErr, codeUnauthorized) && ctx.Err() == nil {
-			return t, nil
-		}
-		found, err = slices.Contains(names, name), nameErr
-	}
+	t, err := s.looks.Ask(ctx, name)
 	switch {
 	case err != nil:
-		return t, s.explain(ctx, err)
-	case !found:
-		return t, fmt.Errorf("%w in database %s", syncd.ErrCollectionNotFound, s.cfg.Database)
+		return traits{ordinary: true}, s.explain(ctx, err)
+	case t == nil:
+		return traits{ordinary: true}, fmt.Errorf("%w in database %s", syncd.ErrCollectionNotFound, s.cfg.Database)
 	}
-	return t, nil
+	return *t, nil
+}
+
+// lookAt asks for the traits of collections; nil means that there is none of the name.
+func (s *source) lookAt(ctx context.Context, names []string) ([]*traits, error) {
+	out, err := retried(ctx, s, func() ([]*traits, error) { return s.list(ctx, names) })
+	if hasCode(err, codeUnauthorized) && ctx.Err() == nil {
+		return s.lookAtNames(ctx, names)
+	}
+	if len(names) > 1 && isServerRefusal(err) && ctx.Err() == nil { // it may know no other filter than one name
+		out = make([]*traits, len(names))
+		for i := range names {
+			one, err := s.lookAt(ctx, names[i:i+1])
+			if err != nil {
+				return nil, err
+			}
+			out[i] = one[0]
+		}
+		return out, nil
+	}
+	return out, err
+}
+
+// named is a filter of listCollections.
+func named(names []string) bson.D {
+	if len(names) == 1 {
+		return bson.D{{Key: "name", Value: names[0]}}
+	}
+	return bson.D{{Key: "name", Value: bson.D{{Key: "$in", Value: names}}}}
+}
+
+func (s *source) list(ctx context.Context, names []string) ([]*traits, error) {
+	c, err := s.db.ListCollections(ctx, named(names))
+	if err != nil {
+		return nil, err
+	}
+	defer driverCursor{c}.Close()
+	out := make([]*traits, len(names))
+	for c.Next(ctx) {
+		got, _ := bsondoc.Lookup(c.Current, "name")
+		name, _ := got.StringValueOK()
+		if i := slices.Index(names, name); i >= 0 { // the server may not have understood the filter
+			t := traitsOf(c.Current)
+			out[i] = &t
+		}
+	}
+	return out, c.Err()
+}
+
+// traitsOf reads what listCollections says of a collection.
+func traitsOf(doc bson.Raw) (t traits) {
+	kind, ok := bsondoc.Lookup(doc, "type")
+	t.ordinary = !ok || isText(kind, "collection")
+	_, collated := bsondoc.Lookup(doc, "options.collation")
+	t.binary = !collated
+	if id, ok := bsondoc.Lookup(doc, "info.uuid"); ok {
+		if text, err := bsondoc.AppendIDText(nil, id); err == nil {
+			t.uuid = string(text)
+		}
+	}
+	if isText(kind, "view") {
+		on, _ := bsondoc.Lookup(doc, "options.viewOn")
+		t.viewOn, _ = on.StringValueOK()
+		pipeline, _ := bsondoc.Lookup(doc, "options.pipeline")
+		t.pipeline = bytes.Clone(pipeline.Value)
+	}
+	return t
+}
+
+// lookAtNames is for who may not list collections: he may be allowed to list names (Manual, "listCollections", nameOnly).
+func (s *source) lookAtNames(ctx context.Context, names []string) ([]*traits, error) {
+	there, err := s.names(ctx, named(names))
+	known := err == nil
+	if err != nil && (!hasCode(err, codeUnauthorized) || ctx.Err() != nil) {
+		return nil, err
+	}
+	out := make([]*traits, len(names))
+	for i, name := range names {
+		if !known || slices.Contains(there, name) {
+			out[i] = &traits{ordinary: true}
+		}
+	}
+	return out, nil
 }
 
 func isText(v bson.RawValue, text string) bool {

@@ -47,7 +47,7 @@ func (s *source) count(ctx context.Context, c syncd.Collection) (int64, error) {
 // Estimate returns what the server's metadata says, at once. That is exact on a server that never crashed and has no
 // shards. After a crash it may be wrong by what was written since the last checkpoint, either way, until somebody
 // validates the collection; with shards it has too many while chunks move (Manual, "count"). A filter, and a view, have no
-// such metadata.
+// such metadata. That a collection is small is remembered for the next call of Splits, which need not ask then.
 func (s *source) Estimate(ctx context.Context, c syncd.Collection) (n int64, ok bool, err error) {
 	n, ok, err = s.estimateOf(ctx, c)
 	if err != nil {
@@ -67,6 +67,9 @@ func (s *source) estimateOf(ctx context.Context, c syncd.Collection) (int64, boo
 	n, err := s.estimate(ctx, c.Name)
 	if isServerRefusal(err) {
 		return 0, false, nil
+	}
+	if err == nil && s.cfg.Splits == 0 && n < unsplitBelow {
+		s.small.Store(c.Name, true)
 	}
 	return n, err == nil, s.explain(ctx, err)
 }

@@ -344,6 +344,9 @@ func TestNotAuthorized(t *testing.T) {
 	if splits, err := splitsOf(t.Context(), src, syncd.Collection{Name: "c"}); err != nil || len(splits) != 1 {
 		t.Errorf("who may not list may still read: %v", err)
 	}
+	server.mu.Lock()
+	server.estimates = map[string]int64{"c": 1e6} // so that there are bounds to ask for
+	server.mu.Unlock()
 	forbid("find", "listCollections")
 	_, splitErr := splitsOf(t.Context(), src, syncd.Collection{Name: "c"})
 	_, readErr := readKeys(t.Context(), src, syncd.ReadRequest{})

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/event"
@@ -16,6 +17,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/coalesce"
 	"github.com/syncd-io/syncd/internal/retry"
 )
 
@@ -46,6 +48,9 @@ type source struct {
 	answers         answers
 
 	learned learned
+	looks   *coalesce.Questions[string, *traits] // see look
+	small   sync.Map                             // set of collections that Estimate found to be small, until Splits is called
+	ends    sync.Map                             // bson.RawValue by collection: see reading.freeze
 	streams streamsLearned
 
 	awaitTime time.Duration // of a stream's server
@@ -116,6 +121,7 @@ func open(ctx context.Context, cfg Config, env syncd.Env) (syncd.Source, error) 
 		return nil, fmt.Errorf("connecting to MongoDB: %w", err)
 	}
 	s.db = s.client.Database(cfg.Database)
+	s.looks = coalesce.New(s.lookAt)
 	s.finder = databaseFinder{s.db}
 	if p := opts.ReadPreference; p != nil && p.Mode() != readpref.PrimaryMode {
 		s.primary = databaseFinder{s.client.Database(cfg.Database, options.Database().SetReadPreference(readpref.Primary()))}

@@ -102,6 +102,11 @@ func (r *reading) pass(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if len(r.last) > 0 && k.upper.Type == 0 {
+		if err := r.freeze(ctx, k); err != nil {
+			return err
+		}
+	}
 	q, span := r.query, k.span()
 	k.served = true
 	if span.from.Type != 0 || span.to.Type != 0 {
@@ -154,7 +159,11 @@ func (r *reading) readCursor(ctx context.Context, q query, k *keyRange) error {
 		return err
 	}
 	defer c.Close()
-	fill := func(ctx context.Context) ([][]syncd.Change, bool, error) { return r.fill(ctx, c, k) }
+	replies := 0
+	fill := func(ctx context.Context) ([][]syncd.Change, bool, error) {
+		replies++
+		return r.fill(ctx, c, k, replies > 1 && k.upper.Type == 0)
+	}
 	for batches, err := range prefetch(ctx, fill) {
 		if err != nil {
 			return err
@@ -169,14 +178,20 @@ func (r *reading) readCursor(ctx context.Context, q query, k *keyRange) error {
 }
 
 // fill asks the server for one reply and makes batches of it; what is left over stays in rows. It runs ahead of whoever
-// handles the batches. The changes are made here, not where they are handled, while the reply is in this core's cache.
-func (r *reading) fill(ctx context.Context, c cursor, k *keyRange) (batches [][]syncd.Change, more bool, err error) {
+// handles the batches. The changes are made here, not where they are handled, while the reply is in this core's cache. It looks for
+// the end of a split without one if it is told to.
+func (r *reading) fill(ctx context.Context, c cursor, k *keyRange, endless bool) (batches [][]syncd.Change, more bool, err error) {
 	for n, left := 0, 1; n < left; n++ {
 		if !c.Next(ctx) {
 			return batches, false, c.Err()
 		}
 		if n == 0 {
 			left += c.Buffered()
+			if endless {
+				if err := r.freeze(ctx, k); err != nil {
+					return nil, false, err
+				}
+			}
 		}
 		if !r.add(ctx, c.Doc(), k) {
 			return batches, false, nil
@@ -186,6 +201,31 @@ func (r *reading) fill(ctx context.Context, c cursor, k *keyRange) (batches [][]
 		}
 	}
 	return batches, true, nil
+}
+
+// freeze has a split without an end end behind the last _id that there is when it is first called for the collection since its splits
+// were made, where that can be told: see Splits.
+func (r *reading) freeze(ctx context.Context, k *keyRange) error {
+	name := r.query.collection
+	end, known := r.ends.Load(name)
+	if !known {
+		t, err := r.look(ctx, name)
+		switch {
+		case errors.Is(err, syncd.ErrCollectionNotFound):
+			return nil // there will be no more
+		case err != nil || !t.ordinary:
+			return err
+		}
+		last, err := r.lastID(ctx, name, t)
+		if err != nil && !isServerRefusal(err) {
+			return err
+		}
+		end, _ = r.ends.LoadOrStore(name, last)
+	}
+	if last, ok := end.(bson.RawValue); ok && last.Type != 0 {
+		k.upper, k.inclusive = last, true
+	}
+	return nil
 }
 
 // open asks for q, and without its hint where the server refuses that: views have no index, and a hint is only there to

@@ -31,7 +31,8 @@ const (
 )
 
 // Splits divides a collection at sampled ids. The last split ends behind the last _id there is, so that its reading ends even
-// while documents are added faster than it reads; they belong to whoever follows the changes.
+// while documents are added faster than it reads; they belong to whoever follows the changes. Where there is one split, Read
+// finds that end, if it takes more than one reply or begins in the middle: a small collection costs no question here.
 //
 // What the server can't do costs parallelism and nothing else: without min and max that are obeyed, or without $sample,
 // there is one split. Samples ignore the filter: with it in front, $sample would read every document.
@@ -40,9 +41,6 @@ func (s *source) Splits(ctx context.Context, c syncd.Collection) iter.Seq2[syncd
 		d, err := s.divide(ctx, c.Name)
 		if err != nil {
 			yield(syncd.Split{}, fmt.Errorf("splitting collection %s: %w", c.Name, err))
-			return
-		}
-		if d.empty {
 			return
 		}
 		split := syncd.Split{Collection: c}
@@ -60,12 +58,15 @@ func (s *source) Splits(ctx context.Context, c syncd.Collection) iter.Seq2[syncd
 
 // division is where a collection is divided. The zero value is one split without bounds.
 type division struct {
-	empty bool
-	cuts  []syncd.Key // ascending
-	end   syncd.Key   // of the last split
+	cuts []syncd.Key // ascending
+	end  syncd.Key   // of the last split
 }
 
 func (s *source) divide(ctx context.Context, name string) (division, error) {
+	s.ends.Delete(name)
+	if _, small := s.small.LoadAndDelete(name); small {
+		return division{}, nil
+	}
 	t, err := s.look(ctx, name)
 	if err != nil || !t.ordinary {
 		return division{}, err
@@ -76,7 +77,7 @@ func (s *source) divide(ctx context.Context, name string) (division, error) {
 
 func (s *source) divideOrdinary(ctx context.Context, name string, t traits) (d division, err error) {
 	want, err := s.splitCount(ctx, name)
-	if err != nil {
+	if err != nil || want == 1 {
 		return d, err
 	}
 	bounds, err := retried(ctx, s, func() (obedience, error) { return s.boundsOn(ctx, name) })
@@ -84,29 +85,29 @@ func (s *source) divideOrdinary(ctx context.Context, name string, t traits) (d d
 		return d, err
 	}
 	if bounds != obeys {
-		if want > 1 && bounds != untold {
+		if bounds != untold {
 			s.log.Warn("this server can't read a collection from its middle (find with min, max and hint): one reader reads all of it",
 				"collection", name)
 		}
 		return d, nil
 	}
-	if want > 1 {
-		if d.cuts, err = s.cuts(ctx, name, want, t); err != nil {
-			return d, err
-		}
-	}
-	last, err := retried(ctx, s, func() (bson.RawValue, error) {
-		return s.oneID(ctx, query{collection: name, filter: everything, projection: byID, hint: true, limit: 1, descending: true})
-	})
-	switch {
-	case err != nil:
+	if d.cuts, err = s.cuts(ctx, name, want, t); err != nil {
 		return d, err
-	case last.Type == 0:
-		d.empty = true
-	case t.binary || !hasText(last):
+	}
+	last, err := retried(ctx, s, func() (bson.RawValue, error) { return s.lastID(ctx, name, t) })
+	if last.Type != 0 {
 		d.end = behind + key(last)
 	}
-	return d, nil
+	return d, err
+}
+
+// lastID is the last _id that there is, or the zero value where the collection is empty or its order is not known here.
+func (s *source) lastID(ctx context.Context, name string, t traits) (bson.RawValue, error) {
+	last, err := s.oneID(ctx, query{collection: name, filter: everything, projection: byID, hint: true, limit: 1, descending: true})
+	if !t.binary && hasText(last) {
+		last = bson.RawValue{}
+	}
+	return last, err
 }
 
 // splitCount is how many splits there should be.

@@ -191,6 +191,16 @@ func failure(code int, name string) bson.D {
 	return bson.D{{Key: "ok", Value: 0}, {Key: "code", Value: code}, {Key: "codeName", Value: name}, {Key: "errmsg", Value: name + " by the stub"}}
 }
 
+// wanted reports whether a filter of listCollections takes a name: none, a text, or {$in: texts}.
+func wanted(filter bson.RawValue, name string) bool {
+	text, ok := filter.StringValueOK()
+	if in, isIn := filter.DocumentOK(); isIn {
+		values, _ := in.Lookup("$in").Array().Values()
+		return slices.ContainsFunc(values, func(v bson.RawValue) bool { return v.StringValue() == name })
+	}
+	return !ok || text == name
+}
+
 func (s *stub) answer(cmd bson.Raw) (bson.D, bool) {
 	first, err := cmd.IndexErr(0)
 	if err != nil {
@@ -221,7 +231,7 @@ func (s *stub) answer(cmd bson.Raw) (bson.D, bool) {
 	case "listCollections":
 		var batch bson.A
 		for c := range s.collections {
-			if want, err := cmd.LookupErr("filter", "name"); err != nil || want.StringValue() == c {
+			if wanted(cmd.Lookup("filter", "name"), c) {
 				kind := s.kinds[c]
 				if kind == nil {
 					uuid := bson.Binary{Subtype: bson.TypeBinaryUUID, Data: append(make([]byte, 15), s.uuids[c])}
