@@ -400,19 +400,36 @@ func (e *Engine) complete(ctx context.Context, c *collection) error {
 	return nil
 }
 
+// placesAtOnce is how many places the sink is asked about side by side.
+const placesAtOnce = 64
+
 // identifyPlaces finds out to which places changes go, before anything is read: later on, the sink may wait for its servers, but
 // this would not.
-func (e *Engine) identifyPlaces(ctx context.Context) (err error) {
-	e.places = map[string]string{}
+func (e *Engine) identifyPlaces(ctx context.Context) error {
+	first := map[string]*collection{} // of each place
 	for _, c := range e.documents.collections {
-		id, known := e.places[e.placeOf(c)]
-		if !known {
-			if id, err = e.whereTo(ctx, c); err != nil {
-				return err
-			}
-			e.places[e.placeOf(c)] = id
+		if name := e.placeOf(c); first[name] == nil {
+			first[name] = c
 		}
-		c.sunk = id
+	}
+	e.places = make(map[string]string, len(first))
+	var mu sync.Mutex
+	g, within := errgroup.WithContext(ctx)
+	g.SetLimit(placesAtOnce)
+	for name, c := range first {
+		g.Go(func() error {
+			id, err := e.whereTo(within, c)
+			mu.Lock()
+			defer mu.Unlock()
+			e.places[name] = id
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for _, c := range e.documents.collections {
+		c.sunk = e.places[e.placeOf(c)]
 	}
 	return nil
 }

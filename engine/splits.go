@@ -3,47 +3,134 @@ package engine
 import (
 	"context"
 	"errors"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/store"
 )
 
+// plansAhead is how many collections are asked about side by side, the one whose splits are handed out among them, so that readers of
+// small ones do not wait. An answer is old when more splits than that were handed out since.
+const plansAhead = 8
+
 // planner hands out the splits of a feed's collections, in configuration order.
 type planner struct {
-	e    *Engine
-	feed *feed
-	out  chan<- *split
+	e      *Engine
+	feed   *feed
+	out    chan<- *split
+	handed atomic.Int64 // splits
 }
 
-// run plans all collections. reading ends with the drain, and with ctx; ctx alone bounds what is told to the store, since a
-// checkpoint that is cut off may be kept or not, and a store that can't tell keeps nothing more.
+// run plans all collections. What the source knows by heart it is asked side by side; splits are handed out one collection after
+// another, so that the first are done first, and it is the error of the first that ends the run. reading ends with the drain, and with ctx; ctx alone
+// bounds what is told to the store, since a checkpoint that is cut off may be kept or not, and a store that can't tell keeps
+// nothing more.
 func (p *planner) run(ctx, reading context.Context) error {
+	g, reading := errgroup.WithContext(reading)
+	g.SetLimit(plansAhead)
+	turn := make(chan struct{})
+	close(turn)
 	for _, c := range p.feed.collections {
-		c.begin()
-		if err := p.collection(ctx, reading, c); err != nil {
-			return err
+		if reading.Err() != nil {
+			break
 		}
-		if err := p.e.releaseCollection(ctx, c); err != nil {
-			return err
+		own, next := turn, make(chan struct{})
+		turn = next
+		g.Go(func() error {
+			if err := p.collection(ctx, reading, c, own); err != nil {
+				return err
+			}
+			close(next)
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// collection plans one collection when it is its turn, and asks about it before that.
+func (p *planner) collection(ctx, reading context.Context, c *collection, turn <-chan struct{}) error {
+	var a asked
+	for {
+		handed := p.handed.Load()
+		a = p.ask(reading, c)
+		select {
+		case <-turn:
+		case <-reading.Done():
+			return reading.Err()
+		}
+		// Large collections in front of this one take their time, in which what was counted comes and goes.
+		if p.handed.Load() <= handed+plansAhead {
+			break
 		}
 	}
-	return nil
-}
-
-// collection hands out the splits of one collection. The count comes first, so that a document inserted during the reading
-// can't make the proof fail.
-func (p *planner) collection(ctx, reading context.Context, c *collection) error {
-	name := c.rule.Collection.Name
-	if resumed, err := p.resume(ctx, reading, c); resumed || err != nil {
+	c.begin()
+	if err := p.plan(ctx, reading, c, a); err != nil {
 		return err
 	}
-	n, err := p.countBefore(reading, c)
+	return p.e.releaseCollection(ctx, c)
+}
+
+// asked is what the source says of a collection ahead of its turn.
+type asked struct {
+	identity string            // "" where the source can't tell
+	resumed  *store.Collection // what is kept of it, to take up; nil plans it anew
+	anew     func()            // says why what is kept is not taken up; nil if there is nothing to say
+	before   int64             // documents, if known
+	known    bool
+	err      error
+}
+
+// ask asks about a collection what can be told at once.
+func (p *planner) ask(ctx context.Context, c *collection) (a asked) {
+	can, name := p.feed.source.Abilities(), c.rule.Collection.Name
+	if p.e.Checkpoints != nil {
+		if can.Identity != nil {
+			a.identity, a.err = can.Identity(ctx, c.rule.Collection)
+		}
+		switch {
+		case errors.Is(a.err, syncd.ErrCollectionNotFound): // the count will meet it, too
+		case a.err != nil:
+			a.err = text.Doing(a.err, "identifying collection %s", name)
+			return a
+		default:
+			if a.resumed, a.anew, a.err = p.resumable(c, a.identity); a.resumed != nil || a.err != nil {
+				return a
+			}
+		}
+	}
+	a.err = nil
+	if can.Estimate != nil {
+		a.before, a.known, a.err = can.Estimate(ctx, c.rule.Collection)
+		if a.err != nil && !errors.Is(a.err, syncd.ErrCollectionNotFound) {
+			a.err = text.Doing(a.err, "counting collection %s", name)
+		}
+	}
+	return a
+}
+
+// plan hands out the splits of one collection.
+func (p *planner) plan(ctx, reading context.Context, c *collection, a asked) error {
+	c.identity = a.identity
+	if a.anew != nil {
+		a.anew()
+	}
+	switch {
+	case errors.Is(a.err, syncd.ErrCollectionNotFound):
+		return p.notFound(ctx, c, a.err)
+	case a.err != nil:
+		return a.err
+	case a.resumed != nil:
+		return p.resume(ctx, reading, c, a.resumed)
+	}
+	n, err := p.countBefore(reading, c, a)
 	switch {
 	case errors.Is(err, syncd.ErrCollectionNotFound):
 		return p.notFound(ctx, c, err)
 	case err != nil:
-		return text.Doing(err, "counting collection %s", name)
+		return text.Doing(err, "counting collection %s", c.rule.Collection.Name)
 	}
 	c.setFound(true, n)
 	p.e.compare(c, n)
@@ -55,7 +142,7 @@ func (p *planner) collection(ctx, reading context.Context, c *collection) error 
 		case errors.Is(err, syncd.ErrCollectionNotFound):
 			return p.notFound(ctx, c, err)
 		case err != nil:
-			return text.Doing(err, "splitting collection %s", name)
+			return text.Doing(err, "splitting collection %s", c.rule.Collection.Name)
 		}
 		if err := p.begin(ctx, reading, c, store.Split{Index: s.Index, Lower: s.Lower, Upper: s.Upper}); err != nil {
 			return err
@@ -75,18 +162,15 @@ func (p *planner) start(ctx context.Context, c *collection) error {
 	return keeping(p.e.Checkpoints.Collection(ctx, c.kept, c.state(false, false), true))
 }
 
-// countBefore counts a collection before it is read: at once where the source can, since nothing is sent before it is done. An
-// estimate that is too high costs an exact count afterwards; one that is too low makes that proof weaker, not wrong.
-// It is -1 if the source can't count.
-func (p *planner) countBefore(ctx context.Context, c *collection) (int64, error) {
-	can := p.feed.source.Abilities()
-	if can.Estimate != nil {
-		if n, known, err := can.Estimate(ctx, c.rule.Collection); known || err != nil {
-			return n, err
-		}
+// countBefore is how many documents a collection holds before it is read, so that one inserted meanwhile can't make the proof fail: what
+// was told at once where that was possible, since nothing is sent before it is done. An estimate that is too high costs an exact count
+// afterwards; one that is too low makes that proof weaker, not wrong. It is -1 if the source can't count.
+func (p *planner) countBefore(ctx context.Context, c *collection, a asked) (int64, error) {
+	if a.known {
+		return a.before, nil
 	}
-	if can.Count != nil {
-		return can.Count(ctx, c.rule.Collection)
+	if count := p.feed.source.Abilities().Count; count != nil {
+		return count(ctx, c.rule.Collection)
 	}
 	return -1, nil
 }
@@ -101,60 +185,50 @@ func (p *planner) notFound(ctx context.Context, c *collection, why error) error 
 	return nil
 }
 
-// resume takes up a collection where an earlier run left it. ok is false where there is nothing to take up, or what is kept
-// no longer means the same; then the collection is read from its start.
-func (p *planner) resume(ctx, reading context.Context, c *collection) (ok bool, err error) {
-	if p.e.Checkpoints == nil {
-		return false, nil
-	}
+// resumable returns what is kept of a collection if it can be taken up; nil means from the start, and anew says why, if that is not as
+// expected. What is kept may no longer mean the same.
+func (p *planner) resumable(c *collection, identity string) (s *store.Collection, anew func(), err error) {
 	name := c.rule.Collection.Name
-	if identity := p.feed.source.Abilities().Identity; identity != nil {
-		c.identity, err = identity(reading, c.rule.Collection)
-		if errors.Is(err, syncd.ErrCollectionNotFound) {
-			return false, nil // the count will meet it, too
-		}
-		if err != nil {
-			return false, text.Doing(err, "identifying collection %s", name)
-		}
+	s = p.e.Checkpoints.Recall(c.kept)
+	warn := func(message string, more ...any) func() {
+		return func() { p.e.Logger.Warn(message, append([]any{"collection", name}, more...)...) }
 	}
-	s := p.e.Checkpoints.Recall(c.kept)
 	switch {
 	case s == nil:
-		return false, nil
+		return nil, nil, nil
 	case s.Rule != c.rule.Fingerprint():
-		p.e.Logger.Warn("the collection's mapping changed since the interrupted run: it is read from its start", "collection", name)
-		return false, nil
-	case s.Identity != c.identity:
-		p.e.Logger.Warn("the collection was made anew since the interrupted run: it is read from its start", "collection", name)
-		return false, nil
+		return nil, warn("the collection's mapping changed since the interrupted run: it is read from its start"), nil
+	case s.Identity != identity:
+		return nil, warn("the collection was made anew since the interrupted run: it is read from its start"), nil
 	case differ(s.Sunk, c.sunk):
-		p.e.Logger.Warn("the place of the collection's events was made anew since the interrupted run, and what was sent there is gone: the collection is read from its start",
-			"collection", name, "place", p.e.placeOf(c))
-		return false, nil
+		return nil, warn("the place of the collection's events was made anew since the interrupted run, and what was sent there is gone: the collection is read from its start",
+			"place", p.e.placeOf(c)), nil
 	}
-	if err := s.Check(name); err != nil {
-		return false, err
+	if err := s.Check(name); err != nil || p.e.forgetful {
+		return nil, nil, err
 	}
-	if p.e.forgetful {
-		return false, nil
-	}
+	return s, nil, nil
+}
+
+// resume takes up a collection where an earlier run left it.
+func (p *planner) resume(ctx, reading context.Context, c *collection, s *store.Collection) error {
 	c.setFound(s.Found, s.Before)
 	p.e.compare(c, s.Before)
 	c.carry(s.Splits)
 	if s.Complete {
 		c.proved = true
-		return true, nil
+		return nil
 	}
 	for _, kept := range s.Splits {
 		if kept.Done {
 			continue
 		}
 		if err := p.hand(reading, c, kept); err != nil {
-			return true, err
+			return err
 		}
 	}
 	if s.Planned {
-		return true, nil
+		return nil
 	}
 	// The run ended while the collection was planned. A new plan would have other bounds: the rest is one split.
 	rest := store.Split{Index: len(s.Splits)}
@@ -163,10 +237,10 @@ func (p *planner) resume(ctx, reading context.Context, c *collection) (ok bool, 
 	}
 	if len(s.Splits) == 0 || rest.Lower != "" {
 		if err := p.begin(ctx, reading, c, rest); err != nil {
-			return true, err
+			return err
 		}
 	}
-	return true, p.planned(ctx, c)
+	return p.planned(ctx, c)
 }
 
 // begin keeps a new split and hands it out. Where checkpoints are part of the sink's transactions, the split must be kept
@@ -185,6 +259,7 @@ func (p *planner) hand(reading context.Context, c *collection, s store.Split) er
 	c.addSplit()
 	select {
 	case p.out <- newSplit(c, s):
+		p.handed.Add(1)
 		return nil
 	case <-reading.Done():
 		return reading.Err()

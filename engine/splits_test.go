@@ -1,0 +1,206 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/mapping"
+	"github.com/syncd-io/syncd/spec"
+	"github.com/syncd-io/syncd/syncdtest"
+)
+
+// estimating is a memory source with the ability Estimate, which notes what it is asked. Each collection's answer may take its time.
+type estimating struct {
+	*syncdtest.MemorySource
+	delay map[string]time.Duration // of Estimate
+	fail  map[string]error         // likewise
+	exact bool                     // Estimate can't tell: Count has to
+
+	mu    sync.Mutex
+	asked []string // collections, by Estimate
+	split []string // collections, by Splits
+	now   int      // estimates under way
+	most  int
+}
+
+func (s *estimating) Abilities() syncd.SourceAbilities {
+	a := s.MemorySource.Abilities()
+	a.Identity = nil
+	count := a.Count
+	a.Estimate = func(ctx context.Context, c syncd.Collection) (int64, bool, error) {
+		s.mu.Lock()
+		s.asked = append(s.asked, c.Name)
+		s.now++
+		s.most = max(s.most, s.now)
+		s.mu.Unlock()
+		select {
+		case <-time.After(s.delay[c.Name]):
+		case <-ctx.Done():
+		}
+		s.mu.Lock()
+		s.now--
+		s.mu.Unlock()
+		if err := errors.Join(s.fail[c.Name], ctx.Err()); err != nil {
+			return 0, false, err
+		}
+		if s.exact {
+			return 0, false, nil
+		}
+		n, err := count(ctx, c)
+		return n, true, err
+	}
+	a.Count = func(ctx context.Context, c syncd.Collection) (int64, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.most = max(s.most, 1)
+		if s.exact {
+			s.split = append(s.split, "count "+c.Name)
+		}
+		return count(ctx, c)
+	}
+	return a
+}
+
+func (s *estimating) Splits(ctx context.Context, c syncd.Collection) iter.Seq2[syncd.Split, error] {
+	s.mu.Lock()
+	s.split = append(s.split, c.Name)
+	s.mu.Unlock()
+	return s.MemorySource.Splits(ctx, c)
+}
+
+// manyCollections is a fixture with n collections c000, c001, … of some documents each.
+func manyCollections(t testing.TB, n, documents int) (*fixture, *estimating, []string) {
+	t.Helper()
+	f := newFixture(t)
+	c := mapping.Config{Namespace: "url", Seed: mapping.DefaultSeed, Payload: mapping.Defaults().Payload, Owner: &mapping.Owner{Exclusive: true}}
+	var names []string
+	for i := range n {
+		name := fmt.Sprintf("c%03d", i)
+		names = append(names, name)
+		c.Collections = append(c.Collections, mapping.Collection{Name: name, ContentType: name})
+		f.source.Create(name)
+		for d := range documents {
+			f.source.Insert(name, syncdtest.MemoryDoc{ID: fmt.Sprintf("%05d", d), Fields: map[string]any{"title": "t"}})
+		}
+	}
+	d := spec.NewDecoder()
+	f.opts.Rules = mapping.Compile(c, "db", d, nil).Rules
+	if diags := d.Diagnostics(); len(diags) > 0 {
+		t.Fatal(diags)
+	}
+	s := &estimating{MemorySource: f.source, delay: map[string]time.Duration{}, fail: map[string]error{}}
+	f.opts.Source = s
+	return f, s, names
+}
+
+// TestCollectionsArePlannedSideBySideInTheirOrder: those in front answer later than those behind, and are handed out first all the same.
+func TestCollectionsArePlannedSideBySideInTheirOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const collections = 40
+		f, s, names := manyCollections(t, collections, 3)
+		for i, name := range names {
+			s.delay[name] = time.Duration(collections-i) * time.Second
+		}
+		began := time.Now()
+		e := engine.New(f.opts)
+		if err := e.Backfill(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(s.split, names) {
+			t.Errorf("planned in the order %q", s.split)
+		}
+		if s.most != 8 || len(s.asked) != collections {
+			t.Errorf("%d were asked about at once, and %d in all; want 8 and %d", s.most, len(s.asked), collections)
+		}
+		if took := time.Since(began); took > 150*time.Second { // one after another it is 820 s
+			t.Errorf("it took %s", took)
+		}
+		if n := e.Report().Total; n.Scanned != 3*collections || n.Acked != n.Scanned {
+			t.Errorf("%+v", n)
+		}
+	})
+}
+
+// TestTheFirstCollectionThatFailsEndsTheRun, whichever failed first in time, and nothing behind it is planned.
+func TestTheFirstCollectionThatFailsEndsTheRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, s, names := manyCollections(t, 20, 3)
+		s.delay["c002"], s.fail["c002"] = time.Minute, errors.New("the second")
+		s.fail["c003"], s.fail["c005"] = errors.New("the third"), errors.New("the fifth")
+		err := engine.New(f.opts).Backfill(t.Context())
+		if err == nil || err.Error() != "counting collection c002: the second" {
+			t.Errorf("ended with %v", err)
+		}
+		if !slices.Equal(s.split, names[:2]) {
+			t.Errorf("planned %q", s.split)
+		}
+		if len(s.asked) > 11 {
+			t.Errorf("asked about %q", s.asked)
+		}
+	})
+}
+
+// TestAnOldAnswerIsAskedForAgain: what was told of a collection before large ones were read says little about it.
+func TestAnOldAnswerIsAskedForAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		splits, asked int
+		slow          string // whose answer takes a second
+	}{
+		"behind a large collection": {9, 2, "c000"}, "behind a small one": {8, 1, "c000"},
+		"that came while a large one was handed out": {9, 2, "c001"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, s, _ := manyCollections(t, 2, 20)
+				s.SetSplits(c.splits)
+				s.delay[c.slow] = time.Second
+				if err := engine.New(f.opts).Backfill(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if got := len(slices.DeleteFunc(slices.Clone(s.asked), func(n string) bool { return n != "c001" })); got != c.asked {
+					t.Errorf("asked %d times; want %d", got, c.asked)
+				}
+			})
+		})
+	}
+}
+
+// TestAnExactCountIsMadeWhenItIsItsTurn: it may take the source long.
+func TestAnExactCountIsMadeWhenItIsItsTurn(t *testing.T) {
+	f, s, _ := manyCollections(t, 3, 3)
+	s.exact = true
+	if err := engine.New(f.opts).Backfill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"count c000", "c000", "count c001", "c001", "count c002", "c002"}; !slices.Equal(s.split, want) {
+		t.Errorf("%q, want %q", s.split, want)
+	}
+}
+
+// TestTheDrainEndsPlanning: who waits for an answer, or for its turn, does so no longer.
+func TestTheDrainEndsPlanning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, s, _ := manyCollections(t, 20, 3)
+		s.delay["c001"] = time.Hour
+		drain := make(chan struct{})
+		f.opts.Drain = drain
+		time.AfterFunc(time.Minute, func() { close(drain) })
+		began := time.Now()
+		e := engine.New(f.opts)
+		if err := e.Backfill(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took != time.Minute || e.Report().Total.Acked != 3 {
+			t.Errorf("ended after %s with %+v", took, e.Report().Total)
+		}
+	})
+}
