@@ -23,14 +23,10 @@ func (s *Sink) identity(ctx context.Context, target syncd.Target) (string, error
 	}
 	var found ck.TopicDescription
 	gone := false
-	err := s.ask(ctx, s.config.ConnectTimeout, func(ctx context.Context) error {
+	err := s.ask(ctx, s.config.ConnectTimeout, func(ctx context.Context) (err error) {
 		for {
-			answer, err := s.main.admin.DescribeTopics(ctx, ck.NewTopicCollectionOfTopicNames([]string{r.name}), ck.SetAdminRequestTimeout(s.config.ConnectTimeout))
-			if err != nil {
+			if found, err = s.topics.Ask(ctx, r.name); err != nil {
 				return err
-			}
-			for _, d := range answer.TopicDescriptions {
-				found = d
 			}
 			switch found.Error.Code() {
 			case ck.ErrNoError:
@@ -59,6 +55,27 @@ func (s *Sink) identity(ctx context.Context, target syncd.Target) (string, error
 		return "", nil
 	}
 	return found.TopicID.String(), nil
+}
+
+// describe asks the brokers about topics, all different. What they say is aligned with the names.
+func (s *Sink) describe(ctx context.Context, names []string) ([]ck.TopicDescription, error) {
+	answer, err := s.main.admin.DescribeTopics(ctx, ck.NewTopicCollectionOfTopicNames(names), ck.SetAdminRequestTimeout(s.config.ConnectTimeout))
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[string]ck.TopicDescription, len(names))
+	for _, d := range answer.TopicDescriptions {
+		found[d.Name] = d
+	}
+	out := make([]ck.TopicDescription, len(names))
+	for i, name := range names {
+		d, ok := found[name]
+		if !ok {
+			return nil, fmt.Errorf("the brokers did not say anything of topic %q", name)
+		}
+		out[i] = d
+	}
+	return out, nil
 }
 
 // topicGone is the error of a topic that was there.

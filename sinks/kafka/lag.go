@@ -3,7 +3,6 @@ package kafka
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
@@ -57,25 +56,24 @@ type place struct {
 // partitions lists the partitions of the targets' topics, those of a topic that does not exist left out.
 func (s *Sink) partitions(ctx context.Context, targets []syncd.Target) ([]place, error) {
 	var topics []string
+	seen := map[string]bool{}
 	for _, t := range targets {
 		r := s.router.route(t)
 		if r.err != nil {
 			return nil, fmt.Errorf("collection %q: %w", t.Collection, r.err)
 		}
-		if !slices.Contains(topics, r.name) {
+		if !seen[r.name] {
+			seen[r.name] = true
 			topics = append(topics, r.name)
 		}
 	}
 	var out []place
+	topicOf := s.lookUp(ctx, len(topics))
 	for _, topic := range topics {
-		var md *ck.Metadata
-		if err := s.ask(ctx, s.config.ConnectTimeout, func(ctx context.Context) (err error) {
-			md, err = s.metadata(ctx, &topic)
-			return err
-		}); err != nil {
+		t, err := topicOf(topic)
+		if err != nil {
 			return nil, fmt.Errorf("asking for topic %q: %w", topic, err)
 		}
-		t := md.Topics[topic]
 		switch t.Error.Code() {
 		case ck.ErrNoError:
 		case ck.ErrUnknownTopic, ck.ErrUnknownTopicOrPart:

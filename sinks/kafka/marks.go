@@ -280,7 +280,7 @@ func (t *transactional) askStateEnds(ctx context.Context) (map[int32]int64, erro
 	name := t.config.stateTopic()
 	var md *ck.Metadata
 	if err := t.ask(ctx, t.config.ConnectTimeout, func(ctx context.Context) (err error) {
-		md, err = t.metadata(ctx, &name)
+		md, err = t.metadata(ctx, &name, false)
 		return err
 	}); err != nil {
 		return nil, err

@@ -15,6 +15,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/codec"
+	"github.com/syncd-io/syncd/internal/coalesce"
 	"github.com/syncd-io/syncd/internal/dial"
 	"github.com/syncd-io/syncd/internal/retry"
 )
@@ -42,10 +43,11 @@ type Sink struct {
 	router   *router
 	main     *client
 	judge    *judge
-	limits   time.Duration // how long to wait for topics' limits, see compareLimits
-	runID    string        // set by prepare, before the first Write or Commit
-	batches  sync.Pool     // of *codec.Batch
-	writes   sync.Pool     // of *write
+	topics   *coalesce.Questions[string, ck.TopicDescription] // see describe
+	limits   time.Duration                                    // how long to wait for topics' limits, see compareLimits
+	runID    string                                           // set by prepare, before the first Write or Commit
+	batches  sync.Pool                                        // of *codec.Batch
+	writes   sync.Pool                                        // of *write
 
 	mu    sync.Mutex
 	alone *client // sends every event as a batch of its own; nil until it is needed, see write.resend
@@ -67,6 +69,7 @@ func open(ctx context.Context, c Config, env syncd.Env) (syncd.Sink, error) {
 		s.main.close(0)
 		return nil, err
 	}
+	s.topics = coalesce.New(s.describe)
 	s.judge = newJudge()
 	if c.exactlyOnce() {
 		pauses := retry.Pauses{Policy: retry.Policy{First: retryPause, Max: retryPauseMax}}
@@ -172,7 +175,7 @@ func (s *Sink) preflight(ctx context.Context) error {
 	asked, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	s.main.onHopeless(cancel)
-	_, err := s.metadata(asked, nil)
+	_, err := s.metadata(asked, nil, false)
 	causes := s.main.started()
 	switch {
 	case err == nil:
@@ -183,10 +186,10 @@ func (s *Sink) preflight(ctx context.Context) error {
 	return s.explain(ctx, err, causes, patience.Round(100*time.Millisecond))
 }
 
-// metadata asks a broker for its view of the cluster and of one topic, until ctx ends. The library's call can't be
+// metadata asks a broker for its view of the cluster and of one topic, or of all, until ctx ends. The library's call can't be
 // interrupted, and one that times out forgets its request: so it is called for longer and longer, from a quarter of a
 // second, which a working broker needs once, to the two that Ctrl-C may take at worst.
-func (s *Sink) metadata(ctx context.Context, topic *string) (*ck.Metadata, error) {
+func (s *Sink) metadata(ctx context.Context, topic *string, all bool) (*ck.Metadata, error) {
 	for patience := 250 * time.Millisecond; ; patience = min(2*patience, 2*time.Second) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -194,7 +197,7 @@ func (s *Sink) metadata(ctx context.Context, topic *string) (*ck.Metadata, error
 		if end, ok := ctx.Deadline(); ok {
 			patience = max(min(patience, time.Until(end)), time.Millisecond)
 		}
-		md, err := s.main.GetMetadata(topic, false, int(patience/time.Millisecond))
+		md, err := s.main.GetMetadata(topic, all, int(patience/time.Millisecond))
 		if err == nil || !unreachable(err) {
 			return md, err
 		}

@@ -42,7 +42,7 @@ func (s *Sink) probeBrokers(ctx context.Context) (syncd.Finding, error) {
 	f := syncd.Finding{Subject: "brokers", Status: syncd.StatusOK}
 	var md *ck.Metadata
 	err := s.ask(ctx, s.config.ConnectTimeout, func(ctx context.Context) (err error) {
-		md, err = s.metadata(ctx, nil)
+		md, err = s.metadata(ctx, nil, false)
 		return err
 	})
 	if err != nil {

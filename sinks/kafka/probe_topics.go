@@ -85,7 +85,7 @@ func (p *topicsProbe) describe(ctx context.Context) {
 		group.Go(func() error {
 			var md *ck.Metadata
 			err := s.ask(ctx, s.config.ConnectTimeout, func(ctx context.Context) (err error) {
-				md, err = s.metadata(ctx, &t.name)
+				md, err = s.metadata(ctx, &t.name, false)
 				return err
 			})
 			if err != nil {

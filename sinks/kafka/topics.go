@@ -230,18 +230,18 @@ func (s *Sink) prepare(ctx context.Context, run syncd.Run) error {
 	return syncd.Hint(fmt.Errorf("preparing Kafka topics: %d problems: %s", len(problems), strings.Join(problems, "; ")), "%s", hint)
 }
 
+// fewTopics are asked about one by one, which spares the brokers telling about all others.
+const fewTopics = 16
+
 // look asks the brokers about topics; refused says why some can't be used, in words that name them.
 func (s *Sink) look(ctx context.Context, names []string) (missing, refused []string, err error) {
+	topicOf := s.lookUp(ctx, len(names))
 	for _, name := range names {
-		var md *ck.Metadata
-		err := s.ask(ctx, s.config.ConnectTimeout, func(ctx context.Context) (err error) {
-			md, err = s.metadata(ctx, &name)
-			return err
-		})
+		t, err := topicOf(name)
 		if err != nil {
 			return nil, nil, err
 		}
-		switch t := md.Topics[name]; t.Error.Code() {
+		switch t.Error.Code() {
 		case ck.ErrNoError, ck.ErrLeaderNotAvailable: // the latter while a new topic's leader is being elected
 		case ck.ErrUnknownTopicOrPart, ck.ErrUnknownTopic:
 			missing = append(missing, name)
@@ -250,6 +250,40 @@ func (s *Sink) look(ctx context.Context, names []string) (missing, refused []str
 		}
 	}
 	return missing, refused, nil
+}
+
+// lookUp returns a function that tells what the brokers say of a topic. Where many are wanted, it asks about all that there are first:
+// among them is none that this login may not see, and where that takes long, each is asked about.
+func (s *Sink) lookUp(ctx context.Context, wanted int) func(name string) (ck.TopicMetadata, error) {
+	var all map[string]ck.TopicMetadata
+	ask := func(name *string) (md *ck.Metadata, err error) {
+		patience := s.config.ConnectTimeout
+		if name == nil {
+			patience = s.limits
+		}
+		err = s.ask(ctx, patience, func(ctx context.Context) (err error) {
+			md, err = s.metadata(ctx, name, name == nil)
+			return err
+		})
+		return md, err
+	}
+	if wanted > fewTopics {
+		if md, err := ask(nil); err == nil {
+			all = md.Topics
+		} else {
+			s.logger.Debug("could not ask about all topics at once", "error", err)
+		}
+	}
+	return func(name string) (ck.TopicMetadata, error) {
+		if t, told := all[name]; told {
+			return t, nil
+		}
+		md, err := ask(&name)
+		if err != nil {
+			return ck.TopicMetadata{}, err
+		}
+		return md.Topics[name], nil
+	}
 }
 
 // create makes topics and logs each, since they outlive the run.
