@@ -18,6 +18,7 @@ import (
 
 const (
 	driftSample = 100  // points of the index whose ids are computed again, per content type
+	fewSampled  = 8    // of them are enough where one agrees, and nothing else is to be compared
 	firstLook   = 1000 // documents that a preflight asks about
 	// leastPoints is how many points of a content type the index must hold for "none of the first documents is there" to
 	// mean anything, and leastDocuments how many documents must have been asked about.
@@ -69,15 +70,13 @@ func (p Preflight) Run(ctx context.Context) (held map[*mapping.Rule]bool, err er
 	g.SetLimit(max(1, p.Workers))
 	for _, rule := range p.Rules {
 		g.Go(func() error {
-			ctx := within
-			sample, err := p.sample(ctx, rule)
-			if err != nil || len(sample) == 0 {
-				return err
-			}
+			there, err := p.lookAt(within, rule)
 			mu.Lock()
-			held[rule] = true
-			mu.Unlock()
-			return p.look(ctx, rule, sample)
+			defer mu.Unlock()
+			if there {
+				held[rule] = true
+			}
+			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -92,9 +91,27 @@ func (p Preflight) Run(ctx context.Context) (held map[*mapping.Rule]bool, err er
 // chunksAt is where a sampled point has the number of chunks, if the rule has chunks.
 const chunksAt = 2
 
-// sample lists some points of a rule's content type, with their documents' ids, their chunks and, where the rule has them, the
+// lookAt looks at points of a rule's content type, at some more if the first say nothing, and reports whether there are any.
+func (p Preflight) lookAt(ctx context.Context, rule *mapping.Rule) (there bool, err error) {
+	if rule.VersionKey() == "" && rule.ChunksKey() == "" {
+		few, err := p.sample(ctx, rule, fewSampled)
+		if err != nil || len(few) == 0 {
+			return false, err
+		}
+		if known, err := p.compareSample(rule, few); known && err == nil {
+			return true, p.look(ctx, rule, few)
+		}
+	}
+	sample, err := p.sample(ctx, rule, driftSample)
+	if err != nil || len(sample) == 0 {
+		return false, err
+	}
+	return true, p.look(ctx, rule, sample)
+}
+
+// sample lists up to n points of a rule's content type, with their documents' ids, their chunks and, where the rule has them, the
 // number of chunks and their versions.
-func (p Preflight) sample(ctx context.Context, rule *mapping.Rule) (sample []syncd.Listed, err error) {
+func (p Preflight) sample(ctx context.Context, rule *mapping.Rule, n int) (sample []syncd.Listed, err error) {
 	keys := []string{rule.Payload.ID, rule.Payload.ChunkIndex}
 	if key := rule.ChunksKey(); key != "" {
 		keys = append(keys, key)
@@ -104,7 +121,7 @@ func (p Preflight) sample(ctx context.Context, rule *mapping.Rule) (sample []syn
 	}
 	for batch, err := range p.Checker.Abilities().List(ctx, syncd.ListRequest{
 		Match: map[string]string{rule.Payload.ContentType: rule.ContentType},
-		Keys:  keys, Parts: 1, Limit: driftSample,
+		Keys:  keys, Parts: 1, Limit: n,
 	}) {
 		if err != nil {
 			return nil, fmt.Errorf("looking at the points of content type %s: %w", rule.ContentType, err)
