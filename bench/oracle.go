@@ -27,7 +27,8 @@ type oracle struct {
 	addr   string
 	absent int // of 256 ids, so many are missing
 	points uint64
-	listed []listedPoint // sorted by id; only where points are listed
+	listed []listedPoint            // sorted by id; only where points are listed
+	byType map[string][]listedPoint // what is listed of each content type instead; set before the first request
 }
 
 // listedPoint is a point that Scroll gives, and its document.
@@ -113,6 +114,9 @@ func (o *oracle) scroll(req []byte) ([]byte, error) {
 	if err := proto.Unmarshal(req, &in); err != nil {
 		return nil, err
 	}
+	if o.byType != nil {
+		return proto.Marshal(shown(o.byType[wantedType(in.GetFilter())], int(in.GetLimit())))
+	}
 	start := 0
 	if text := in.GetOffset().GetUuid(); text != "" {
 		from, err := uuid.Parse(text)
@@ -122,16 +126,32 @@ func (o *oracle) scroll(req []byte) ([]byte, error) {
 		start, _ = slices.BinarySearchFunc(o.listed, from, func(p listedPoint, id uuid.UUID) int { return bytes.Compare(p.id[:], id[:]) })
 	}
 	end := min(len(o.listed), start+int(in.GetLimit()))
-	out := &qdrant.ScrollResponse{}
-	for _, p := range o.listed[start:end] {
-		out.Result = append(out.Result, &qdrant.RetrievedPoint{Id: qdrant.NewIDUUID(p.id.String()), Payload: map[string]*qdrant.Value{
-			"mongo_id": qdrant.NewValueString(hex.EncodeToString(p.oid[:])), "chunk_index": qdrant.NewValueInt(0),
-		}})
-	}
+	out := shown(o.listed[start:], end-start)
 	if end < len(o.listed) {
 		out.NextPageOffset = qdrant.NewIDUUID(o.listed[end].id.String())
 	}
 	return proto.Marshal(out)
+}
+
+// shown is an answer with up to n points.
+func shown(points []listedPoint, n int) *qdrant.ScrollResponse {
+	out := &qdrant.ScrollResponse{}
+	for _, p := range points[:min(n, len(points))] {
+		out.Result = append(out.Result, &qdrant.RetrievedPoint{Id: qdrant.NewIDUUID(p.id.String()), Payload: map[string]*qdrant.Value{
+			"mongo_id": qdrant.NewValueString(hex.EncodeToString(p.oid[:])), "chunk_index": qdrant.NewValueInt(0),
+		}})
+	}
+	return out
+}
+
+// wantedType is the content type that a filter asks for, as the program asks.
+func wantedType(f *qdrant.Filter) string {
+	for _, c := range f.GetMust() {
+		if text := c.GetField().GetMatch().GetKeyword(); text != "" {
+			return text
+		}
+	}
+	return ""
 }
 
 // get answers Points.Get: the ids of the request that are there, as points without payload or vectors.
