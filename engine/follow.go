@@ -186,7 +186,8 @@ func divide(b *batch, lanes int) []*batch {
 	return parts
 }
 
-// laneOf chooses a lane by the collection and the key of a change's document.
+// laneOf chooses a lane by the collection and the text of the document's id: documents of one text share a point id, also where a
+// source holds an id more than once.
 func laneOf(c *syncd.Change, lanes int) int {
 	if lanes == 1 {
 		return 0
@@ -195,6 +196,6 @@ func laneOf(c *syncd.Change, lanes int) int {
 	h.SetSeed(laneSeed)
 	_, _ = h.WriteString(c.Streamed.Collection)
 	_ = h.WriteByte(0)
-	_, _ = h.WriteString(string(c.Key))
+	_, _ = h.WriteString(c.ID)
 	return int(h.Sum64() % uint64(lanes))
 }

@@ -13,7 +13,7 @@ import (
 type Config struct {
 	Path     string `yaml:"path" rule:"required" example:"exports" doc:"Directory with one file per collection, named after it: workItem.bson, page.ndjson, either also with .gz or .zst; or what mongodump wrote, which has a folder for each database."`
 	Database string `yaml:"database" rule:"name,min=1" doc:"Name that stands for the database in events, topics and seeds, and of the folder to read in what mongodump wrote."`
-	Format   format `yaml:"format" rule:"oneof=auto ndjson bson" doc:"auto goes by the extension: .bson, or .ndjson, .jsonl and .json; the others look for their own extensions only. A file of more than 16 MiB is read by several readers at once. Compressed files (.gz, .zst) are read by one, from the beginning whenever they are read."`
+	Format   format `yaml:"format" rule:"oneof=auto ndjson bson" doc:"auto goes by the extension: .bson, or .ndjson, .jsonl and .json; the others look for their own extensions only. A file of more than 16 MiB is read by several readers at once. Compressed files (.gz, .zst) are read by one, from the beginning whenever they are read. With run.follow, lines that are appended to uncompressed Extended JSON are followed."`
 }
 
 type format string

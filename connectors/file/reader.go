@@ -86,10 +86,12 @@ func newPackedStream(name string, u *unpacker, onDisk int64, stopped func() erro
 	}
 }
 
+var errCutOff = errors.New("the file has changed")
+
 // end is what there is behind the last document: io.EOF, unless the file was longer.
 func (s *stream) end() error {
 	if s.from != nil && s.offset < s.size {
-		return fmt.Errorf("%s: the file has changed: it ends at byte %d, and had %d bytes when it was opened", s.name, s.offset, s.size)
+		return fmt.Errorf("%s: %w: it ends at byte %d, and had %d bytes when it was opened", s.name, errCutOff, s.offset, s.size)
 	}
 	return io.EOF
 }

@@ -45,6 +45,7 @@ func (s *source) Abilities() syncd.SourceAbilities {
 		FindAll:     s.FindAll,
 		Identity:    s.Identity,
 		Collections: s.Collections,
+		Stream:      s.streaming(),
 		Probe:       s.Probe,
 	}
 }
@@ -55,9 +56,15 @@ var errStopped = errors.New("stopped")
 // contextInterval is how many documents may be read between two looks at the context.
 const contextInterval = 1024
 
-// Read reads the file in its own order.
+// Read reads the file in its own order, and a stream line by line as it is written.
 func (s *source) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
 	return func(yield func(syncd.Batch, error) bool) {
+		if req.Split.Stream != nil {
+			if err := s.follow(ctx, req, yield); !errors.Is(err, errStopped) {
+				yield(syncd.Batch{}, err)
+			}
+			return
+		}
 		if err := s.read(ctx, req, yield); err != nil && !errors.Is(err, errStopped) {
 			yield(syncd.Batch{}, fmt.Errorf("reading collection %s: %w", req.Split.Collection.Name, err))
 		}
