@@ -23,7 +23,7 @@ type rawClient struct {
 	in, out []byte
 }
 
-func dialRaw(b *testing.B, s *fastmongo.Server) *rawClient {
+func dialRaw(b testing.TB, s *fastmongo.Server) *rawClient {
 	b.Helper()
 	c, err := (&net.Dialer{}).DialContext(context.Background(), "tcp", s.Addr())
 	if err != nil {
@@ -34,7 +34,7 @@ func dialRaw(b *testing.B, s *fastmongo.Server) *rawClient {
 }
 
 // ask sends a command and returns the reply's document, which the next call overwrites.
-func (c *rawClient) ask(b *testing.B, cmd bson.D) []byte {
+func (c *rawClient) ask(b testing.TB, cmd bson.D) []byte {
 	b.Helper()
 	doc, err := bson.Marshal(append(cmd, bson.E{Key: "$db", Value: "db"}))
 	if err != nil {
@@ -64,7 +64,7 @@ func (c *rawClient) ask(b *testing.B, cmd bson.D) []byte {
 }
 
 // cursorID is that of a find's or getMore's reply. It stands near its end, so the batch in front need not be read.
-func cursorID(b *testing.B, reply []byte) int64 {
+func cursorID(b testing.TB, reply []byte) int64 {
 	b.Helper()
 	const tail = "\x12id\x00" // then the id, ns and ok
 	for i := len(reply) - len(tail) - 8; i > 0; i-- {

@@ -363,6 +363,35 @@ func TestKillWaitingCursor(t *testing.T) {
 	wantCode(t, <-ended, 237)
 }
 
+// A write that comes while a getMore begins to wait ends the wait: one that was overlooked would let this test wait for an hour.
+func TestNoWakeUpIsLost(t *testing.T) {
+	s, _ := replicaSet(t, fastmongo.Config{})
+	reader := dialRaw(t, s)
+	if err := reader.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	id := cursorID(t, reader.ask(t, bson.D{{Key: "aggregate", Value: "c"}, {Key: "pipeline", Value: bson.A{bson.D{{Key: "$changeStream", Value: bson.D{}}}}}, {Key: "cursor", Value: bson.D{}}}))
+	const rounds = 15_000
+	asked := make(chan int, rounds)
+	i := 0
+	s.OnCommand(func(string, bson.Raw) {
+		asked <- i
+		i++
+		for begin := time.Now(); time.Since(begin) < time.Duration(i%400)*100*time.Nanosecond; { // so that it looks when the write comes
+		}
+	})
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for range rounds {
+			put(t, s, <-asked)
+		}
+	})
+	for range rounds {
+		reader.ask(t, bson.D{{Key: "getMore", Value: id}, {Key: "collection", Value: "c"}, {Key: "maxTimeMS", Value: int64(time.Hour / time.Millisecond)}})
+	}
+	writer.Wait()
+}
+
 // Faults of streams leave other commands alone.
 func TestStreamErrors(t *testing.T) {
 	s, c := replicaSet(t, fastmongo.Config{})
