@@ -214,6 +214,10 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 			Following: job.Following{
 				Began: func(streams []syncd.Stream) {
 					out.following(streams)
+					if running { // an earlier process has done the run
+						b.observer.ended(ctx, job.Report{}, nil)
+						running = false
+					}
 					b.observer.follows(monitor)
 				},
 				Backfill: func(res job.Result, err error) {

@@ -111,11 +111,29 @@ const runTime = 10 * time.Minute
 // invocation is a running syncd.
 type invocation struct {
 	cmd    *exec.Cmd
-	output bytes.Buffer
+	output output
 	began  time.Time
 	done   chan struct{}
 	err    error
 	cancel context.CancelFunc
+}
+
+// output is what a program that runs has written so far.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
 }
 
 // start begins an invocation with nothing of this machine's environment but what a program needs to run.
