@@ -325,11 +325,9 @@ func (f *follower) hand(batch *rows.Builder) error {
 // turn looks whether the file still has its name, and goes on in the one that took it once the old one is quiet.
 func (f *follower) turn(ctx context.Context) (more bool, err error) {
 	if f.next == nil {
-		if f.next, err = f.successor(); f.next == nil {
+		if err := f.openNext(); err != nil || f.next == nil {
 			return false, err
 		}
-		f.replaced = time.Now()
-		f.log.Info("the followed file was replaced: going on in the new one as soon as nothing more is written to the old one", "file", f.path)
 	}
 	if time.Since(f.replaced) < quietBefore || time.Since(f.grown) < quietBefore {
 		return false, nil
@@ -343,24 +341,27 @@ func (f *follower) turn(ctx context.Context) (more bool, err error) {
 	return true, nil
 }
 
-// successor opens the file that has the name of the one that is followed, and returns nil where there is none but that one.
-func (f *follower) successor() (*os.File, error) {
+// openNext opens the file that took the name of the one that is followed, if there is one.
+func (f *follower) openNext() error {
 	mine, err := f.file.Stat()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	info, err := os.Stat(f.path)
 	if err == nil && os.SameFile(info, mine) {
 		f.missing = false
-		return nil, nil
+		return nil
 	}
-	var file *os.File
 	if err == nil {
-		file, err = os.Open(f.path)
+		f.next, err = os.Open(f.path)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		f.miss("the followed file is gone: waiting for a new one, and for what is still written to the old one", f.path)
-		return nil, nil
+		return nil
 	}
-	return file, err
+	if err == nil {
+		f.replaced = time.Now()
+		f.log.Info("the followed file was replaced: going on in the new one as soon as nothing more is written to the old one", "file", f.path)
+	}
+	return err
 }
