@@ -54,6 +54,7 @@ type source struct {
 	streams streamsLearned
 
 	awaitTime time.Duration // of a stream's server
+	silence   time.Duration // of it, before it counts as lost
 	clock     retry.Clock   // of pauses; tests have their own
 }
 
@@ -82,7 +83,7 @@ const closeTimeout = 5 * time.Second
 
 func open(ctx context.Context, cfg Config, env syncd.Env) (syncd.Source, error) {
 	uri := cfg.connectionString()
-	s := &source{cfg: cfg, scrub: newScrubber(uri), log: env.Logger, retried: env.Retried, heartbeatFailed: make(chan struct{}, 1)}
+	s := &source{cfg: cfg, scrub: newScrubber(uri), log: env.Logger, retried: env.Retried, heartbeatFailed: make(chan struct{}, 1), silence: firstSilence}
 	var err error
 	if s.target, err = parseURI(uri); err != nil {
 		return nil, fmt.Errorf("reading the MongoDB connection string: %w", err)

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -433,7 +435,10 @@ func TestCollectionsThatGo(t *testing.T) {
 		"renamed":                     {func(f *feed) { f.change(opRename, "page", nil, to("old")) }, []told{{"page", true}}},
 		"replaced":                    {func(f *feed) { f.change(opRename, "other", nil, to("page")) }, []told{{"page", true}}},
 		"renamed to another of these": {func(f *feed) { f.change(opRename, "page", nil, to("blog")) }, []told{{"page", true}, {"blog", true}}},
-		"others are renamed":          {func(f *feed) { f.change(opRename, "other", nil, to("old")) }, nil},
+		"another database has the name": {func(f *feed) {
+			f.change(opRename, "other", nil, bson.E{Key: "to", Value: bson.D{{Key: "db", Value: "elsewhere"}, {Key: "coll", Value: "page"}}})
+		}, nil},
+		"others are renamed": {func(f *feed) { f.change(opRename, "other", nil, to("old")) }, nil},
 		"the database is dropped": {func(f *feed) {
 			f.change(opDrop, "page", nil)
 			f.change(opDrop, "blog", nil)
@@ -977,5 +982,89 @@ func TestWindow(t *testing.T) {
 	f.do(func() { f.always["find"] = failure(13, "Unauthorized"); f.intercept = f.answer })
 	if _, err := s.Window(t.Context(), *whole("c")); err == nil || !strings.Contains(syncd.HintOf(err), "local") {
 		t.Errorf("%v", err)
+	}
+}
+
+// muteProxy passes connections on to a server, until it falls silent on all those that it has: as a network does that drops packets.
+type muteProxy struct {
+	mu    sync.Mutex
+	muted int // connections of before; those that were made since pass
+	made  int
+}
+
+func (p *muteProxy) serve(t *testing.T, to string) func(net.Conn) {
+	return func(c net.Conn) {
+		up, err := (&net.Dialer{}).DialContext(context.Background(), "tcp", to)
+		if err != nil {
+			_ = c.Close()
+			return
+		}
+		t.Cleanup(func() { _ = up.Close() })
+		p.mu.Lock()
+		p.made++
+		mine := p.made
+		p.mu.Unlock()
+		pipe := func(to, from net.Conn) {
+			buf := make([]byte, 64<<10)
+			for {
+				n, err := from.Read(buf)
+				p.mu.Lock()
+				muted := mine <= p.muted
+				p.mu.Unlock()
+				if err != nil {
+					return
+				}
+				if muted {
+					continue
+				}
+				if _, err := to.Write(buf[:n]); err != nil {
+					return
+				}
+			}
+		}
+		go pipe(up, c)
+		go pipe(c, up)
+	}
+}
+
+func (p *muteProxy) mute() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.muted = p.made
+}
+
+func TestStreamOverASilentNetwork(t *testing.T) {
+	f := newFeed(t)
+	for i := range 2 {
+		f.change(opInsert, "c", i, full(i))
+	}
+	var proxy muteProxy
+	addr := listen(t, proxy.serve(t, f.addr()))
+	s, r := openFeed(t, f, func(c *Config) {
+		c.URI, c.ConnectTimeout = secret("mongodb://"+addr+"/?heartbeatFrequencyMS=500"), 300*time.Millisecond
+	})
+	s.silence = 300 * time.Millisecond
+	n := 0
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for b, err := range s.Read(ctx, syncd.ReadRequest{Split: syncd.Split{Stream: whole("c")}, After: behindEvent(0), BatchSize: 1}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range b.Changes {
+			if c.ID != fmt.Sprint(n) {
+				t.Errorf("%q instead of %d", c.ID, n)
+			}
+			if n++; n == 2 {
+				proxy.mute()
+				f.do(func() { f.change(opInsert, "c", 2, full(2)) })
+			}
+		}
+		if n == 3 {
+			break
+		}
+	}
+	if n != 3 || len(r.told) == 0 || slices.Contains(r.told, retryOther) {
+		t.Errorf("%d changes, retries %q", n, r.told)
 	}
 }

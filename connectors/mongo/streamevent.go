@@ -31,6 +31,7 @@ type streamEvent struct {
 	cluster   bson.Timestamp
 	wall      time.Time
 	coll      []byte
+	toDB      []byte // of a renamed collection
 	toColl    []byte
 	key       bson.Raw // documentKey: _id, and the shard key's fields
 	full      document
@@ -68,7 +69,7 @@ func parseEvent(raw bson.Raw) (streamEvent, error) {
 		case "ns":
 			e.coll = textIn(v, "coll")
 		case "to":
-			e.toColl = textIn(v, "coll")
+			e.toDB, e.toColl = textIn(v, "db"), textIn(v, "coll")
 		case "documentKey":
 			e.key = asDocument(v).doc
 		case "fullDocument":

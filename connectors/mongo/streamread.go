@@ -25,7 +25,7 @@ func (s *source) follow(ctx context.Context, req syncd.ReadRequest) iter.Seq2[sy
 	return func(yield func(syncd.Batch, error) bool) {
 		ids := req
 		ids.Documents = false // they lie in the events
-		f := following{source: s, stream: *req.Split.Stream, req: req, rows: rows.New(ids), yield: yield, mapped: map[string]string{}, atOnce: firstLookUp}
+		f := following{source: s, stream: *req.Split.Stream, req: req, rows: rows.New(ids), yield: yield, mapped: map[string]string{}, atOnce: firstLookUp, silence: s.silence}
 		f.rows.Place = f.place
 		for _, c := range f.stream.Collections {
 			f.mapped[c.Name] = c.Name
@@ -59,10 +59,11 @@ type following struct {
 	single int          // events that have come one by one
 	slowed syncd.Offset // where they last began to
 
-	at      position     // behind the last event of a batch: where the next cursor begins
-	opened  bool         // the last cursor was opened
-	replied bool         // and the server has answered for more
-	doubted syncd.Offset // where the last doubtful error was
+	at      position      // behind the last event of a batch: where the next cursor begins
+	silence time.Duration // how long the server may take for an answer
+	opened  bool          // the last cursor was opened
+	replied bool          // and the server has answered for more
+	doubted syncd.Offset  // where the last doubtful error was
 
 	// These are of the server's last reply, whose events become batches one after the other.
 	queue  []streamEvent
@@ -106,6 +107,10 @@ func (f *following) run(ctx context.Context) error {
 		err := f.pass(ctx)
 		if f.replied {
 			tries.Progress()
+			f.silence = f.source.silence
+		}
+		if errors.Is(err, errSilent) {
+			f.silence = min(2*f.silence, longestSilence)
 		}
 		var gone *syncd.CollectionGoneError
 		switch {
@@ -170,13 +175,13 @@ func (f *following) judge(ctx context.Context, err error) error {
 
 // pass reads one cursor until it fails.
 func (f *following) pass(ctx context.Context) error {
-	opened, err := f.openStream(ctx, f.stream, f.at, f.shape)
+	opened, err := f.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer closeStream(opened)
 	f.opened, f.queue = true, nil
-	c := &streamCursor{ChangeStream: opened}
+	c := &streamCursor{ChangeStream: opened, silence: f.silence}
 	var pieces joiner
 	fill := func(ctx context.Context) ([]syncd.Batch, bool, error) { return f.fill(ctx, c, &pieces) }
 	for batches, err := range prefetch(ctx, fill) {
@@ -192,6 +197,12 @@ func (f *following) pass(ctx context.Context) error {
 	return errEnded
 }
 
+func (f *following) open(ctx context.Context) (*mongodriver.ChangeStream, error) {
+	return patiently(ctx, f.silence, func(ctx context.Context) (*mongodriver.ChangeStream, error) {
+		return f.openStream(ctx, f.stream, f.at, f.shape)
+	})
+}
+
 func (f *following) hand(ctx context.Context, b syncd.Batch) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -205,7 +216,8 @@ func (f *following) hand(ctx context.Context, b syncd.Batch) error {
 // streamCursor is the driver's, with an end to its patience.
 type streamCursor struct {
 	*mongodriver.ChangeStream
-	asked int
+	silence time.Duration
+	asked   int
 }
 
 // next waits for an event, or for the server's word that there is none.
@@ -217,11 +229,36 @@ func (c *streamCursor) next(ctx context.Context) (bool, error) {
 		return c.TryNext(ctx), c.failed(nil)
 	}
 	c.asked++
-	asking, stop := context.WithCancel(ctx)
-	defer stop()
-	w := watcher{stop: stop}
-	ok := c.TryNext(context.WithValue(asking, watcherKey{}, &w))
-	return ok, c.failed(w.err)
+	var w watcher
+	ok, err := patiently(ctx, c.silence, func(ctx context.Context) (bool, error) {
+		ctx, w.stop = context.WithCancel(ctx)
+		defer w.stop()
+		ok := c.TryNext(context.WithValue(ctx, watcherKey{}, &w))
+		return ok, c.failed(w.err)
+	})
+	return ok, err
+}
+
+// How long a server may take for an answer. It may have much of its oplog to read that is of no collection here, and says nothing
+// meanwhile; but so does a network that has lost a connection. So each further time in a row it gets twice as long.
+const (
+	firstSilence   = 5 * time.Minute
+	longestSilence = time.Hour
+)
+
+// errSilent counts as a timeout of the network.
+var errSilent = fmt.Errorf("the server has not answered: %w", context.DeadlineExceeded)
+
+// patiently calls f with a context that ends after a time. It has no deadline, which the driver would tell the server.
+func patiently[T any](ctx context.Context, silence time.Duration, f func(context.Context) (T, error)) (T, error) {
+	asking, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	defer time.AfterFunc(silence, func() { stop(errSilent) }).Stop()
+	v, err := f(asking)
+	if err != nil && errors.Is(context.Cause(asking), errSilent) {
+		err = errSilent
+	}
+	return v, err
 }
 
 // failed is why there is no event; first, if it is known, is what happened before the driver tried again.
@@ -346,7 +383,10 @@ func (f *following) see(e *streamEvent) {
 		f.end = after
 		f.ending = &syncd.CollectionGoneError{Collection: name, Renamed: e.operation == opRename, After: after.offset()}
 	}
-	from, to := f.mapped[string(e.coll)], f.mapped[string(e.toColl)]
+	from, to := f.mapped[string(e.coll)], ""
+	if string(e.toDB) == f.cfg.Database {
+		to = f.mapped[string(e.toColl)]
+	}
 	switch e.operation {
 	case opInsert, opUpdate, opReplace, opDelete:
 		if from != "" {
@@ -540,13 +580,13 @@ func (f *following) passNarrow(ctx context.Context) error {
 	f.shape = streamShape{batchSize: 1, narrow: true}
 	within, cancel := context.WithTimeout(ctx, largeTime)
 	defer cancel()
-	opened, err := f.openStream(ctx, f.stream, f.at, f.shape)
+	opened, err := f.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer closeStream(opened)
 	f.queue = nil
-	c := &streamCursor{ChangeStream: opened}
+	c := &streamCursor{ChangeStream: opened, silence: f.silence}
 	for within.Err() == nil {
 		batches, _, err := f.fill(ctx, c, &joiner{})
 		for _, b := range batches {
