@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/syncd-io/syncd/store"
 )
@@ -13,21 +14,15 @@ type advanced struct {
 	batches int
 }
 
+// checkpointPause is the longest that an advance waits for others to share its write, which may have to reach a disk.
+const checkpointPause = 50 * time.Millisecond
+
 // keepCheckpoints has the states of splits kept as they advance, so that no worker waits for a disk, and frees the in-flight
-// slots of the batches that they passed only then: whatever a crash may repeat holds a slot. Splits that advanced meanwhile
-// share a write. It ends when checkpoints is closed.
+// slots of the batches that they passed only then: whatever a crash may repeat holds a slot. Advances share a write: those that
+// came meanwhile, and those of a short while, unless they hold a fourth of the slots. It ends when checkpoints is closed.
 func (e *Engine) keepCheckpoints(ctx context.Context, checkpoints <-chan advanced) error {
 	for first := range checkpoints {
-		batches, splits := first.batches, []*split{first.split}
-		seen := map[*split]bool{first.split: true}
-		for range len(checkpoints) {
-			more := <-checkpoints
-			batches += more.batches
-			if !seen[more.split] {
-				seen[more.split] = true
-				splits = append(splits, more.split)
-			}
-		}
+		batches, splits := e.gather(first, checkpoints)
 		if err := e.keepSplits(ctx, splits); err != nil {
 			return keeping(err)
 		}
@@ -36,6 +31,36 @@ func (e *Engine) keepCheckpoints(ctx context.Context, checkpoints <-chan advance
 		}
 	}
 	return nil
+}
+
+// gather returns the splits whose advances share a write, each once, and by how many batches they advanced.
+func (e *Engine) gather(first advanced, checkpoints <-chan advanced) (batches int, splits []*split) {
+	seen := map[*split]bool{}
+	add := func(a advanced) {
+		batches += a.batches
+		if !seen[a.split] {
+			seen[a.split] = true
+			splits = append(splits, a.split)
+		}
+	}
+	add(first)
+	pause := time.NewTimer(checkpointPause)
+	defer pause.Stop()
+	for due := false; !due && batches < cap(e.inFlight)/4; {
+		select {
+		case a, open := <-checkpoints:
+			if !open {
+				return batches, splits
+			}
+			add(a)
+		case <-pause.C:
+			due = true
+		}
+	}
+	for range len(checkpoints) {
+		add(<-checkpoints)
+	}
+	return batches, splits
 }
 
 // keepSplits has the states of splits kept, in one write: so that a crash can't undo it, if anything was sent on their way. What

@@ -2,9 +2,15 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/mapping"
@@ -64,6 +70,65 @@ func TestABatchIsInFlightUntilItIsKept(t *testing.T) {
 	}
 	if len(e.inFlight) != 0 {
 		t.Errorf("%d slots when all is kept", len(e.inFlight))
+	}
+}
+
+// TestAdvancesShareAWrite: those of a short while, unless they hold a fourth of the slots, and none is held back when the last came.
+func TestAdvancesShareAWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &slotCounter{}
+		e := New(Options{Checkpoints: s, Workers: 8})
+		s.e = e
+		sp := newSplit(newCollection(&mapping.Rule{Collection: syncd.Collection{Name: "page"}}, false), store.Split{})
+		checkpoints := make(chan advanced, cap(e.inFlight))
+		next := 0
+		handle := func(batches int, kept ...syncd.Offset) {
+			t.Helper()
+			for range batches {
+				b := &batch{split: sp, changes: make([]syncd.Change, 1), offset: syncd.Offset(fmt.Sprint(next))}
+				next++
+				sp.read(b)
+				e.inFlight <- struct{}{}
+				e.advance(b, checkpoints)
+			}
+			synctest.Wait()
+			if diff := cmp.Diff(kept, s.after); diff != "" {
+				t.Errorf("after %d batches (-want +got):\n%s", next, diff)
+			}
+		}
+		var keeper sync.WaitGroup
+		keeper.Go(func() {
+			if err := e.keepCheckpoints(t.Context(), checkpoints); err != nil {
+				t.Error(err)
+			}
+		})
+		handle(3)
+		time.Sleep(checkpointPause - time.Millisecond)
+		handle(0)
+		time.Sleep(time.Millisecond)
+		handle(0, "2")
+		handle(4, "2", "6")
+		handle(1, "2", "6")
+		close(checkpoints)
+		keeper.Wait()
+		handle(0, "2", "6", "7")
+		if len(e.inFlight) != 0 {
+			t.Errorf("%d slots when all is kept", len(e.inFlight))
+		}
+	})
+}
+
+// TestWhatHasAdvancedSharesAWrite, however much it is.
+func TestWhatHasAdvancedSharesAWrite(t *testing.T) {
+	e := New(Options{Workers: 8})
+	checkpoints := make(chan advanced, cap(e.inFlight))
+	a, b := &split{}, &split{}
+	for range 4 {
+		checkpoints <- advanced{a, 2}
+		checkpoints <- advanced{b, 1}
+	}
+	if batches, splits := e.gather(advanced{a, 3}, checkpoints); batches != 15 || !slices.Equal(splits, []*split{a, b}) {
+		t.Errorf("%d batches of %d splits", batches, len(splits))
 	}
 }
 
