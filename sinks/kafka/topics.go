@@ -12,6 +12,7 @@ import (
 	"time"
 
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/syncd-io/syncd"
 )
@@ -104,12 +105,46 @@ type router struct {
 
 	mu     sync.RWMutex
 	routes map[syncd.Target]*route
+	rooms  map[string]*room // by topic, of those that prepare found
 }
 
 // route is a target's topic; err says why it can't be written to. name is a field so that producing can point to it.
 type route struct {
 	name string
+	room *room
 	err  error
+}
+
+// room bounds the bytes of events that writes hand to librdkafka for one topic at once. An idempotent producer has one request of a
+// partition under way (1 MB at most, its batch.size), so what waits behind it gains nothing; but where that has waited for longer than
+// linger, librdkafka's thread polls without a pause until the answer comes. A nil room has no bound.
+type room struct {
+	bytes int64
+	left  *semaphore.Weighted
+}
+
+// roomOfPartition is the room of a topic for each of its partitions: nearly a request, as keys do not fill partitions evenly.
+const roomOfPartition = 768 << 10
+
+func newRoom(partitions int) *room {
+	if partitions == 0 { // a topic without a leader yet
+		return nil
+	}
+	bytes := int64(partitions) * roomOfPartition
+	return &room{bytes, semaphore.NewWeighted(bytes)}
+}
+
+// enter waits until there is room for some bytes, or for nothing else if they are more than that. Who has entered must leave, and
+// must not enter again before.
+func (r *room) enter(ctx context.Context, bytes int64) (leave func(), err error) {
+	if r == nil {
+		return func() {}, nil
+	}
+	bytes = min(bytes, r.bytes)
+	if err := r.left.Acquire(ctx, bytes); err != nil {
+		return nil, fmt.Errorf("writing to Kafka: %w", err)
+	}
+	return func() { r.left.Release(bytes) }, nil
 }
 
 func newRouter(c Config) (*router, error) {
@@ -117,7 +152,7 @@ func newRouter(c Config) (*router, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the topic template %q %w", c.Topic, err)
 	}
-	return &router{rule: rule, prefix: c.TopicPrefix, routes: map[syncd.Target]*route{}}, nil
+	return &router{rule: rule, prefix: c.TopicPrefix, routes: map[syncd.Target]*route{}, rooms: map[string]*room{}}, nil
 }
 
 func (r *router) route(t syncd.Target) *route {
@@ -134,8 +169,21 @@ func (r *router) route(t syncd.Target) *route {
 	if found := r.routes[t]; found != nil {
 		return found
 	}
+	made.room = r.rooms[made.name]
 	r.routes[t] = made
 	return made
+}
+
+// partitions tells how many partitions a topic has.
+func (r *router) partitions(topic string, n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rooms[topic] = newRoom(n)
+	for _, made := range r.routes {
+		if made.name == topic {
+			made.room = r.rooms[topic]
+		}
+	}
 }
 
 // render gives the name even where it is not legal, for messages. A collection's own topic takes the prefix too, as in
@@ -243,6 +291,7 @@ func (s *Sink) look(ctx context.Context, names []string) (missing, refused []str
 		}
 		switch t.Error.Code() {
 		case ck.ErrNoError, ck.ErrLeaderNotAvailable: // the latter while a new topic's leader is being elected
+			s.router.partitions(name, len(t.Partitions))
 		case ck.ErrUnknownTopicOrPart, ck.ErrUnknownTopic:
 			missing = append(missing, name)
 		default:
@@ -300,6 +349,7 @@ func (s *Sink) create(ctx context.Context, how *CreateTopics, names []string) (f
 	for _, r := range results {
 		switch r.Error.Code() {
 		case ck.ErrNoError:
+			s.router.partitions(r.Topic, how.Partitions)
 			s.logger.Info("created Kafka topic", "topic", r.Topic, "partitions", how.Partitions, "replication_factor", how.ReplicationFactor)
 		case ck.ErrTopicAlreadyExists: // somebody else was faster
 		default:

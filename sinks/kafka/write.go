@@ -132,6 +132,11 @@ func (w *write) run(ctx context.Context, p producer) error {
 	if err := w.address(); err != nil {
 		return err
 	}
+	leave, err := w.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	for i := range w.events {
 		if err := w.produce(ctx, p, i); err != nil {
 			return err
@@ -163,6 +168,18 @@ func (w *write) address() error {
 		w.slots[i] = slot{index: i, topic: &last.name}
 	}
 	return nil
+}
+
+// enter waits for room in the topic of the first event, which nearly always is that of all.
+func (w *write) enter(ctx context.Context) (leave func(), err error) {
+	if len(w.events) == 0 {
+		return func() {}, nil
+	}
+	var bytes int64
+	for i := range w.events {
+		bytes += int64(len(w.events[i].Key) + len(w.events[i].Value))
+	}
+	return w.sink.router.route(w.events[0].Target).room.enter(ctx, bytes)
 }
 
 // produce hands event i to librdkafka, waiting for room in its queue. Its error ends the Write.
