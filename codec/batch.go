@@ -2,6 +2,7 @@ package codec
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/internal/hexid"
@@ -27,8 +28,7 @@ const uuidSize = 36
 // Encode makes the events of changes, for a run with the given id, in place of those that the batch held. A change with Err is a
 // dead letter, whose headers say why. A change that can't be encoded has no event; Refused and Settle name it.
 func (b *Batch) Encode(e Encoder, runID string, changes []syncd.Change) {
-	b.Events, b.bytes, b.headers, b.points = b.Events[:0], b.bytes[:0], b.headers[:0], b.points[:0]
-	b.refused = nil
+	b.begin(changes)
 	for i := range changes {
 		if err := b.add(e, runID, &changes[i]); err != nil {
 			if b.refused == nil {
@@ -38,6 +38,21 @@ func (b *Batch) Encode(e Encoder, runID string, changes []syncd.Change) {
 		}
 	}
 	b.finish()
+}
+
+// begin forgets what the batch held, and makes room for the events of changes: to grow to some megabytes by and by would copy them
+// several times over. JSON is about as large as BSON.
+func (b *Batch) begin(changes []syncd.Change) {
+	const perEvent = 128 // for its key, and what stands around the document
+	room := len(changes) * perEvent
+	for i := range changes {
+		if d := changes[i].Document; d != nil {
+			room += d.Size() + d.Size()/8
+		}
+	}
+	b.Events, b.bytes = slices.Grow(b.Events[:0], len(changes)), slices.Grow(b.bytes[:0], room)
+	b.headers, b.points = b.headers[:0], slices.Grow(b.points[:0], len(changes)*uuidSize)
+	b.refused = nil
 }
 
 // add encodes one change.
