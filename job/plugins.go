@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -148,27 +149,32 @@ func (o *opening) wait() error {
 	return all
 }
 
-// close closes what is open, the source first.
+// close closes what is open, side by side, since each may wait for a server of its own. Its error names those that failed, the source
+// first.
 func (p *Plugins) close() error {
-	var errs []error
-	closing := func(what string, f func() error) {
-		if err := f(); err != nil {
-			errs = append(errs, fmt.Errorf("closing %s: %w", what, err))
-		}
+	var errs [4]error
+	var group sync.WaitGroup
+	closing := func(i int, what string, plugin io.Closer) {
+		group.Go(func() {
+			if err := plugin.Close(); err != nil {
+				errs[i] = fmt.Errorf("closing %s: %w", what, err)
+			}
+		})
 	}
 	if p.Source != nil {
-		closing("the source", p.Source.Close)
+		closing(0, "the source", p.Source)
 	}
 	if p.Checker != nil {
-		closing("the checker", p.Checker.Close)
+		closing(1, "the checker", p.Checker)
 	}
 	if p.Sink != nil {
-		closing("the sink", p.Sink.Close)
+		closing(2, "the sink", p.Sink)
 	}
 	if p.DeadLetters != nil {
-		closing("the dead letters", p.DeadLetters.Close)
+		closing(3, "the dead letters", p.DeadLetters)
 	}
-	return errors.Join(errs...)
+	group.Wait()
+	return errors.Join(errs[:]...)
 }
 
 // closeAtOnce is how long plugins may still take to close after ctx ended; servers that do not answer are not waited for.

@@ -38,6 +38,50 @@ func TestCloseUntil(t *testing.T) {
 	})
 }
 
+// slow takes a second to close, and fails.
+type slow string
+
+func (s slow) Close() error {
+	time.Sleep(time.Second)
+	return errors.New(string(s))
+}
+
+type (
+	slowSource struct {
+		syncd.Source
+		slow
+	}
+	slowChecker struct {
+		syncd.Checker
+		slow
+	}
+	slowSink struct {
+		syncd.Sink
+		slow
+	}
+)
+
+func (s slowSource) Close() error  { return s.slow.Close() }
+func (c slowChecker) Close() error { return c.slow.Close() }
+func (s slowSink) Close() error    { return s.slow.Close() }
+
+// TestPluginsCloseSideBySide, and all that fail are told of, the source first.
+func TestPluginsCloseSideBySide(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := Plugins{
+			Source: slowSource{slow: "a"}, Checker: slowChecker{slow: "b"}, Sink: slowSink{slow: "c"}, DeadLetters: slowSink{slow: "d"},
+		}
+		began := time.Now()
+		err := p.close()
+		if want := "closing the source: a\nclosing the checker: b\nclosing the sink: c\nclosing the dead letters: d"; err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+		if took := time.Since(began); took != time.Second {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
+
 // opened counts what is opened and closed.
 type opened struct {
 	mu   sync.Mutex

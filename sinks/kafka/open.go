@@ -86,10 +86,12 @@ func (s *Sink) Abilities() syncd.SinkAbilities {
 
 // Close implements io.Closer. It waits a while for the events of interrupted writes.
 func (s *Sink) Close() error {
-	s.main.close(closeTimeout)
+	var alone sync.WaitGroup
 	if s.alone != nil {
-		s.alone.close(closeTimeout)
+		alone.Go(func() { s.alone.close(closeTimeout) })
 	}
+	s.main.close(closeTimeout)
+	alone.Wait()
 	s.judge.close()
 	return nil
 }
