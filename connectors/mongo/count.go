@@ -60,11 +60,19 @@ func (s *source) estimateOf(ctx context.Context, c syncd.Collection) (int64, boo
 	if c.Filter != "" {
 		return 0, false, nil
 	}
-	t, err := s.look(ctx, c.Name)
-	if err != nil || !t.ordinary {
-		return 0, false, err
+	// What Identity has just seen need not be looked at again, unless it may be gone.
+	_, seen := s.seen.LoadAndDelete(c.Name)
+	if !seen {
+		if t, err := s.look(ctx, c.Name); err != nil || !t.ordinary {
+			return 0, false, err
+		}
 	}
 	n, err := s.estimate(ctx, c.Name)
+	if err == nil && n == 0 && seen {
+		if _, err := s.look(ctx, c.Name); err != nil {
+			return 0, false, err
+		}
+	}
 	if isServerRefusal(err) {
 		return 0, false, nil
 	}

@@ -33,6 +33,9 @@ func (s *source) identity(ctx context.Context, name string) (string, error) {
 			return definitions + "nothing", nil // a view on what is not there is an empty one
 		case err != nil:
 			return "", err
+		case t.ordinary && definitions == "":
+			s.seen.Store(name, true)
+			return t.uuid, nil
 		case t.viewOn == "" && t.uuid == "":
 			return "", nil
 		case t.viewOn == "":

@@ -49,6 +49,7 @@ type source struct {
 
 	learned learned
 	looks   *coalesce.Questions[string, *traits] // see look
+	seen    sync.Map                             // set of collections, no views, that Identity saw, until Estimate is called
 	small   sync.Map                             // set of collections that Estimate found to be small, until Splits is called
 	ends    sync.Map                             // bson.RawValue by collection: see reading.freeze
 	streams streamsLearned

@@ -23,8 +23,8 @@ func numbered(n int) (docs []any) {
 // TestASmallCollectionCostsAFewQuestions: what it is, how many documents it has, and those.
 func TestASmallCollectionCostsAFewQuestions(t *testing.T) {
 	for name, c := range map[string]struct{ documents, finds, lists int }{
-		"in one reply":    {7, 1, 2},
-		"in more replies": {20, 2, 3}, // it is looked for the end, too
+		"in one reply":    {7, 1, 1},
+		"in more replies": {20, 2, 2}, // it is looked for the end, too
 	} {
 		server := newStub(t)
 		server.set(t, "c", numbered(c.documents)...)
@@ -48,6 +48,26 @@ func TestASmallCollectionCostsAFewQuestions(t *testing.T) {
 		if finds, lists, counts := len(server.sent("find")), len(server.sent("listCollections")), len(server.sent("count")); finds != c.finds || lists != c.lists || counts != 1 {
 			t.Errorf("%s: %d finds, %d lists, %d counts; want %d, %d and 1", name, finds, lists, counts, c.finds, c.lists)
 		}
+	}
+}
+
+// TestWhatIsGoneMeanwhileIsNotFound: of a collection that is not there nothing is missing.
+func TestWhatIsGoneMeanwhileIsNotFound(t *testing.T) {
+	server := newStub(t)
+	server.set(t, "c", numbered(3)...)
+	server.set(t, "empty")
+	src, _ := openWith(t, server, nil)
+	for _, name := range []string{"c", "empty"} {
+		if _, err := src.Identity(t.Context(), syncd.Collection{Name: name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server.drop("c")
+	if n, _, err := src.Estimate(t.Context(), syncd.Collection{Name: "c"}); !errors.Is(err, syncd.ErrCollectionNotFound) {
+		t.Errorf("%d documents of what is gone, %v", n, err)
+	}
+	if n, ok, err := src.Estimate(t.Context(), syncd.Collection{Name: "empty"}); n != 0 || !ok || err != nil {
+		t.Errorf("%d documents of an empty collection, %t, %v", n, ok, err)
 	}
 }
 
