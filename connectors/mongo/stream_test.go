@@ -280,26 +280,24 @@ func TestEmptyBatchesMoveOn(t *testing.T) {
 	f := newFeed(t)
 	f.change(opInsert, "c", 1, full(1))
 	s, _ := openFeed(t, f)
-	var offsets []syncd.Offset
-	n := 0
+	places := map[string]bool{}
+	n, batches := 0, 0
 	for b, err := range s.Read(t.Context(), syncd.ReadRequest{Split: syncd.Split{Stream: whole("c")}, After: behindEvent(0), BatchSize: 10}) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		n += len(b.Changes)
 		if len(b.Changes) == 0 && n > 0 {
-			offsets = append(offsets, b.Offset)
+			places[string(mustPosition(t, b.Offset).token)] = true
 			f.do(func() { f.change(opInsert, "other", n, full(n)) })
 		}
-		n += len(b.Changes)
-		if len(offsets) == 5 {
+		// A batch or two may have been asked for before the change.
+		if batches++; len(places) == 5 || batches > 100 {
 			break
 		}
 	}
-	for i, o := range offsets[1:] {
-		p, err := parsePosition(o)
-		if err != nil || slices.Equal(p.token, mustPosition(t, offsets[i]).token) {
-			t.Errorf("batch %d is where the one before was: %s, %v", i+1, p.token, err)
-		}
+	if n != 1 || len(places) < 5 {
+		t.Errorf("%d places behind %d batches, with %d changes", len(places), batches, n)
 	}
 }
 

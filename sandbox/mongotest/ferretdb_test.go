@@ -27,6 +27,8 @@ func TestMatrixOnFerretDB(t *testing.T) {
 	testMatrix(t, connectTo(t, startFerretDB(t).URI()), "3", []string{"int", "double", "string", "objectId", "bool"})
 }
 
+func TestStreamOfFerretDB(t *testing.T) { wantNoStreams(t, startFerretDB(t).URI()) }
+
 func TestFerretDB(t *testing.T) {
 	const (
 		cuts    = "a message with such a value makes the server drop the connection"

@@ -467,3 +467,17 @@ func TestStreamWindow(t *testing.T) {
 		t.Errorf("%+v, %v", w, err)
 	}
 }
+
+// wantNoStreams wants a server that has no change streams to be refused before anything is read.
+func wantNoStreams(t *testing.T, uri string) {
+	t.Helper()
+	src := connectTo(t, uri).open(t)
+	defer src.Close()
+	_, err := src.Abilities().Stream.Streams(t.Context(), []syncd.Collection{{Name: "page"}})
+	if err == nil || errors.Is(err, syncd.ErrUnavailable) || !strings.HasPrefix(err.Error(), "following database "+sourceDatabase+": ") || !strings.Contains(syncd.HintOf(err), "--every") {
+		t.Errorf("%v (%s)", err, syncd.HintOf(err))
+	}
+	t.Logf("%v (%s)", err, syncd.HintOf(err))
+}
+
+func TestStreamOfJavaServer(t *testing.T) { wantNoStreams(t, startJava(t).URI()) }
