@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 )
 
 // start measures what a short run takes from its start to its end, and what the program takes that does nothing.
@@ -33,7 +33,7 @@ func (b *bench) start(ctx context.Context) (err error) {
 	t := &table{header: []string{"documents", "case", "CPU ms", "wall ms"}}
 	milliseconds := func(f figure) float64 { return f.wall.Seconds() * 1000 }
 	for i, name := range names {
-		n, limit := fmt.Sprint(documents), float64(runLimit)
+		n, limit := strconv.Itoa(documents), float64(runLimit)
 		if i == len(names)-1 {
 			n, limit = "", versionLimit
 		}
