@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/syncd-io/syncd/checkers/qdrant"
 	"github.com/syncd-io/syncd/cli"
@@ -25,7 +26,7 @@ var floors = map[string]func(context.Context, endpoints, int) (int, error){
 }
 
 // sections are what is measured beside the cases. Each is a file of its own, and decides its gates with b.decide.
-var sections = []section{{"NDJSON", (*bench).ndjson}, {"many collections", (*bench).collections}, {"start and end", (*bench).start}}
+var sections = []section{{"NDJSON", (*bench).ndjson}, {"many collections", (*bench).collections}, {"start and end", (*bench).start}, {"changes", (*bench).stream}}
 
 type section struct {
 	name string
@@ -33,7 +34,7 @@ type section struct {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:])
 	stop()
 	if err != nil {
@@ -54,6 +55,8 @@ func run(ctx context.Context, args []string) error {
 		return countAllocations(args[1], args[2:])
 	case len(args) == 4 && args[0] == "floor":
 		return floor(ctx, args[1], args[2], args[3])
+	case len(args) == 3 && args[0] == "watch":
+		return watchAndProduce(ctx, args[1], args[2])
 	case len(args) > 0 && args[0] == "peers":
 		return peers(ctx, args[1:])
 	}
