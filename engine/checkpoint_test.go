@@ -20,7 +20,9 @@ import (
 
 // slotCounter is a store that looks at how many batches are in flight when it is told of one.
 type slotCounter struct {
-	e     *Engine
+	e *Engine
+
+	mu    sync.Mutex
 	slots []int
 	after []syncd.Offset
 	owed  []bool
@@ -30,6 +32,8 @@ func (s *slotCounter) Recall(string) *store.Collection                          
 func (s *slotCounter) Collection(context.Context, string, store.Collection, bool) error { return nil }
 
 func (s *slotCounter) Split(_ context.Context, _ string, p store.Split, durable bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.slots, s.after, s.owed = append(s.slots, len(s.e.inFlight)), append(s.after, p.After), append(s.owed, durable)
 	return nil
 }
@@ -92,6 +96,8 @@ func TestAdvancesShareAWrite(t *testing.T) {
 				e.advance(b, checkpoints)
 			}
 			synctest.Wait()
+			s.mu.Lock()
+			defer s.mu.Unlock()
 			if diff := cmp.Diff(kept, s.after); diff != "" {
 				t.Errorf("after %d batches (-want +got):\n%s", next, diff)
 			}
