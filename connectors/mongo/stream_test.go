@@ -328,8 +328,8 @@ func TestStreamBeginsNow(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			delete(f.always, "aggregate")
 			f.do(func() {
+				delete(f.always, "aggregate")
 				f.change(opInsert, "c", 3, full(3))
 				f.noToken, f.noTokenInFirst = false, false
 			})
@@ -477,6 +477,22 @@ func TestCollectionsThatGo(t *testing.T) {
 				t.Errorf("%q", r.told)
 			}
 		})
+	}
+}
+
+// A server that leaves nothing out is not believed either.
+func TestChangesOfOthersAreLeftOut(t *testing.T) {
+	f := newFeed(t)
+	f.noMatch = true
+	f.change(opInsert, "other", 1, full(1))
+	f.change(opDrop, "other", nil)
+	f.change(opRename, "another", nil, to("old"))
+	f.change("dropDatabase", "", nil)
+	f.change(opInsert, "page", 2, full(2))
+	s, _ := openFeed(t, f)
+	got, _, err := read(t, s, syncd.ReadRequest{Split: syncd.Split{Stream: whole("page")}, After: behindEvent(0)}, 1)
+	if err != nil || len(got) != 1 || got[0].ID != "2" {
+		t.Errorf("%q, %v", lines(got), err)
 	}
 }
 
@@ -663,12 +679,14 @@ func TestStreamThatRepeatsItsEnd(t *testing.T) {
 	f := newFeed(t)
 	f.change(opInvalidate, "", nil)
 	s, _ := openFeed(t, f)
-	f.intercept = func(name string, cmd bson.Raw) (bson.D, bool) {
-		if name == "getMore" {
-			return cursorReply(0, "nextBatch", bson.A{f.events[0]}), false
+	f.do(func() {
+		f.intercept = func(name string, cmd bson.Raw) (bson.D, bool) {
+			if name == "getMore" {
+				return cursorReply(0, "nextBatch", bson.A{f.events[0]}), false
+			}
+			return f.answer(name, cmd)
 		}
-		return f.answer(name, cmd)
-	}
+	})
 	if _, _, err := read(t, s, syncd.ReadRequest{Split: syncd.Split{Stream: whole("c")}, After: behindEvent(0)}, 1); err == nil {
 		t.Error("no error")
 	}
@@ -734,14 +752,16 @@ func TestTornEventsAreReadAgain(t *testing.T) {
 	f.pieces(opInsert, "c", 2, bson.D{{Key: "a", Value: 1}}, bson.D{full(2)})
 	s, _ := openFeed(t, f, func(c *Config) { c.BatchSize = 1 })
 	answers := 0
-	f.intercept = func(name string, cmd bson.Raw) (bson.D, bool) {
-		if name == "getMore" {
-			if answers++; answers == 2 { // the second piece comes first
-				return cursorReply(cmd.Lookup("getMore").AsInt64(), "nextBatch", bson.A{f.events[2]}), false
+	f.do(func() {
+		f.intercept = func(name string, cmd bson.Raw) (bson.D, bool) {
+			if name == "getMore" {
+				if answers++; answers == 2 { // the second piece comes first
+					return cursorReply(cmd.Lookup("getMore").AsInt64(), "nextBatch", bson.A{f.events[2]}), false
+				}
 			}
+			return f.answer(name, cmd)
 		}
-		return f.answer(name, cmd)
-	}
+	})
 	got, _, err := read(t, s, syncd.ReadRequest{Split: syncd.Split{Stream: whole("c")}, After: behindEvent(0)}, 2)
 	if err != nil || len(got) != 2 || got[1].ID != "2" || got[1].Document == nil {
 		t.Errorf("%q, %v", lines(got), err)
@@ -949,16 +969,18 @@ func TestWindow(t *testing.T) {
 	f := newFeed(t)
 	f.set(t, "oplog.rs", bson.D{{Key: "_id", Value: 1}, {Key: "ts", Value: bson.Timestamp{T: 1000, I: 1}}}, bson.D{{Key: "_id", Value: 2}, {Key: "ts", Value: bson.Timestamp{T: 3000, I: 1}}})
 	s, _ := openFeed(t, f)
-	f.intercept = func(name string, cmd bson.Raw) (bson.D, bool) {
-		if order, err := cmd.LookupErr("sort", "$natural"); name == "find" && err == nil {
-			docs := slices.Clone(f.collections["oplog.rs"])
-			if order.AsInt64() < 0 {
-				slices.Reverse(docs)
+	f.do(func() {
+		f.intercept = func(name string, cmd bson.Raw) (bson.D, bool) {
+			if order, err := cmd.LookupErr("sort", "$natural"); name == "find" && err == nil {
+				docs := slices.Clone(f.collections["oplog.rs"])
+				if order.AsInt64() < 0 {
+					slices.Reverse(docs)
+				}
+				return cursorReply(0, "firstBatch", bson.A{docs[0]}), false
 			}
-			return cursorReply(0, "firstBatch", bson.A{docs[0]}), false
+			return nil, false
 		}
-		return nil, false
-	}
+	})
 	w, err := s.Window(t.Context(), *whole("c"))
 	if err != nil || w.First.Unix() != 1000 || w.Last.Unix() != 3000 {
 		t.Errorf("%+v, %v", w, err)

@@ -28,7 +28,7 @@ type feed struct {
 
 	noToken, noTokenInFirst bool
 	noSplit, noStartAfter   bool
-	noTime                  bool
+	noTime, noMatch         bool
 }
 
 type feedCursor struct {
@@ -167,7 +167,7 @@ func (f *feed) open(cmd, stage bson.Raw) bson.D {
 	stages, _ := cmd.Lookup("pipeline").Array().Values()
 	for _, s := range stages {
 		d := s.Document()
-		if in, err := d.LookupErr("$match", "$or", "0", "ns.coll", "$in"); err == nil {
+		if in, err := d.LookupErr("$match", "$or", "0", "ns.coll", "$in"); err == nil && !f.noMatch {
 			list, _ := in.Array().Values()
 			for _, v := range list {
 				c.names = append(c.names, v.StringValue())
