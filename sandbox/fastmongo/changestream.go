@@ -27,6 +27,7 @@ type stream struct {
 	since uint64 // what is older is not shown
 	skip  int    // fragments of the first event that were seen
 	room  []*record
+	more  <-chan struct{} // closed when there may be more than there was at the last look
 
 	pending []pendingEvent
 	token   token // of the last event that was given out, or that nothing else has happened until its time
@@ -347,11 +348,12 @@ func (st *stream) fill(b *batch) (bool, error) {
 		if b.full() {
 			return false, nil
 		}
-		records, ok := st.log.read(st.from, st.room)
+		records, more, ok := st.log.read(st.from, st.room)
 		if !ok {
 			return false, historyLost()
 		}
 		if len(records) == 0 {
+			st.more = more
 			return false, nil
 		}
 		for _, r := range records {
@@ -570,10 +572,12 @@ const defaultAwait = time.Second
 func (s *Server) await(ctx context.Context, id int64, c *cursor, b *batch, patience time.Duration) (bool, error) {
 	var over <-chan time.Time
 	for waiting := patience > 0; ; {
-		changed := s.oplog.changed() // before looking, so that nothing happens in between
 		end, err := c.stream.fill(b)
 		if end || err != nil || b.n > 0 || b.full() || !waiting {
 			return end, err
+		}
+		if err := s.alive(id, c); err != nil {
+			return false, err
 		}
 		if over == nil {
 			timer := time.NewTimer(patience)
@@ -585,10 +589,7 @@ func (s *Server) await(ctx context.Context, id int64, c *cursor, b *batch, patie
 			return false, errReset
 		case <-over:
 			waiting = false
-		case <-changed:
-			if err := s.alive(id, c); err != nil {
-				return false, err
-			}
+		case <-c.stream.more:
 		}
 	}
 }

@@ -168,14 +168,6 @@ func (o *oplog) interrupt() {
 	o.wake()
 }
 
-// changed is closed at the next change.
-func (o *oplog) changed() <-chan struct{} {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.waiting = true
-	return o.more
-}
-
 // end is the number of the record that comes next for streams; it is called with mu held.
 func (o *oplog) end() uint64 {
 	if o.held != 0 {
@@ -184,21 +176,23 @@ func (o *oplog) end() uint64 {
 	return o.base + uint64(len(o.records))
 }
 
-// read returns some records from a number on, or false if that is forgotten.
-func (o *oplog) read(from uint64, into []*record) ([]*record, bool) {
+// read returns some records from a number on, or false if that is forgotten. If there are none yet, more is closed when there may
+// be: since both come of one look, nothing happens unseen in between.
+func (o *oplog) read(from uint64, into []*record) (records []*record, more <-chan struct{}, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.limits.Age > 0 {
 		o.trim(o.limits.Now())
 	}
 	if from < o.base {
-		return nil, false
+		return nil, nil, false
 	}
 	if from >= o.end() {
-		return nil, true
+		o.waiting = true
+		return nil, o.more, true
 	}
 	rest := o.records[from-o.base : o.end()-o.base]
-	return append(into[:0], rest[:min(len(rest), cap(into))]...), true
+	return append(into[:0], rest[:min(len(rest), cap(into))]...), nil, true
 }
 
 // next is where a new stream begins, and the time of what is before.
