@@ -80,7 +80,7 @@ fmt: ## format the code
 tidy: ## tidy all modules
 	@for m in $(MODULES); do (cd $$m && go mod tidy) || exit 1; done
 
-demo: build bin/sandbox ## two runs against servers started for them: 1500 documents, then the 100 that were added
+demo: build bin/sandbox ## against servers started for it: 1500 documents, the 100 that were added, then changes as they are made
 	bin/sandbox demo -syncd bin/syncd -config configs/sandbox.yaml
 
 sandbox: build bin/sandbox ## servers with sample documents, until Ctrl-C

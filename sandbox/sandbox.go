@@ -17,6 +17,11 @@ import (
 	"strconv"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/syncd-io/syncd/sandbox/fastmongo"
 	"github.com/syncd-io/syncd/sandbox/indexer"
 	"github.com/syncd-io/syncd/sandbox/kafkaserver"
 	"github.com/syncd-io/syncd/sandbox/mongoserver"
@@ -28,18 +33,33 @@ import (
 type Config struct {
 	MongoAddr, QdrantAddr, KafkaAddr string
 
+	Streams   bool           // MongoDB is fastmongo, a replica set with change streams, rather than FerretDB, which has none
 	NoIndexer bool           // start the servers only
 	Indexer   indexer.Config // its servers and collection are filled in
 }
 
 // Sandbox is a set of running servers.
 type Sandbox struct {
-	Mongo   *mongoserver.Server
+	Mongo   MongoDB
 	Qdrant  *qdrantserver.Server
 	Kafka   *kafkaserver.Server
 	Indexer *indexer.Indexer // nil with Config.NoIndexer
 
 	closers []io.Closer
+}
+
+// MongoDB is a running MongoDB server.
+type MongoDB interface {
+	Addr() string // host:port
+	URI() string
+	io.Closer
+}
+
+func startMongo(ctx context.Context, cfg Config) (MongoDB, error) {
+	if cfg.Streams {
+		return fastmongo.Start(ctx, fastmongo.Config{Addr: cfg.MongoAddr, ReplicaSet: "sandbox", Oplog: fastmongo.Oplog{Noop: time.Second}})
+	}
+	return mongoserver.Start(ctx, mongoserver.Config{Addr: cfg.MongoAddr})
 }
 
 // Start starts the servers and the indexer. On error nothing is left running.
@@ -50,7 +70,7 @@ func Start(ctx context.Context, cfg Config) (_ *Sandbox, err error) {
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	if s.Mongo, err = mongoserver.Start(ctx, mongoserver.Config{Addr: cfg.MongoAddr}); err != nil {
+	if s.Mongo, err = startMongo(ctx, cfg); err != nil {
 		return nil, fmt.Errorf("starting MongoDB: %w", err)
 	}
 	s.closers = append(s.closers, s.Mongo)
@@ -104,6 +124,35 @@ func (s *Sandbox) Environ() []string {
 func (s *Sandbox) Load(ctx context.Context, from, count int) error {
 	if _, err := sample.Load(ctx, s.Mongo.URI(), "", from, count); err != nil {
 		return fmt.Errorf("loading sample documents: %w", err)
+	}
+	return nil
+}
+
+// Change gives the first documents of a collection another title, and deletes the next ones.
+func (s *Sandbox) Change(ctx context.Context, collection string, change, remove int) error {
+	client, err := mongo.Connect(options.Client().ApplyURI(s.Mongo.URI()))
+	if err != nil {
+		return fmt.Errorf("connecting to MongoDB: %w", err)
+	}
+	defer func() { _ = client.Disconnect(ctx) }()
+	c := client.Database(sample.Database).Collection(collection)
+	cur, err := c.Find(ctx, bson.D{}, options.Find().SetProjection(bson.D{{Key: "_id", Value: 1}}).SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(change+remove)))
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", collection, err)
+	}
+	var ids []bson.Raw
+	if err := cur.All(ctx, &ids); err != nil {
+		return fmt.Errorf("reading %s: %w", collection, err)
+	}
+	for i, id := range ids {
+		if i < change {
+			_, err = c.UpdateOne(ctx, id, bson.D{{Key: "$set", Value: bson.D{{Key: "title", Value: fmt.Sprintf("Changed %d", i)}, {Key: "updatedAt", Value: time.Now()}}}})
+		} else {
+			_, err = c.DeleteOne(ctx, id)
+		}
+		if err != nil {
+			return fmt.Errorf("changing %s: %w", collection, err)
+		}
 	}
 	return nil
 }

@@ -1,7 +1,7 @@
 // Command sandbox runs the servers that syncd talks to, on this machine and in one process.
 //
 //	sandbox up                     until Ctrl-C, with sample documents, on fixed ports
-//	sandbox demo -syncd bin/syncd  shows two runs of syncd, checks what they did, and ends
+//	sandbox demo -syncd bin/syncd  shows two runs of syncd, and how it follows changes, checks what they did, and ends
 package main
 
 import (
@@ -9,6 +9,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -52,10 +53,10 @@ func run(ctx context.Context, args []string) error {
 	switch args[0] {
 	case "up":
 		return up(ctx, sandbox.Config{
-			MongoAddr: *mongo, QdrantAddr: *qdrant, KafkaAddr: *kafka, Indexer: indexer.Config{ChunkSize: *chunk},
+			MongoAddr: *mongo, QdrantAddr: *qdrant, KafkaAddr: *kafka, Indexer: indexer.Config{ChunkSize: *chunk}, Streams: true,
 		}, *syncd, *config)
 	case "demo":
-		return demo(ctx, sandbox.Config{Indexer: indexer.Config{ChunkSize: *chunk}}, *syncd, *config)
+		return demo(ctx, sandbox.Config{Streams: true, Indexer: indexer.Config{ChunkSize: *chunk}}, *syncd, *config)
 	}
 	return fmt.Errorf("unknown command %q: say up or demo", args[0])
 }
@@ -75,14 +76,14 @@ func up(ctx context.Context, cfg sandbox.Config, syncd, config string) (err erro
   Qdrant   %s (gRPC)
   Kafka    %s
 
-In another terminal: %s run -c %s
+In another terminal: %s run -c %s   (with --follow, changes are sent as they are made)
 Ctrl-C here stops it and forgets everything.
 `, documents, s.Mongo.URI(), s.Qdrant.Addr(), s.Kafka.Addr(), syncd, config)
 	<-ctx.Done()
 	return nil
 }
 
-// demo runs syncd twice and fails if it does not send exactly what the index lacks.
+// demo runs syncd twice and fails if it does not send exactly what the index lacks; then it follows.
 func demo(ctx context.Context, cfg sandbox.Config, syncd, config string) (err error) {
 	start := time.Now()
 	s, err := sandbox.Start(ctx, cfg)
@@ -98,16 +99,19 @@ func demo(ctx context.Context, cfg sandbox.Config, syncd, config string) (err er
 	defer os.RemoveAll(state) //nolint:errcheck // what is left of it does no harm
 
 	step := func(format string, args ...any) { fmt.Printf("\n>>> "+format+"\n\n", args...) }
+	command := func(args ...string) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, syncd, args...)
+		cmd.Env = append(append(foreign(os.Environ()), s.Environ()...), "XDG_STATE_HOME="+state)
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		return cmd
+	}
 	backfill := func(name string, total, want int) error {
 		step("%s: %s run -c %s", name, syncd, config)
 		before, err := s.Sent(ctx)
 		if err != nil {
 			return err
 		}
-		cmd := exec.CommandContext(ctx, syncd, "run", "-c", config)
-		cmd.Env = append(append(foreign(os.Environ()), s.Environ()...), "XDG_STATE_HOME="+state)
-		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-		if err := cmd.Run(); err != nil {
+		if err := command("run", "-c", config).Run(); err != nil {
 			return fmt.Errorf("running syncd: %w", err)
 		}
 		after, err := s.Sent(ctx)
@@ -135,8 +139,72 @@ func demo(ctx context.Context, cfg sandbox.Config, syncd, config string) (err er
 	if err := backfill("Second run", documents+added, added); err != nil {
 		return err
 	}
-	step("Done in %s: the first run sent %d events, the second %d", time.Since(start).Round(100*time.Millisecond), documents, added)
+	step("Following changes: %s run --follow -c %s", syncd, config)
+	took, err := follow(ctx, s, command("run", "--follow", "-c", config), step)
+	if err != nil {
+		return err
+	}
+	step("Done in %s: the first run sent %d events, the second %d; %d changes were in the index after %s",
+		time.Since(start).Round(100*time.Millisecond), documents, added, changed+deleted, took.Round(10*time.Millisecond))
 	return nil
+}
+
+// What the third act changes, in the collection workItem.
+const changed, deleted = 50, 30
+
+// follow changes and deletes documents while syncd follows, and returns how long it took until the index had all of it.
+func follow(ctx context.Context, s *sandbox.Sandbox, cmd *exec.Cmd, step func(string, ...any)) (took time.Duration, err error) {
+	follows := make(chan struct{})
+	cmd.Stdout = io.MultiWriter(os.Stdout, &seen{text: "Following the changes", then: func() { close(follows) }})
+	if err := cmd.Start(); err != nil {
+		return 0, fmt.Errorf("running syncd: %w", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	select {
+	case <-follows:
+	case err := <-ended:
+		return 0, fmt.Errorf("syncd ended before it followed: %w", err)
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	step("Changing %d documents and deleting %d while it follows", changed, deleted)
+	indexed, gone := s.Indexer.Indexed(), s.Indexer.Deleted()
+	began := time.Now()
+	if err := s.Change(ctx, "workItem", changed, deleted); err != nil {
+		return 0, err
+	}
+	for s.Indexer.Indexed() < indexed+changed || s.Indexer.Deleted() < gone+deleted {
+		if time.Since(began) > time.Minute {
+			return 0, fmt.Errorf("after a minute %d of %d changes and %d of %d deletes are in the index",
+				s.Indexer.Indexed()-indexed, changed, s.Indexer.Deleted()-gone, deleted)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	took = time.Since(began)
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return 0, err
+	}
+	if err := <-ended; err != nil {
+		return 0, fmt.Errorf("stopping syncd: %w", err)
+	}
+	return took, nil
+}
+
+// seen calls then when a text was written.
+type seen struct {
+	text   string
+	then   func()
+	before []byte
+	done   bool
+}
+
+func (s *seen) Write(b []byte) (int, error) {
+	if s.before = append(s.before, b...); !s.done && strings.Contains(string(s.before), s.text) {
+		s.done = true
+		s.then()
+	}
+	return len(b), nil
 }
 
 // foreign leaves out the variables that would point syncd elsewhere or change what it does.
