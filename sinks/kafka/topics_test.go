@@ -2,6 +2,8 @@ package kafka
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -87,5 +89,31 @@ func TestPrepareUnavailable(t *testing.T) {
 	}
 	if err := s.prepare(t.Context(), syncd.Run{Targets: []syncd.Target{{Database: "db", Collection: "page"}}}); !errors.Is(err, syncd.ErrUnavailable) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestPrepareManyTopics: they are asked about at once, and what is missing there is asked about by its name.
+func TestPrepareManyTopics(t *testing.T) {
+	var topics []string
+	var targets []syncd.Target
+	for i := range fewTopics + 4 {
+		name := fmt.Sprintf("c%02d", i)
+		targets = append(targets, syncd.Target{Database: "db", Collection: name})
+		if i != 3 && i != 11 {
+			topics = append(topics, "db."+name)
+		}
+	}
+	s := startClosing(t, cluster(t, topics...).BootstrapServers(), nil)
+	err := s.prepare(t.Context(), syncd.Run{Targets: targets})
+	if err == nil || !strings.Contains(err.Error(), `2 problems: topic "db.c03" (for c03) does not exist; topic "db.c11" (for c11) does not exist`) {
+		t.Errorf("%v", err)
+	}
+	there := slices.Concat(targets[:3], targets[4:11], targets[12:])
+	if err := s.prepare(t.Context(), syncd.Run{Targets: there}); err != nil {
+		t.Error(err)
+	}
+	places, err := s.partitions(t.Context(), targets)
+	if err != nil || len(places) < len(topics) {
+		t.Errorf("%d partitions of %d topics, %v", len(places), len(topics), err)
 	}
 }
