@@ -210,3 +210,24 @@ func TestAPreflightThatCannotAskIsAnError(t *testing.T) {
 		}
 	}
 }
+
+// TestMorePointsAreLookedAtWhereTheFirstDisagree: a few are enough only where one of them agrees.
+func TestMorePointsAreLookedAtWhereTheFirstDisagree(t *testing.T) {
+	f := fixture.New()
+	f.Insert("page", 100, nil)
+	point := func(id uuid.UUID, document string) {
+		f.Checker.Put(id, map[string]any{"content_type": "page", "mongo_id": document, "chunk_index": 0})
+	}
+	for i := range 20 { // the first in the order of ids
+		point(uuid.UUID{6: 0x40, 8: 0x80, 15: byte(i + 1)}, fmt.Sprintf("%05d", i))
+	}
+	p := preflight(f, fixture.Rules(t, "page"))
+	var drift *audit.DriftError
+	if _, err := p.Run(t.Context()); !errors.As(err, &drift) || drift.Looked != 20 {
+		t.Errorf("%v", err)
+	}
+	point(fixture.PointID("page", "00050", 0), "00050")
+	if held, err := p.Run(t.Context()); err != nil || !held[p.Rules[0]] {
+		t.Errorf("one agrees: %v, %v", held, err)
+	}
+}
