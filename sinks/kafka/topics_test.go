@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/syncd-io/syncd"
 )
@@ -104,7 +105,9 @@ func TestPrepareManyTopics(t *testing.T) {
 		}
 	}
 	s := startClosing(t, cluster(t, topics...).BootstrapServers(), nil)
+	s.limits = 5 * time.Second
 	err := s.prepare(t.Context(), syncd.Run{Targets: targets})
+	s.limits = time.Millisecond // which the mock does not tell
 	if err == nil || !strings.Contains(err.Error(), `2 problems: topic "db.c03" (for c03) does not exist; topic "db.c11" (for c11) does not exist`) {
 		t.Errorf("%v", err)
 	}
