@@ -29,4 +29,14 @@ type Env struct {
 	// of what, in a few words that come from a fixed set, how much it is now, and the most that it may be. It is safe for
 	// concurrent use. A plugin never gets nil.
 	Adapted func(what string, now, most int)
+	// Memory is how many bytes the plugin may keep at once beside what it is called with and what it returns: of answers that it
+	// has not handed out yet, of events that wait for their acknowledgement. It bounds what grows with the documents' size or
+	// number, not what a client takes anyway. 0 is no bound.
+	Memory int64
+}
+
+// MemorySetter is implemented by a plugin's config type that has a setting for what [Env.Memory] bounds otherwise. It returns where
+// that stands in the plugin's own section, and its value; 0 is not set.
+type MemorySetter interface {
+	MemorySetting() (path []string, bytes int64)
 }

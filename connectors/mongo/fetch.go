@@ -116,13 +116,21 @@ func (f *fetch) pass(ctx context.Context, at finder) error {
 	if f.left == 0 {
 		return nil
 	}
-	c, err := at.find(ctx, query{collection: f.collection, filter: all(f.filter, f.in()), batchSize: f.left})
+	asked := f.source.replies(f.collection, true, 0)
+	c, err := at.find(ctx, query{collection: f.collection, filter: all(f.filter, f.in()), batchSize: min(f.left, asked.next)})
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+	defer func() { f.sizes.note(f.collection, asked.next) }()
+	documents, bytes := 0, 0
 	for c.Next(ctx) {
 		doc := c.Doc()
+		documents, bytes = documents+1, bytes+len(doc)
+		if c.Buffered() == 0 {
+			c.SetBatchSize(asked.got(documents, bytes))
+			documents, bytes = 0, 0
+		}
 		id, ok := bsondoc.ID(doc)
 		if !ok {
 			continue

@@ -87,6 +87,8 @@ func (d *docs) Buffered() int { return len(d.list) - d.at }
 func (d *docs) Err() error    { return d.err }
 func (d *docs) Close()        {}
 
+func (d *docs) SetBatchSize(int) {}
+
 // findIn finds texts in a collection that holds ids.
 func findIn(t *testing.T, server *idServer) *source {
 	t.Helper()

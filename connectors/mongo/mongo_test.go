@@ -250,7 +250,9 @@ func TestFetchSurvivesPassingFaults(t *testing.T) {
 				return cursorReply(99, "firstBatch", bson.A{bson.D{{Key: "_id", Value: id}}}), false
 			}
 		case "getMore":
-			return failure(43, "CursorNotFound"), false
+			if cmd.Lookup("getMore").AsInt64() == 99 {
+				return failure(43, "CursorNotFound"), false
+			}
 		}
 		return nil, false
 	}

@@ -57,6 +57,9 @@ type source struct {
 	awaitTime time.Duration // of a stream's server
 	silence   time.Duration // of it, before it counts as lost
 	clock     retry.Clock   // of pauses; tests have their own
+
+	sizes      sizes
+	replyBytes int // of documents that a server is asked for at once
 }
 
 var (
@@ -84,7 +87,10 @@ const closeTimeout = 5 * time.Second
 
 func open(ctx context.Context, cfg Config, env syncd.Env) (syncd.Source, error) {
 	uri := cfg.connectionString()
-	s := &source{cfg: cfg, scrub: newScrubber(uri), log: env.Logger, retried: env.Retried, heartbeatFailed: make(chan struct{}, 1), silence: firstSilence}
+	s := &source{cfg: cfg, scrub: newScrubber(uri), log: env.Logger, retried: env.Retried, heartbeatFailed: make(chan struct{}, 1), replyBytes: replyBytes, silence: firstSilence}
+	if env.Memory > 0 {
+		s.replyBytes = int(min(replyBytes, env.Memory/memoryReplies))
+	}
 	var err error
 	if s.target, err = parseURI(uri); err != nil {
 		return nil, fmt.Errorf("reading the MongoDB connection string: %w", err)

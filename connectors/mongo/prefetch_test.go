@@ -25,6 +25,36 @@ func counting(n int, err error, ask func(ctx context.Context, i int) error) func
 	}
 }
 
+func always() bool { return true }
+
+func TestPrefetchWaitsForWhatIsLarge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked, handled := 0, 0
+		next := counting(4, nil, func(_ context.Context, i int) error {
+			asked = i
+			return nil
+		})
+		large := func() bool { return asked != 2 } // the second
+		for v, err := range prefetch(t.Context(), next, large) {
+			handled++
+			synctest.Wait()
+			want := min(handled+1, 4)
+			if handled == 2 {
+				want = 2
+			}
+			if err != nil || v != handled || asked != want {
+				t.Errorf("value %d, %v; while it is handled, %d were asked for, want %d", v, err, asked, want)
+			}
+		}
+		if handled != 4 {
+			t.Errorf("%d values", handled)
+		}
+		for range prefetch(t.Context(), counting(4, nil, nil), func() bool { return false }) {
+			break // the asker waits for this one to be handled, and ends
+		}
+	})
+}
+
 func TestPrefetchAsksOnceMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked, handled := 0, 0
@@ -32,7 +62,7 @@ func TestPrefetchAsksOnceMore(t *testing.T) {
 			asked = i
 			return nil
 		})
-		for v, err := range prefetch(t.Context(), next) {
+		for v, err := range prefetch(t.Context(), next, always) {
 			handled++
 			synctest.Wait()
 			if want := min(handled+1, 4); err != nil || v != handled || asked != want {
@@ -77,7 +107,7 @@ func TestPrefetchEnds(t *testing.T) {
 				defer cancel()
 				var got error
 				values := 0
-				for v, err := range prefetch(ctx, c.next) {
+				for v, err := range prefetch(ctx, c.next, always) {
 					if got = err; err == nil && v > 0 {
 						values++
 					}
@@ -110,7 +140,7 @@ func TestPrefetchWaitsForItsQuestion(t *testing.T) {
 			}
 			return nil
 		})
-		for range prefetch(t.Context(), next) {
+		for range prefetch(t.Context(), next, always) {
 			synctest.Wait()
 			if !asking {
 				t.Error("no question is out")
@@ -128,7 +158,7 @@ func TestPrefetchIsNotSilentAboutItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var got error
-	for _, err := range prefetch(ctx, counting(1, nil, nil)) {
+	for _, err := range prefetch(ctx, counting(1, nil, nil), always) {
 		got = err
 	}
 	if !errors.Is(got, context.Canceled) {
@@ -143,7 +173,7 @@ func TestPrefetchSurvivesAPanicOfItsReader(t *testing.T) {
 				t.Error("no panic")
 			}
 		}()
-		for range prefetch(t.Context(), counting(3, nil, nil)) {
+		for range prefetch(t.Context(), counting(3, nil, nil), always) {
 			panic("as a reader may")
 		}
 	})

@@ -31,6 +31,8 @@ type cursor interface {
 	Doc() bson.Raw // valid until the next call of Next
 	// Buffered is how many documents Next has at hand before it must ask the server again.
 	Buffered() int
+	// SetBatchSize says how many documents the server is asked for from now on.
+	SetBatchSize(n int)
 	Err() error
 	// Close frees the cursor on the server as well.
 	Close()
@@ -95,6 +97,8 @@ func (c driverCursor) Next(ctx context.Context) bool {
 
 func (c driverCursor) Doc() bson.Raw { return c.Current }
 func (c driverCursor) Buffered() int { return c.RemainingBatchLength() }
+
+func (c driverCursor) SetBatchSize(n int) { c.Cursor.SetBatchSize(int32(n)) }
 
 // killTimeout bounds the goodbye to a cursor that was not read to its end, which must also be said after the read's
 // context has ended. A server that misses it closes the cursor by itself after 10 minutes.

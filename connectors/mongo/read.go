@@ -16,13 +16,6 @@ import (
 	"github.com/syncd-io/syncd/internal/text"
 )
 
-// What a server is asked for at once where the configuration does not say. Ids are about 30 bytes each, so 10,000 of them
-// are a fifth of a megabyte and a round trip for many batches of the engine; documents of 2 kB are 2 MB.
-const (
-	idsAtOnce       = 10_000
-	documentsAtOnce = 1_000
-)
-
 // Read reads a split in the order of _id, or a stream.
 func (s *source) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
 	if req.Split.Stream != nil {
@@ -52,6 +45,8 @@ type reading struct {
 	query  query
 	yield  func(syncd.Batch, error) bool
 
+	replies replies
+
 	rows *rows.Builder
 	key  []byte // of the current document; reused
 	last []byte // the key of the last document that went into rows: the next cursor begins behind it
@@ -66,18 +61,12 @@ func (r *reading) run(ctx context.Context) error {
 		return err
 	}
 	r.filter = filter
-	r.query = query{collection: c.Name, filter: all(filter), batchSize: r.cfg.BatchSize}
+	r.query = query{collection: c.Name, filter: all(filter)}
+	r.replies = r.source.replies(c.Name, r.req.Documents, len(r.req.Fields))
 	if !r.req.Documents {
 		r.query.projection = projection(r.req.Fields)
 		// The index alone has the answer. With a filter, the server may know a better index.
 		r.query.hint = filter == nil && len(r.query.projection) == 1
-	}
-	switch {
-	case r.query.batchSize > 0:
-	case r.req.Documents:
-		r.query.batchSize = documentsAtOnce
-	default:
-		r.query.batchSize = idsAtOnce
 	}
 	var from []byte
 	for tries := r.retrier().Start(); ; {
@@ -154,6 +143,7 @@ func (r *reading) compare(ctx context.Context, k *keyRange) error {
 
 // readCursor reads one cursor to its end, or to the range's.
 func (r *reading) readCursor(ctx context.Context, q query, k *keyRange) error {
+	q.batchSize = r.replies.next
 	c, err := r.open(ctx, q)
 	if err != nil {
 		return err
@@ -164,7 +154,7 @@ func (r *reading) readCursor(ctx context.Context, q query, k *keyRange) error {
 		replies++
 		return r.fill(ctx, c, k, replies > 1 && k.upper.Type == 0)
 	}
-	for batches, err := range prefetch(ctx, fill) {
+	for batches, err := range prefetch(ctx, fill, r.ahead) {
 		if err != nil {
 			return err
 		}
@@ -181,6 +171,7 @@ func (r *reading) readCursor(ctx context.Context, q query, k *keyRange) error {
 // handles the batches. The changes are made here, not where they are handled, while the reply is in this core's cache. It looks for
 // the end of a split without one if it is told to.
 func (r *reading) fill(ctx context.Context, c cursor, k *keyRange, endless bool) (batches [][]syncd.Change, more bool, err error) {
+	bytes := 0
 	for n, left := 0, 1; n < left; n++ {
 		if !c.Next(ctx) {
 			return batches, false, c.Err()
@@ -191,6 +182,12 @@ func (r *reading) fill(ctx context.Context, c cursor, k *keyRange, endless bool)
 				if err := r.freeze(ctx, k); err != nil {
 					return nil, false, err
 				}
+			}
+		}
+		if bytes += len(c.Doc()); n == left-1 {
+			c.SetBatchSize(r.replies.got(left, bytes))
+			if r.req.Documents {
+				r.sizes.note(r.query.collection, r.replies.next)
 			}
 		}
 		if !r.add(ctx, c.Doc(), k) {
@@ -227,6 +224,10 @@ func (r *reading) freeze(ctx context.Context, k *keyRange) error {
 	}
 	return nil
 }
+
+// ahead reports whether the next reply may be asked for while this one is handled: not where it would be larger than a reply should
+// be, since it holds a single document.
+func (r *reading) ahead() bool { return r.replies.next > 1 }
 
 // open asks for q, and without its hint where the server refuses that: views have no index, and a hint is only there to
 // spare the server work.
@@ -274,7 +275,7 @@ var isUnnamed = element(bson.TypeEmbeddedDocument, "_id", element(bson.TypeBoole
 // makes no difference. Where there is none to be had it returns doc, and false: its error has been told already.
 func (r *reading) nextUnnamed(ctx context.Context, doc bson.Raw) (bson.Raw, bool) {
 	if r.unnamed == nil {
-		c, err := r.finder.find(ctx, query{collection: r.query.collection, filter: all(r.filter, isUnnamed), batchSize: documentsAtOnce})
+		c, err := r.finder.find(ctx, query{collection: r.query.collection, filter: all(r.filter, isUnnamed), batchSize: firstAtOnce})
 		if err != nil {
 			return doc, false
 		}

@@ -122,7 +122,6 @@ func TestReadLeavesNoCursorBehind(t *testing.T) {
 func TestReadHints(t *testing.T) {
 	server := newStub(t)
 	server.set(t, "c", bson.D{{Key: "_id", Value: 1}}, bson.D{{Key: "_id", Value: 2}}, bson.D{{Key: "_id", Value: 3}})
-	src, _ := openWith(t, server, func(c *Config) { c.BatchSize = 0 })
 	one := key(value(t, 1))
 	for name, c := range map[string]struct {
 		req  syncd.ReadRequest
@@ -131,12 +130,13 @@ func TestReadHints(t *testing.T) {
 	}{
 		"ids":                {syncd.ReadRequest{}, true, idsAtOnce},
 		"ids with a filter":  {syncd.ReadRequest{Split: syncd.Split{Collection: syncd.Collection{Filter: `{"_id": 1}`}}}, false, idsAtOnce},
-		"fields":             {syncd.ReadRequest{Fields: []string{"f"}}, false, idsAtOnce},
-		"documents":          {syncd.ReadRequest{Documents: true}, false, documentsAtOnce},
-		"documents, resumed": {syncd.ReadRequest{Documents: true, After: syncd.Offset(one), Split: syncd.Split{Upper: behind + key(value(t, 3))}}, true, documentsAtOnce},
-		"fields of a split":  {syncd.ReadRequest{Fields: []string{"f"}, Split: syncd.Split{Upper: key(value(t, 3))}}, true, idsAtOnce},
+		"fields":             {syncd.ReadRequest{Fields: []string{"f"}}, false, documentsAtOnce},
+		"documents":          {syncd.ReadRequest{Documents: true}, false, firstAtOnce},
+		"documents, resumed": {syncd.ReadRequest{Documents: true, After: syncd.Offset(one), Split: syncd.Split{Upper: behind + key(value(t, 3))}}, true, firstAtOnce},
+		"fields of a split":  {syncd.ReadRequest{Fields: []string{"f"}, Split: syncd.Split{Upper: key(value(t, 3))}}, true, documentsAtOnce},
 		"the only split":     {syncd.ReadRequest{Split: syncd.Split{Upper: behind + key(value(t, 3))}}, true, idsAtOnce},
 	} {
+		src, _ := openWith(t, server, func(c *Config) { c.BatchSize = 0 }) // which knows no sizes
 		if _, err := readKeys(t.Context(), src, c.req); err != nil {
 			t.Fatal(err)
 		}

@@ -184,7 +184,7 @@ func (f *following) pass(ctx context.Context) error {
 	c := &streamCursor{ChangeStream: opened, silence: f.silence}
 	var pieces joiner
 	fill := func(ctx context.Context) ([]syncd.Batch, bool, error) { return f.fill(ctx, c, &pieces) }
-	for batches, err := range prefetch(ctx, fill) {
+	for batches, err := range prefetch(ctx, fill, func() bool { return true }) {
 		if err != nil {
 			return err
 		}

@@ -238,15 +238,17 @@ func (a *blocks) copy(doc bson.Raw) bson.Raw {
 type Copies struct {
 	blocks blocks
 	docs   []bsondoc.Document // shared by the documents handed out, as blocks are by their bytes
+	shared int                // bytes of those
 }
 
-// docsAtOnce is how many documents share one allocation. One that is kept keeps the others, 24 bytes each.
+// docsAtOnce is how many documents share one allocation at most. One that is kept keeps the others, so all of them are no more
+// than a block.
 const docsAtOnce = 64
 
 // Document returns a document with a copy of doc.
 func (c *Copies) Document(doc bson.Raw) syncd.Document {
-	if len(c.docs) == cap(c.docs) {
-		c.docs = make([]bsondoc.Document, 0, docsAtOnce)
+	if c.shared += len(doc); len(c.docs) == cap(c.docs) || c.shared > blockSize {
+		c.docs, c.shared = make([]bsondoc.Document, 0, max(1, min(docsAtOnce, blockSize/max(1, len(doc))))), len(doc)
 	}
 	c.docs = append(c.docs, bsondoc.NewDocument(c.blocks.copy(doc)))
 	return &c.docs[len(c.docs)-1]
