@@ -22,6 +22,9 @@ type Batch struct {
 	read    string            // the text of readAt
 }
 
+// largeDocument is the size in bytes from which on memory for an event is taken before it is encoded.
+const largeDocument = 64 << 10
+
 // uuidSize is the length of an id as text.
 const uuidSize = 36
 
@@ -58,6 +61,9 @@ func (b *Batch) begin(changes []syncd.Change) {
 // add encodes one change.
 func (b *Batch) add(e Encoder, runID string, c *syncd.Change) error {
 	start := len(b.bytes)
+	if c.Document != nil && c.Document.Size() > largeDocument { // it would be copied again and again while the slice grows
+		b.bytes = slices.Grow(b.bytes, c.Document.Size()+c.Document.Size()/8)
+	}
 	bytes, keySize, err := e.appendChange(b.bytes, c)
 	if err != nil {
 		return err
