@@ -27,6 +27,7 @@ type batch struct {
 	asked    time.Time       // when the index was last asked
 	oldest   time.Time       // change of the oldest missing document; zero if none is known
 	bytes    int64           // written
+	share    share           // of the documents that may be held
 
 	clock clock
 }

@@ -31,6 +31,7 @@ type collection struct {
 	proved   bool   // by an earlier run: what the source holds by now says nothing about it
 
 	collisions *collisions // set before a split is handed out; nil finds none
+	sizes      sizes       // of its documents
 
 	mu          sync.Mutex
 	started     time.Time
@@ -44,7 +45,7 @@ type collection struct {
 	ratio       float64 // smoothed share of documents that had to be sent
 	whole       bool    // reads should bring whole documents
 	reserved    int
-	sizes       int64     // events measured
+	events      int64     // that were measured
 	bytes       int64     // of those
 	outstanding int       // what keeps the collection open: its planning and its splits
 	splits      int       // that are done and proved
@@ -136,7 +137,7 @@ func (c *collection) takeMeasure(n int) int {
 func (c *collection) measured(bytes int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.sizes++
+	c.events++
 	c.bytes += int64(bytes)
 }
 
@@ -230,7 +231,7 @@ func (c *collection) close(complete bool, after int64) CollectionReport {
 	c.closed = true
 	c.report = CollectionReport{
 		Rule: c.rule, Found: c.found, Before: c.before, After: after, Complete: complete, Splits: c.splits,
-		Measured: c.sizes, MeasuredBytes: c.bytes,
+		Measured: c.events, MeasuredBytes: c.bytes,
 		Counts: c.counts, Resumed: c.resumed, Failures: c.failures, Examples: c.examples,
 	}
 	c.report.Collided, c.report.NotCompared = c.collisions.result()

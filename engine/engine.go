@@ -40,6 +40,8 @@ type Engine struct {
 	activity activity
 	bytes    atomic.Int64
 	filters  atomic.Int64 // words that are left for finding collisions
+	held     budget       // documents and ids that were read
+	sending  budget       // documents that are being written
 	telling  sync.Mutex   // serialises the hooks that are called one at a time
 	// inFlight holds a slot for each batch that was read and whose split has not yet advanced past it: so many may be repeated
 	// after a crash.
@@ -91,6 +93,13 @@ func New(o Options) *Engine {
 		e.route = e.Sink.Abilities().Route
 	}
 	e.filters.Store(collisionWords)
+	if o.Memory.PointIDs > 0 {
+		e.filters.Store(o.Memory.PointIDs / bytesAWord)
+	}
+	e.held.most, e.sending.most = o.Memory.Documents, o.Memory.Sending
+	if most := o.Memory.Documents; most > 0 {
+		e.BatchBytes = max(1, min(e.BatchBytes, int(most/portions)))
+	}
 	e.throttle = newThrottle(o.Limits, e.activity.move)
 	e.inFlight = make(chan struct{}, 2*e.Workers)
 	e.documents = feed{source: o.Source, stages: e.stages}
@@ -295,7 +304,9 @@ func (e *Engine) run(ctx context.Context, f *feed) error {
 			defer working.Done()
 			w := worker{e: e, stages: f.stages()}
 			for b := range lanes[i%len(lanes)] {
-				if err := w.process(ctx, b); err != nil {
+				err := w.process(ctx, b)
+				b.share.release()
+				if err != nil {
 					return left(err)
 				}
 				e.advance(b, checkpoints)

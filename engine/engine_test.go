@@ -94,6 +94,12 @@ func (f *fixture) orphans(t testing.TB, n int) (_ syncd.Source, ids []string) {
 func (f *fixture) commit(t testing.TB) *syncdtest.MemoryCommitter {
 	t.Helper()
 	c := syncdtest.NewMemoryCommitter()
+	f.commitTo(t, c)
+	return c
+}
+
+func (f *fixture) commitTo(t testing.TB, c syncd.Sink) {
+	t.Helper()
 	st, err := marks.Open(t.Context(), c.Abilities(), "job")
 	if err == nil {
 		err = st.Begin(t.Context(), store.Info{Job: "job", RunID: f.opts.RunID})
@@ -102,7 +108,6 @@ func (f *fixture) commit(t testing.TB) *syncdtest.MemoryCommitter {
 		t.Fatal(err)
 	}
 	f.opts.Sink, f.opts.Checkpoints = c, st
-	return c
 }
 
 func (f *fixture) sent() (ids []string) {

@@ -22,9 +22,10 @@ type Options struct {
 	Rules   []*mapping.Rule
 	Index   *syncd.Index // what the index held at the start; nil is not known
 
-	DryRun     *DryRun       // nothing is sent; nil sends
-	BatchSize  int           // documents, at least 1
-	BatchBytes int           // bytes of whole documents per batch and per write, at least 1
+	DryRun     *DryRun // nothing is sent; nil sends
+	BatchSize  int     // documents, at least 1
+	BatchBytes int     // bytes of whole documents per batch and per write, at least 1; Memory may allow less
+	Memory     Memory
 	Sleep      time.Duration // after each batch of a reader
 	Readers    int           // 0: automatic
 	Workers    int           // 0: automatic

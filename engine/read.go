@@ -56,7 +56,13 @@ func (r *reader) split(ctx context.Context, s *split) error {
 // split's end.
 func (r *reader) pass(ctx context.Context, s *split, after syncd.Offset) (next syncd.Offset, err error) {
 	whole := r.whole(s)
+	size := r.batchSize(s, whole)
 	a := &r.e.activity
+	ahead, err := r.ask(ctx, s, whole, size)
+	if err != nil {
+		return "", err
+	}
+	defer func() { ahead.release() }()
 	asked, asking := time.Now(), true
 	read := asked // a source may read a batch while the one before it is handled, but hardly sooner than it gave that one
 	a.enter(StageScan)
@@ -69,7 +75,7 @@ func (r *reader) pass(ctx context.Context, s *split, after syncd.Offset) (next s
 	defer answered()
 	for b, err := range r.feed.read(ctx, syncd.ReadRequest{
 		Split: s.Split, After: after, Fields: s.col.fields(), Documents: whole,
-		BatchSize: r.e.batchSize(), BatchBytes: r.e.BatchBytes,
+		BatchSize: size, BatchBytes: r.e.BatchBytes,
 	}) {
 		if err != nil {
 			return "", err
@@ -79,18 +85,32 @@ func (r *reader) pass(ctx context.Context, s *split, after syncd.Offset) (next s
 			took := time.Since(asked)
 			a.times[StageScan].Add(int64(took))
 			a.move()
+			bytes, largest := measureChanges(b.Changes)
+			s.col.sizes.note(largest)
+			ahead.resize(bytes)
 			handed := &batch{split: s, changes: b.Changes, offset: b.Offset, read: read, took: took}
 			if s.Stream != nil && len(b.Changes) > 0 {
 				handed.at = b.Changes[len(b.Changes)-1].Streamed.At
 			}
 			read = time.Now()
-			for _, part := range r.feed.divide(handed) {
+			parts := r.feed.divide(handed)
+			for _, part := range parts {
+				part.share = ahead.cut(part.changes)
+			}
+			ahead.release()
+			for i, part := range parts {
 				if err := r.handOut(ctx, part); err != nil {
+					for _, left := range parts[i+1:] {
+						left.share.release()
+					}
 					return "", err
 				}
 			}
-			if b.Offset != "" && r.whole(s) != whole {
+			if b.Offset != "" && r.otherwise(s, whole, size) {
 				return b.Offset, nil
+			}
+			if ahead, err = r.ask(ctx, s, whole, size); err != nil {
+				return "", err
 			}
 		}
 		answered()
@@ -108,9 +128,29 @@ func (r *reader) endStream(ctx context.Context, s *split, err error) error {
 	return &StreamError{Stream: s.Stream.Name, Err: err}
 }
 
-// whole reports whether reads of the split should bring whole documents.
+// ask takes what the next batch may need, with the answer that the source makes it of.
+func (r *reader) ask(ctx context.Context, s *split, whole bool, size int) (share, error) {
+	n := int64(size) * changeBytes
+	if whole {
+		n = int64(r.e.BatchBytes) + 2*s.col.sizes.document(r.e.held.most/portions)
+	}
+	return r.e.held.take(ctx, reads, n)
+}
+
+// otherwise reports whether the split should no longer be read as it is: whole or not, in batches of a size.
+func (r *reader) otherwise(s *split, whole bool, size int) bool {
+	if s.Stream != nil {
+		return false
+	}
+	now := r.whole(s)
+	n := r.batchSize(s, now)
+	return now != whole || n < size/2 || n > 2*size
+}
+
+// whole reports whether reads of the split should bring whole documents. Where batches are committed as one, the first does, to tell
+// how many documents a batch of ids may have.
 func (r *reader) whole(s *split) bool {
-	return s.Stream == nil && r.e.DryRun == nil && s.col.wantsWhole()
+	return s.Stream == nil && r.e.DryRun == nil && (s.col.wantsWhole() || r.e.committer != nil && !s.col.deletes && !s.col.sizes.known())
 }
 
 // handOut gives a batch to whichever worker is free, and makes the pauses that the run is to make.
@@ -118,6 +158,7 @@ func (r *reader) handOut(ctx context.Context, b *batch) error {
 	select {
 	case r.e.inFlight <- struct{}{}:
 	case <-ctx.Done():
+		b.share.release()
 		return ctx.Err()
 	}
 	n := len(b.changes)
@@ -125,6 +166,7 @@ func (r *reader) handOut(ctx context.Context, b *batch) error {
 	select {
 	case r.out[b.lane] <- b:
 	case <-ctx.Done():
+		b.share.release()
 		return ctx.Err()
 	}
 	if err := r.e.throttle.documents(ctx, n); err != nil {
@@ -147,10 +189,15 @@ func (e *Engine) rest(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
-// batchSize is how many documents a batch holds at most. A batch that is committed as one is kept in memory as one.
-func (e *Engine) batchSize() int {
-	if e.committer != nil {
-		return min(e.BatchSize, maxCommit)
+// batchSize is how many documents a batch of the split holds at most. A batch that is committed as one is kept in memory as one,
+// so a quarter of what documents may take has room for all of it.
+func (r *reader) batchSize(s *split, whole bool) int {
+	if r.e.committer == nil {
+		return r.e.BatchSize
 	}
-	return e.BatchSize
+	n := min(r.e.BatchSize, maxCommit)
+	if most := r.e.held.most; most > 0 && !whole && s.Stream == nil && s.col.sizes.known() {
+		n = min(n, max(1, int(most/4/s.col.sizes.document(most))))
+	}
+	return n
 }

@@ -27,8 +27,9 @@ type split struct {
 	waiting map[int]handled // handled, but one before them is not
 	state   store.Split
 	rest    tally.Counts  // handled documents that state does not hold yet, since no offset follows them
-	changed chan struct{} // closed and made again whenever low advances
+	changed chan struct{} // closed and made again whenever low or took advances
 	sent    int           // batches before this one sent something
+	took    int           // batches before this one were in order: see inOrder
 	at      time.Time     // of a stream: when the last change that was handled was made
 	heard   time.Time     // of a stream: when the source last answered
 	idle    bool          // of a stream: it had nothing then
@@ -95,9 +96,29 @@ func (s *split) account(n tally.Counts) {
 
 // turn waits until every batch before this one was handled.
 func (s *split) turn(ctx context.Context, b *batch) error {
+	return s.await(ctx, func() bool { return s.low == b.number })
+}
+
+// inOrder has the batches of the split take shares in their order.
+func (s *split) inOrder(ctx context.Context, b *batch, take func() (share, error)) (share, error) {
+	if err := s.await(ctx, func() bool { return s.took == b.number }); err != nil {
+		return share{}, err
+	}
+	taken, err := take()
+	if err == nil {
+		s.mu.Lock()
+		s.took++
+		s.change()
+		s.mu.Unlock()
+	}
+	return taken, err
+}
+
+// await waits for something that mu protects.
+func (s *split) await(ctx context.Context, is func() bool) error {
 	for {
 		s.mu.Lock()
-		first, changed := s.low == b.number, s.changed
+		first, changed := is(), s.changed
 		s.mu.Unlock()
 		if first {
 			return nil
@@ -157,10 +178,15 @@ func (s *split) handled(number int, h handled) (advanced int) {
 		}
 	}
 	if advanced > 0 {
-		close(s.changed)
-		s.changed = make(chan struct{})
+		s.change()
 	}
 	return advanced
+}
+
+// change wakes those that wait for something. The caller holds mu.
+func (s *split) change() {
+	close(s.changed)
+	s.changed = make(chan struct{})
 }
 
 // release ends one hold and reports whether it was the last, with the state of the split that is done. It must have handled

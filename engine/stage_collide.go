@@ -19,12 +19,13 @@ import (
 // What finding documents with one point id may cost. A collection gets a word of 8 bytes per document, up to half of what the
 // run has left; with a word each, one document in a million is looked up in vain, with 12 documents a word about one in 40.
 const (
-	collisionWords  = 16 << 20 // of all collections together: 128 MiB
-	leastWords      = 1 << 7   // of one collection
-	defaultWords    = 1 << 20  // of a collection that can't be counted
-	documentsAWord  = 16       // more are not compared: (nearly) every one would be looked up
-	suspectsAtOnce  = 1000     // looked up by one question
-	maxCollidingIDs = 100_000  // remembered, so that each counts once
+	collisionWords  = 16 << 20 // of all collections together where memory has no bound: 128 MiB
+	bytesAWord      = 8
+	leastWords      = 1 << 7  // of one collection
+	defaultWords    = 1 << 20 // of a collection that can't be counted
+	documentsAWord  = 16      // more are not compared: (nearly) every one would be looked up
+	suspectsAtOnce  = 1000    // looked up by one question
+	maxCollidingIDs = 100_000 // remembered, so that each counts once
 )
 
 // collisions finds the documents of a collection that have the point id of another one. A filter of bits remembers the point ids;

@@ -27,7 +27,7 @@ func (s *writeDeadLetters) apply(ctx context.Context, b *batch) (err error) {
 	if err := s.fetch(ctx, b.split.Collection, letters); err != nil {
 		return err
 	}
-	refused, err := refusals(s.e.DeadLetters.Write(ctx, letters), len(letters))
+	refused, err := refusals(s.e.write(ctx, s.e.DeadLetters, letters), len(letters))
 	if err == nil && refused != nil {
 		// What is too large for its topic is too large for this one; its id is enough to find it again.
 		i := -1
@@ -44,7 +44,7 @@ func (s *writeDeadLetters) apply(ctx context.Context, b *batch) (err error) {
 		if outage != nil {
 			return fmt.Errorf("writing dead letters of %s: %w", b.from(), outage)
 		}
-		err = s.e.DeadLetters.Write(ctx, again)
+		err = s.e.write(ctx, s.e.DeadLetters, again)
 	}
 	if err != nil {
 		return syncd.Hint(fmt.Errorf("writing dead letters of %s: %w", b.from(), err),

@@ -29,6 +29,7 @@ type fetchAndDeliver struct {
 	source   syncd.Source
 	maxBytes int
 	whole    bool // a batch is delivered as one
+	held     *budget
 	to       deliverer
 
 	keys  []syncd.Key
@@ -62,9 +63,19 @@ func (s *fetchAndDeliver) apply(ctx context.Context, b *batch) (err error) {
 			return err
 		}
 	}
+	share, err := s.take(ctx, b, len(lacking))
+	if err != nil {
+		return err
+	}
+	defer share.release()
 	if len(lacking) > 0 {
 		inside, leave := b.clock.enter(ctx, StageFetch, len(lacking))
-		err := s.fetch(inside, b, lacking, add)
+		err := s.fetch(inside, b, lacking, func(c syncd.Change) error {
+			if n := int64(size + c.Document.Size()); n > share.bytes { // than could be expected
+				share.resize(n)
+			}
+			return add(c)
+		})
 		leave(err)
 		if err != nil {
 			return err
@@ -73,15 +84,31 @@ func (s *fetchAndDeliver) apply(ctx context.Context, b *batch) (err error) {
 	return s.to.deliver(ctx, b, s.ready)
 }
 
+// take waits until there is room for documents that are to be fetched: for those that are delivered at once, and for what the
+// source may have at hand meanwhile. Documents that are delivered as one batch, which waits for those before it, are let in in
+// the order of the batches, or those that came late might hold what the first one waits for.
+func (s *fetchAndDeliver) take(ctx context.Context, b *batch, documents int) (share, error) {
+	all := int64(documents) * b.split.col.sizes.document(s.held.most/2)
+	portion := min(all, int64(s.maxBytes)+b.split.col.sizes.document(s.held.most/2))
+	if !s.whole {
+		return s.held.take(ctx, fetches, 2*portion)
+	}
+	return b.split.inOrder(ctx, b, func() (share, error) { return s.held.take(ctx, fetches, all+portion) })
+}
+
 // fetch calls add with every change whose document is still there.
 func (s *fetchAndDeliver) fetch(ctx context.Context, b *batch, lacking []syncd.Change, add func(syncd.Change) error) error {
 	read := time.Now().UnixNano()
-	found := 0
+	found, largest, sizes := 0, int64(0), &b.split.col.sizes
 	for f, err := range fetch.Documents(ctx, s.source, b.split.Collection, s.keys) {
 		if err != nil {
 			return text.Doing(err, "fetching documents of collection %s", b.collection())
 		}
 		found++
+		if n := int64(f.Document.Size()); n > largest {
+			largest = n
+			sizes.note(n)
+		}
 		c := lacking[f.Index]
 		c.Document, c.ReadAt = f.Document, read
 		if err := add(c); err != nil {
@@ -91,6 +118,7 @@ func (s *fetchAndDeliver) fetch(ctx context.Context, b *batch, lacking []syncd.C
 	if err := ctx.Err(); err != nil {
 		return err // a source may end quietly when its context does
 	}
+	sizes.note(largest)
 	b.counts.Gone += int64(len(lacking) - found)
 	return nil
 }
@@ -178,7 +206,8 @@ func (s *stillGone) still(ctx context.Context, b *batch, changes []syncd.Change)
 type write struct {
 	e *Engine
 	gate
-	large []syncd.Change // too large with their documents
+	letters *writeDeadLetters
+	large   []syncd.Change // too large with their documents
 }
 
 func (s *write) deliver(ctx context.Context, b *batch, changes []syncd.Change) error {
@@ -191,10 +220,15 @@ func (s *write) deliver(ctx context.Context, b *batch, changes []syncd.Change) e
 	}
 	large := s.large
 	s.large = nil
-	if len(large) == 0 {
-		return nil
+	if len(large) > 0 {
+		if err := s.send(ctx, b, large, true); err != nil {
+			return err
+		}
 	}
-	return s.send(ctx, b, large, true)
+	if sent(b.dead) >= int64(s.e.BatchBytes) { // they hold their documents
+		return s.letters.apply(ctx, b)
+	}
+	return nil
 }
 
 // send is one write, and what becomes of its changes. References go without their documents.
@@ -233,12 +267,22 @@ func (s *write) send(ctx context.Context, b *batch, changes []syncd.Change, refe
 // put is one Write of the sink.
 func (s *write) put(ctx context.Context, b *batch, changes []syncd.Change) (*syncd.BatchError, error) {
 	ctx, leave := b.clock.enter(ctx, StageWrite, len(changes))
-	refused, err := refusals(s.e.Sink.Write(ctx, changes), len(changes))
+	refused, err := refusals(s.e.write(ctx, s.e.Sink, changes), len(changes))
 	leave(err)
 	if err != nil {
 		return nil, fmt.Errorf("sending %d events of %s: %w", len(changes), b.from(), err)
 	}
 	return refused, nil
+}
+
+// write has a sink write changes once there is room for their events.
+func (e *Engine) write(ctx context.Context, to syncd.Sink, changes []syncd.Change) error {
+	share, err := e.sending.take(ctx, writes, sent(changes))
+	if err != nil {
+		return err
+	}
+	defer share.release()
+	return to.Write(ctx, changes)
 }
 
 // refusals returns which of n changes a sink refused, or nil where it refused none. Any other error means that nothing is

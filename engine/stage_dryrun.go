@@ -29,6 +29,7 @@ func (keepExamples) apply(_ context.Context, b *batch) error {
 type measure struct {
 	source syncd.Source
 	dry    *DryRun
+	held   *budget
 }
 
 func (s *measure) apply(ctx context.Context, b *batch) error {
@@ -48,12 +49,19 @@ func (s *measure) apply(ctx context.Context, b *batch) error {
 	if len(keys) == 0 {
 		return nil
 	}
+	sizes := &b.split.col.sizes
+	share, err := s.held.take(ctx, fetches, 2*sizes.document(s.held.most/2)) // the document, and what the source answered
+	if err != nil {
+		return err
+	}
+	defer share.release()
 	for f, err := range fetch.Documents(ctx, s.source, b.split.Collection, keys) {
 		if err != nil {
 			return text.Doing(err, "fetching documents of collection %s", b.collection())
 		}
 		c := lacking[f.Index]
 		c.Document = f.Document
+		sizes.note(int64(f.Document.Size()))
 		s.encode(b, c)
 	}
 	return ctx.Err()

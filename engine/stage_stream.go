@@ -38,7 +38,7 @@ func (e *Engine) streamDeliverer() deliverer {
 	if e.committer != nil {
 		return &transact{e: e, gate: g, letters: &writeDeadLetters{e}}
 	}
-	return &write{e: e, gate: g}
+	return &write{e: e, gate: g, letters: &writeDeadLetters{e}}
 }
 
 // identifyStreamed addresses changes of a stream, makes their point ids, and takes out those that have none.

@@ -68,7 +68,13 @@ func (s *transact) commit(ctx context.Context, b *batch, changes []syncd.Change)
 	n.Referenced += int64(references(changes))
 	state := b.split.with(handled{offset: b.offset, counts: n, fails: b.failures})
 	ctx, leave := b.clock.enter(ctx, StageWrite, len(changes))
+	share, err := s.e.sending.take(ctx, writes, sent(changes))
+	if err != nil {
+		leave(err)
+		return nil, fmt.Errorf("committing %d events of collection %s: %w", len(changes), b.collection(), err)
+	}
 	refused, err := refusals(s.e.committer.Commit(ctx, changes, b.split.col.kept, state), len(changes))
+	share.release()
 	leave(err)
 	if err != nil {
 		return nil, fmt.Errorf("committing %d events of %s: %w", len(changes), b.from(), err)

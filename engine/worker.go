@@ -73,7 +73,7 @@ func (e *Engine) stages() []stage {
 	if e.DryRun != nil {
 		s = append(s, keepExamples{})
 		if e.DryRun.Measure > 0 && e.DryRun.Preview != nil {
-			s = append(s, &measure{source: e.Source, dry: e.DryRun})
+			s = append(s, &measure{source: e.Source, dry: e.DryRun, held: &e.held})
 		}
 		return append(s, wouldSend{})
 	}
@@ -81,7 +81,7 @@ func (e *Engine) stages() []stage {
 	if e.Checker != nil {
 		again = &askAgain{check: newCheck(e)}
 	}
-	return append(s, &fetchAndDeliver{source: e.Source, maxBytes: e.BatchBytes, whole: e.committer != nil, to: e.deliverer(again)}, &writeDeadLetters{e})
+	return append(s, &fetchAndDeliver{source: e.Source, maxBytes: e.BatchBytes, whole: e.committer != nil, held: &e.held, to: e.deliverer(again)}, &writeDeadLetters{e})
 }
 
 // deleteStages puts together what the batches of orphans go through.
@@ -99,5 +99,5 @@ func (e *Engine) deliverer(again confirm) deliverer {
 	if e.committer != nil {
 		return &transact{e: e, gate: g, letters: &writeDeadLetters{e}}
 	}
-	return &write{e: e, gate: g}
+	return &write{e: e, gate: g, letters: &writeDeadLetters{e}}
 }
