@@ -23,6 +23,7 @@ func (a *app) connected(ctx context.Context, cfg *config.Config, logger *slog.Lo
 ) error {
 	stop, running := interrupts(ctx, logger)
 	defer stop.end()
+	defer a.limitHeap(cfg.Run.Memory)()
 	err := f(running, &job.Job{Config: cfg, Logger: logger, Getenv: a.env, Env: env, Drain: stop.drain})
 	sig := stop.signal()
 	// A plugin that was cut off by the second signal may not say so in its error.

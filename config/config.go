@@ -248,6 +248,7 @@ func (l *loader) decode(tree *spec.Node) *Config {
 	d.In("mapping", func() { c.Mapping = compileMapping(f.Mapping, database, d, tree.Get("mapping")) })
 	l.checkRules(d, tree, f, c)
 	l.checkRun(d, tree, f)
+	l.checkMemory(d, tree, f)
 	l.checkPrune(d, tree, f, c)
 	l.checkFollow(d, tree, f, c)
 	l.checkErrors(d, tree, f, c)

@@ -230,6 +230,36 @@ func (l *loader) checkRun(d *spec.Decoder, tree *spec.Node, f *file) {
 	}
 }
 
+// checkMemory finds what run.memory does not let happen.
+func (l *loader) checkMemory(d *spec.Decoder, tree *spec.Node, f *file) {
+	if hasErrorsUnder(d.Diagnostics(), "run") {
+		return
+	}
+	memory := tree.Get("run").Get("memory")
+	warn := func(at *spec.Node, path string, set, most int64) {
+		if at == nil || at.Pos.Line == 0 || set <= most {
+			return
+		}
+		diag := spec.Diagnostic{
+			Severity: spec.Warning, Code: spec.CodeNoEffect, Pos: keyOf(at), Path: path, Hint: "lower it, or raise run.memory",
+			Message: fmt.Sprintf("%s is %d, but run.memory, %d, has room for %d", path, set, f.Run.Memory, most),
+		}
+		if memory != nil {
+			diag.Related = keyOf(memory)
+		}
+		d.Add(diag)
+	}
+	warn(tree.Get("run").Get("batch_bytes"), "run.batch_bytes", int64(f.Run.BatchBytes), f.Run.MostBatchBytes())
+	if c, ok := f.Sink.config.(syncd.MemorySetter); ok && f.Sink.set {
+		path, bytes := c.MemorySetting()
+		at := tree.Get("sink").Get(f.Sink.plugin.Name())
+		for _, name := range path {
+			at = at.Get(name)
+		}
+		warn(at, strings.Join(append([]string{"sink", f.Sink.plugin.Name()}, path...), "."), bytes, f.Run.PluginMemory(syncd.KindSink))
+	}
+}
+
 // checkPrune finds a file that prunes without saying which points are its own: a run would stop.
 func (l *loader) checkPrune(d *spec.Decoder, tree *spec.Node, f *file, c *Config) {
 	at := tree.Get("run").Get("orphans")

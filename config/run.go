@@ -3,6 +3,7 @@ package config
 import (
 	"time"
 
+	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -30,6 +31,7 @@ type Work struct {
 type Flow struct {
 	BatchSize  int           `yaml:"batch_size" env:"BACKFILL_BATCH_SIZE" rule:"min=1,max=100000" doc:"Documents that travel together from the source through the check to the sink."`
 	BatchBytes int           `yaml:"batch_bytes" rule:"min=1024,max=1073741824" doc:"Bytes of whole documents after which a batch ends early."`
+	Memory     int64         `yaml:"memory" rule:"min=16777216,max=1099511627776" doc:"Bytes that documents may take in memory, all together: those that were read, events that are made of them, those that wait for their acknowledgement, and what remembers point ids. Of large documents fewer are under way. The process takes up to about 60 MB beside it. It also bounds Go's heap, unless the environment has GOMEMLIMIT or GOGC."`
 	Sleep      time.Duration `yaml:"sleep" env:"BACKFILL_SLEEP" rule:"min=0" doc:"Pause after each batch of a collection."`
 	Readers    int           `yaml:"readers" rule:"min=0,max=256" doc:"Splits read at the same time; 0 chooses by the number of processors."`
 	Workers    int           `yaml:"workers" rule:"min=0,max=1024" doc:"Batches checked and sent at the same time; 0 chooses by the number of processors."`
@@ -59,7 +61,7 @@ type State struct {
 func defaultRun() Run {
 	return Run{
 		Work:    Work{Mode: Incremental, OnCheckUnavailable: OutageFull, Orphans: OrphansOff},
-		Flow:    Flow{BatchSize: 1000, BatchBytes: 1 << 20, StallAfter: time.Minute},
+		Flow:    Flow{BatchSize: 1000, BatchBytes: 1 << 20, Memory: 128 << 20, StallAfter: time.Minute},
 		Waiting: Waiting{ConsumerLag: LagWait},
 		State:   State{Resume: true, ResumeWithin: 24 * time.Hour},
 	}
@@ -109,6 +111,38 @@ const TerminalWait = 10 * time.Second
 
 // defaultAwait is how long a run waits for the index that is told to wait, if nothing says how long.
 const defaultAwait = 10 * time.Minute
+
+// run.memory is divided up here:
+//
+//	1/4  documents and ids that were read and are not handled yet, with what the source is asked for next
+//	3/8  what is being sent: documents of 1/8, which are there as events, in the sink's queue, and in its requests
+//	1/4  what remembers point ids
+//	1/8  what else plugins keep
+//
+// A source may keep more where nothing is sent, such as an index of a file.
+
+// DocumentMemory is the part of run.memory for documents and ids that were read and are not handled yet.
+func (f *Flow) DocumentMemory() int64 { return f.Memory / 4 }
+
+// SendingMemory is the part for documents that are being sent, each of which takes several times its size.
+func (f *Flow) SendingMemory() int64 { return f.Memory / 8 }
+
+// PointIDMemory is the part for what remembers point ids.
+func (f *Flow) PointIDMemory() int64 { return f.Memory / 4 }
+
+// MostBatchBytes is the most that batch_bytes can be: several batches must fit.
+func (f *Flow) MostBatchBytes() int64 { return f.DocumentMemory() / 8 }
+
+// PluginMemory is the part that a plugin of a kind may use; see [syncd.Env].
+func (f *Flow) PluginMemory(kind syncd.Kind) int64 {
+	switch kind {
+	case syncd.KindSource:
+		return f.Memory / 2
+	case syncd.KindSink:
+		return f.Memory / 4
+	}
+	return f.Memory / 8
+}
 
 // setTimeouts derives the two times from wait_timeout.
 func (w *Waiting) setTimeouts() {

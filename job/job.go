@@ -51,6 +51,7 @@ func (j *Job) options(p *Plugins) Options {
 			Limits: engine.Limits{
 				DocumentsPerSecond: c.Limits.DocumentsPerSecond, BytesPerSecond: c.Limits.BytesPerSecond, MaxEvents: c.Limits.MaxEvents,
 			},
+			Memory: engine.Memory{Documents: c.Run.DocumentMemory(), Sending: c.Run.SendingMemory(), PointIDs: c.Run.PointIDMemory()},
 			MinAge: c.Run.MinAge, StopOnFailure: c.Errors.Tolerance == config.TolerateNone, MaxFailures: c.Errors.Max,
 			Oversize: engine.Oversize(c.Errors.Oversize), WaitForIndex: c.Run.OnCheckUnavailable == config.OutageWait,
 			StallAfter: c.Run.StallAfter, Drain: j.Drain, Logger: j.Logger,

@@ -54,7 +54,7 @@ func (j *Job) With(ctx context.Context, sink bool, f func(ctx context.Context, p
 
 // env is what a plugin is opened with.
 func (j *Job) env(p config.Plugin) syncd.Env {
-	env := syncd.Env{Logger: j.Logger}
+	env := syncd.Env{Logger: j.Logger, Memory: j.Config.Run.PluginMemory(p.Kind())}
 	if j.Env != nil {
 		env = j.Env(env, p)
 	}

@@ -1,6 +1,7 @@
 package file
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -61,5 +62,5 @@ func open(_ context.Context, cfg Config, env syncd.Env) (syncd.Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the directory of exported collections: %w", err)
 	}
-	return &source{cfg: cfg, folder: folder, log: env.Logger, indexes: newIndexes(indexBytes), splitBytes: splitBytes}, nil
+	return &source{cfg: cfg, folder: folder, log: env.Logger, indexes: newIndexes(cmp.Or(env.Memory, indexBytes)), splitBytes: splitBytes}, nil
 }

@@ -16,7 +16,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// indexBytes bounds the memory of all indexes of a source: about 2.5 million documents.
+// indexBytes bounds the memory of all indexes of a source where no host does: about 2.5 million documents.
 const indexBytes = 64 << 20
 
 // index says where the documents of a file are, by the texts of their ids. It holds 96 bits of a text's SHA-256 and not the text: among

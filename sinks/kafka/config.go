@@ -39,7 +39,7 @@ type Config struct {
 
 // Queue bounds the memory of events in flight, over all writers.
 type Queue struct {
-	MaxBytes    int `yaml:"max_bytes" rule:"min=1024,max=2199023254528" doc:"Bytes of events that may wait."`
+	MaxBytes    int `yaml:"max_bytes" rule:"omitempty,min=1024,max=2199023254528" doc:"Bytes of events that may wait; 0 is automatic: a quarter of run.memory, or one event of max_message_bytes where that is more."`
 	MaxMessages int `yaml:"max_messages" rule:"min=1,max=2147483647" doc:"Number of events that may wait."`
 }
 
@@ -67,7 +67,7 @@ func defaults() Config {
 		ClientID:         "syncd",
 		Linger:           5 * time.Millisecond,
 		MaxMessageBytes:  1_000_000, // librdkafka's message.max.bytes; brokers accept 1,048,588 by default
-		Queue:            Queue{MaxBytes: 64 << 20, MaxMessages: 100_000},
+		Queue:            Queue{MaxMessages: 100_000},
 		DeliveryTimeout:  2 * time.Minute,
 		Delivery:         atLeastOnce,
 		Transactions:     Transactions{StateTopic: "syncd-state", Timeout: time.Minute}, // librdkafka's transaction.timeout.ms
@@ -79,7 +79,7 @@ func defaults() Config {
 func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
 	c.checkServers(d, n.Get("bootstrap_servers"))
 	c.checkTopic(d, n)
-	if c.Queue.MaxBytes < c.MaxMessageBytes {
+	if c.Queue.MaxBytes > 0 && c.Queue.MaxBytes < c.MaxMessageBytes {
 		// An event that is larger than the whole queue would wait for room for ever.
 		bad(d, n, "the queue must hold at least one event: raise max_bytes or lower max_message_bytes",
 			[]string{"queue", "max_bytes"}, "is %d, less than max_message_bytes, %d", c.Queue.MaxBytes, c.MaxMessageBytes)
@@ -100,6 +100,25 @@ func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
 	c.checkTransactions(d, n)
 	c.checkProperties(d, n)
 	c.Security.check(d, n, c.Properties)
+}
+
+// unboundQueue is what may wait where neither queue.max_bytes nor a host says how much.
+const unboundQueue = 64 << 20
+
+// queueBytes is how many bytes may wait, where a host lets this sink keep so many; 0 is no bound.
+func (c *Config) queueBytes(memory int64) int {
+	if c.Queue.MaxBytes > 0 {
+		return c.Queue.MaxBytes
+	}
+	if memory <= 0 {
+		memory = unboundQueue
+	}
+	return max(int(memory), c.MaxMessageBytes)
+}
+
+// MemorySetting implements syncd.MemorySetter.
+func (c *Config) MemorySetting() (path []string, bytes int64) {
+	return []string{"queue", "max_bytes"}, int64(c.Queue.MaxBytes)
 }
 
 // noHeaders stands for no headers: an empty list is all.

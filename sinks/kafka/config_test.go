@@ -86,7 +86,8 @@ func TestConfig(t *testing.T) {
 		{"linger", `linger: 20m`, `sink.kafka.linger must be at most 15m`},
 		{"topic limit", "create_topics: {config: {max.message.bytes: 1000}}", `f:1:45: warning: sink.kafka.create_topics.config.max.message.bytes is 1000, less than max_message_bytes, 1000000`},
 		{"queue", "queue:\n  max_bytes: 2000", `f:2:14: error: sink.kafka.queue.max_bytes is 2000, less than max_message_bytes, 1000000`},
-		{"queue, the other way", `max_message_bytes: 100000000`, `sink.kafka.queue.max_bytes is 67108864, less than`},
+		{"queue, the other way", "max_message_bytes: 100000000\nqueue: {max_bytes: 67108864}", `sink.kafka.queue.max_bytes is 67108864, less than`},
+		{"a queue that is not set holds the largest event", `max_message_bytes: 100000000`, ``},
 		{"delivery", "linger: 2s\ndelivery_timeout: 1s", `f:2:19: error: sink.kafka.delivery_timeout is 1s, not more than linger, 2s`},
 		{"properties", "properties:\n  socket.keepalive.enable: true\n  statistics.interval.ms: 1000", ``},
 		{"of Java", "properties:\n  max.request.size: 5000000", `f:2:21: error: sink.kafka.properties.max.request.size is a property of Kafka's Java client, which librdkafka does not have; set sink.kafka.max_message_bytes`},
@@ -212,6 +213,27 @@ func TestPropertiesOfBothClients(t *testing.T) {
 	for name := range ofJava {
 		if text := try(name); text == "" || strings.HasPrefix(text, "Invalid value") {
 			t.Errorf("%s is known to librdkafka: %s", name, text)
+		}
+	}
+}
+
+func TestQueueBytes(t *testing.T) {
+	for name, c := range map[string]struct {
+		set     int
+		message int
+		memory  int64
+		want    int
+	}{
+		"by the host":                 {0, 1_000_000, 8 << 20, 8 << 20},
+		"no host says":                {0, 1_000_000, 0, unboundQueue},
+		"set":                         {5 << 20, 1_000_000, 8 << 20, 5 << 20},
+		"set to more":                 {50 << 20, 1_000_000, 8 << 20, 50 << 20},
+		"the largest event must pass": {0, 30_000_000, 8 << 20, 30_000_000},
+	} {
+		config := defaults()
+		config.Queue.MaxBytes, config.MaxMessageBytes = c.set, c.message
+		if got := config.queueBytes(c.memory); got != c.want {
+			t.Errorf("%s: %d, want %d", name, got, c.want)
 		}
 	}
 }

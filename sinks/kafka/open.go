@@ -54,6 +54,7 @@ type Sink struct {
 }
 
 func open(ctx context.Context, c Config, env syncd.Env) (syncd.Sink, error) {
+	c.Queue.MaxBytes = c.queueBytes(env.Memory)
 	r, err := newRouter(c)
 	if err != nil {
 		return nil, err
@@ -130,7 +131,7 @@ func (c *Config) librdkafka() ck.ConfigMap {
 		"partitioner":                  c.Partitioner,
 		"linger.ms":                    int(c.Linger / time.Millisecond),
 		"message.max.bytes":            c.MaxMessageBytes,
-		"queue.buffering.max.kbytes":   (c.Queue.MaxBytes + 1023) / 1024,
+		"queue.buffering.max.kbytes":   (c.queueBytes(0) + 1023) / 1024,
 		"queue.buffering.max.messages": c.Queue.MaxMessages,
 		"message.timeout.ms":           int(timeout / time.Millisecond),
 		"allow.auto.create.topics":     false,  // a producer's default is true: asking for a topic would create it
