@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 )
 
@@ -46,7 +47,7 @@ func (b *bench) memory(ctx context.Context) error {
 			}
 			megabytes := each(figures[0], func(f figure) float64 { return float64(f.rss) / 1e6 })
 			cpu := func(f figure) float64 { return perDocument(f.cpu, l.Documents) }
-			t.add(fmt.Sprint(l.Size), c.name, least(megabytes), least(each(figures[0], cpu)))
+			t.add(strconv.Itoa(l.Size), c.name, least(megabytes), least(each(figures[0], cpu)))
 			name := fmt.Sprintf("%s, documents of %d bytes, ", c.name, l.Size)
 			decided = append(decided, gate{name: name + "peak memory", unit: "MB", limit: (memoryBudget + memoryRest) / 1_000_000, values: megabytes})
 			if len(figures) > 1 {

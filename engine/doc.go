@@ -12,6 +12,8 @@
 //
 // Invariants:
 //   - both channels are unbuffered, so at most R+W batches exist; memory does not grow with the collection;
+//   - documents that are held and documents that are being written are bounded in bytes, see budget.go: whoever takes
+//     some waits for nobody who may be waiting for them;
 //   - a worker runs a batch to its end before it takes the next, and a document counts as sent only when the sink
 //     confirmed it;
 //   - a change in a batch is still on its way; a stage that takes one out counts why;

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -123,6 +124,35 @@ func TestNamesFromVariables(t *testing.T) {
 			default:
 				t.Errorf("%s=%+q: %v; want %q", variable, value, diags, want)
 			}
+		}
+	}
+}
+
+// TestAQueueThatCannotFill: a queue of events that is larger than run.memory lets it become is warned of, in the line that sets it.
+func TestAQueueThatCannotFill(t *testing.T) {
+	registry, err := syncd.NewRegistry(plugins()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for more, want := range map[string]string{
+		"sink: {kafka: {queue: {}}}":                                              "",
+		"sink: {kafka: {queue: {max_bytes: 33554432}}}":                           "",
+		"sink: {kafka: {queue: {max_bytes: 33554433}}}":                           "4: sink.kafka.queue.max_bytes is 33554433, but run.memory, 134217728, has room for 33554432",
+		"sink: {kafka: {queue: {max_bytes: 33554433}}}\nrun: {memory: 268435456}": "",
+		"sink: {kafka: {queue: {max_bytes: 8000000}}}\nrun: {memory: 16777216}":   "4: sink.kafka.queue.max_bytes is 8000000, but run.memory, 16777216, has room for 4194304",
+	} {
+		text := "source: {file: {path: exports}}\nchecker: {qdrant: {url: 'http://qdrant', collection: c}}\nmapping: {collections: {page: page}}\n" + more + "\n"
+		file := filepath.Join(t.TempDir(), "c.yaml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, diags := config.Load(config.Input{Path: file, Registry: registry})
+		var got []string
+		for _, d := range diags {
+			got = append(got, fmt.Sprintf("%d: %s", d.Pos.Line, d.Message))
+		}
+		if c == nil || strings.Join(got, "; ") != want {
+			t.Errorf("%q: %q, want %q", more, got, want)
 		}
 	}
 }

@@ -116,7 +116,7 @@ func (f *fetch) pass(ctx context.Context, at finder) error {
 	if f.left == 0 {
 		return nil
 	}
-	asked := f.source.replies(f.collection, true, 0)
+	asked := f.replies(f.collection, true, 0)
 	c, err := at.find(ctx, query{collection: f.collection, filter: all(f.filter, f.in()), batchSize: min(f.left, asked.next)})
 	if err != nil {
 		return err

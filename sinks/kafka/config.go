@@ -39,7 +39,7 @@ type Config struct {
 
 // Queue bounds the memory of events in flight, over all writers.
 type Queue struct {
-	MaxBytes    int `yaml:"max_bytes" rule:"omitempty,min=1024,max=2199023254528" doc:"Bytes of events that may wait; 0 is automatic: a quarter of run.memory, or one event of max_message_bytes where that is more."`
+	MaxBytes    int `yaml:"max_bytes" rule:"min=0,max=2199023254528" doc:"Bytes of events that may wait; 0 is automatic: a quarter of run.memory, or one event of max_message_bytes where that is more."`
 	MaxMessages int `yaml:"max_messages" rule:"min=1,max=2147483647" doc:"Number of events that may wait."`
 }
 
