@@ -26,7 +26,10 @@ var floors = map[string]func(context.Context, endpoints, int) (int, error){
 }
 
 // sections are what is measured beside the cases. Each is a file of its own, and decides its gates with b.decide.
-var sections = []section{{"NDJSON", (*bench).ndjson}, {"many collections", (*bench).collections}, {"start and end", (*bench).start}, {"changes", (*bench).stream}, {"memory", (*bench).memory}}
+var sections = []section{
+	{"NDJSON", (*bench).ndjson}, {"many collections", (*bench).collections}, {"start and end", (*bench).start}, {"changes", (*bench).stream},
+	{"lost position", (*bench).lostPosition}, {"memory", (*bench).memory},
+}
 
 type section struct {
 	name string

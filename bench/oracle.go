@@ -25,7 +25,8 @@ import (
 type oracle struct {
 	grpc   *grpc.Server
 	addr   string
-	absent int // of 256 ids, so many are missing
+	absent int             // of 256 ids, so many are missing
+	lacks  map[string]bool // texts of further ids that are missing; set while nothing is asked
 	points uint64
 	listed []listedPoint            // sorted by id; only where points are listed
 	byType map[string][]listedPoint // what is listed of each content type instead; set before the first request
@@ -154,6 +155,9 @@ func wantedType(f *qdrant.Filter) string {
 	return ""
 }
 
+// uuidLength is that of an id's text, with which its message ends.
+const uuidLength = 36
+
 // get answers Points.Get: the ids of the request that are there, as points without payload or vectors.
 func (o *oracle) get(req []byte) ([]byte, error) {
 	out := make([]byte, 0, len(req)+len(req)/16)
@@ -179,7 +183,7 @@ func (o *oracle) get(req []byte) ([]byte, error) {
 		if _, err := hex.Decode(last[:], id[len(id)-2:]); err != nil {
 			return nil, fmt.Errorf("reading an id: %w", err)
 		}
-		if int(last[0]) < o.absent {
+		if int(last[0]) < o.absent || len(o.lacks) > 0 && o.lacks[string(id[len(id)-uuidLength:])] {
 			continue
 		}
 		// RetrievedPoint.id = 1, in GetResponse.result = 1

@@ -74,6 +74,71 @@ func (b *bench) stream(ctx context.Context) error {
 	return nil
 }
 
+// lostPosition measures what it takes to repair a position that is lost: of a million documents a thousand were written meanwhile, and
+// the index lacks those. Beside it stands a copy of everything, which is what others do.
+func (b *bench) lostPosition(ctx context.Context) (err error) {
+	const documents, meanwhile = 1_000_000, 1000
+	w, err := startFollowed(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	for range documents / 10_000 {
+		if err := w.insert(10_000); err != nil {
+			return err
+		}
+	}
+	cmd, err := w.syncd(b.syncd)(ctx)
+	if err != nil {
+		return err
+	}
+	w.index.lacks = map[string]bool{}
+	for i := range meanwhile {
+		w.index.lacks[uuid.NewSHA1(uuid.NameSpaceURL, fmt.Appendf(nil, "%s/doc/0", followedID(w.n+i).Hex())).String()] = true
+	}
+	if err := w.insert(meanwhile); err != nil {
+		return err
+	}
+	w.mongo.TruncateOplog()
+	follows := make(chan struct{})
+	cmd.Stdout = &lines{follows: func() { close(follows) }}
+	f := figure{start: time.Now()}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	select {
+	case <-follows: // it finds its position lost now
+	case err := <-ended:
+		return fmt.Errorf("syncd ended: %w", err)
+	}
+	if err := w.await(ctx, meanwhile); err != nil {
+		return err
+	}
+	if err := f.account(cmd.Process.Pid); err != nil {
+		return err
+	}
+	time.Sleep(2 * time.Second) // nothing more must come
+	sent, err := w.ends(ctx)
+	if err != nil {
+		return err
+	}
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	if err := <-ended; err != nil {
+		return err
+	}
+	w.index.lacks = nil
+	whole, err := measureProgram(ctx, b.syncd, w.config(false), "run", "--mode", "full")
+	if err != nil {
+		return err
+	}
+	fmt.Printf("lost position: %d documents, of which %d were written meanwhile: %d events after %.2f s, %.2f s of CPU; a copy of everything sends %d, and takes %.2f s, %.2f s of CPU\n",
+		documents, meanwhile, sent, f.wall.Seconds(), f.cpu.Seconds(), documents+meanwhile, whole.wall.Seconds(), whole.cpu.Seconds())
+	b.decide(gate{name: "lost position: events ÷ documents that the index lacked", limit: 1, values: []float64{float64(sent) / meanwhile}})
+	return nil
+}
+
 // streamSize is the bytes of a changed document.
 const streamSize = 1000
 
@@ -149,17 +214,20 @@ func (w *followed) close() error {
 	return errors.Join(append(errs, os.RemoveAll(w.dir))...)
 }
 
+func (w *followed) config(follow bool) string {
+	return fmt.Sprintf(`source: {mongo: {uri: %q, database: %s}}
+checker: {qdrant: {url: %q, collection: c}}
+sink: {kafka: {bootstrap_servers: %q}}
+mapping: {collections: {%s: doc}}
+run: {follow: %t}
+`, w.mongo.URI(), database, "http://"+w.index.addr, w.kafka.Addr(), collection, follow)
+}
+
 // syncd is the command of a job that follows, whose position an earlier process has taken.
 func (w *followed) syncd(program string) func(ctx context.Context) (*exec.Cmd, error) {
 	return func(ctx context.Context) (*exec.Cmd, error) {
 		file := filepath.Join(w.dir, "bench.yaml")
-		config := fmt.Sprintf(`source: {mongo: {uri: %q, database: %s}}
-checker: {qdrant: {url: %q, collection: c}}
-sink: {kafka: {bootstrap_servers: %q}}
-mapping: {collections: {%s: doc}}
-run: {follow: true}
-`, w.mongo.URI(), database, "http://"+w.index.addr, w.kafka.Addr(), collection)
-		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte(w.config(true)), 0o600); err != nil {
 			return nil, err
 		}
 		command := func() *exec.Cmd {
@@ -204,12 +272,17 @@ func (w *followed) loop(self string) func(ctx context.Context) (*exec.Cmd, error
 	}
 }
 
+// followedID is the id of the i-th document.
+func followedID(i int) bson.ObjectID {
+	return bson.ObjectID{1, byte(i >> 24), byte(i >> 16), byte(i >> 8), byte(i)}
+}
+
 // insert writes n documents.
 func (w *followed) insert(n int) error {
 	docs := make([]any, n)
 	filler := strings.Repeat("x", streamSize-60)
 	for i := range docs {
-		docs[i] = bson.D{{Key: "_id", Value: bson.ObjectID{1, byte(w.n >> 24), byte(w.n >> 16), byte(w.n >> 8), byte(w.n)}}, {Key: "title", Value: "t" + strconv.Itoa(w.n)}, {Key: "body", Value: filler}}
+		docs[i] = bson.D{{Key: "_id", Value: followedID(w.n)}, {Key: "title", Value: "t" + strconv.Itoa(w.n)}, {Key: "body", Value: filler}}
 		w.n++
 	}
 	return w.mongo.Insert(database+"."+collection, docs...)
@@ -247,17 +320,22 @@ func (w *followed) measure(ctx context.Context, follow func(context.Context) (*e
 // await waits until the topic has so many events.
 func (w *followed) await(ctx context.Context, n int) error {
 	for {
-		ends, err := w.admin.ListEndOffsets(ctx, topic)
-		if err != nil {
+		have, err := w.ends(ctx)
+		if err != nil || have >= n {
 			return err
-		}
-		have := 0
-		ends.Each(func(o kadm.ListedOffset) { have += int(o.Offset) })
-		if have >= n {
-			return nil
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
+}
+
+// ends is how many events the topic has.
+func (w *followed) ends(ctx context.Context) (n int, err error) {
+	ends, err := w.admin.ListEndOffsets(ctx, topic)
+	if err != nil {
+		return 0, err
+	}
+	ends.Each(func(o kadm.ListedOffset) { n += int(o.Offset) })
+	return n, nil
 }
 
 // latencies writes n documents, one every two milliseconds, and measures how long each takes to be read from the topic.
