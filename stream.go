@@ -21,7 +21,7 @@ type Streaming struct {
 	// Streams divides collections into streams, as few as the source allows, whose names are the same in every run. A source that
 	// can't follow these collections says why, and what to do.
 	Streams func(ctx context.Context, collections []Collection) ([]Stream, error)
-	// Now returns the offset of this moment: a read behind it yields every change that is made after the call began.
+	// Now returns the offset of this moment: a read behind it yields every change that is made after the call returned.
 	Now func(ctx context.Context, s Stream) (Offset, error)
 	// Window tells how far the source's record of changes reaches back, and where it ends. It may be nil.
 	Window func(ctx context.Context, s Stream) (Window, error)
