@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
@@ -130,10 +131,10 @@ func (ob *observer) ended(ctx context.Context, report job.Report, err error) {
 	}
 }
 
-// follows has the streams shown that a job follows.
-func (ob *observer) follows(monitor *job.Monitor) {
+// follows has the streams shown that a job follows, each of which may be silent for so long.
+func (ob *observer) follows(monitor *job.Monitor, silence time.Duration) {
 	if ob != nil && ob.metrics != nil {
-		ob.metrics.Follow(monitor)
+		ob.metrics.Follow(monitor, silence)
 	}
 }
 

@@ -218,7 +218,7 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 						b.observer.ended(ctx, job.Report{}, nil)
 						running = false
 					}
-					b.observer.follows(monitor)
+					b.observer.follows(monitor, cfg.Run.StallAfter)
 				},
 				Backfill: func(res job.Result, err error) {
 					out.summary(res, err)

@@ -206,7 +206,7 @@ func TestAlerts(t *testing.T) {
 			seen[r.Alert], seen[r.Annotations["runbook_url"]] = true, true
 		}
 	}
-	if len(seen) < 14 {
+	if len(seen) < 24 {
 		t.Errorf("%d alerts", len(seen)/2)
 	}
 }

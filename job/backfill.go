@@ -60,6 +60,9 @@ func (j *Job) Backfill(ctx context.Context, q Request) (res Result, err error) {
 			return res, &UsageError{errors.New("a plan is sent once: leave run.follow out")}
 		}
 		err = j.followOn(ctx, q, &res)
+		if q.Monitor != nil {
+			q.Monitor.stream.Store(nil)
+		}
 		return res, err
 	}
 	err = j.With(ctx, !j.Config.Run.DryRun, func(ctx context.Context, p *Plugins) error {

@@ -83,7 +83,7 @@ func (j *Job) openFollower(ctx context.Context, p *Plugins, st store.Store, scop
 			f.done = f.done && kept.Planned
 		} else {
 			f.done = false
-			if following.State, err = f.begin(ctx, s); err != nil {
+			if following.State, err = f.begin(ctx, s, tally.Counts{}); err != nil {
 				return nil, err
 			}
 		}
@@ -100,13 +100,13 @@ func (f *follower) backfilled() bool {
 	})
 }
 
-// begin takes the offset of this moment and keeps it.
-func (f *follower) begin(ctx context.Context, s syncd.Stream) (store.Split, error) {
+// begin takes the offset of this moment and keeps it, with what was counted before.
+func (f *follower) begin(ctx context.Context, s syncd.Stream, counts tally.Counts) (store.Split, error) {
 	at, err := f.p.Source.Abilities().Stream.Now(ctx, s)
 	if err != nil {
 		return store.Split{}, fmt.Errorf("finding where %s stands: %w", s.Name, err)
 	}
-	state := store.Split{After: at}
+	state := store.Split{After: at, Counts: counts}
 	return state, f.keep(ctx, s, state, true)
 }
 
@@ -169,7 +169,8 @@ func (f *follower) run(ctx context.Context, o Options, told Observer, res *Resul
 				if f.streams[i].Name != again.Stream {
 					continue
 				}
-				if f.streams[i].State, err = f.begin(ctx, f.streams[i].Stream); err != nil {
+				s := &f.streams[i]
+				if s.State, err = f.begin(ctx, s.Stream, s.State.Counts); err != nil {
 					return err
 				}
 			}
@@ -282,7 +283,7 @@ func (f *follower) follow(ctx context.Context, o *Options) (again *Reconcile, er
 // windowEvery is how often a source is asked how far its record of changes reaches.
 const windowEvery = 15 * time.Second
 
-// show has the monitor show what is followed, until the function that it returns is called.
+// show has the monitor show what is followed; the function that it returns is to be called when that ends.
 func (f *follower) show(ctx context.Context, m *Monitor, s *streaming) (stop func()) {
 	if m == nil {
 		return func() {}
@@ -297,7 +298,7 @@ func (f *follower) show(ctx context.Context, m *Monitor, s *streaming) (stop fun
 	return func() {
 		cancel()
 		<-asked
-		m.stream.Store(nil)
+		s.paused.Store(true)
 	}
 }
 

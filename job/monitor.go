@@ -30,14 +30,15 @@ func (p Phase) String() string {
 // job. It is safe for concurrent use, costs the job nothing, and shows nothing before the run has begun.
 type Monitor struct {
 	run    atomic.Pointer[run]       // under way, or the last one
-	stream atomic.Pointer[streaming] // under way
+	stream atomic.Pointer[streaming] // that the job follows, or last followed
 }
 
-// streaming is the following of streams that is under way.
+// streaming is the following of streams, which goes on until it is paused: for a reconcile, or while servers are down.
 type streaming struct {
 	engine *engine.Engine
 	since  time.Time
 	window atomic.Pointer[syncd.Window] // of all streams, as last asked; nil is not known
+	paused atomic.Bool
 }
 
 // Snapshot is a run at a moment, or what is followed behind it.
@@ -49,6 +50,7 @@ type Snapshot struct {
 	engine.Snapshot
 
 	Window syncd.Window // how far the source's record of changes reaches, where streams are followed and it is known
+	Paused bool         // the streams are not read: all documents are looked at again, or a server is down
 }
 
 // Snapshot returns how the job stands; ok is false before a run has begun.
@@ -60,12 +62,21 @@ func (m *Monitor) Snapshot() (s Snapshot, ok bool) {
 	}
 	if f := m.stream.Load(); f != nil {
 		now := f.engine.Snapshot()
-		s.Phase, s.Streams, s.Followed, s.Merged, s.LastMove = PhaseFollow, now.Streams, now.Followed, now.Merged, now.LastMove
-		if s.Working, s.Stalled = now.Working, false; !ok {
-			s.Started = f.since
+		s.Streams, s.Followed, s.Merged, s.Paused = now.Streams, now.Followed, now.Merged, f.paused.Load()
+		for i := range s.Streams {
+			if s.Streams[i].Heard.IsZero() {
+				s.Streams[i].Heard = f.since // it has been silent since then
+			}
 		}
 		if w := f.window.Load(); w != nil {
 			s.Window = *w
+		}
+		if s.Paused {
+			return s, ok
+		}
+		s.Phase, s.LastMove, s.Working, s.Stalled = PhaseFollow, now.LastMove, now.Working, false
+		if !ok {
+			s.Started = f.since
 		}
 		ok = true
 	}
@@ -76,11 +87,13 @@ func (m *Monitor) Snapshot() (s Snapshot, ok bool) {
 // source's clock. ok is false where it is not known.
 func (s *Snapshot) Lag(stream engine.StreamProgress) (lag time.Duration, ok bool) {
 	switch {
+	case stream.Current && s.Paused:
+		return max(0, time.Since(stream.Heard)), true // nothing is known of what was changed since
 	case stream.Current:
 		return 0, true
 	case stream.At.IsZero():
 		return 0, false
-	case !s.Window.Last.IsZero():
+	case !s.Paused && !s.Window.Last.IsZero():
 		return max(0, s.Window.Last.Sub(stream.At)), true
 	}
 	return max(0, time.Since(stream.At)), true

@@ -68,7 +68,7 @@ var (
 	runInfo     = prometheus.NewDesc("syncd_run_info", "The id of the run under way, else of the last one; always 1.", []string{"run_id"}, nil)
 	runStart    = prometheus.NewDesc("syncd_run_start_timestamp_seconds", "When the run under way began, else the last one.", nil, nil)
 	runMoved    = prometheus.NewDesc("syncd_run_last_move_timestamp_seconds", "When anything of the run under way was last handled, else of the last one.", nil, nil)
-	runPhase    = prometheus.NewDesc("syncd_run_phase", "1 for the phase of the run under way, 0 for all others: start, read, orphans, wait or follow.", []string{"phase"}, nil)
+	runPhase    = prometheus.NewDesc("syncd_run_phase", "1 for the phase of the run under way, 0 for all others: start, read, orphans or wait, and follow while changes are followed.", []string{"phase"}, nil)
 	progress    = placeDesc("syncd_run_progress_ratio", "Share of the collection's documents that the run under way, else the last one, has handled; only where the source can count.")
 	queue       = prometheus.NewDesc("syncd_queue_batches", "Batches that were read and are not yet handled with all before them.", nil, nil)
 	stageActive = prometheus.NewDesc("syncd_stage_active", "Readers and workers in a stage right now: scan, check, fetch or write.", []string{"stage"}, nil)
@@ -91,9 +91,9 @@ var (
 var (
 	streamChanges = prometheus.NewDesc("syncd_stream_changes_total", "Changes of a stream that were handled since it began, also by earlier processes: "+
 		"sent and confirmed (sent), touching no watched field (unwatched), of documents that the filter does not select (unmatched), of documents deleted since (gone), or failed.", []string{"stream", "result"}, nil)
-	streamLag     = prometheus.NewDesc("syncd_stream_lag_seconds", "Time between the last change that was handled and the newest that the source has; 0 where nothing is left to handle.", []string{"stream"}, nil)
+	streamLag     = prometheus.NewDesc("syncd_stream_lag_seconds", "Time between the last change that was handled and the newest that the source has; 0 where nothing is left to handle. While all documents are looked at again it grows.", []string{"stream"}, nil)
 	streamWaiting = prometheus.NewDesc("syncd_stream_waiting_changes", "Changes that were read and are not yet confirmed.", []string{"stream"}, nil)
-	streamHeard   = prometheus.NewDesc("syncd_stream_heard_timestamp_seconds", "When the source last said anything of a stream, be it that there is nothing new, which a live one does about every second.", []string{"stream"}, nil)
+	streamHeard   = prometheus.NewDesc("syncd_stream_heard_timestamp_seconds", "When the source last said anything of a stream, be it that there is nothing new, which a live one does about every second; at first when following began.", []string{"stream"}, nil)
 	streamWindow  = prometheus.NewDesc("syncd_stream_window_seconds", "How far back the source's record of changes reaches: a job that is behind by more has lost its position; only where the source tells it.", nil, nil)
 	streamMerged  = prometheus.NewDesc("syncd_stream_merged_changes", "Changes that were left out for a later one of the same document (stream.debounce), since following began or went on.", nil, nil)
 	followedOps   = prometheus.NewDesc("syncd_followed_changes", "Changes of a collection that were read since following began or went on, by operation.", []string{"collection", "operation"}, nil)
@@ -203,6 +203,8 @@ func (v *view) run(gauge func(d *prometheus.Desc, n float64, labels ...string)) 
 		phase = v.shown.Phase
 	case v.active:
 		phase = job.PhaseStart
+	case v.followed.Phase == job.PhaseFollow:
+		phase = job.PhaseFollow
 	}
 	for i, name := range phases {
 		gauge(runPhase, number(phase == job.Phase(i)), name)
@@ -249,9 +251,7 @@ func (v *view) streams(gauge func(*prometheus.Desc, float64, ...string), count f
 		count(streamChanges, n.Gone, stream.Name, "gone")
 		count(streamChanges, n.Failed(), stream.Name, "failed")
 		gauge(streamWaiting, float64(stream.Waiting), stream.Name)
-		if !stream.Heard.IsZero() {
-			gauge(streamHeard, seconds(stream.Heard), stream.Name)
-		}
+		gauge(streamHeard, seconds(stream.Heard), stream.Name)
 		if lag, ok := s.Lag(stream); ok {
 			gauge(streamLag, lag.Seconds(), stream.Name)
 		}

@@ -52,10 +52,11 @@ type Metrics struct {
 	now     func() time.Time
 
 	mu      sync.Mutex
-	monitor *job.Monitor // of the run under way; nil between two
-	follows *job.Monitor // of what is followed beside and between runs; nil follows nothing
-	planned bool         // it sends what a plan says
-	before  totals       // of the runs that ended
+	monitor *job.Monitor  // of the run under way; nil between two
+	follows *job.Monitor  // of what is followed beside and between runs; nil follows nothing
+	silence time.Duration // for which a stream may be silent; 0 is for ever
+	planned bool          // it sends what a plan says
+	before  totals        // of the runs that ended
 	last    ended
 	looks   map[string]look // the last complete look at each collection
 	reasons map[string]map[string]bool
@@ -100,11 +101,12 @@ func (m *Metrics) Begin(monitor *job.Monitor, planned bool) {
 	m.monitor, m.planned = monitor, planned
 }
 
-// Follow says that a job follows streams, which the monitor shows from now on, whatever becomes of runs.
-func (m *Metrics) Follow(monitor *job.Monitor) {
+// Follow says that a job follows streams, which the monitor shows from now on, whatever becomes of runs. A stream of which nothing
+// is heard for longer than silence is not healthy; 0 does not mind.
+func (m *Metrics) Follow(monitor *job.Monitor, silence time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.follows = monitor
+	m.follows, m.silence = monitor, silence
 }
 
 // Reconciles counts that following was interrupted to look at all documents again.
@@ -183,12 +185,12 @@ func (m *Metrics) settle() {
 	m.monitor = nil
 }
 
-// Healthy returns why the process is not healthy: its run stands still. It is what the stall watchdog found, which needs
-// engine.Options.StallAfter.
+// Healthy returns why the process is not healthy: its run stands still, or nothing is heard of a stream that it follows. Of a
+// run it is what the stall watchdog found, which needs engine.Options.StallAfter.
 func (m *Metrics) Healthy() error {
 	s, ok, _ := m.running()
 	if !ok || !s.Stalled {
-		return nil
+		return m.silent()
 	}
 	var waiting []string
 	for stage := engine.StageScan; stage < engine.StageCount; stage++ {
@@ -201,6 +203,25 @@ func (m *Metrics) Healthy() error {
 		text += ": waiting " + strings.Join(waiting, ", ")
 	}
 	return errors.New(text)
+}
+
+// silent returns which stream is silent for longer than it may be. One that has nothing to say says that, and one that is not read
+// is left to the run that goes on meanwhile, or to a server that is down, which a new process would not mend.
+func (m *Metrics) silent() error {
+	m.mu.Lock()
+	monitor, most := m.follows, m.silence
+	m.mu.Unlock()
+	if monitor == nil || most == 0 {
+		return nil
+	}
+	if s, ok := monitor.Snapshot(); ok && s.Phase == job.PhaseFollow {
+		for _, stream := range s.Streams {
+			if silent := m.now().Sub(stream.Heard); silent > most {
+				return fmt.Errorf("nothing was heard from the stream %s for %s", stream.Name, silent.Round(time.Second))
+			}
+		}
+	}
+	return nil
 }
 
 // Ready returns why the process is not ready: a run has begun, and its plugins are not open yet. Between two runs it is.

@@ -39,17 +39,21 @@ func check(t *testing.T, m *metrics.Metrics, want map[string]float64) {
 func TestPromlint(t *testing.T) {
 	m := metrics.New("v1.2.3")
 	everything(t, m)
-	rec := httptest.NewRecorder()
-	m.Handler(slog.New(slog.DiscardHandler)).ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	problems, err := promlint.New(rec.Body).Lint()
-	if err != nil || rec.Code != 200 {
-		t.Fatal(rec.Code, err)
-	}
-	for _, p := range problems {
-		if strings.HasPrefix(p.Metric, "syncd_") {
-			t.Errorf("%s: %s", p.Metric, p.Text)
+	lint := func(m *metrics.Metrics) {
+		rec := httptest.NewRecorder()
+		m.Handler(slog.New(slog.DiscardHandler)).ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		problems, err := promlint.New(rec.Body).Lint()
+		if err != nil || rec.Code != 200 {
+			t.Fatal(rec.Code, err)
+		}
+		for _, p := range problems {
+			if strings.HasPrefix(p.Metric, "syncd_") {
+				t.Errorf("%s: %s", p.Metric, p.Text)
+			}
 		}
 	}
+	lint(m)
+	followed(t, lint)
 }
 
 func TestCountersAddRuns(t *testing.T) {

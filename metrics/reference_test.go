@@ -3,6 +3,7 @@ package metrics_test
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,6 +26,18 @@ func families(t *testing.T) []family {
 	if err != nil {
 		t.Fatal(err)
 	}
+	followed(t, func(m *metrics.Metrics) {
+		more, err := m.Gatherer().Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range more {
+			if !slices.ContainsFunc(gathered, func(g *dto.MetricFamily) bool { return g.GetName() == f.GetName() }) {
+				gathered = append(gathered, f)
+			}
+		}
+	})
+	slices.SortFunc(gathered, func(a, b *dto.MetricFamily) int { return strings.Compare(a.GetName(), b.GetName()) })
 	var out []family
 	for _, f := range gathered {
 		var labels []string

@@ -1,0 +1,260 @@
+package metrics_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/job"
+	"github.com/syncd-io/syncd/metrics"
+	"github.com/syncd-io/syncd/syncdtest"
+)
+
+// following is a job that follows a source in memory, watched by m as the program does.
+type following struct {
+	m      *metrics.Metrics
+	source *syncdtest.MemorySource
+	mute   atomic.Bool // nothing that the source says is heard
+	failed atomic.Bool // what the sink is given fails
+	down   atomic.Bool // the source can't be opened, and ends its streams
+	stop   func() error
+}
+
+// mutable is a source that may be mute.
+type mutable struct {
+	syncd.Source
+	f *following
+}
+
+func (s mutable) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
+	return func(yield func(syncd.Batch, error) bool) {
+		for b, err := range s.Source.Read(ctx, req) {
+			if s.f.down.Load() {
+				yield(syncd.Batch{}, fmt.Errorf("the connection is lost: %w", syncd.ErrUnavailable))
+				return
+			}
+			for err == nil && s.f.mute.Load() && ctx.Err() == nil {
+				time.Sleep(100 * time.Millisecond)
+			}
+			if !yield(b, err) {
+				return
+			}
+		}
+	}
+}
+
+// refusing is a sink that may refuse.
+type refusing struct {
+	syncd.Sink
+	f *following
+}
+
+func (s refusing) Write(ctx context.Context, changes []syncd.Change) error {
+	if s.f.failed.Load() {
+		var failed syncd.BatchError
+		for i := range changes {
+			failed.Fail(i, syncd.ErrTooLarge)
+		}
+		return &failed
+	}
+	return s.Sink.Write(ctx, changes)
+}
+
+// follow begins to follow; it is to run within synctest.
+func follow(t testing.TB, m *metrics.Metrics, more string) *following {
+	t.Helper()
+	f := &following{m: m, source: syncdtest.NewMemorySource()}
+	f.source.Record()
+	f.source.Create("page")
+	index, kept := syncdtest.NewMemoryChecker(), syncdtest.NewMemorySink()
+	registry, err := syncd.NewRegistry(
+		syncd.NewSource("memory", "Reads.", struct{}{}, func(context.Context, struct{}, syncd.Env) (syncd.Source, error) {
+			if f.down.Load() {
+				return nil, fmt.Errorf("no server: %w", syncd.ErrUnavailable)
+			}
+			return mutable{f.source, f}, nil
+		}), index.Plugin("index"),
+		syncd.NewSink("sink", "Keeps.", struct{}{}, func(context.Context, struct{}, syncd.Env) (syncd.Sink, error) { return refusing{kept, f}, nil }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := "source: {memory: {}}\nchecker: {index: {}}\nsink: {sink: {}}\nmapping: {owner: {exclusive: true}, collections: {page: page}}\n" +
+		"run: {follow: true, state_dir: " + strconv.Quote(t.TempDir()) + "}\n" + more
+	c, diags := config.Load(config.Input{Path: "job.yaml", Text: []byte(text), Registry: registry})
+	if c == nil {
+		t.Fatal(diags)
+	}
+	drain, ended := make(chan struct{}), make(chan error, 1)
+	monitor := new(job.Monitor)
+	end := func(r job.Report, err error) { m.End(metrics.End{Report: r, Outcome: job.OutcomeOf(err)}) }
+	m.Begin(monitor, false)
+	go func() {
+		j := &job.Job{Config: c, Logger: slog.New(slog.DiscardHandler), Getenv: func(string) string { return "" }, Drain: drain}
+		_, err := j.Backfill(t.Context(), job.Request{Monitor: monitor, Following: job.Following{
+			Began:    func([]syncd.Stream) { m.Follow(monitor, 30*time.Second) },
+			Backfill: func(r job.Result, err error) { end(r.Report, err) },
+			Reconciling: func(r job.Reconcile) {
+				m.Reconciles(r.Cause)
+				m.Begin(monitor, false)
+			},
+		}})
+		ended <- err
+	}()
+	f.stop = func() error {
+		close(drain)
+		return <-ended
+	}
+	return f
+}
+
+func page(i int) syncdtest.MemoryDoc {
+	return syncdtest.MemoryDoc{ID: strconv.Itoa(i), Fields: map[string]any{"v": 1}}
+}
+
+// settle lets what is under way be handled.
+func settle() {
+	time.Sleep(3 * time.Second)
+	synctest.Wait()
+}
+
+// counted are the counters of a scrape; each must be at least what it was.
+func counted(t *testing.T, m *metrics.Metrics, last map[string]float64) map[string]float64 {
+	t.Helper()
+	now := values(t, m)
+	for name, before := range last {
+		if v, shown := now[name]; strings.HasPrefix(name, "syncd_") && strings.Contains(name, "_total") && (!shown || v < before) {
+			t.Errorf("%s went from %v to %v (shown: %v)", name, before, v, shown)
+		}
+	}
+	return now
+}
+
+func TestFollowing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := metrics.New("")
+		f := follow(t, m, "schedule: {reconcile: {every: 10m}}\n")
+		for i := range 20 {
+			f.source.Insert("page", page(i))
+		}
+		settle()
+		last := counted(t, m, nil)
+		const stream = `{stream="memory"}`
+		result := func(r string) string { return `syncd_stream_changes_total{result="` + r + `",stream="memory"}` }
+		check(t, m, map[string]float64{
+			"syncd_run_active": 0, `syncd_run_phase{phase="follow"}`: 1, `syncd_run_phase{phase="read"}`: 0, `syncd_runs_total{outcome="complete"}`: 1,
+			"syncd_stream_lag_seconds" + stream: 0, "syncd_stream_waiting_changes" + stream: 0, `syncd_reconciles_total{cause="schedule"}`: 0,
+		})
+		before := last[result("sent")]
+		f.source.Insert("page", page(100))
+		f.source.Update("page", page(1), "v")
+		f.source.Insert("page", page(2))
+		f.source.Delete("page", "3")
+		settle()
+		last = counted(t, m, last)
+		op := func(name string) string { return `syncd_followed_changes{collection="page",operation="` + name + `"}` }
+		check(t, m, map[string]float64{
+			result("sent"): before + 4, result("failed"): 0,
+			op("update"): 1, op("replace"): 1, op("delete"): 1, "syncd_stream_merged_changes": 0,
+		})
+		if ago := float64(time.Now().Unix()) - last["syncd_stream_heard_timestamp_seconds"+stream]; ago < 0 || ago > 2 {
+			t.Errorf("the stream was heard %v s ago", ago)
+		}
+		f.failed.Store(true)
+		f.source.Insert("page", page(101))
+		settle()
+		f.failed.Store(false)
+		last = counted(t, m, last)
+		check(t, m, map[string]float64{result("sent"): before + 4, result("failed"): 1})
+
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		check(t, m, map[string]float64{"syncd_stream_lag_seconds" + stream: 0}) // it is idle
+		time.Sleep(30 * time.Second)
+		f.mute.Store(true)
+		time.Sleep(2 * time.Second)
+		f.source.Insert("page", page(102))
+		time.Sleep(20 * time.Second)
+		if err := m.Healthy(); err != nil {
+			t.Error("a silence of 20 s:", err)
+		}
+		time.Sleep(20 * time.Second)
+		if err := m.Healthy(); err == nil || !strings.HasPrefix(err.Error(), "nothing was heard from the stream memory for 4") {
+			t.Error("a silence of 40 s:", err)
+		}
+		f.mute.Store(false)
+		time.Sleep(time.Minute)
+		if err := errors.Join(m.Healthy(), m.Ready()); err != nil {
+			t.Error("an idle stream:", err)
+		}
+		last = counted(t, m, last)
+
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		last = counted(t, m, last)
+		check(t, m, map[string]float64{`syncd_reconciles_total{cause="schedule"}`: 1, `syncd_runs_total{outcome="complete"}`: 2, result("sent"): before + 5})
+
+		// A stream that loses its position keeps what it has counted.
+		f.mute.Store(true)
+		time.Sleep(2 * time.Second)
+		f.down.Store(true)
+		f.mute.Store(false)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		last = counted(t, m, last)
+		now := last["syncd_stream_lag_seconds"+stream]
+		if now < 5 {
+			t.Errorf("the lag while the source is down: %v", now)
+		}
+		check(t, m, map[string]float64{`syncd_run_phase{phase="follow"}`: 0})
+		for i := range 5 {
+			f.source.Insert("page", page(200+i))
+		}
+		f.source.Forget(1)
+		f.down.Store(false)
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		last = counted(t, m, last)
+		check(t, m, map[string]float64{`syncd_reconciles_total{cause="position_lost"}`: 1, "syncd_stream_lag_seconds" + stream: 0, `syncd_run_phase{phase="follow"}`: 1})
+		if err := f.stop(); err != nil {
+			t.Fatal(err)
+		}
+		check(t, m, map[string]float64{
+			result("sent"): -1, "syncd_stream_lag_seconds" + stream: -1, "syncd_stream_heard_timestamp_seconds" + stream: -1,
+			"syncd_stream_merged_changes": -1, op("update"): -1, `syncd_run_phase{phase="follow"}`: 0,
+			`syncd_reconciles_total{cause="position_lost"}`: 1,
+		})
+		for name, v := range last {
+			if strings.HasPrefix(name, "syncd_acks_total") && values(t, m)[name] != v {
+				t.Errorf("%s was %v", name, v)
+			}
+		}
+	})
+}
+
+// followed has look see what a scrape shows while a job follows.
+func followed(t *testing.T, look func(*metrics.Metrics)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		m := metrics.New("v1.2.3")
+		f := follow(t, m, "")
+		for i := range 2 {
+			settle()
+			f.source.Insert("page", page(i))
+		}
+		time.Sleep(20 * time.Second) // until the source was asked for its window again
+		look(m)
+		if err := f.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
