@@ -31,7 +31,7 @@ const cleanRuns = 1
 
 // TestSchedules runs the schedules of the seeds 1 to 200, or that of the seed that -run names.
 func TestSchedules(t *testing.T) {
-	for _, seed := range seeds() {
+	for _, seed := range seeds(fixedSeeds) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			t.Parallel()
 			newSchedule(seed).play(t)
@@ -39,13 +39,13 @@ func TestSchedules(t *testing.T) {
 	}
 }
 
-func seeds() []uint64 {
+func seeds(fixed int) []uint64 {
 	if m := regexp.MustCompile(`/\^?seed=(\d+)`).FindStringSubmatch(flag.Lookup("test.run").Value.String()); m != nil {
 		if seed, err := strconv.ParseUint(m[1], 10, 64); err == nil {
 			return []uint64{seed}
 		}
 	}
-	out := make([]uint64, fixedSeeds)
+	out := make([]uint64, fixed)
 	for i := range out {
 		out[i] = uint64(i + 1)
 	}
@@ -69,9 +69,13 @@ func TestSoak(t *testing.T) {
 				}
 				ran++
 				seed := rand.Uint64N(1 << 40)
+				play := newSchedule(seed).play
+				if ran%4 == 0 {
+					play = newFollowSchedule(seed).play
+				}
 				t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 					t.Parallel()
-					newSchedule(seed).play(t)
+					play(t)
 				})
 			}
 		})

@@ -55,6 +55,7 @@ type world struct {
 	mongo   *fastmongo.Server
 	qdrant  *qdrantserver.Server
 	kafka   *kafkaserver.Server
+	failing []string // the commands that faults may be of; all if none is named
 	proxies map[place]*proxy
 	index   *qdrantclient.Client // past the proxy
 	journal *journal
@@ -85,7 +86,8 @@ type pendingFault struct {
 
 // options are how a world differs from the usual one.
 type options struct {
-	kafkaDir string // keeps the broker's records over a restart
+	kafkaDir   string // keeps the broker's records over a restart
+	replicaSet string // of MongoDB
 }
 
 func newWorld(t testing.TB, o options) *world {
@@ -100,14 +102,19 @@ func newWorld(t testing.TB, o options) *world {
 		w.must(err)
 		t.Cleanup(w.proxies[p].stop)
 	}
-	w.mongo, err = fastmongo.Start(t.Context(), fastmongo.Config{User: "reader", Password: mongoPassword})
+	w.mongo, err = fastmongo.Start(t.Context(), fastmongo.Config{
+		User: "reader", Password: mongoPassword, ReplicaSet: o.replicaSet, Oplog: fastmongo.Oplog{Noop: ms(200)},
+	})
 	w.must(err)
 	t.Cleanup(func() { _ = w.mongo.Close() })
 	w.mongo.OnCommand(func(name string, _ bson.Raw) {
-		if name == "find" || name == "getMore" || name == "aggregate" {
+		if slices.Contains(reads, name) {
 			w.count(mongo)
 		}
 	})
+	if o.replicaSet != "" {
+		w.failing = reads // there is one who writes, and he is not who is tested
+	}
 	w.startQdrant("")
 	w.startKafka("", o)
 	w.proxies[mongo].setUpstream(w.mongoAddr())
@@ -213,6 +220,9 @@ func (w *world) enter(r *run) bool {
 	}
 }
 
+// reads are the commands with which documents and changes are read.
+var reads = []string{"find", "getMore", "aggregate"}
+
 // cause has a fault happen, now, and end when it is over or the run is.
 func (w *world) cause(r *run, f fault) {
 	if !w.enter(r) {
@@ -250,11 +260,13 @@ func (w *world) inject(r *run, f fault) (heal func()) {
 		}
 
 	case notPrimary:
-		return w.mongo.Inject(fastmongo.NotPrimary(f.amount))
+		answer := fastmongo.NotPrimary(f.amount)
+		answer.Commands = w.failing
+		return w.mongo.Inject(answer)
 	case lostCursor:
 		return w.mongo.Inject(fastmongo.Fault{Commands: []string{"getMore"}, Times: f.amount, Code: 237, Message: "cursor was killed"})
 	case shuttingDown:
-		return w.mongo.Inject(fastmongo.Fault{Times: f.amount, Code: 91, Message: "the server is in quiesce mode and will shut down"})
+		return w.mongo.Inject(fastmongo.Fault{Commands: w.failing, Times: f.amount, Code: 91, Message: "the server is in quiesce mode and will shut down"})
 	case unavailable:
 		return w.refuseAsk(f, status.Error(codes.Unavailable, "shard is not ready"))
 	case internal:
@@ -277,6 +289,9 @@ func (w *world) inject(r *run, f fault) (heal func()) {
 		r.signal(stopSignal)
 		return func() { r.signal(contSignal) }
 	default:
+		if heal, ok := w.injectStream(f); ok {
+			return heal
+		}
 		w.t.Errorf("nobody knows how to make %q", f.kind)
 	}
 	return func() {}
