@@ -47,8 +47,8 @@ type Streamed struct {
 	// may have changed.
 	Touched []string
 	Whole   bool
-	// Before is the document as it was before the change; nil where the source does not know it. A delete whose point id is made
-	// of more than its id needs it.
+	// Before is what the source knows of a document that is gone: as it was before, or some of its fields; nil where that is
+	// nothing. A delete whose point id is made of more than its id needs it.
 	Before Document
 	// Raw is the change in the source's own form, such as MongoDB's event in BSON, for sinks that pass it on; nil where there is
 	// none. Nobody changes its bytes.

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +18,8 @@ import (
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/codec"
 	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/mapping"
+	"github.com/syncd-io/syncd/spec"
 	"github.com/syncd-io/syncd/store"
 	"github.com/syncd-io/syncd/store/marks"
 	"github.com/syncd-io/syncd/store/storetest"
@@ -151,6 +154,39 @@ func TestAnUpdateOfADeletedDocumentIsNotSent(t *testing.T) {
 		}
 		if c := n.Streams[0].Counts; c.Gone != 1 || c.Acked != 2 || c.Problem() != "" {
 			t.Errorf("%+v %s", c, c.Problem())
+		}
+	})
+}
+
+// TestADeleteIsKnownByWhatTheDocumentWas, where its point id is made of fields; without that it is a dead letter.
+func TestADeleteIsKnownByWhatTheDocumentWas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, s := following(t)
+		d := spec.NewDecoder()
+		c := mapping.Defaults()
+		c.Seed = "{mongo_id}/{fields.tenant}/{chunk_index}"
+		c.Collections = []mapping.Collection{{Name: "page", ContentType: "page"}}
+		f.opts.Rules = mapping.Compile(c, "db", d, nil).Rules
+		letters := syncdtest.NewMemorySink()
+		f.opts.DeadLetters = letters
+		if err := f.follow(t, s, func(*engine.Engine) {
+			f.source.Insert("page", syncdtest.MemoryDoc{ID: "a", Fields: map[string]any{"tenant": "t1"}}, syncdtest.MemoryDoc{ID: "b", Fields: map[string]any{"tenant": "t1"}})
+			f.source.Insert("page", syncdtest.MemoryDoc{ID: "c"})
+			f.source.Delete("page", "a")
+			f.source.Delete("page", "c")
+		}); err != nil {
+			t.Fatal(err)
+		}
+		events := f.sink.Events()
+		if len(events) != 3 || events[0].PointID != events[2].PointID && events[1].PointID != events[2].PointID {
+			t.Errorf("%d events: %q", len(events), says(events))
+		}
+		var why string
+		for _, c := range letters.Changes() {
+			why += c.Err.Error() + "; "
+		}
+		if n := len(letters.Changes()); n != 2 || !strings.Contains(why, "which is gone") {
+			t.Errorf("%d dead letters: %s", n, why)
 		}
 	})
 }

@@ -115,6 +115,9 @@ func (s *identifyStreamed) identify(f *followed, c *syncd.Change) (err error) {
 		}
 	}
 	c.PointID, err = f.rule.PointID(&s.seed, c, 0)
+	if err != nil && c.Document == nil {
+		return fmt.Errorf("%w: %w", errNoFields, err)
+	}
 	return err
 }
 

@@ -157,6 +157,16 @@ func TestStreamYieldsChanges(t *testing.T) {
 			t.Errorf("%s: whole is %v", lines(got)[i], c.Streamed.Whole)
 		}
 	}
+	for i, want := range map[int]string{5: "was", 4: "", 3: ""} { // what is known of documents that are gone
+		v, err := got[i].Streamed.Before.Lookup("slug")
+		id, idErr := got[i].Streamed.Before.Lookup("_id")
+		if err != nil || idErr != nil || v.Text != want || id.Text != got[i].ID {
+			t.Errorf("%s: it was %q of %q: %v, %v", lines(got)[i], v.Text, id.Text, err, idErr)
+		}
+	}
+	if got[0].Streamed.Before != nil {
+		t.Error("a document that is there is told twice")
+	}
 	if diff := cmp.Diff([]string{"slug", "tags.0.name", "old", "list"}, got[1].Streamed.Touched); diff != "" {
 		t.Error(diff)
 	}

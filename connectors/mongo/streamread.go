@@ -521,6 +521,14 @@ func (f *following) cut(end position) syncd.Batch {
 		if f.shape.narrow {
 			streamed[i].Raw = nil // it is not whole
 		}
+		if c.Document == nil {
+			known := p.before.doc
+			if known == nil {
+				known = p.key
+			}
+			documents[i] = bsondoc.NewDocument(known)
+			streamed[i].Before = &documents[i]
+		}
 		if !p.whole {
 			streamed[i].Touched = paths[from:p.paths:p.paths]
 		}
