@@ -46,8 +46,11 @@ func (h *taker) expect(want ...string) {
 }
 
 func (h *taker) release(name string) {
-	h.shares[name].release()
-	h.shares[name].release() // is none by now
+	h.mu.Lock()
+	s := h.shares[name]
+	h.mu.Unlock()
+	s.release()
+	s.release() // is none by now
 }
 
 func (h *taker) holds(n int64) {
