@@ -21,12 +21,25 @@ type progressObject struct {
 	Stalled     bool              `json:"stalled"`
 	Working     map[string]int    `json:"working"`
 	Collections map[string]object `json:"collections"`
+	Streams     map[string]stream `json:"streams,omitempty"` // that are followed
+	Changes     *float64          `json:"changes_per_second,omitempty"`
+	Merged      int64             `json:"merged_changes,omitempty"` // left out for later ones
+	Window      *float64          `json:"window_seconds,omitempty"` // how far back the source keeps its changes, where it tells
 }
 
 type object struct {
 	Expected *int64       `json:"expected,omitempty"`
 	Done     bool         `json:"done"`
 	Counts   tally.Counts `json:"counts"`
+}
+
+// stream is a stream that is followed.
+type stream struct {
+	Counts  tally.Counts `json:"counts"` // since it began
+	Waiting int          `json:"waiting"`
+	Lag     *float64     `json:"lag_seconds,omitempty"` // where it is known
+	Silent  float64      `json:"silent_seconds"`
+	Idle    bool         `json:"idle"` // there is nothing left to handle
 }
 
 func (v *view) object() progressObject {
@@ -50,6 +63,23 @@ func (v *view) object() progressObject {
 			x.Expected = &c.Before
 		}
 		o.Collections[c.Name] = x
+	}
+	now := time.Now()
+	for _, s := range v.Streams {
+		x := stream{Counts: s.Counts, Waiting: s.Waiting, Silent: max(0, now.Sub(s.Heard).Seconds()), Idle: s.Current && !v.Paused}
+		if lag, ok := v.Lag(s); ok {
+			behind := lag.Seconds()
+			x.Lag = &behind
+		}
+		if o.Streams == nil {
+			rate := v.rates[followedRate]
+			o.Streams, o.Changes, o.Merged = map[string]stream{}, &rate, v.Merged
+		}
+		o.Streams[s.Name] = x
+	}
+	if w := v.Window; w.Last.After(w.First) && !w.First.IsZero() {
+		reaches := w.Last.Sub(w.First).Seconds()
+		o.Window = &reaches
 	}
 	return o
 }

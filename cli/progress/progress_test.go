@@ -252,3 +252,57 @@ func TestSignalAnswersPrograms(t *testing.T) {
 		t.Errorf("a log of JSON: %s", out.String())
 	}
 }
+
+// streamed is a job that has followed for some seconds; heard and made are how long ago the source was heard, and the last change
+// that was handled was made.
+func streamed(seconds int, changes int64, heard, made time.Duration, current bool) job.Snapshot {
+	s := at(seconds)
+	s.Phase = job.PhaseFollow
+	n := tally.Counts{Scanned: changes, Unasked: changes, Emitted: changes, Acked: changes}
+	s.Streams = []engine.StreamProgress{{Name: "shop", Counts: n, At: time.Now().Add(-made), Heard: time.Now().Add(-heard), Current: current}}
+	return s
+}
+
+func TestFollowingLine(t *testing.T) {
+	second := streamed(2, 1500, 0, 400*time.Millisecond, false)
+	behind := second
+	behind.Streams = append([]engine.StreamProgress{{Name: "hr", At: time.Now().Add(-12*time.Minute - 30*time.Second), Heard: time.Now(), Waiting: 7}}, second.Streams...)
+	window := second
+	window.Window.Last = second.Streams[0].At.Add(12 * time.Second) // by the source's clock, which may go wrong
+	debounced := second
+	debounced.Merged = 3
+	for _, c := range []struct {
+		name string
+		v    view
+		want string
+	}{
+		{"first look", seenAfter(streamed(1000, 1_000_000, 0, 400*time.Millisecond, false)), "following: 0/s, 0.4s behind, 1000000 changes read, 1000000 sent"},
+		{"changes", seenAfter(streamed(1, 500, 0, time.Second, false), second), "following: 1000/s, 0.4s behind, 1500 changes read, 1500 sent"},
+		{"after a run", seenAfter(at(1, [3]int64{1000, 500, 20}), streamed(2, 500, 0, time.Second, false), streamed(4, 520, 0, 2*time.Second, false)),
+			"following: 10/s, 2.0s behind, 520 changes read, 520 sent"},
+		{"one of two is behind", seenAfter(behind), "following: 0/s, 12m behind, 1500 changes read, 1500 sent, 7 under way"},
+		{"by the source's clock", seenAfter(window), "following: 0/s, 12s behind, 1500 changes read, 1500 sent"},
+		{"debounced", seenAfter(debounced), "following: 0/s, 0.4s behind, 1500 changes read, 1500 sent, 3 merged"},
+		{"idle", seenAfter(streamed(1, 1, 0, time.Hour, true)), "following: idle, 1 change read, 1 sent"},
+		{"silent", seenAfter(streamed(1, 1, 35*time.Second, time.Hour, true)), "following: 0/s, nothing heard from the source for 35s, 1 change read, 1 sent"},
+	} {
+		if got := c.v.line(); got != c.want {
+			t.Errorf("%s:\n got %s\nwant %s", c.name, got, c.want)
+		}
+	}
+}
+
+func TestFollowingJSON(t *testing.T) {
+	s := streamed(2, 1500, 0, 400*time.Millisecond, false)
+	s.Window.First, s.Window.Last = s.Streams[0].At.Add(-time.Hour), s.Streams[0].At.Add(2*time.Second)
+	s.Streams[0].Heard = time.Now().Add(time.Hour) // its silence is 0
+	v := seenAfter(streamed(1, 500, 0, 0, true), s)
+	text, err := json.Marshal(v.object())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `"streams":{"shop":{"counts":{"scanned":1500,"unasked":1500,"emitted":1500,"acked":1500},"waiting":0,"lag_seconds":2,"silent_seconds":0,"idle":false}},"changes_per_second":1000,"window_seconds":3602}`
+	if !strings.HasSuffix(string(text), want) {
+		t.Errorf("got\n%s\nwant at its end\n%s", text, want)
+	}
+}

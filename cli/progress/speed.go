@@ -9,8 +9,14 @@ import (
 // rateOver is how far back the rate looks that is shown, and that tells how long it will take.
 const rateOver = 10 * time.Second
 
+// followedRate names the changes of all streams among the rates; no collection has such a name.
+const followedRate = "\x00"
+
 // speedometer remembers a few moments of a run.
-type speedometer struct{ past []moment }
+type speedometer struct {
+	past      []moment
+	following bool // streams, from the first of them on
+}
 
 type moment struct {
 	at   time.Time
@@ -23,8 +29,15 @@ func (m *speedometer) update(now time.Time, s job.Snapshot) map[string]float64 {
 	for _, c := range s.Collections {
 		n.done[c.Name] = c.Counts.Scanned - c.Earlier.Scanned
 	}
-	if len(m.past) == 0 {
+	for _, s := range s.Streams {
+		n.done[followedRate] += s.Counts.Scanned
+	}
+	if len(m.past) == 0 || m.following != (s.Phase == job.PhaseFollow) {
+		m.past, m.following = nil, s.Phase == job.PhaseFollow
 		start := moment{s.Started, map[string]int64{}}
+		if m.following { // what was done before is not known
+			start = n
+		}
 		m.past = append(m.past, start)
 	}
 	if last := m.past[len(m.past)-1]; now.Sub(last.at) >= time.Second {

@@ -96,19 +96,34 @@ func (v *view) workers() string {
 	return out
 }
 
-// following is how the streams stand, on one line.
+// silence is for how long a stream may be silent: one that has nothing says so about every second, and a server that is asked
+// takes its time.
+const silence = 15 * time.Second
+
+// following is how the streams stand, on one line. Of several the one that is furthest behind counts.
 func (v *view) following() string {
 	var n tally.Counts
-	var at time.Time
-	waiting := 0
+	var lag, silent time.Duration
+	waiting, known, idle := 0, false, true
 	for _, s := range v.Streams {
 		n.Add(s.Counts)
 		waiting += s.Waiting
-		if s.At.After(at) {
-			at = s.At
+		idle = idle && s.Current
+		if behind, ok := v.Lag(s); ok {
+			lag, known = max(lag, behind), true
 		}
+		silent = max(silent, time.Since(s.Heard))
 	}
-	line := []string{fmt.Sprintf("following: %s read", text.Plural(n.Scanned, "change", "changes")), fmt.Sprintf("%d sent", n.Acked)}
+	line := []string{"following: " + short(v.rates[followedRate]) + "/s"}
+	switch {
+	case silent >= silence:
+		line = append(line, fmt.Sprintf("nothing heard from the source for %s", brief(silent)))
+	case idle:
+		line[0] = "following: idle"
+	case known:
+		line = append(line, behindText(lag)+" behind")
+	}
+	line = append(line, text.Plural(n.Scanned, "change", "changes")+" read", fmt.Sprintf("%d sent", n.Acked))
 	for _, other := range []struct {
 		n    int64
 		what string
@@ -119,10 +134,18 @@ func (v *view) following() string {
 			line = append(line, fmt.Sprintf("%d %s", other.n, other.what))
 		}
 	}
-	if !at.IsZero() {
-		line = append(line, fmt.Sprintf("the last was made %s ago", brief(max(0, time.Since(at)))))
-	}
 	return strings.Join(line, ", ")
+}
+
+// behindText writes how far a stream is behind, of which tenths of a second are of interest.
+func behindText(d time.Duration) string {
+	switch {
+	case d < 10*time.Second:
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	case d >= 10*time.Minute && d < time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	}
+	return brief(d)
 }
 
 // line is the run on one line.
