@@ -16,13 +16,12 @@ import (
 	"github.com/syncd-io/syncd/cli"
 	filesource "github.com/syncd-io/syncd/connectors/file"
 	filesink "github.com/syncd-io/syncd/sinks/file"
-	"github.com/syncd-io/syncd/syncdtest"
 )
 
 // TestMain makes the scripts' command syncd of this test binary.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"syncd": func() { os.Exit(cli.Main(filesource.Plugin(), filesink.Plugin(), listChecker(), stillSource())) },
+		"syncd": func() { os.Exit(cli.Main(filesource.Plugin(), filesink.Plugin(), listChecker())) },
 	})
 }
 
@@ -79,10 +78,3 @@ func (l list) Inspect(context.Context) (syncd.Index, error) {
 }
 
 func (l list) Close() error { return nil }
-
-// stillSource is a source that can't be followed.
-func stillSource() syncd.Plugin {
-	return syncd.NewSource("listed", "Has nothing.", struct{}{}, func(context.Context, struct{}, syncd.Env) (syncd.Source, error) {
-		return syncdtest.NewMemorySource(), nil
-	})
-}

@@ -288,9 +288,20 @@ func printState(w io.Writer, e store.Entry) {
 	}
 	fmt.Fprintln(w)
 	text.Table(w, rows)
+	streams := streamsOf(e)
+	if len(streams) == 0 {
+		return
+	}
+	rows = [][]string{text.Row("STREAM", "CHANGES", "SENT", "FAILED")}
+	for _, p := range streams {
+		n := p.state.Counts()
+		rows = append(rows, text.Row(p.name, n.Scanned, n.Acked, n.Failed()))
+	}
+	fmt.Fprintln(w)
+	text.Table(w, rows)
 }
 
-// part is a collection of an entry, or the deletes of its orphans.
+// part is a collection of an entry, the deletes of its orphans, or a stream.
 type part struct {
 	name  string
 	state *store.Collection
@@ -304,7 +315,21 @@ func partsOf(e store.Entry) []part {
 	}
 	var out []part
 	for name, c := range e.Collections {
-		out = append(out, part{cmp.Or(deletes[name], name), c})
+		if !store.IsStream(name) {
+			out = append(out, part{cmp.Or(deletes[name], name), c})
+		}
+	}
+	slices.SortFunc(out, func(a, b part) int { return strings.Compare(a.name, b.name) })
+	return out
+}
+
+// streamsOf lists what an entry knows of streams, by name.
+func streamsOf(e store.Entry) []part {
+	var out []part
+	for name, c := range e.Collections {
+		if stream, ok := store.StreamName(name); ok {
+			out = append(out, part{stream, c})
+		}
 	}
 	slices.SortFunc(out, func(a, b part) int { return strings.Compare(a.name, b.name) })
 	return out
@@ -336,6 +361,7 @@ type shownEntry struct {
 	store.Info
 	Handled     int64                        `json:"handled"`
 	Collections map[string]*store.Collection `json:"collections,omitempty"`
+	Streams     map[string]*store.Collection `json:"streams,omitempty"` // that the job follows
 	Problem     string                       `json:"problem,omitempty"`
 }
 
@@ -345,6 +371,12 @@ func shownEntries(entries []store.Entry) []shownEntry {
 		s := shownEntry{Name: e.Name, Path: e.Path, Info: e.Info, Handled: e.Handled, Collections: map[string]*store.Collection{}}
 		for _, p := range partsOf(e) {
 			s.Collections[p.name] = p.state
+		}
+		for _, p := range streamsOf(e) {
+			if s.Streams == nil {
+				s.Streams = map[string]*store.Collection{}
+			}
+			s.Streams[p.name] = p.state
 		}
 		if e.Problem != nil {
 			s.Problem = e.Problem.Error()

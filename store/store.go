@@ -209,6 +209,9 @@ func StreamOf(stream string) string { return streamPrefix + stream }
 // IsStream reports whether a name is that of a stream.
 func IsStream(name string) bool { return strings.HasPrefix(name, streamPrefix) }
 
+// StreamName returns the stream that StreamOf has named; ok is false if it has not.
+func StreamName(name string) (stream string, ok bool) { return strings.CutPrefix(name, streamPrefix) }
+
 const streamPrefix = "\x00stream\x00"
 
 // DeletesOf names, among the collections of a store, the deletes of a collection's orphans. No collection has such a name.
