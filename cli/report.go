@@ -94,6 +94,13 @@ func (r *runReport) watch(o *job.Options) (stop func()) {
 	return r.recorder.Watch(o)
 }
 
+// reconciled counts that following was interrupted to look at all documents again.
+func (r *runReport) reconciled(why job.Reconcile) {
+	if r != nil {
+		r.known.Reconciled(why)
+	}
+}
+
 // finish writes the report of a run that ended with err, and returns err, or that the report could not be written.
 func (r *runReport) finish(result job.Result, err error) error {
 	if r == nil {
@@ -108,7 +115,8 @@ func (r *runReport) finish(result job.Result, err error) error {
 	rep.Seconds = rep.Ended.Sub(rep.Started).Seconds()
 	rep.Mode, rep.DryRun, rep.Plan, rep.Asked = r.known.Mode, r.known.DryRun, r.known.Plan, r.known.Asked
 	rep.Version, rep.Go, rep.Config, rep.Plugins = r.known.Version, r.known.Go, r.known.Config, r.known.Plugins
-	rep.Config.Fingerprint = result.Fingerprint
+	rep.Config.Fingerprint, rep.Reconciles = result.Fingerprint, r.known.Reconciles
+	rep.Followed(result.Streams)
 	r.recorder.Fill(rep)
 	problem := ""
 	if err != nil {

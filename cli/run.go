@@ -186,6 +186,7 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 	again := func(r job.Reconcile) {
 		reconciling(logger, r)
 		b.observer.reconciles(r.Cause)
+		written.reconciled(r)
 		b.observer.begin(ctx, monitor, false)
 		running = true
 	}

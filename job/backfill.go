@@ -46,8 +46,15 @@ type Result struct {
 	Resumable bool           // what was done is kept, and the next run resumes it
 	Ended     bool           // every document was looked at, and the orphans where they were asked for: an error says what came of it
 	Followed  *tally.Counts  // changes that were followed by then, since the streams began; nil where none are followed
+	Streams   []StreamCounts // the same of each stream
 	// Fingerprint is the same for two runs that do the same work in the same places; empty if that was not found out.
 	Fingerprint string
+}
+
+// StreamCounts is what became of a stream's changes.
+type StreamCounts struct {
+	Name string
+	tally.Counts
 }
 
 // Backfill is one run, from opening the plugins to its end. Its error says how the run ended: see OutcomeOf.

@@ -148,9 +148,10 @@ func (f *follower) run(ctx context.Context, o Options, told Observer, res *Resul
 			}
 		}
 		again, err := f.follow(ctx, &o)
-		res.Followed = &tally.Counts{}
+		res.Followed, res.Streams = &tally.Counts{}, nil
 		for _, s := range f.streams {
 			res.Followed.Add(s.State.Counts)
+			res.Streams = append(res.Streams, StreamCounts{s.Name, s.State.Counts})
 		}
 		if err != nil || again == nil {
 			return err
@@ -181,7 +182,7 @@ func (f *follower) run(ctx context.Context, o Options, told Observer, res *Resul
 // backfill looks at all documents. Documents that can't be sent are said, and what follows goes on.
 func (f *follower) backfill(ctx context.Context, o Options, told Observer, res *Result) error {
 	f.last = time.Now()
-	*res = Result{Fingerprint: res.Fingerprint, Resumable: res.Resumable, Followed: res.Followed}
+	*res = Result{Fingerprint: res.Fingerprint, Resumable: res.Resumable, Followed: res.Followed, Streams: res.Streams}
 	res.Report.RunID = o.RunID
 	if told.RunID != nil {
 		told.RunID(o.RunID)

@@ -177,7 +177,7 @@ func TestAJobThatFollows(t *testing.T) {
 			f.source.Insert("page", pageDoc(i, 1))
 		}
 		for life := range 3 {
-			_, err := f.live(t, false, func() {
+			res, err := f.live(t, false, func() {
 				settle()
 				for i := range 60 {
 					f.source.Insert("page", pageDoc(i, life+2))
@@ -189,6 +189,9 @@ func TestAJobThatFollows(t *testing.T) {
 				t.Fatal(err)
 			}
 			f.same(t)
+			if len(res.Streams) != 1 || res.Streams[0].Name != "memory" || res.Streams[0].Counts != *res.Followed || res.Followed.Acked < 61*int64(life+1) {
+				t.Errorf("life %d: %+v", life, res.Streams)
+			}
 			f.source.Insert("page", pageDoc(100+life, 1)) // while it does not run
 			f.source.Delete("page", strconv.Itoa(10+life))
 		}

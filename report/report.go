@@ -54,6 +54,9 @@ type Report struct {
 	Index       *Index       `json:"index,omitempty" doc:"What the index held, if it can tell."`
 	Arrivals    *Arrivals    `json:"arrivals,omitempty" doc:"How much of what was sent the index showed, if the run waited for it."`
 
+	Streams    []Stream    `json:"streams,omitempty" doc:"The streams that the job followed behind the run; the report is then that of the last run, and nothing but these if this process made none."`
+	Reconciles []Reconcile `json:"reconciles,omitempty" doc:"Why following was interrupted to look at all documents again, by cause."`
+
 	Stages  []Stage `json:"stages" doc:"Where the time went."`
 	Retries []Retry `json:"retries,omitempty" doc:"What plugins had to ask again."`
 	Sizes   []Size  `json:"sizes,omitempty" doc:"Of what plugins had to ask for less at once."`
@@ -158,6 +161,25 @@ type Arrivals struct {
 	Arrived int64   `json:"arrived" doc:"Events that the index showed."`
 	Known   bool    `json:"known" doc:"The index answered; if not, nothing is known of the others."`
 	Waited  float64 `json:"waited_seconds" doc:"How long they were waited for after the last was sent."`
+}
+
+// Stream is a stream that was followed. Its counts are those since it began, also of earlier processes.
+type Stream struct {
+	Name      string `json:"stream" doc:"Its name."`
+	Changes   int64  `json:"changes" doc:"Changes that were handled since the stream began, also by earlier processes."`
+	Sent      int64  `json:"sent" doc:"Changes that were sent and confirmed."`
+	Unwatched int64  `json:"unwatched" doc:"Changes that touched no watched field."`
+	Unmatched int64  `json:"unmatched" doc:"Changes of documents that the filter does not select."`
+	Gone      int64  `json:"gone" doc:"Changes of documents that were deleted by the time they were read."`
+	Failed    int64  `json:"failed" doc:"Changes that could not be sent."`
+}
+
+// Reconcile is a cause for which all documents were looked at again.
+type Reconcile struct {
+	Cause  string `json:"cause" doc:"schedule, position_lost or collection_gone."`
+	Count  int64  `json:"count" doc:"How often."`
+	Stream string `json:"stream,omitempty" doc:"The stream that the last of them was about."`
+	Error  string `json:"error,omitempty" doc:"What that stream ended with."`
 }
 
 // Stage is the time that batches spent in one stage.
@@ -268,6 +290,29 @@ func New(p job.Report) *Report {
 		r.Arrivals = &Arrivals{Sent: a.Sent, Arrived: a.Arrived, Known: a.Known, Waited: seconds(a.Waited)}
 	}
 	return r
+}
+
+// Followed adds what became of the streams.
+func (r *Report) Followed(streams []job.StreamCounts) {
+	for _, s := range streams {
+		r.Streams = append(r.Streams, Stream{
+			Name: s.Name, Changes: s.Scanned, Sent: s.Acked, Unwatched: s.Unwatched, Unmatched: s.Unmatched, Gone: s.Gone, Failed: s.Failed(),
+		})
+	}
+}
+
+// Reconciled counts that following was interrupted.
+func (r *Report) Reconciled(why job.Reconcile) {
+	i := slices.IndexFunc(r.Reconciles, func(other Reconcile) bool { return other.Cause == string(why.Cause) })
+	if i < 0 {
+		i = len(r.Reconciles)
+		r.Reconciles = append(r.Reconciles, Reconcile{Cause: string(why.Cause)})
+	}
+	of := &r.Reconciles[i]
+	of.Count++
+	if of.Stream = why.Stream; why.Err != nil {
+		of.Error = spec.ScrubURLs(why.Err.Error())
+	}
 }
 
 // End says how the run ended, and why if it did not end well.

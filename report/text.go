@@ -125,6 +125,25 @@ func (r *Report) facts() []fact {
 		}
 		out = append(out, fact{"Orphans", text})
 	}
+	for _, s := range r.Streams {
+		text := fmt.Sprintf("%s of %s since it began, %s sent", plural(s.Changes, "change", "changes"), s.Name, Number(s.Sent))
+		for _, other := range []struct {
+			n    int64
+			what string
+		}{{s.Unwatched, "not watched"}, {s.Unmatched, "not selected"}, {s.Gone, "deleted since"}, {s.Failed, "failed"}} {
+			if other.n > 0 {
+				text += ", " + Number(other.n) + " " + other.what
+			}
+		}
+		out = append(out, fact{"Followed", text})
+	}
+	for _, c := range r.Reconciles {
+		text := plural(c.Count, "time", "times") + ", " + strings.ReplaceAll(c.Cause, "_", " ")
+		if c.Error != "" {
+			text += "; the last time: " + c.Error
+		}
+		out = append(out, fact{"Looked again", text})
+	}
 	return append(out, fact{"Version", "syncd " + r.Version + ", " + r.Go})
 }
 

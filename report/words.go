@@ -59,6 +59,13 @@ func (t *Counts) failures() string {
 
 // notBegun is the verdict of a run that did not come to read anything.
 func (r *Report) notBegun() string {
+	switch {
+	case len(r.Streams) == 0:
+	case r.Outcome == tally.Complete:
+		return "Complete: changes were followed; all documents had been looked at by an earlier process"
+	default:
+		return "Failed while changes were followed"
+	}
 	switch r.Outcome {
 	case tally.Complete:
 		return "Complete: there was nothing to do"
