@@ -37,6 +37,8 @@ type Request struct {
 	// Watch is told of the run's options before it begins, to follow it; its result is called when the run has ended. nil follows
 	// nothing.
 	Watch func(o *Options) (stop func())
+
+	anew bool // of a job that follows: what was looked at is forgotten
 }
 
 // Result is what became of a backfill.
@@ -138,6 +140,7 @@ func (j *Job) backfill(ctx context.Context, p *Plugins, q Request, res *Result) 
 				if f, engineErr = j.openFollower(opening, p, st, scope, decision != nil && decision.Resumed, q.Following); engineErr != nil {
 					return engineErr
 				}
+				f.anew = q.anew
 			}
 		}
 	}

@@ -54,6 +54,7 @@ type follower struct {
 	told    Following
 	streams []engine.Following
 	done    bool // all documents were looked at since the streams' offsets were taken
+	anew    bool // what was looked at is forgotten
 	again   schedule.Schedule
 	last    time.Time // when a backfill last began
 }
@@ -140,7 +141,12 @@ func (f *follower) mark(ctx context.Context, backfilled bool) error {
 }
 
 // run backfills where that is not done and follows, again and again, until the drain, which is no error, or an error.
-func (f *follower) run(ctx context.Context, o Options, told Observer, res *Result) error {
+func (f *follower) run(ctx context.Context, o Options, told Observer, res *Result) (err error) {
+	if f.anew {
+		if o.RunID, err = f.renew(ctx); err != nil {
+			return err
+		}
+	}
 	for {
 		if !f.done {
 			if err := f.backfill(ctx, o, told, res); err != nil || o.draining() {
@@ -341,11 +347,15 @@ var outages = retry.Policy{First: time.Second, Max: 30 * time.Second, Jitter: 0.
 // steady is for how long a job must have followed for the next outage to begin with short pauses again.
 const steady = time.Minute
 
+// looks is how often all documents are looked at where others' deletes and inserts keep it from being proved that all were seen.
+const looks = 5
+
 // followOn is Backfill for a job that follows. Once it has begun to follow, servers that are down do not end it: it closes
 // everything, and opens it again until they are back, which is the way back from every state that a crash could leave as well.
 func (j *Job) followOn(ctx context.Context, q Request, res *Result) error {
 	pauses := retry.Pauses{Policy: outages}
 	var began, failed time.Time // last
+	unproved := 0
 	told := q.Following.Began
 	q.Following.Began = func(streams []syncd.Stream) {
 		if began.IsZero() {
@@ -356,9 +366,19 @@ func (j *Job) followOn(ctx context.Context, q Request, res *Result) error {
 			j.Logger.Info("following again")
 		}
 		began = time.Now()
+		unproved = 0
 	}
 	for {
 		err := j.With(ctx, true, func(ctx context.Context, p *Plugins) error { return j.backfill(ctx, p, q, res) })
+		coverage, lacks := errors.AsType[*tally.CoverageError](err)
+		q.anew = lacks
+		if lacks && unproved+1 < looks && ctx.Err() == nil && !isDrained(j.Drain) {
+			// To go on behind what was not proved would fail on the same counts.
+			unproved++
+			j.Logger.Warn("can't prove that every document was seen, perhaps for others' writes: looking at all documents again", "error", coverage.Error())
+			q.Fresh, q.Observer = nil, Observer{CollectionDone: q.Observer.CollectionDone}
+			continue
+		}
 		if began.IsZero() || !errors.Is(err, syncd.ErrUnavailable) || ctx.Err() != nil || isDrained(j.Drain) {
 			return err
 		}

@@ -22,6 +22,7 @@ import (
 	sides "github.com/syncd-io/syncd/internal/fixture"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/syncdtest"
+	"github.com/syncd-io/syncd/tally"
 )
 
 // followed is a job that follows a source in memory, with an indexer that is never behind.
@@ -31,8 +32,9 @@ type followed struct {
 	sink   *syncdtest.MemorySink
 	faults syncdtest.SinkFaults
 	state  string
-	run    string // lines of the run section
-	more   string // further sections
+	run    string       // lines of the run section
+	more   string       // further sections
+	counts func() int64 // documents that the source counts beside those it has
 
 	mu       sync.Mutex
 	index2   map[string]string // what a consumer of the events has
@@ -83,13 +85,34 @@ func (s indexing) Write(ctx context.Context, changes []syncd.Change) error {
 	return err
 }
 
+// miscounting counts documents that no scan comes upon, as where others delete behind a scan and insert in front of it.
+type miscounting struct {
+	*syncdtest.MemorySource
+	more func() int64
+}
+
+func (s miscounting) Abilities() syncd.SourceAbilities {
+	a := s.MemorySource.Abilities()
+	a.Count = func(ctx context.Context, c syncd.Collection) (int64, error) {
+		n, err := s.MemorySource.Count(ctx, c)
+		return n + s.more(), err
+	}
+	return a
+}
+
 // job makes the job, whose sink has the faults that are set.
 func (f *followed) job(t *testing.T, drain <-chan struct{}) *job.Job {
 	t.Helper()
 	sink := syncd.NewSink("sink", "Keeps events in memory.", struct{}{}, func(context.Context, struct{}, syncd.Env) (syncd.Sink, error) {
 		return indexing{syncdtest.FaultySink(f.sink, f.faults), f}, nil
 	})
-	registry, err := syncd.NewRegistry(f.source.Plugin("memory"), f.index.Plugin("index"), sink)
+	source := f.source.Plugin("memory")
+	if f.counts != nil {
+		source = syncd.NewSource("memory", "Counts otherwise.", struct{}{}, func(context.Context, struct{}, syncd.Env) (syncd.Source, error) {
+			return miscounting{f.source, f.counts}, nil
+		})
+	}
+	registry, err := syncd.NewRegistry(source, f.index.Plugin("index"), sink)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,6 +220,42 @@ func TestAJobThatFollows(t *testing.T) {
 		}
 		if n := len(f.backfill); n != 1 || f.backfill[0].Report.Total.Acked != 50 || f.began != 3 || len(f.lost) != 0 {
 			t.Errorf("%d backfills, %d lives, lost %q", n, f.began, f.lost)
+		}
+	})
+}
+
+// TestAScanThatIsNotProvedIsRepeated: others' writes keep a scan from being proved. All documents are looked at again; where that
+// does not help, the next start does so too, rather than to go on behind what was not proved.
+func TestAScanThatIsNotProvedIsRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowed(t)
+		for i := range 50 {
+			f.source.Insert("page", pageDoc(i, 1))
+		}
+		f.counts = func() int64 { return 1 }
+		_, err := f.live(t, false, settle)
+		if _, unproved := errors.AsType[*tally.CoverageError](err); !unproved || f.began != 0 {
+			t.Fatalf("%v; it followed %d times", err, f.began)
+		}
+		calls := 0
+		f.counts = func() int64 {
+			if calls++; calls <= 2 { // those of the first look
+				return 1
+			}
+			return 0
+		}
+		_, err = f.live(t, false, func() {
+			settle()
+			f.source.Insert("page", pageDoc(7, 2))
+			f.source.Delete("page", "8")
+			settle()
+		})
+		if err != nil || f.began != 1 || len(f.backfill) != 1 {
+			t.Errorf("%v; it followed %d times, after %d backfills", err, f.began, len(f.backfill))
+		}
+		f.same(t)
+		if n := len(f.sink.Events()); n != 52 {
+			t.Errorf("%d events, want the 50 documents once and 2 changes", n)
 		}
 	})
 }
