@@ -126,16 +126,16 @@ func (r *Report) facts() []fact {
 		out = append(out, fact{"Orphans", text})
 	}
 	for _, s := range r.Streams {
-		text := fmt.Sprintf("%s of %s since it began, %s sent", plural(s.Changes, "change", "changes"), s.Name, Number(s.Sent))
+		parts := []string{plural(s.Changes, "change", "changes") + " of " + s.Name + " since it began", Number(s.Sent) + " sent"}
 		for _, other := range []struct {
 			n    int64
 			what string
 		}{{s.Unwatched, "not watched"}, {s.Unmatched, "not selected"}, {s.Gone, "deleted since"}, {s.Failed, "failed"}} {
 			if other.n > 0 {
-				text += ", " + Number(other.n) + " " + other.what
+				parts = append(parts, Number(other.n)+" "+other.what)
 			}
 		}
-		out = append(out, fact{"Followed", text})
+		out = append(out, fact{"Followed", strings.Join(parts, ", ")})
 	}
 	for _, c := range r.Reconciles {
 		text := plural(c.Count, "time", "times") + ", " + strings.ReplaceAll(c.Cause, "_", " ")

@@ -117,7 +117,7 @@ func (v *view) following() string {
 	line := []string{"following: " + short(v.rates[followedRate]) + "/s"}
 	switch {
 	case silent >= silence:
-		line = append(line, fmt.Sprintf("nothing heard from the source for %s", brief(silent)))
+		line = append(line, "nothing heard from the source for "+brief(silent))
 	case idle:
 		line[0] = "following: idle"
 	case known:
