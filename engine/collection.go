@@ -18,13 +18,15 @@ const (
 	smoothing  = 0.3 // weight of the newest batch
 )
 
-// collection is the state of one collection in a feed. rule, kept, target and deletes never change; sunk is set before anything is
+// collection is the state of one collection in a feed. rule, kept, target, deletes and fingerprint never change; sunk is set before anything is
 // read; planning alone uses identity and proved.
 type collection struct {
 	rule    *mapping.Rule
 	kept    string // its name in the store
 	target  syncd.Target
 	deletes bool // what flows are the deletes of its orphans
+
+	fingerprint string // of the rule
 
 	identity string // as the source gives it; "" where it can't tell
 	sunk     string // identity of where its events go, as the sink gives it; "" where it can't tell
@@ -55,7 +57,7 @@ type collection struct {
 }
 
 func newCollection(rule *mapping.Rule, deletes bool) *collection {
-	c := &collection{rule: rule, kept: rule.Collection.Name, target: rule.Target(), deletes: deletes, before: -1}
+	c := &collection{rule: rule, kept: rule.Collection.Name, target: rule.Target(), deletes: deletes, before: -1, fingerprint: rule.Fingerprint()}
 	if deletes {
 		c.kept = store.DeletesOf(rule.Collection.Name)
 	}
@@ -185,7 +187,7 @@ func (c *collection) state(planned, complete bool) store.Collection {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return store.Collection{
-		Rule: c.rule.Fingerprint(), Identity: c.identity, Sunk: c.sunk, Found: c.found, Before: c.before, Planned: planned, Complete: complete,
+		Rule: c.fingerprint, Identity: c.identity, Sunk: c.sunk, Found: c.found, Before: c.before, Planned: planned, Complete: complete,
 	}
 }
 

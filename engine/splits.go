@@ -196,7 +196,7 @@ func (p *planner) resumable(c *collection, identity string) (s *store.Collection
 	switch {
 	case s == nil:
 		return nil, nil, nil
-	case s.Rule != c.rule.Fingerprint():
+	case s.Rule != c.fingerprint:
 		return nil, warn("the collection's mapping changed since the interrupted run: it is read from its start"), nil
 	case s.Identity != identity:
 		return nil, warn("the collection was made anew since the interrupted run: it is read from its start"), nil

@@ -84,6 +84,7 @@ func (d *docs) Next(ctx context.Context) bool {
 }
 func (d *docs) Doc() bson.Raw { return d.list[d.at-1] }
 func (d *docs) Buffered() int { return len(d.list) - d.at }
+func (d *docs) Last() bool    { return true }
 func (d *docs) Err() error    { return d.err }
 func (d *docs) Close()        {}
 

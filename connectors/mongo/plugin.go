@@ -17,6 +17,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/connectors/internal/rows"
 	"github.com/syncd-io/syncd/internal/coalesce"
 	"github.com/syncd-io/syncd/internal/retry"
 )
@@ -59,6 +60,7 @@ type source struct {
 	clock     retry.Clock   // of pauses; tests have their own
 
 	sizes      sizes
+	builders   rows.Pool
 	replyBytes int // of documents that a server is asked for at once
 }
 

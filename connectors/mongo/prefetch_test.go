@@ -178,3 +178,16 @@ func TestPrefetchSurvivesAPanicOfItsReader(t *testing.T) {
 		}
 	})
 }
+
+// A small collection comes with one answer: that must not cost a goroutine, whose stack has to grow for the driver.
+func TestPrefetchAsksForTheFirstInPlace(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("it was asked for elsewhere")
+		}
+	}()
+	panics := counting(1, nil, func(context.Context, int) error { panic("in place") })
+	for range prefetch(t.Context(), panics, always) {
+		t.Error("a value")
+	}
+}

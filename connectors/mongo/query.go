@@ -31,6 +31,8 @@ type cursor interface {
 	Doc() bson.Raw // valid until the next call of Next
 	// Buffered is how many documents Next has at hand before it must ask the server again.
 	Buffered() int
+	// Last reports whether the server has said that there are no more documents than those that Next has at hand.
+	Last() bool
 	// SetBatchSize says how many documents the server is asked for from now on.
 	SetBatchSize(n int)
 	Err() error
@@ -97,6 +99,7 @@ func (c driverCursor) Next(ctx context.Context) bool {
 
 func (c driverCursor) Doc() bson.Raw { return c.Current }
 func (c driverCursor) Buffered() int { return c.RemainingBatchLength() }
+func (c driverCursor) Last() bool    { return c.ID() == 0 }
 
 func (c driverCursor) SetBatchSize(n int) { c.Cursor.SetBatchSize(int32(n)) }
 

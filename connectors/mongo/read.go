@@ -22,7 +22,8 @@ func (s *source) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[sync
 		return s.follow(ctx, req)
 	}
 	return func(yield func(syncd.Batch, error) bool) {
-		r := reading{source: s, req: req, last: []byte(req.After), rows: rows.New(req), yield: yield}
+		r := reading{source: s, req: req, last: []byte(req.After), rows: s.builders.New(req), yield: yield}
+		defer s.builders.Put(r.rows)
 		r.rows.Place = r.place
 		err := r.run(ctx)
 		if err != nil && !errors.Is(err, errStopped) {
@@ -172,7 +173,8 @@ func (r *reading) readCursor(ctx context.Context, q query, k *keyRange) error {
 // the end of a split without one if it is told to.
 func (r *reading) fill(ctx context.Context, c cursor, k *keyRange, endless bool) (batches [][]syncd.Change, more bool, err error) {
 	bytes := 0
-	for n, left := 0, 1; n < left; n++ {
+	// What comes last needs no further question, so its end is looked for at once.
+	for n, left := 0, 1; n < left || c.Last(); n++ {
 		if !c.Next(ctx) {
 			return batches, false, c.Err()
 		}

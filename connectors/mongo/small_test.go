@@ -1,6 +1,7 @@
 package mongo
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -201,5 +202,45 @@ func TestManyCollectionsAreLookedAtTogether(t *testing.T) {
 				t.Errorf("%d different identities, such as %q; want %d", different, ids[0], want)
 			}
 		})
+	}
+}
+
+// lastAnswer is a server that answers with all documents at once, and perhaps with damage behind them.
+type lastAnswer struct {
+	docs
+	finds, closed int
+}
+
+func (s *lastAnswer) find(context.Context, query) (cursor, error) {
+	s.finds++
+	return s, nil
+}
+
+func (s *lastAnswer) Close() { s.closed++ }
+
+// TestTheLastAnswerIsLookedThrough: what a server says last holds all documents only if it can be read to its end.
+func TestTheLastAnswerIsLookedThrough(t *testing.T) {
+	damage := errors.New("malformed BSON")
+	for name, end := range map[string]error{"whole": nil, "with damage at its end": damage} {
+		server := &lastAnswer{docs: docs{err: end}}
+		for i := range 3 {
+			server.list = append(server.list, element(bson.TypeInt32, "_id", []byte{byte(i), 0, 0, 0}))
+		}
+		stub := newStub(t)
+		stub.set(t, "c")
+		src := openAndClose(t, stub)
+		src.finder = server
+		n := 0
+		var got error
+		for b, err := range src.Read(t.Context(), syncd.ReadRequest{Split: syncd.Split{Collection: syncd.Collection{Name: "c"}}, BatchSize: 2}) {
+			if err != nil {
+				got = err
+				break
+			}
+			n += len(b.Changes)
+		}
+		if !errors.Is(got, end) || end == nil && n != 3 || server.finds != 1 || server.closed != 1 {
+			t.Errorf("%s: %d documents, %v, after %d finds, %d of them closed", name, n, got, server.finds, server.closed)
+		}
 	}
 }

@@ -16,6 +16,7 @@ package rows
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"unicode/utf8"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -62,6 +63,25 @@ func New(req syncd.ReadRequest) *Builder {
 		batchSize:  max(req.BatchSize, 1),
 		batchBytes: req.BatchBytes,
 	}
+}
+
+// Pool keeps the memory of Builders that are done for those that come: a read of few documents would take more than its changes do.
+// It is safe for concurrent use, and its zero value is ready.
+type Pool struct{ done sync.Pool }
+
+// New is like the function New.
+func (p *Pool) New(req syncd.ReadRequest) *Builder {
+	b := New(req)
+	if old, ok := p.done.Get().(*Builder); ok {
+		b.text, b.entries, b.values = old.text, old.entries, old.values
+	}
+	return b
+}
+
+// Put takes a Builder back that nobody uses any more. What it has not handed out is lost.
+func (p *Pool) Put(b *Builder) {
+	clear(b.entries[:cap(b.entries)]) // their errors may hold documents
+	p.done.Put(&Builder{text: b.text[:0], entries: b.entries[:0], values: b.values[:0]})
 }
 
 // idAlone is what a document of nothing but its _id takes beside the value: its length, the field's type and name, and an end.

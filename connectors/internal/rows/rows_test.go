@@ -150,3 +150,32 @@ func BenchmarkBatch(b *testing.B) {
 		})
 	}
 }
+
+func TestAPoolsBuildersAreLikeNewOnes(t *testing.T) {
+	var p Pool
+	first := p.New(syncd.ReadRequest{Fields: []string{"f"}, Documents: true, BatchSize: 10})
+	add(first, "1", marshal(t, bson.D{{Key: "_id", Value: "a"}, {Key: "f", Value: "x"}}))
+	kept := first.Take()
+	first.Fail([]byte("2"), errors.New("line 7"))
+	add(first, "3", marshal(t, bson.D{{Key: "_id", Value: "left behind"}, {Key: "f", Value: "y"}}))
+	p.Put(first)
+	for range 10 { // a sync.Pool may forget, so several are tried
+		b := p.New(syncd.ReadRequest{BatchSize: 2})
+		if cap(b.entries) > 0 {
+			for _, e := range b.entries[:cap(b.entries)] {
+				if e.err != nil {
+					t.Errorf("it holds on to an error: %v", e.err)
+				}
+			}
+		}
+		add(b, "key", marshal(t, bson.D{{Key: "_id", Value: "bb"}, {Key: "f", Value: "zz"}}))
+		got := b.Take()
+		if len(got) != 1 || got[0].Key != "key" || got[0].ID != "bb" || got[0].Err != nil || got[0].Document != nil || got[0].Fields != nil {
+			t.Errorf("%+v", got)
+		}
+		p.Put(b)
+	}
+	if c := kept[0]; c.Key != "1" || c.ID != "a" || c.Fields[0].Text != "x" || c.Document == nil {
+		t.Errorf("what was taken has changed: %+v", c)
+	}
+}
