@@ -24,6 +24,7 @@ func prefetch[T any](ctx context.Context, next func(context.Context) (value T, m
 		r.alone = r.more && !ahead()
 		return r
 	}
+	var none T
 	// askOn sends results, the first of which is r.
 	askOn := func(ctx context.Context, r result, results chan<- result, handled <-chan struct{}) {
 		defer close(results)
@@ -34,7 +35,7 @@ func prefetch[T any](ctx context.Context, next func(context.Context) (value T, m
 				return
 			}
 			more, alone := r.more, r.alone
-			r = result{} // so that its value can be freed
+			r.value = none // so that it can be freed
 			if !more {
 				return
 			}
@@ -49,7 +50,6 @@ func prefetch[T any](ctx context.Context, next func(context.Context) (value T, m
 		}
 	}
 	return func(yield func(T, error) bool) {
-		var none T
 		give := func(r result) (on bool) {
 			if on = yield(r.value, nil); on && r.err != nil {
 				yield(none, r.err)
