@@ -152,9 +152,10 @@ var starters = map[string]string{
 
 // samples stand for settings that have no default and no example of their own.
 var samples = map[string]string{
-	"mapping.owner":   `{payload: source_db}`,
-	"mapping.version": "{field: updatedAt, payload: updatedAt}",
-	"mapping.chunks":  "{payload: chunk_count}",
+	"schedule.reconcile": "{every: 6h}", // or cron
+	"mapping.owner":      `{payload: source_db}`,
+	"mapping.version":    "{field: updatedAt, payload: updatedAt}",
+	"mapping.chunks":     "{payload: chunk_count}",
 
 	"errors.dead_letter": "{file: {path: dead-letters.ndjson}}",
 }
