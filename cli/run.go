@@ -219,7 +219,7 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 						b.observer.ended(ctx, job.Report{}, nil)
 						running = false
 					}
-					b.observer.follows(monitor, cfg.Run.StallAfter)
+					b.observer.follows(monitor, cfg.Run.StallAfter+2*cfg.Stream.Debounce)
 				},
 				Backfill: func(res job.Result, err error) {
 					out.summary(res, err)

@@ -40,6 +40,12 @@ func (e Encoder) appendStreamed(dst []byte, c *syncd.Change, reference bool) (ou
 		return out, keySize, nil
 	case e.documentOnly && reference:
 		value = documentKey
+	case e.documentOnly && c.Document != nil: // which may have been read since
+		doc, ok := c.Document.(syncd.BSONDocument)
+		if !ok {
+			return dst, 0, errNotBSON
+		}
+		value = doc.BSON()
 	case e.documentOnly:
 		if value, ok = subdocument(event, "fullDocument"); !ok {
 			return dst, 0, errNoDocument

@@ -125,6 +125,9 @@ func (m *merger) add(b syncd.Batch) {
 			}
 			newer := *c
 			newer.Streamed = &merged
+			if older.Operation == syncd.Insert && newer.Operation != syncd.Delete {
+				newer.Operation = syncd.Insert // nobody has seen the document yet
+			}
 			*older = syncd.Change{}
 			m.merged++
 			m.last[k] = len(m.changes)

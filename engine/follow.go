@@ -36,6 +36,11 @@ func (e *Engine) Follow(ctx context.Context, streams []Following) error {
 		followed[rule.Collection.Name] = newFollowed(rule)
 	}
 	e.followed = followed
+	e.failures.max = 0 // what may fail is bounded for a run, and a stream has no end
+	collect := 10
+	if e.committer != nil {
+		collect = 1 // what is collected is committed as one
+	}
 	var splits []*split
 	debounce := map[string]time.Duration{}
 	for _, s := range streams {
@@ -58,7 +63,7 @@ func (e *Engine) Follow(ctx context.Context, streams []Following) error {
 			return e.Source.Read(ctx, req)
 		}
 		read := func(ctx context.Context) iter.Seq2[syncd.Batch, error] { return e.Source.Read(ctx, req) }
-		return debounced(ctx, read, d, 10*req.BatchSize, 10*req.BatchBytes, func(n int64) { e.merged.Add(n) })
+		return debounced(ctx, read, d, collect*req.BatchSize, collect*req.BatchBytes, func(n int64) { e.merged.Add(n) })
 	}
 	e.streams.Store(&splits)
 	return e.run(ctx, &f)

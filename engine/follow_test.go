@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -267,7 +268,7 @@ func TestDebounce(t *testing.T) {
 				t.Errorf("%d events before the time, at %s", n, after())
 			}
 			time.Sleep(2 * time.Second)
-			if want := []string{event("replace", "a", 8), event("delete", "b", 0)}; !sameSet(says(f.sink.Events()), want) || after() != "#19" {
+			if want := []string{event("insert", "a", 8), event("delete", "b", 0)}; !sameSet(says(f.sink.Events()), want) || after() != "#19" {
 				t.Errorf("sent %q, at %s", says(f.sink.Events()), after())
 			}
 			if n := e.Snapshot().Merged; n != 17 {
@@ -332,6 +333,87 @@ func TestWatchedFields(t *testing.T) {
 			t.Errorf("%+v %s", c, c.Problem())
 		}
 	})
+}
+
+// TestWatchRemembersNothingItCanBeWrongAbout: a document that was deleted and came back is sent, merged or not, and so is one whose
+// changes several workers see.
+func TestWatchRemembersNothingItCanBeWrongAbout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, s := following(t)
+		f.rule.Watch = []string{"v"}
+		s.Debounce = 5 * time.Second
+		if err := f.follow(t, s, func(*engine.Engine) {
+			f.source.Insert("page", doc("a", 1))
+			time.Sleep(6 * time.Second)
+			f.source.Delete("page", "a")
+			time.Sleep(6 * time.Second)
+			f.source.Insert("page", doc("a", 1))
+			f.source.Insert("page", doc("a", 1))
+			time.Sleep(6 * time.Second)
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := says(f.sink.Events()), []string{event("insert", "a", 1), event("delete", "a", 0), event("insert", "a", 1)}; !slices.Equal(got, want) {
+			t.Errorf("sent\n%q, not\n%q", got, want)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		f, s := following(t)
+		f.rule.Watch = []string{"v"}
+		c := f.commit(t)
+		begin(t, f.opts.Checkpoints.(store.Store), s)
+		f.source.Insert("page", doc("a", 0))
+		s.State.After = "#1"
+		if err := f.follow(t, s, func(*engine.Engine) {
+			for i := range 40 {
+				f.source.Insert("page", doc("a", 1+i%2))
+				synctest.Wait()
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(c.Committed()); n != 40 {
+			t.Errorf("%d of 40 replaces were sent", n)
+		}
+	})
+}
+
+// TestAStreamThatEndsDoesNotHangAnother, which is held up by a slow sink, with a batch that nobody takes.
+func TestAStreamThatEndsDoesNotHangAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, s := following(t)
+		f.keep(t, s)
+		other := s
+		other.Name = "other"
+		begin(t, f.opts.Checkpoints.(store.Store), other)
+		f.opts.Workers, f.opts.BatchSize = 1, 1
+		f.opts.Sink = &slowSink{Sink: f.sink, for_: time.Minute}
+		f.opts.Source = twoStreams{f.source}
+		f.insert(20)
+		done := make(chan error, 1)
+		go func() { done <- engine.New(f.opts).Follow(t.Context(), []engine.Following{s, other}) }()
+		select {
+		case err := <-done:
+			if !errors.Is(err, syncd.ErrPositionLost) {
+				t.Errorf("%v", err)
+			}
+		case <-time.After(time.Hour):
+			t.Error("it hangs")
+		}
+	})
+}
+
+// twoStreams is a source whose stream "other" loses its position after a while.
+type twoStreams struct{ *syncdtest.MemorySource }
+
+func (s twoStreams) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
+	if req.Split.Stream == nil || req.Split.Stream.Name != "other" {
+		return s.MemorySource.Read(ctx, req)
+	}
+	return func(yield func(syncd.Batch, error) bool) {
+		time.Sleep(90 * time.Second)
+		yield(syncd.Batch{}, syncd.ErrPositionLost)
+	}
 }
 
 // TestDebouncedChangesTouchWhatAllDid: the last alone may touch nothing that is watched.

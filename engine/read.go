@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/syncd-io/syncd"
@@ -25,7 +26,11 @@ func (r *reader) run(ctx, reading context.Context) error {
 			if !ok {
 				return nil
 			}
-			if err := r.split(reading, s); err != nil {
+			err := r.split(reading, s)
+			if err == nil && s.Stream != nil && reading.Err() == nil {
+				err = errStreamEnded
+			}
+			if err != nil {
 				if s.Stream != nil {
 					return r.endStream(ctx, s, err)
 				}
@@ -120,6 +125,9 @@ func (r *reader) pass(ctx context.Context, s *split, after syncd.Offset) (next s
 	return "", ctx.Err() // a source may end quietly when its context does
 }
 
+// errStreamEnded says that a source breaks its word: a stream never ends by itself.
+var errStreamEnded = errors.New("the stream ended by itself")
+
 // endStream returns the error that ended the read of a stream, once everything that was read before it is handled.
 func (r *reader) endStream(ctx context.Context, s *split, err error) error {
 	if waited := s.settled(ctx); waited != nil {
@@ -166,6 +174,8 @@ func (r *reader) handOut(ctx context.Context, b *batch) error {
 	select {
 	case r.out[b.lane] <- b:
 	case <-ctx.Done():
+		b.split.unread(b)
+		<-r.e.inFlight
 		b.share.release()
 		return ctx.Err()
 	}

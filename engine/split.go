@@ -69,6 +69,15 @@ func (s *split) read(b *batch) {
 	s.heard, s.idle = b.read, len(b.changes) == 0
 }
 
+// unread takes back what read noted of the batch that was read last, which nobody took.
+func (s *split) unread(b *batch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.holds--
+	s.scanned -= int64(len(b.changes))
+	s.next--
+}
+
 // settled waits until everything that was read is handled.
 func (s *split) settled(ctx context.Context) error {
 	for {

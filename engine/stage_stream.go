@@ -16,7 +16,7 @@ import (
 // made.
 func (e *Engine) streamStages() []stage {
 	s := []stage{&identifyStreamed{e: e}}
-	if watch := newWatch(e.followed); watch != nil {
+	if watch := newWatch(e.followed, e.committer == nil); watch != nil {
 		s = append(s, watch)
 	}
 	for _, f := range e.followed {
@@ -214,7 +214,7 @@ func (s *filtered) collection(ctx context.Context, b *batch, f *followed) error 
 }
 
 // watch takes out updates that touch none of the fields that their collection watches, and replaces that leave them as they were
-// when the document was last seen, as far as that is remembered. One worker sees all changes of a document.
+// when the document was last seen, as far as that is remembered. It remembers only where one worker sees all changes of a document.
 type watch struct {
 	fields map[string][]string // by collection
 	seen   []seenFields        // by a part of the hash of the document's point id
@@ -228,7 +228,7 @@ type seenFields struct{ document, fields uint64 }
 const watchMemory = 1 << 16
 
 // newWatch returns the stage, or nil where no collection watches fields.
-func newWatch(collections map[string]*followed) *watch {
+func newWatch(collections map[string]*followed, remember bool) *watch {
 	w := &watch{fields: map[string][]string{}, seed: maphash.MakeSeed()}
 	for name, f := range collections {
 		if len(f.rule.Watch) > 0 {
@@ -238,7 +238,9 @@ func newWatch(collections map[string]*followed) *watch {
 	if len(w.fields) == 0 {
 		return nil
 	}
-	w.seen = make([]seenFields, watchMemory)
+	if remember {
+		w.seen = make([]seenFields, watchMemory)
+	}
 	return w
 }
 
@@ -260,6 +262,9 @@ func (w *watch) touches(c *syncd.Change, fields []string) bool {
 	}
 	if c.Operation == syncd.Update && !c.Streamed.Whole && !touch(c.Streamed.Touched, fields) {
 		return false
+	}
+	if w.seen == nil {
+		return true
 	}
 	hash, ok := w.hash(c.Document, fields)
 	if !ok {

@@ -53,8 +53,9 @@ type follower struct {
 	source  string // that the offsets are of
 	told    Following
 	streams []engine.Following
-	done    bool // all documents were looked at since the streams' offsets were taken
-	anew    bool // what was looked at is forgotten
+	done    bool   // all documents were looked at since the streams' offsets were taken
+	anew    bool   // what was looked at is forgotten
+	runID   string // of the run that was begun instead of the kept one; empty: none was
 	again   schedule.Schedule
 	last    time.Time // when a backfill last began
 }
@@ -62,7 +63,7 @@ type follower struct {
 // openFollower finds the streams and keeps where they begin, before anything is read: the moment from which on changes are followed.
 // It goes on where an earlier process left off.
 func (j *Job) openFollower(ctx context.Context, p *Plugins, st store.Store, scope store.Scope, resumed bool, told Following) (*follower, error) {
-	f := &follower{j: j, p: p, st: st, source: scope.Source, told: told, again: j.Config.Schedule.Reconcile.Schedule(), last: time.Now()}
+	f := &follower{j: j, p: p, st: st, source: scope.Source, told: told, again: j.Config.Schedule.Reconcile.Schedule(), last: st.Info().Started}
 	can := p.Source.Abilities().Stream
 	if can == nil {
 		return nil, &InvalidError{syncd.Hint(fmt.Errorf("the source %s can't be followed", j.Config.Source.Name()), "leave run.follow out, and repeat the run: --every 15m")}
@@ -75,11 +76,17 @@ func (j *Job) openFollower(ctx context.Context, p *Plugins, st store.Store, scop
 	if err != nil {
 		return nil, fmt.Errorf("looking how the collections can be followed: %w", err)
 	}
+	if resumed && slices.ContainsFunc(streams, func(s syncd.Stream) bool { return f.kept(s) == nil }) {
+		// What the kept run has looked at may have changed since, before the stream begins.
+		if f.runID, err = f.renew(ctx); err != nil {
+			return nil, err
+		}
+		resumed = false
+	}
 	f.done = resumed && f.backfilled()
 	for _, s := range streams {
 		following := engine.Following{Stream: s, Debounce: j.Config.Stream.Debounce}
-		kept := st.Recall(store.StreamOf(s.Name))
-		if kept != nil && kept.Identity == f.source && len(kept.Splits) == 1 {
+		if kept := f.kept(s); kept != nil {
 			following.State = kept.Splits[0]
 			f.done = f.done && kept.Planned
 		} else {
@@ -91,6 +98,15 @@ func (j *Job) openFollower(ctx context.Context, p *Plugins, st store.Store, scop
 		f.streams = append(f.streams, following)
 	}
 	return f, nil
+}
+
+// kept is what an earlier process kept of a stream, or nil where that is of no use.
+func (f *follower) kept(s syncd.Stream) *store.Collection {
+	kept := f.st.Recall(store.StreamOf(s.Name))
+	if kept == nil || kept.Identity != f.source || len(kept.Splits) != 1 {
+		return nil
+	}
+	return kept
 }
 
 // backfilled reports whether the kept run has looked at all documents, by the rules of today.
@@ -142,12 +158,24 @@ func (f *follower) mark(ctx context.Context, backfilled bool) error {
 
 // run backfills where that is not done and follows, again and again, until the drain, which is no error, or an error.
 func (f *follower) run(ctx context.Context, o Options, told Observer, res *Result) (err error) {
-	if f.anew {
-		if o.RunID, err = f.renew(ctx); err != nil {
+	asking, stop := wait.Grace(ctx, o.Drain, drainGrace, nil)
+	defer stop()
+	defer func() {
+		if o.draining() && ctx.Err() == nil && errors.Is(err, context.Canceled) {
+			err = nil // it was cut off by the drain
+		}
+	}()
+	switch {
+	case f.runID != "":
+		o.RunID = f.runID
+	case f.anew:
+		if o.RunID, err = f.renew(asking); err != nil {
 			return err
 		}
 	}
+	pauses := retry.Pauses{Policy: outages}
 	for {
+		began := time.Now()
 		if !f.done {
 			if err := f.backfill(ctx, o, told, res); err != nil || o.draining() {
 				return err
@@ -159,8 +187,18 @@ func (f *follower) run(ctx context.Context, o Options, told Observer, res *Resul
 			res.Followed.Add(s.State.Counts)
 			res.Streams = append(res.Streams, StreamCounts{s.Name, s.State.Counts})
 		}
-		if err != nil || again == nil {
+		if err != nil || again == nil || o.draining() {
 			return err
+		}
+		if again.Cause == CauseSchedule || time.Since(began) > steady {
+			pauses.Reset()
+		} else if pause := pauses.Next(); pause > outages.First { // the second time in a row
+			waiting, stop := wait.Drained(ctx, o.Drain)
+			ended := wait.Pause(waiting, pause)
+			stop()
+			if ended != nil {
+				return ctx.Err()
+			}
 		}
 		if o.Monitor != nil {
 			o.Monitor.run.Store(nil) // what it showed has been told
@@ -168,7 +206,7 @@ func (f *follower) run(ctx context.Context, o Options, told Observer, res *Resul
 		if f.told.Reconciling != nil {
 			f.told.Reconciling(*again)
 		}
-		if o.RunID, err = f.renew(ctx); err != nil {
+		if o.RunID, err = f.renew(asking); err != nil {
 			return err
 		}
 		if again.Cause == CausePositionLost {
@@ -177,7 +215,7 @@ func (f *follower) run(ctx context.Context, o Options, told Observer, res *Resul
 					continue
 				}
 				s := &f.streams[i]
-				if s.State, err = f.begin(ctx, s.Stream, s.State.Counts); err != nil {
+				if s.State, err = f.begin(asking, s.Stream, s.State.Counts); err != nil {
 					return err
 				}
 			}

@@ -32,6 +32,7 @@ type followed struct {
 	sink   *syncdtest.MemorySink
 	faults syncdtest.SinkFaults
 	state  string
+	follow bool
 	run    string       // lines of the run section
 	more   string       // further sections
 	counts func() int64 // documents that the source counts beside those it has
@@ -47,7 +48,7 @@ type followed struct {
 func newFollowed(t *testing.T) *followed {
 	f := &followed{
 		source: syncdtest.NewMemorySource(), index: syncdtest.NewMemoryChecker(), sink: syncdtest.NewMemorySink(),
-		state: t.TempDir(), index2: map[string]string{},
+		follow: true, state: t.TempDir(), index2: map[string]string{},
 	}
 	f.source.Record()
 	f.source.Create("page")
@@ -94,7 +95,7 @@ type miscounting struct {
 func (s miscounting) Abilities() syncd.SourceAbilities {
 	a := s.MemorySource.Abilities()
 	a.Count = func(ctx context.Context, c syncd.Collection) (int64, error) {
-		n, err := s.MemorySource.Count(ctx, c)
+		n, err := s.Count(ctx, c)
 		return n + s.more(), err
 	}
 	return a
@@ -117,7 +118,7 @@ func (f *followed) job(t *testing.T, drain <-chan struct{}) *job.Job {
 		t.Fatal(err)
 	}
 	text := "source: {memory: {}}\nchecker: {index: {}}\nsink: {sink: {}}\nmapping: {owner: {exclusive: true}, collections: {page: page}}\n" +
-		"run:\n  follow: true\n  state_dir: " + strconv.Quote(f.state) + "\n" + f.run + "\n" + f.more
+		"run:\n  follow: " + strconv.FormatBool(f.follow) + "\n  state_dir: " + strconv.Quote(f.state) + "\n" + f.run + "\n" + f.more
 	c, diags := config.Load(config.Input{Path: "job.yaml", Text: []byte(text), Registry: registry})
 	if c == nil {
 		t.Fatal(diags)
@@ -257,6 +258,28 @@ func TestAScanThatIsNotProvedIsRepeated(t *testing.T) {
 		if n := len(f.sink.Events()); n != 52 {
 			t.Errorf("%d events, want the 50 documents once and 2 changes", n)
 		}
+	})
+}
+
+// TestFollowingAnInterruptedRun: what that run has looked at may have changed before the stream begins, so all is looked at again.
+func TestFollowingAnInterruptedRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowed(t)
+		f.follow, f.run = false, "  batch_size: 10\n  workers: 1\n  readers: 1\n"
+		for i := range 100 {
+			f.source.Insert("page", pageDoc(i, 1))
+		}
+		f.faults.Write = syncdtest.Nth(6, syncdtest.Fault{Err: errBoom})
+		if _, err := f.live(t, false, settle); !errors.Is(err, errBoom) {
+			t.Fatal(err)
+		}
+		f.index.Remove(sides.PointID("page", "3", 0)) // what was looked at by then changes
+		delete(f.index2, "3")
+		f.faults.Write, f.follow = nil, true
+		if _, err := f.live(t, false, settle); err != nil {
+			t.Fatal(err)
+		}
+		f.same(t)
 	})
 }
 

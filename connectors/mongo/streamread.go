@@ -380,7 +380,7 @@ func (f *following) see(e *streamEvent) {
 	before := f.end
 	f.end = position{token: e.token}
 	gone := func(name string, after position) {
-		f.end = after
+		f.end = before // until the error is told, its event comes again
 		f.ending = &syncd.CollectionGoneError{Collection: name, Renamed: e.operation == opRename, After: after.offset()}
 	}
 	from, to := f.mapped[string(e.coll)], ""
@@ -394,18 +394,19 @@ func (f *following) see(e *streamEvent) {
 		}
 	case opDrop:
 		if from != "" {
-			gone(from, f.end)
+			gone(from, position{token: e.token})
 		}
 	case opRename:
 		switch {
 		case from != "" && to != "" && !before.told:
 			// Of two, the first is told, and the event comes once more for the second.
-			before.told = true
-			gone(from, before)
+			told := before
+			told.told = true
+			gone(from, told)
 		case to != "": // what was there is replaced, and nothing is said of what is there now
-			gone(to, f.end)
+			gone(to, position{token: e.token})
 		case from != "":
-			gone(from, f.end)
+			gone(from, position{token: e.token})
 		}
 	case opInvalidate:
 		f.end.time, f.end.ended = e.cluster, true
