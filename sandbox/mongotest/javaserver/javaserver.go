@@ -53,7 +53,9 @@ func Start(ctx context.Context) (*Server, error) {
 		return nil, fmt.Errorf("starting mongo-java-server: it needs java 17 or newer: %w", err)
 	}
 	// Not bound to ctx: the server outlives the call, and ends with its standard input.
-	cmd := exec.Command(java, "-Xmx512m", "-XX:+UseSerialGC", "-cp", filepath.Join(dir, "*"), filepath.Join(dir, "Main.java"))
+	// Its order of values of different types is none, which newer sorting refuses now and then: "Comparison method violates its
+	// general contract!".
+	cmd := exec.Command(java, "-Xmx512m", "-XX:+UseSerialGC", "-Djava.util.Arrays.useLegacyMergeSort=true", "-cp", filepath.Join(dir, "*"), filepath.Join(dir, "Main.java"))
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	stdin, err := cmd.StdinPipe()
