@@ -156,6 +156,9 @@ func (s *source) explain(ctx context.Context, err error) error {
 	if cerr := ctx.Err(); cerr != nil {
 		return cerr
 	}
+	if syncd.HintOf(err) != "" {
+		return err // it is explained already: the question was one of several
+	}
 	clean := s.scrub.scrub(err)
 	switch {
 	case isAuthentication(err):

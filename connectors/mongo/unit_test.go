@@ -511,3 +511,13 @@ func TestPlaces(t *testing.T) {
 		}
 	}
 }
+
+// TestAnExplainedErrorStaysAsItIs: what a question inside another one failed of keeps its hint, and that the server can't be reached.
+func TestAnExplainedErrorStaysAsItIs(t *testing.T) {
+	s := &source{scrub: newScrubber("mongodb://user:secret@localhost/")}
+	first := syncd.Hint(fmt.Errorf("%w: no usable server at localhost", syncd.ErrUnavailable), "start it")
+	again := s.explain(t.Context(), fmt.Errorf("reading: %w", first))
+	if syncd.HintOf(again) != "start it" || !errors.Is(again, syncd.ErrUnavailable) {
+		t.Errorf("%v, hint %q", again, syncd.HintOf(again))
+	}
+}
