@@ -109,7 +109,7 @@ func compare(ctx context.Context, args []string) error {
 	old := f.String("old", "", "a program to compare with, or the git revision to build it from")
 	numbers := f.String("sizes", "10000,100000,1000000", "numbers of documents, ascending")
 	bytes := f.String("bytes", "2000,500,100000", "sizes of documents; the others than the first only where all are sent, at the last number of documents")
-	most := f.Int("most", 200_000_000, "bytes of documents at most in a run that sends them all, for the sake of time")
+	most := f.Int("most", 200_000_000, "most bytes of documents in a run that sends all of them, so that it does not take too long")
 	repeat := f.Int("n", 5, "how often each measurement is repeated")
 	only := f.String("cases", "", "only the cases and sections whose names contain this")
 	judged := f.Bool("gates", true, "decide gates, and measure what only they need")

@@ -23,8 +23,8 @@ type Following struct {
 }
 
 // Follow delivers the changes of streams, those of one document in their order, until the drain ends it without an error, ctx
-// ends, or an error does: a stream's own only after everything that was read before it is delivered and kept, another one at
-// once. It does not ask the index. Prepare must have been called, by this engine or by one before it with the same sink.
+// ends, or an error does. An error that ends a stream is returned when everything that was read of all streams is delivered and
+// kept; any other error ends Follow at once. It does not ask the index. Prepare must have been called, by this engine or by one before it with the same sink.
 func (e *Engine) Follow(ctx context.Context, streams []Following) error {
 	f := feed{source: e.Source, readers: len(streams), lanes: e.Workers, stages: e.streamStages}
 	if e.committer != nil {

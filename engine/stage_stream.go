@@ -29,16 +29,8 @@ func (e *Engine) streamStages() []stage {
 	if !e.Sink.Abilities().Raw {
 		s = append(s, leaveGone{})
 	}
-	return append(s, deliverAll{e.streamDeliverer()}, &writeDeadLetters{e})
-}
-
-// streamDeliverer is deliverer without what bounds a run, which a stream is not.
-func (e *Engine) streamDeliverer() deliverer {
-	g := gate{events: &eventLimit{}}
-	if e.committer != nil {
-		return &transact{e: e, gate: g, letters: &writeDeadLetters{e}}
-	}
-	return &write{e: e, gate: g, letters: &writeDeadLetters{e}}
+	unlimited := gate{events: &eventLimit{}} // max_events bounds a run, and a stream has no end
+	return append(s, deliverAll{e.deliverer(unlimited)}, &writeDeadLetters{e})
 }
 
 // identifyStreamed addresses changes of a stream, makes their point ids, and takes out those that have none.

@@ -81,7 +81,7 @@ func (e *Engine) stages() []stage {
 	if e.Checker != nil {
 		again = &askAgain{check: newCheck(e)}
 	}
-	return append(s, &fetchAndDeliver{source: e.Source, maxBytes: e.BatchBytes, whole: e.committer != nil, held: &e.held, to: e.deliverer(again)}, &writeDeadLetters{e})
+	return append(s, &fetchAndDeliver{source: e.Source, maxBytes: e.BatchBytes, whole: e.committer != nil, held: &e.held, to: e.deliverer(gate{confirm: again, events: &e.events})}, &writeDeadLetters{e})
 }
 
 // deleteStages puts together what the batches of orphans go through.
@@ -90,12 +90,11 @@ func (e *Engine) deleteStages() []stage {
 	if e.Ledger != nil {
 		s = append(s, leaveUnindexed{e.Ledger})
 	}
-	return append(s, countVerdicts{}, toSend{}, deliverAll{e.deliverer(&stillGone{find: e.Source.Abilities().Find})}, &writeDeadLetters{e})
+	return append(s, countVerdicts{}, toSend{}, deliverAll{e.deliverer(gate{confirm: &stillGone{find: e.Source.Abilities().Find}, events: &e.events})}, &writeDeadLetters{e})
 }
 
-// deliverer makes what delivers changes: to the sink, or in its transactions.
-func (e *Engine) deliverer(again confirm) deliverer {
-	g := gate{confirm: again, events: &e.events}
+// deliverer makes what delivers changes that pass the gate: to the sink, or in its transactions.
+func (e *Engine) deliverer(g gate) deliverer {
 	if e.committer != nil {
 		return &transact{e: e, gate: g, letters: &writeDeadLetters{e}}
 	}

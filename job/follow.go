@@ -161,8 +161,8 @@ func (f *follower) run(ctx context.Context, o Options, told Observer, res *Resul
 	asking, stop := wait.Grace(ctx, o.Drain, drainGrace, nil)
 	defer stop()
 	defer func() {
-		if o.draining() && ctx.Err() == nil && errors.Is(err, context.Canceled) {
-			err = nil // it was cut off by the drain
+		if res.Followed != nil && o.draining() && ctx.Err() == nil && errors.Is(err, context.Canceled) {
+			err = nil // it followed, and was cut off by the drain
 		}
 	}()
 	switch {

@@ -22,8 +22,8 @@
 //     can't be read beyond a broken length, so that ends the read and names the byte;
 //   - no input makes it panic, loop or allocate without bound;
 //   - a file of Extended JSON that is followed gives each line once it has its end, once and in order. An offset is the end of a line,
-//     and tells by the bytes in front of it whether a file is still the same: one that was cut off or written anew is a lost
-//     position. A file that is renamed while it is followed is read until its writer is quiet, and then the one that has its name;
+//     and holds a digest of the bytes in front of it. Where a file was cut off or written anew, the digest differs, and the
+//     position is lost. A file that is renamed while it is followed is read until its writer is quiet, and then the one that has its name;
 //   - files are never written. One that changes while it is read, or between a run and its resumption, is noticed where it
 //     matters: a position that no longer begins a document is an error, as is a file that is shorter than it was, and another file
 //     under the name of the one that was divided. A file that was deleted has no documents, unless the folder is missing as

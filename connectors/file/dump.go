@@ -41,7 +41,7 @@ func dumpedName(collection string) string {
 }
 
 // collectionOf is the name of the collection that is in a file of the given name without extension. It is not told by a name
-// that was cut. A file of lines has its name from whoever exported it, who has hardly escaped anything but may have.
+// that was cut. The name of an NDJSON file is unescaped only where it has an escape: its exporter may or may not escape names.
 func collectionOf(name string, f format) string {
 	if f == formatNDJSON && !strings.Contains(name, "%") {
 		return name

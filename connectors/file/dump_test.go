@@ -432,7 +432,7 @@ func TestPackedFilesAreResumed(t *testing.T) {
 		}
 		var keys []syncd.Key
 		for i, c := range changes {
-			if c.ID != want[i] || c.Document == nil { // whoever lacks it would have to read all that stands before it once more
+			if c.ID != want[i] || c.Document == nil { // without it, everything in front would be read again to fetch it
 				t.Errorf("%s: document %d is %q", name, i, c.ID)
 			}
 			keys = append(keys, c.Key)

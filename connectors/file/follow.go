@@ -297,7 +297,7 @@ func (f *follower) readLines(ctx context.Context) error {
 func (f *follower) hand(batch *rows.Builder) error {
 	var out syncd.Batch
 	if f.lines != nil && f.lines.offset > 0 {
-		// Had the file been written anew before it was read, the mark of what was given out before it would be gone.
+		// If the file was replaced before this read, the bytes of the last mark are no longer there.
 		now, err := markAt(f.file, f.lines.position)
 		if err == nil {
 			err = f.check()

@@ -501,7 +501,10 @@ func TestFollowedFileThatIsTheSame(t *testing.T) {
 		write(t, dir, cFile, []byte(someIDs(0, 3)+`{"_id":"half`))
 		f := followFrom(t, dir, nowOf(t, dir))
 		f.want("a half line", nil...)
-		write(t, dir, cFile, []byte(someIDs(0, 3)))
+		// In one step: a file that is written anew is empty for a moment, in which it is not the same.
+		if err := os.Truncate(filepath.Join(dir, cFile), int64(len(someIDs(0, 3)))); err != nil {
+			t.Fatal(err)
+		}
 		f.want("withdrawn", nil...)
 		appendTo(t, dir, cFile, line("3"))
 		f.want("another one in its place", "3")
