@@ -28,8 +28,8 @@ type report struct {
 	findings []syncd.Finding
 }
 
-// server is one of the three that a run needs.
-type server struct {
+// endpoint is one of the three that a run needs.
+type endpoint struct {
 	kind    syncd.Kind
 	plugin  config.Plugin
 	open    func(context.Context, any, syncd.Env) (opened, error)
@@ -43,9 +43,9 @@ type opened struct {
 	probe syncd.Probe // nil: it can't tell
 }
 
-func (c *connection) servers() []server {
+func (c *connection) servers() []endpoint {
 	cfg := c.config
-	return []server{
+	return []endpoint{
 		{
 			kind: syncd.KindSource, plugin: cfg.Source, needed: true,
 			open: opener(cfg.Source.OpenSource, func(p syncd.Source) syncd.Probe { return p.Abilities().Probe }),
@@ -122,7 +122,7 @@ func (c *connection) look(ctx context.Context) ([]report, error) {
 }
 
 // name is what people call the server, and where it is.
-func (s server) name() string {
+func (s endpoint) name() string {
 	if s.plugin.Settings == nil {
 		return "none"
 	}
@@ -133,7 +133,7 @@ func (s server) name() string {
 }
 
 // ask opens a server, has it looked at and closes it. There is at least one finding.
-func (c *connection) ask(ctx context.Context, s server, targets []syncd.ProbeTarget) []syncd.Finding {
+func (c *connection) ask(ctx context.Context, s endpoint, targets []syncd.ProbeTarget) []syncd.Finding {
 	// What plugins notice while they open is among their findings, so it is not logged as well.
 	plugin, err := s.open(ctx, s.plugin.Settings, syncd.Env{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -166,7 +166,7 @@ func (c *connection) noAnswer() syncd.Finding {
 	}
 }
 
-func (c *connection) cannotOpen(ctx context.Context, s server, err error) syncd.Finding {
+func (c *connection) cannotOpen(ctx context.Context, s endpoint, err error) syncd.Finding {
 	f := syncd.Finding{Subject: "connection", Status: syncd.StatusFailed, Detail: err.Error(), Hint: syncd.HintOf(err)}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) && errors.Is(err, context.DeadlineExceeded) {
 		f = c.noAnswer()

@@ -17,7 +17,7 @@ import (
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/metrics"
-	"github.com/syncd-io/syncd/serve"
+	"github.com/syncd-io/syncd/server"
 	"github.com/syncd-io/syncd/spec"
 	"github.com/syncd-io/syncd/tracing"
 )
@@ -27,7 +27,7 @@ import (
 // has everything off. It is not safe for concurrent use.
 type observer struct {
 	metrics *metrics.Metrics // nil: nobody asks for any
-	server  *serve.Server    // nil: nothing is served
+	server  *server.Server   // nil: nothing is served
 	gateway *metrics.Gateway // nil: nothing is pushed
 	tracing *tracing.Tracing // nil: nothing is traced
 	log     *slog.Logger
@@ -58,7 +58,7 @@ func (a *app) observe(ctx context.Context, cfg *config.Config, logger *slog.Logg
 		}
 	}
 	if c.HTTP.Listen != "" {
-		if ob.server, err = serve.Start(ctx, serve.Options{
+		if ob.server, err = server.Start(ctx, server.Options{
 			Listen: c.HTTP.Listen, Pprof: c.HTTP.Pprof, Logger: logger,
 			Metrics: ob.metrics.Handler(logger), Healthy: ob.metrics.Healthy, Ready: ob.metrics.Ready,
 		}); err != nil {
@@ -67,6 +67,23 @@ func (a *app) observe(ctx context.Context, cfg *config.Config, logger *slog.Logg
 		logger.Info("metrics and health can be read", "url", "http://"+ob.server.Address())
 		if c.HTTP.Pprof && !isLoopback(ob.server.Address()) {
 			logger.Warn("everyone who can connect can read profiles of this process", "hint", "listen on 127.0.0.1, or set observe.http.pprof: false")
+		}
+	}
+	return ob, nil
+}
+
+// observeJob is observe for a job of a service, which has a listener and keeps metrics for all of its jobs.
+func (a *app) observeJob(ctx context.Context, cfg *config.Config, logger *slog.Logger, m *metrics.Metrics) (ob *observer, err error) {
+	ob = &observer{log: logger, metrics: m}
+	c := cfg.Observe
+	if c.Push.URL != "" {
+		if ob.gateway, err = gateway(c.Push); err != nil {
+			return nil, err
+		}
+	}
+	if on, fromEnv := a.traced(c.Traces); on {
+		if ob.tracing, err = a.startTracing(ctx, c.Traces, fromEnv, logger); err != nil {
+			return nil, err
 		}
 	}
 	return ob, nil

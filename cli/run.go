@@ -19,7 +19,7 @@ func (a *app) runCommand() *cobra.Command {
 	var common commonFlags
 	var noIncremental bool
 	var planPath string
-	var fresh bool
+	var fresh, once bool
 	var form, reportFile string
 	var when scheduleFlags
 	c := &cobra.Command{
@@ -47,6 +47,10 @@ func (a *app) runCommand() *cobra.Command {
 			b := backfillOptions{fresh: &fresh, progress: common.progressForm(form), narrate: common.narrates(cmd), report: reportFile}
 			if common.logFormat == "json" {
 				b.log = logger
+			}
+			if when.set(&cfg.Schedule, repeated); !repeated && !once && planPath == "" && !cfg.Run.DryRun {
+				times = cfg.Schedule.Runs()
+				repeated = !times.IsZero()
 			}
 			if repeated && cfg.Run.Follow {
 				return usageError("--follow runs until it is told to stop: leave --every and --cron out; schedule.reconcile looks at all documents again meanwhile")
@@ -92,6 +96,7 @@ func (a *app) runCommand() *cobra.Command {
 	f.StringVar(&form, "progress", progress.Auto, "how to show progress on standard error: auto (bars on a terminal, else plain), bars, plain (a line every 30s), json (every second) or none; SIGUSR1 prints it at once")
 	_ = c.RegisterFlagCompletionFunc("progress", cobra.FixedCompletions([]string{progress.Auto, progress.Bars, progress.Plain, progress.JSON, progress.None}, cobra.ShellCompDirectiveNoFileComp))
 	f.BoolVar(&fresh, "fresh", false, "begin anew, even if there is an interrupted run to resume")
+	f.BoolVar(&once, "once", false, "run once, whatever the configuration's schedule says")
 	f.Bool("follow", false, "after the run, follow changes as they happen, until told to stop (run.follow)")
 	f.Bool("dry-run", false, "read and check, send nothing, and say what would be sent (run.dry_run)")
 	f.String("collections", "", "only these collections, separated by commas (run.collections)")
@@ -113,6 +118,8 @@ func reconciling(logger *slog.Logger, r job.Reconcile) {
 	switch r.Cause {
 	case job.CauseSchedule:
 		logger.Info("looking at all documents again, by schedule.reconcile")
+	case job.CauseRequest:
+		logger.Info("looking at all documents again, as was asked for")
 	case job.CausePositionLost:
 		logger.Warn("the position in the stream is lost: looking at all documents again", "stream", r.Stream, "error", r.Err.Error(),
 			"hint", "the source keeps its changes for less time than this job was down or behind; what was changed meanwhile is found by mapping.version, what was deleted by run.orphans: report or prune")

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/internal/schedule"
 )
 
@@ -55,6 +56,16 @@ func (f *scheduleFlags) parse() (s schedule.Schedule, ok bool, err error) {
 		s.Jitter = f.jitter
 	}
 	return s, true, nil
+}
+
+// set makes the schedule of the flags, where one was given, that of the configuration.
+func (f *scheduleFlags) set(s *config.Schedule, given bool) {
+	if given {
+		s.Every, s.Cron, s.Jitter = f.every, f.cron, nil
+		if f.jitter >= 0 {
+			s.Jitter = &f.jitter
+		}
+	}
 }
 
 // repeat runs f by the schedule until a signal comes. A run that fails does not end it: it is logged, and the next one comes.

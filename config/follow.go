@@ -24,7 +24,33 @@ const (
 
 // Schedule is the `schedule` section.
 type Schedule struct {
-	Reconcile *When `yaml:"reconcile" doc:"With run.follow, when all documents are looked at again as a run does, orphans too where run.orphans says so; changes wait meanwhile."`
+	Every     time.Duration  `yaml:"every" rule:"omitempty,min=1s" example:"15m" doc:"Run again and again, so long after the last start; a run that takes longer delays the next."`
+	Cron      string         `yaml:"cron" example:"*/15 * * * *" doc:"Run at the times of a cron expression; CRON_TZ=Europe/Berlin in front sets the time zone."`
+	Jitter    *time.Duration `yaml:"jitter" rule:"omitempty,min=0" example:"10s" doc:"Delay each run by a random time up to this; not set, a tenth of the interval, at most 30s."`
+	Reconcile *When          `yaml:"reconcile" doc:"With run.follow, when all documents are looked at again as a run does, orphans too where run.orphans says so; changes wait meanwhile."`
+}
+
+// Runs is when the job runs again; a job without such a schedule runs once, or follows.
+func (s *Schedule) Runs() schedule.Schedule {
+	w := &When{Every: s.Every, Cron: s.Cron}
+	if s.Every == 0 && s.Cron == "" {
+		w = nil
+	}
+	runs := w.Schedule()
+	if s.Jitter != nil {
+		runs.Jitter = *s.Jitter
+	}
+	return runs
+}
+
+// CheckConfig implements spec.SelfChecker.
+func (s *Schedule) CheckConfig(d *spec.Decoder, n *spec.Node) {
+	switch {
+	case s.Every != 0 || s.Cron != "":
+		(&When{Every: s.Every, Cron: s.Cron}).CheckConfig(d, n)
+	case s.Jitter != nil:
+		d.Errorf(n.Get("jitter"), spec.CodeNoEffect, "add schedule.every or schedule.cron", "schedule.jitter delays nothing")
+	}
 }
 
 // When is a schedule: exactly one of its settings is set.
@@ -74,6 +100,12 @@ func (l *loader) checkFollow(d *spec.Decoder, tree *spec.Node, f *file, c *Confi
 		return
 	}
 	at := run.Get("follow")
+	if !f.Schedule.Runs().IsZero() {
+		d.In("schedule", func() {
+			d.Errorf(tree.Get("schedule"), spec.CodeBadValue, "leave schedule.every and schedule.cron out; schedule.reconcile looks at all documents again meanwhile",
+				"a job that follows does not end, so it can't run again by a schedule")
+		})
+	}
 	switch {
 	case f.Run.DryRun:
 		d.Errorf(at, spec.CodeBadValue, "leave run.dry_run out, or run.follow", "run.follow sends changes as they happen; run.dry_run sends nothing")

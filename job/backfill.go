@@ -33,12 +33,14 @@ type Request struct {
 	Fresh     *bool          // begin anew; set to false as soon as the old state is gone; nil resumes
 	Monitor   *Monitor       // shows the run; nil shows nothing
 	Observer  Observer
-	Following Following // of a job that follows
+	Following Following       // of a job that follows
+	Again     <-chan struct{} // has a job that follows look at all documents again; nil never does
 	// Watch is told of the run's options before it begins, to follow it; its result is called when the run has ended. nil follows
 	// nothing.
 	Watch func(o *Options) (stop func())
 
-	anew bool // of a job that follows: what was looked at is forgotten
+	anew   bool // of a job that follows: what was looked at is forgotten
+	record *recorder
 }
 
 // Result is what became of a backfill.
@@ -64,14 +66,18 @@ func (j *Job) Backfill(ctx context.Context, q Request) (res Result, err error) {
 	if j.Config.Run.Wait && j.Config.Run.Mode == config.Full {
 		return res, &UsageError{errors.New("--wait needs the index, which mode full does not ask")}
 	}
+	if j.Config.Run.Follow && q.Plan != nil {
+		return res, &UsageError{errors.New("a plan is sent once: leave run.follow out")}
+	}
+	if q.Monitor == nil {
+		q.Monitor = &Monitor{}
+	}
+	q.record = j.recorder(q.Plan != nil)
+	defer func() { q.record.ended(&res, err, j.Config.Run.Follow) }()
 	if j.Config.Run.Follow {
-		if q.Plan != nil {
-			return res, &UsageError{errors.New("a plan is sent once: leave run.follow out")}
-		}
+		q.Following = q.record.following(q.Following)
 		err = j.followOn(ctx, q, &res)
-		if q.Monitor != nil {
-			q.Monitor.stream.Store(nil)
-		}
+		q.Monitor.stream.Store(nil)
 		return res, err
 	}
 	err = j.With(ctx, !j.Config.Run.DryRun, func(ctx context.Context, p *Plugins) error {
@@ -116,6 +122,8 @@ func (j *Job) backfill(ctx context.Context, p *Plugins, q Request, res *Result) 
 		if st == nil && j.Config.Run.Follow {
 			return &UsageError{errors.New("following needs the run's state: set run.state_dir, and use sinks that keep what is sent")}
 		}
+		q.record.resumed = decision != nil && decision.Resumed
+		defer q.record.publish(ctx, q.Monitor)()
 		if st != nil {
 			res.Resumable = true
 			defer func() {
@@ -140,7 +148,7 @@ func (j *Job) backfill(ctx context.Context, p *Plugins, q Request, res *Result) 
 				if f, engineErr = j.openFollower(opening, p, st, scope, decision != nil && decision.Resumed, q.Following); engineErr != nil {
 					return engineErr
 				}
-				f.anew = q.anew
+				f.anew, f.asked = q.anew, q.Again
 			}
 		}
 	}

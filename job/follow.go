@@ -36,6 +36,7 @@ const (
 	CauseSchedule       Cause = "schedule"
 	CausePositionLost   Cause = "position_lost"
 	CauseCollectionGone Cause = "collection_gone" // dropped or renamed
+	CauseRequest        Cause = "request"         // somebody asked for it
 )
 
 // Reconcile says why following is interrupted to look at all documents again.
@@ -58,6 +59,7 @@ type follower struct {
 	runID   string // of the run that was begun instead of the kept one; empty: none was
 	again   schedule.Schedule
 	last    time.Time // when a backfill last began
+	asked   <-chan struct{}
 }
 
 // openFollower finds the streams and keeps where they begin, before anything is read: the moment from which on changes are followed.
@@ -190,7 +192,7 @@ func (f *follower) run(ctx context.Context, o Options, told Observer, res *Resul
 		if err != nil || again == nil || o.draining() {
 			return err
 		}
-		if again.Cause == CauseSchedule || time.Since(began) > steady {
+		if again.Cause == CauseSchedule || again.Cause == CauseRequest || time.Since(began) > steady {
 			pauses.Reset()
 		} else if pause := pauses.Next(); pause > outages.First { // the second time in a row
 			waiting, stop := wait.Drained(ctx, o.Drain)
@@ -261,7 +263,7 @@ func (f *follower) renew(ctx context.Context) (runID string, err error) {
 
 // follow follows the streams until the drain, or until all documents are to be looked at again.
 func (f *follower) follow(ctx context.Context, o *Options) (again *Reconcile, err error) {
-	pause, due := make(chan struct{}), false
+	pause, due := make(chan struct{}), Cause("")
 	waiting, stop := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
@@ -273,7 +275,9 @@ func (f *follower) follow(ctx context.Context, o *Options) (again *Reconcile, er
 		select {
 		case <-o.Drain:
 		case <-at:
-			due = true
+			due = CauseSchedule
+		case <-f.asked:
+			due = CauseRequest
 		case <-waiting.Done():
 		}
 		close(pause)
@@ -305,10 +309,10 @@ func (f *follower) follow(ctx context.Context, o *Options) (again *Reconcile, er
 	var gone *syncd.CollectionGoneError
 	streamed, _ := errors.AsType[*engine.StreamError](err)
 	switch {
-	case err == nil && !due:
+	case err == nil && due == "":
 		return nil, nil //nolint:nilnil // it was drained
 	case err == nil:
-		return &Reconcile{Cause: CauseSchedule}, nil
+		return &Reconcile{Cause: due}, nil
 	case errors.Is(err, syncd.ErrPositionLost) && streamed != nil:
 		if f.j.Config.Stream.OnPositionLost == config.PositionFail {
 			return nil, syncd.Hint(err, "stream.on_position_lost: reconcile looks at all documents and goes on; it sends only what the index lacks")

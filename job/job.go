@@ -29,6 +29,8 @@ type Job struct {
 	Env func(env syncd.Env, p config.Plugin) syncd.Env
 	// Drain is closed when the job is to finish what is under way and end; nil never is.
 	Drain <-chan struct{}
+	// Revision tells the configuration from what it was before, in the record of runs; it may be empty.
+	Revision string
 }
 
 // Observer is told how a run goes, one call at a time, for a person who follows it. Each function may be nil.

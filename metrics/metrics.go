@@ -64,12 +64,22 @@ type Metrics struct {
 	reconciles map[string]int64 // by cause
 }
 
-// New returns the metrics of a process of that version of syncd.
-func New(version string) *Metrics {
+// JobLabel names the job on the metrics of a service, which has many.
+const JobLabel = "syncd_job"
+
+// New returns the metrics of a process of that version of syncd that runs one job.
+func New(version string) *Metrics { return newMetrics(version, nil) }
+
+// NewJob returns the metrics of one job of a service; they carry its name, so that they can be shown beside those of others.
+func NewJob(version, job string) *Metrics {
+	return newMetrics(version, prometheus.Labels{JobLabel: job})
+}
+
+func newMetrics(version string, labels prometheus.Labels) *Metrics {
 	m := &Metrics{
 		own: prometheus.NewRegistry(), all: prometheus.NewRegistry(), now: time.Now,
 		before: newTotals(), looks: map[string]look{}, reasons: map[string]map[string]bool{},
-		reconciles: map[string]int64{string(job.CauseSchedule): 0, string(job.CausePositionLost): 0, string(job.CauseCollectionGone): 0},
+		reconciles: map[string]int64{string(job.CauseSchedule): 0, string(job.CausePositionLost): 0, string(job.CauseCollectionGone): 0, string(job.CauseRequest): 0},
 	}
 	stages := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "syncd_stage_duration_seconds", Buckets: stageBuckets,
@@ -84,10 +94,13 @@ func New(version string) *Metrics {
 	build := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "syncd_build_info", Help: "The version of syncd; always 1.", ConstLabels: prometheus.Labels{"version": version},
 	}, func() float64 { return 1 })
-	m.own.MustRegister(stages, m.retries, build, runs{m})
+	prometheus.WrapRegistererWith(labels, m.own).MustRegister(stages, m.retries, build, runs{m})
 	m.all.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
+
+// Own gives the metrics without those of the process.
+func (m *Metrics) Own() prometheus.Gatherer { return m.own }
 
 // Gatherer gives all metrics, with those of the process.
 func (m *Metrics) Gatherer() prometheus.Gatherer { return prometheus.Gatherers{m.own, m.all} }

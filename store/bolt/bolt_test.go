@@ -24,6 +24,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/jobfile"
 	"github.com/syncd-io/syncd/store"
 	"github.com/syncd-io/syncd/store/storetest"
 	"github.com/syncd-io/syncd/tally"
@@ -84,7 +85,7 @@ var job = store.Info{RunID: "run-1", Config: "prod.yaml", Scope: store.Scope{Sou
 var ctx = context.Background()
 
 // openAt opens the file at path.
-func openAt(path string) (*Store, error) { return Open(filepath.Dir(path), nameOf(path)) }
+func openAt(path string) (*Store, error) { return Open(filepath.Dir(path), jobfile.Job(path, suffix)) }
 
 // endOf is an end of that outcome.
 func endOf(o tally.Outcome) store.End {
@@ -674,7 +675,7 @@ func TestTidy(t *testing.T) {
 	left, err := filepath.Glob(filepath.Join(dir, "*.db"))
 	must(t, err)
 	for i := range left {
-		left[i] = nameOf(left[i])
+		left[i] = jobfile.Job(left[i], suffix)
 	}
 	if diff := cmp.Diff([]string{"copied", "damaged", "new", "touched", "used"}, left); diff != "" {
 		t.Error(diff)
@@ -813,8 +814,8 @@ func TestNames(t *testing.T) {
 		if want := paths[e.Path]; e.Name != want || e.Info.Job != want || e.Info.RunID != fmt.Sprint(slices.Index(jobs, want)) {
 			t.Errorf("%q: %+v", want, e)
 		}
-		if len(e.Name) < 60 && nameOf(e.Path) != e.Name {
-			t.Errorf("the name of %s says %q", e.Path, nameOf(e.Path))
+		if len(e.Name) < 60 && jobfile.Job(e.Path, suffix) != e.Name {
+			t.Errorf("the name of %s says %q", e.Path, jobfile.Job(e.Path, suffix))
 		}
 	}
 	for i, job := range jobs {

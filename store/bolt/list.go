@@ -1,60 +1,27 @@
 package bolt
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"go.etcd.io/bbolt"
 
 	"github.com/syncd-io/syncd/internal/boltfile"
+	"github.com/syncd-io/syncd/internal/jobfile"
 	"github.com/syncd-io/syncd/store"
 	"github.com/syncd-io/syncd/tally"
 )
 
-// The names of files: prefix, the job's name, escaped and of at most maxName bytes, and suffix.
-const (
-	prefix  = "job-"
-	suffix  = ".db"
-	maxName = 200
-)
+// suffix ends the names of the files: see jobfile.
+const suffix = ".db"
 
-// pathOf is a job's file. Every job has one of its own: a byte that is no letter, digit, hyphen or underscore is escaped as % and two
-// hexadecimal digits, and a name that is too long ends in a hash, behind %~. What begins the names sets them apart from other files of
-// the folder, and from names that mean something to an operating system.
-func pathOf(dir, job string) string {
-	var b strings.Builder
-	for _, c := range []byte(job) {
-		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' {
-			b.WriteByte(c)
-		} else {
-			fmt.Fprintf(&b, "%%%02x", c)
-		}
-	}
-	name := b.String()
-	if len(name) > maxName {
-		sum := sha256.Sum256([]byte(job))
-		name = name[:maxName-34] + "%~" + hex.EncodeToString(sum[:16])
-	}
-	return filepath.Join(dir, prefix+name+suffix)
-}
-
-// nameOf is the job of a file, as far as its name says it.
-func nameOf(path string) string {
-	name := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), prefix), suffix)
-	if job, err := url.PathUnescape(name); err == nil {
-		return job
-	}
-	return name
-}
+// pathOf is a job's file.
+func pathOf(dir, job string) string { return jobfile.Path(dir, job, suffix) }
 
 // files returns the paths of a folder's files. A folder that does not exist has none.
 func files(dir string) (paths []string, err error) {
@@ -63,7 +30,7 @@ func files(dir string) (paths []string, err error) {
 		return nil, fmt.Errorf("listing the states: %w", err)
 	}
 	for _, f := range all {
-		if name := f.Name(); strings.HasPrefix(name, prefix) && strings.HasSuffix(name, suffix) {
+		if name := f.Name(); jobfile.Is(name, suffix) {
 			paths = append(paths, filepath.Join(dir, name))
 		}
 	}
@@ -91,7 +58,7 @@ func List(dir string) ([]store.Entry, error) {
 
 // read reads one file, and is fs.ErrNotExist where there is none. Of one that another process has open, only whose it is and since when is known.
 func read(path string) (store.Entry, error) {
-	e := store.Entry{Name: nameOf(path), Path: path}
+	e := store.Entry{Name: jobfile.Job(path, suffix), Path: path}
 	if _, err := os.Stat(path); err != nil {
 		return e, fmt.Errorf("reading the state: %w", err)
 	}

@@ -1,5 +1,6 @@
-// Package serve is the HTTP server that shows a process to those who watch it: metrics, health, readiness and profiles.
-package serve
+// Package server is the HTTP server that shows a process to those who watch it: metrics, health, readiness and profiles. What a service
+// offers beside that is in the packages below it: connect has Kafka Connect's REST API, api syncd's own, page what a browser shows.
+package server
 
 import (
 	"context"
@@ -35,6 +36,15 @@ type Options struct {
 	Ready   func() error // why the process is not ready, nil if it is; called concurrently
 	Pprof   bool
 	Logger  *slog.Logger
+
+	Routes []Route      // further ones
+	Root   http.Handler // takes what no route takes; nil is a page that lists what there is
+}
+
+// Route is a handler and the pattern of its requests, as http.ServeMux has them. It sets its own time limits.
+type Route struct {
+	Pattern string
+	Handler http.Handler
 }
 
 // Server is a server that runs.
@@ -108,7 +118,14 @@ func (o Options) handler() http.Handler {
 			mux.Handle("GET /debug/pprof/"+path, within(pprofTimeout, f))
 		}
 	}
-	mux.Handle("GET /{$}", within(answerTimeout, index(pages)))
+	for _, r := range o.Routes {
+		mux.Handle(r.Pattern, r.Handler)
+	}
+	if o.Root != nil {
+		mux.Handle("/", o.Root)
+	} else {
+		mux.Handle("GET /{$}", within(answerTimeout, index(pages)))
+	}
 	return mux
 }
 

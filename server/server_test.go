@@ -1,4 +1,4 @@
-package serve_test
+package server_test
 
 import (
 	"context"
@@ -15,23 +15,23 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/syncd-io/syncd"
-	"github.com/syncd-io/syncd/serve"
+	"github.com/syncd-io/syncd/server"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func fine() error { return nil }
 
-func start(t *testing.T, change func(*serve.Options)) *serve.Server {
+func start(t *testing.T, change func(*server.Options)) *server.Server {
 	t.Helper()
-	o := serve.Options{
+	o := server.Options{
 		Listen: "127.0.0.1:0", Healthy: fine, Ready: fine, Logger: slog.New(slog.DiscardHandler),
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "syncd_up 1\n") }),
 	}
 	if change != nil {
 		change(&o)
 	}
-	s, err := serve.Start(t.Context(), o)
+	s, err := server.Start(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func get(t *testing.T, method, url string) (int, string) {
 
 func TestPages(t *testing.T) {
 	var sick atomic.Bool
-	s := start(t, func(o *serve.Options) {
+	s := start(t, func(o *server.Options) {
 		o.Healthy = func() error {
 			if sick.Load() {
 				return errors.New("the run has not moved for 2m0s")
@@ -93,7 +93,7 @@ func TestPages(t *testing.T) {
 }
 
 func TestPprof(t *testing.T) {
-	s := start(t, func(o *serve.Options) { o.Pprof = true })
+	s := start(t, func(o *server.Options) { o.Pprof = true })
 	if code, body := get(t, "GET", "http://"+s.Address()+"/debug/pprof/goroutine?debug=1"); code != 200 || !strings.Contains(body, "goroutine profile") {
 		t.Errorf("%d %q", code, body)
 	}
@@ -101,7 +101,7 @@ func TestPprof(t *testing.T) {
 
 func TestPortInUse(t *testing.T) {
 	s := start(t, nil)
-	_, err := serve.Start(t.Context(), serve.Options{Listen: s.Address(), Logger: slog.New(slog.DiscardHandler)})
+	_, err := server.Start(t.Context(), server.Options{Listen: s.Address(), Logger: slog.New(slog.DiscardHandler)})
 	if err == nil || err.Error() != "can't listen on "+s.Address()+" for metrics and health: bind: address already in use" || !strings.Contains(syncd.HintOf(err), "--http") {
 		t.Errorf("%v (%s)", err, syncd.HintOf(err))
 	}
@@ -111,7 +111,7 @@ func TestPortInUse(t *testing.T) {
 func TestClose(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	arrived, ended := make(chan struct{}), make(chan struct{})
-	s, err := serve.Start(ctx, serve.Options{
+	s, err := server.Start(ctx, server.Options{
 		Listen: "127.0.0.1:0", Healthy: fine, Ready: fine, Logger: slog.New(slog.DiscardHandler),
 		Metrics: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			close(arrived)

@@ -1,0 +1,279 @@
+// Package runlog keeps, in the state folder, what became of a job's runs, and how the run under way stands. Others read it: the
+// command line, a service, and whoever has only the folder.
+//
+// Invariants:
+//   - a job has two files: its runs, a line of JSON each, and what is under way, which is replaced as a whole;
+//   - only the process that owns the job's state writes them;
+//   - a line that was cut off, and one of a later version that can't be read, is passed over;
+//   - no secret is in either, since errors are free of them;
+//   - they are records for people: that they can't be written ends no run.
+package runlog
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/syncd-io/syncd/internal/jobfile"
+	"github.com/syncd-io/syncd/tally"
+)
+
+// Run is a run that ended, or a period of following.
+type Run struct {
+	Job         string        `json:"job"`
+	RunID       string        `json:"run_id"`
+	Started     time.Time     `json:"started"`
+	Ended       time.Time     `json:"ended"`
+	Outcome     tally.Outcome `json:"outcome"`
+	Error       string        `json:"error,omitempty"`
+	Hint        string        `json:"hint,omitempty"`
+	Mode        string        `json:"mode"`
+	Collections []string      `json:"collections,omitempty"` // that were chosen; none stands for all of the mapping
+	Planned     bool          `json:"planned,omitempty"`     // it sent what a plan said
+	Resumed     bool          `json:"resumed,omitempty"`
+	Follows     bool          `json:"follows,omitempty"` // it went on with following changes
+	Total       tally.Counts  `json:"total"`
+	Deleted     tally.Counts  `json:"deleted"`
+	Orphans     int64         `json:"orphans,omitempty"`     // that were found
+	Followed    *tally.Counts `json:"followed,omitempty"`    // changes, since the streams began; nil where none were followed
+	Config      string        `json:"config,omitempty"`      // fingerprint of the configuration as it took effect
+	Next        *time.Time    `json:"next,omitempty"`        // when the schedule comes again, as far as that was known
+	Freshness   *time.Time    `json:"complete_at,omitempty"` // when a complete look at all documents began
+}
+
+// Live is how the run under way stands.
+type Live struct {
+	Job         string       `json:"job"`
+	RunID       string       `json:"run_id"`
+	PID         int          `json:"pid"`
+	Host        string       `json:"host"`
+	Config      string       `json:"file,omitempty"` // the configuration's file
+	Started     time.Time    `json:"started"`
+	Updated     time.Time    `json:"updated"`
+	Phase       string       `json:"phase"`
+	Expected    *int64       `json:"expected,omitempty"` // documents, where every collection's number is known
+	PerSecond   float64      `json:"documents_per_second"`
+	ETA         *float64     `json:"eta_seconds,omitempty"`
+	Counts      tally.Counts `json:"counts"`
+	Deleted     tally.Counts `json:"deleted"`
+	Stalled     bool         `json:"stalled"`
+	Paused      bool         `json:"paused"` // streams are not read: all documents are looked at again, or a server is down
+	Collections []Collection `json:"collections"`
+	Streams     []Stream     `json:"streams,omitempty"`
+	Window      *float64     `json:"window_seconds,omitempty"` // how far back the source keeps its changes, where it tells
+}
+
+// Collection is how far the run came with one.
+type Collection struct {
+	Name          string       `json:"name"`
+	ContentType   string       `json:"content_type"`
+	Expected      *int64       `json:"expected,omitempty"`
+	Started       bool         `json:"started"`
+	Done          bool         `json:"done"`
+	Splits        int          `json:"splits"`
+	SplitsDone    int          `json:"splits_done"`
+	Counts        tally.Counts `json:"counts"`
+	OldestMissing *time.Time   `json:"oldest_missing,omitempty"`
+}
+
+// Stream is one that is followed.
+type Stream struct {
+	Name    string       `json:"name"`
+	Counts  tally.Counts `json:"counts"` // since it began
+	Waiting int          `json:"waiting"`
+	Lag     *float64     `json:"lag_seconds,omitempty"` // where it is known
+	Silent  float64      `json:"silent_seconds"`
+	Idle    bool         `json:"idle"` // there is nothing left to handle
+}
+
+const (
+	runsSuffix = ".runs.jsonl"
+	liveSuffix = ".live.json"
+
+	maxBytes = 1 << 20 // of a file of runs, before the oldest are dropped
+	keepRuns = 500     // then
+)
+
+// Append adds a run to those of its job. The folder is made where it is not there.
+func Append(dir string, r Run) error {
+	line, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("keeping the run: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("keeping the run: %w", err)
+	}
+	path := jobfile.Path(dir, r.Job, runsSuffix)
+	if info, err := os.Stat(path); err == nil && info.Size() > maxBytes {
+		if err := shorten(path); err != nil {
+			return fmt.Errorf("keeping the run: %w", err)
+		}
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("keeping the run: %w", err)
+	}
+	line = append(line, '\n')
+	if cutOff(f) { // what was cut off must not take this line with it
+		line = append([]byte{'\n'}, line...)
+	}
+	_, err = f.Write(line)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("keeping the run: %w", err)
+	}
+	return nil
+}
+
+// cutOff reports whether the last line of a file has no end.
+func cutOff(f *os.File) bool {
+	info, err := f.Stat()
+	if err != nil || info.Size() == 0 {
+		return false
+	}
+	var last [1]byte
+	_, err = f.ReadAt(last[:], info.Size()-1)
+	return err == nil && last[0] != '\n'
+}
+
+// shorten drops the oldest runs of a file.
+func shorten(path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	lines := bytes.SplitAfter(text, []byte("\n"))
+	return replace(path, bytes.Join(lines[max(0, len(lines)-keepRuns):], nil))
+}
+
+// replace writes a file anew: others see the old one or the new one, whole.
+func replace(path string, text []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}
+
+// Read returns the last runs of a job, at most so many, the newest first. A job without any has none.
+func Read(dir, job string, most int) ([]Run, error) {
+	f, err := os.Open(jobfile.Path(dir, job, runsSuffix))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the runs: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // it was only read
+	var runs []Run
+	lines := bufio.NewReader(f)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if len(line) > 0 {
+			var r Run
+			if json.Unmarshal(line, &r) == nil && r.Job == job {
+				runs = append(runs, r)
+			}
+		}
+		if err != nil {
+			break // at its end; what could be read is told
+		}
+	}
+	slices.Reverse(runs)
+	return runs[:min(len(runs), most)], nil
+}
+
+// Jobs names the jobs of which a folder has a record, in the order of their names. A folder that does not exist has none.
+func Jobs(dir string) ([]string, error) {
+	all, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("listing the runs: %w", err)
+	}
+	var jobs []string
+	for _, f := range all {
+		path := filepath.Join(dir, f.Name())
+		switch {
+		case jobfile.Is(path, runsSuffix):
+			jobs = append(jobs, nameIn(path, runsSuffix))
+		case jobfile.Is(path, liveSuffix):
+			jobs = append(jobs, nameIn(path, liveSuffix))
+		}
+	}
+	slices.Sort(jobs)
+	return slices.Compact(jobs), nil
+}
+
+// nameIn is the job of a file: a name that was too long for the file's is in its first line.
+func nameIn(path, suffix string) string {
+	name := jobfile.Job(path, suffix)
+	f, err := os.Open(path)
+	if err != nil {
+		return name
+	}
+	defer f.Close() //nolint:errcheck // it was only read
+	var said struct {
+		Job string `json:"job"`
+	}
+	if json.NewDecoder(bufio.NewReader(f)).Decode(&said) == nil && said.Job != "" {
+		return said.Job
+	}
+	return name
+}
+
+// Publish says how the run under way stands.
+func Publish(dir string, now Live) error {
+	text, err := json.Marshal(now)
+	if err == nil {
+		err = replace(jobfile.Path(dir, now.Job, liveSuffix), text)
+	}
+	if err != nil {
+		return fmt.Errorf("saying how the run stands: %w", err)
+	}
+	return nil
+}
+
+// Withdraw says that no run of the job is under way.
+func Withdraw(dir, job string) error {
+	if err := os.Remove(jobfile.Path(dir, job, liveSuffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("saying that no run is under way: %w", err)
+	}
+	return nil
+}
+
+// Current is how the run under way stands, as its process last said; ok is false where none has said anything since the last ended.
+// A process that was killed could not say so: whoever asks looks at Updated, and whether the process lives.
+func Current(dir, job string) (now Live, ok bool, err error) {
+	text, err := os.ReadFile(jobfile.Path(dir, job, liveSuffix))
+	if errors.Is(err, fs.ErrNotExist) {
+		return now, false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &now)
+	}
+	if err != nil {
+		return now, false, fmt.Errorf("reading how the run stands: %w", err)
+	}
+	return now, now.Job == job, nil
+}
+
+// Forget removes what is kept of a job.
+func Forget(dir, job string) error {
+	err := Withdraw(dir, job)
+	if rerr := os.Remove(jobfile.Path(dir, job, runsSuffix)); !errors.Is(rerr, fs.ErrNotExist) {
+		err = errors.Join(err, rerr)
+	}
+	return err
+}
