@@ -211,8 +211,6 @@ func message(key, value []byte, point string) *kafka.Message {
 	return &kafka.Message{
 		TopicPartition: kafka.TopicPartition{Topic: &name, Partition: kafka.PartitionAny}, Key: key, Value: value,
 		Headers: []kafka.Header{
-			{Key: codec.HeaderRunID, Value: []byte(samplePoint)},
-			{Key: codec.HeaderReason, Value: []byte("missing")},
 			{Key: codec.HeaderPointID, Value: []byte(point)},
 			{Key: codec.HeaderContentType, Value: []byte("doc")},
 			{Key: codec.HeaderReadTime, Value: []byte("2006-01-02T15:04:05.123456789Z")},

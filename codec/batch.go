@@ -11,13 +11,14 @@ import (
 // Batch is the events of some changes and the memory that they are made in. The next Encode uses that memory again: events,
 // keys, values and headers are valid until then. The zero value is ready for use. A Batch is not safe for concurrent use.
 type Batch struct {
-	Events []Event  // of the changes that can be encoded, in the order of the changes
-	Omit   Omission // headers that the events are not to have
+	Events      []Event  // of the changes that can be encoded, in the order of the changes
+	Omit        Omission // headers that the events are not to have
+	OmitLetters Omission // headers that dead letters are not to have
 
 	refused *syncd.BatchError // the changes that can't be encoded; nil if there are none
 	bytes   []byte            // keys and values, event by event
 	headers []Header          // event by event
-	points  []byte            // the texts of the events' point ids, each of uuidSize bytes
+	points  []byte            // the texts of point ids for the events that have them in a header, each of uuidSize bytes
 	readAt  int64             // of the change before
 	read    string            // the text of readAt
 }
@@ -72,11 +73,15 @@ func (b *Batch) add(e Encoder, runID string, c *syncd.Change) error {
 	if len(bytes) > start+keySize {
 		event.Value = bytes[start+keySize:]
 	}
-	if b.Omit&omitReadTime == 0 && (b.read == "" || c.ReadAt != b.readAt) { // most changes of a batch were read at one time
+	omit := b.Omit
+	if c.Err != nil {
+		omit = b.OmitLetters
+	}
+	if omit&omitReadTime == 0 && (b.read == "" || c.ReadAt != b.readAt) { // most changes of a batch were read at one time
 		b.readAt, b.read = c.ReadAt, readTime(c.ReadAt)
 	}
 	from := len(b.headers)
-	b.headers = b.Omit.appendHeaders(b.headers, runID, c, b.read)
+	b.headers = omit.appendHeaders(b.headers, runID, c, b.read)
 	switch {
 	case c.Err != nil:
 		b.headers = AppendErrorHeaders(b.headers, documentError(c))
@@ -85,7 +90,7 @@ func (b *Batch) add(e Encoder, runID string, c *syncd.Change) error {
 	}
 	event.Headers = b.headers[from:]
 	b.bytes = bytes
-	if b.Omit&omitPointID == 0 {
+	if omit&omitPointID == 0 {
 		b.points = hexid.AppendUUID(b.points, (*[16]byte)(&c.PointID))
 	}
 	b.Events = append(b.Events, event)
@@ -103,8 +108,8 @@ func (b *Batch) finish() {
 			event.Value, bytes = cut(bytes, len(event.Value))
 		}
 		event.Headers, headers = cut(headers, len(event.Headers))
-		if len(points) > 0 {
-			event.Headers[b.Omit.pointHeader()].Value = points[i*uuidSize : (i+1)*uuidSize]
+		if h := event.Headers; len(h) > 0 && h[0].Name == HeaderPointID {
+			h[0].Value, points = points[:uuidSize], points[uuidSize:]
 		}
 	}
 }

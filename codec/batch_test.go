@@ -65,7 +65,7 @@ func TestOmittedHeaders(t *testing.T) {
 				sent = append(sent, name)
 			}
 		}
-		b := codec.Batch{Omit: codec.Only(sent)}
+		b := codec.Batch{Omit: codec.Only(sent), OmitLetters: codec.Only(sent)}
 		for range 2 { // the second time in used memory
 			b.Encode(codec.Encoder{}, "run", in)
 			for i, e := range all.Events {
@@ -77,6 +77,39 @@ func TestOmittedHeaders(t *testing.T) {
 				}
 				if !bytes.Equal(b.Events[i].Value, e.Value) || !bytes.Equal(b.Events[i].Key, e.Key) {
 					t.Errorf("only %q: key or value differ", sent)
+				}
+			}
+		}
+	}
+}
+
+// TestHeadersOfLetters: what is omitted from events and from dead letters is said apart, whichever of them are in a batch.
+func TestHeadersOfLetters(t *testing.T) {
+	page := syncd.Target{ContentType: "page"}
+	event := syncd.Change{Target: &page, ID: "a", Document: memory{plain: "{}"}, PointID: uuid.MustParse("74738ff5-5367-5958-9aee-98fffdcd1876")}
+	letter := event
+	letter.PointID, letter.Err = uuid.MustParse("1a738ff5-5367-5958-9aee-98fffdcd1876"), &syncd.DocumentError{Cause: errUnwritable}
+	var all codec.Batch
+	all.Encode(codec.Encoder{}, "run", []syncd.Change{event, letter})
+	named := func(h []codec.Header, names []string) string {
+		return text(slices.DeleteFunc(slices.Clone(h), func(h codec.Header) bool {
+			return slices.Contains(codec.Headers(), h.Name) && !slices.Contains(names, h.Name)
+		}))
+	}
+	for _, sets := range [][2][]string{
+		{codec.ConsumerHeaders(), codec.Headers()}, {codec.Headers(), codec.ConsumerHeaders()},
+		{nil, codec.Headers()}, {codec.Headers(), nil}, {{codec.HeaderReason}, {codec.HeaderPointID}}, {{codec.HeaderPointID}, {codec.HeaderReadTime}},
+	} {
+		b := codec.Batch{Omit: codec.Only(sets[0]), OmitLetters: codec.Only(sets[1])}
+		for _, in := range [][]syncd.Change{{event, letter, event}, {letter, event, letter, letter}, {event}, {letter}} {
+			b.Encode(codec.Encoder{}, "run", in)
+			for i, c := range in {
+				full, names := all.Events[0].Headers, sets[0]
+				if c.Err != nil {
+					full, names = all.Events[1].Headers, sets[1]
+				}
+				if got, want := text(b.Events[i].Headers), named(full, names); got != want {
+					t.Errorf("events with %q, letters with %q: %s, want %s", sets[0], sets[1], got, want)
 				}
 			}
 		}
@@ -98,9 +131,9 @@ func TestHeaders(t *testing.T) {
 			t.Fatalf("%d events, %v", len(b.Events), b.Refused())
 		}
 		for i, want := range []string{
-			"[{syncd-run-id run} {syncd-reason full} {syncd-point-id 00000000-0000-0000-0000-000000000000} {syncd-content-type page} {syncd-read-time 2024-05-06T07:08:09Z}]",
-			"[{syncd-run-id run} {syncd-reason stale} {syncd-point-id 74738ff5-5367-5958-9aee-98fffdcd1876} {syncd-content-type page} {syncd-read-time 2024-05-06T07:08:09.001Z} {syncd-document reference}]",
-			"[{syncd-run-id run} {syncd-reason orphan} {syncd-point-id 74738ff5-5367-5958-9aee-98fffdcd1876} {syncd-content-type page} {syncd-read-time 2024-05-06T07:08:09.001Z}]",
+			"[{syncd-point-id 00000000-0000-0000-0000-000000000000} {syncd-content-type page} {syncd-read-time 2024-05-06T07:08:09Z} {syncd-run-id run} {syncd-reason full}]",
+			"[{syncd-point-id 74738ff5-5367-5958-9aee-98fffdcd1876} {syncd-content-type page} {syncd-read-time 2024-05-06T07:08:09.001Z} {syncd-run-id run} {syncd-reason stale} {syncd-document reference}]",
+			"[{syncd-point-id 74738ff5-5367-5958-9aee-98fffdcd1876} {syncd-content-type page} {syncd-read-time 2024-05-06T07:08:09.001Z} {syncd-run-id run} {syncd-reason orphan}]",
 		} {
 			if got := text(b.Events[i].Headers); got != want {
 				t.Errorf("headers %s, want %s", got, want)
@@ -145,7 +178,7 @@ func TestBatch(t *testing.T) {
 				got := b.Events[next]
 				next++
 				if !bytes.Equal(got.Key, key) || !bytes.Equal(got.Value, value) || (got.Value == nil) != (value == nil) ||
-					got.ID != in[i].ID || got.PointID != in[i].PointID || got.Target != target || got.Headers[2].Value != in[i].PointID.String() {
+					got.ID != in[i].ID || got.PointID != in[i].PointID || got.Target != target || got.Headers[0].Value != in[i].PointID.String() {
 					t.Fatalf("change %d is %+v, want %s %s", i, got, key, value)
 				}
 				if tombstone := in[i].Operation == syncd.Delete && format == codec.DeleteTombstone; tombstone != (value == nil) {

@@ -119,7 +119,7 @@ func TestLetterOfAnotherError(t *testing.T) {
 	var b codec.Batch
 	b.Encode(codec.Encoder{}, "", []syncd.Change{{Target: &target, ID: "a", Err: errors.New("boom")}})
 	if h := text(b.Events[0].Headers); len(b.Events) != 1 || b.Refused() != nil ||
-		h[len("[{syncd-run-id } "):] != "{syncd-reason missing} {syncd-point-id 00000000-0000-0000-0000-000000000000} {syncd-content-type work_item} {syncd-read-time 1970-01-01T00:00:00Z} "+
+		h != "[{syncd-point-id 00000000-0000-0000-0000-000000000000} {syncd-content-type work_item} {syncd-read-time 1970-01-01T00:00:00Z} {syncd-run-id } {syncd-reason missing} "+
 			"{__connect.errors.topic workItem} {__connect.errors.connector.name syncd} {__connect.errors.task.id 0} {__connect.errors.stage TASK_POLL} "+
 			"{__connect.errors.exception.class.name syncd.DocumentError} {__connect.errors.exception.message boom}]" {
 		t.Errorf("headers %s", h)

@@ -9,7 +9,6 @@
 package codec
 
 import (
-	"math/bits"
 	"slices"
 	"time"
 
@@ -40,33 +39,39 @@ type Header struct {
 
 // The headers of an event.
 const (
-	HeaderRunID       = "syncd-run-id"
-	HeaderReason      = "syncd-reason"
 	HeaderPointID     = "syncd-point-id"
 	HeaderContentType = "syncd-content-type"
-	HeaderDocument    = "syncd-document"  // DocumentReference, or not there
 	HeaderReadTime    = "syncd-read-time" // when the document was read, RFC 3339 in UTC: a later change is newer
+	HeaderRunID       = "syncd-run-id"
+	HeaderReason      = "syncd-reason"
+	HeaderDocument    = "syncd-document" // DocumentReference, or not there
 )
 
 // DocumentReference is the value of HeaderDocument in an event that was too large with its document and was sent without: the
 // consumer is to read the document itself.
 const DocumentReference = "reference"
 
-// everyHeader names those that every event has, unless they are omitted, in their order.
-var everyHeader = [...]string{HeaderRunID, HeaderReason, HeaderPointID, HeaderContentType, HeaderReadTime}
+// everyHeader names those that every event has, unless they are omitted, in their order. The first ones are what a consumer acts on:
+// which point and which rule of the index a document belongs to, and which of two events is newer. The others are for people.
+var everyHeader = [...]string{HeaderPointID, HeaderContentType, HeaderReadTime, HeaderRunID, HeaderReason}
+
+const consumerHeaders = 3
 
 // Headers returns the names of the headers that a sink may omit.
 func Headers() []string { return slices.Clone(everyHeader[:]) }
+
+// ConsumerHeaders returns the names of those that a consumer acts on.
+func ConsumerHeaders() []string { return slices.Clone(everyHeader[:consumerHeaders]) }
 
 // Omission is a set of the headers that every event has: those that are not to be sent. Zero omits none.
 type Omission uint8
 
 const (
-	omitRunID Omission = 1 << iota
-	omitReason
-	omitPointID
+	omitPointID Omission = 1 << iota
 	omitContentType
 	omitReadTime
+	omitRunID
+	omitReason
 )
 
 // Only omits all but the headers with these names.
@@ -79,17 +84,8 @@ func Only(names []string) (o Omission) {
 	return o
 }
 
-// pointHeader is the index of HeaderPointID among the headers that appendHeaders appends.
-func (o Omission) pointHeader() int { return 2 - bits.OnesCount8(uint8(o&(omitRunID|omitReason))) }
-
 // appendHeaders appends the headers that every event has. The point id's is left empty: see Batch.finish.
 func (o Omission) appendHeaders(dst []Header, runID string, c *syncd.Change, read string) []Header {
-	if o&omitRunID == 0 {
-		dst = append(dst, Header{HeaderRunID, runID})
-	}
-	if o&omitReason == 0 {
-		dst = append(dst, Header{HeaderReason, c.Reason.String()})
-	}
 	if o&omitPointID == 0 {
 		dst = append(dst, Header{HeaderPointID, ""})
 	}
@@ -98,6 +94,12 @@ func (o Omission) appendHeaders(dst []Header, runID string, c *syncd.Change, rea
 	}
 	if o&omitReadTime == 0 {
 		dst = append(dst, Header{HeaderReadTime, read})
+	}
+	if o&omitRunID == 0 {
+		dst = append(dst, Header{HeaderRunID, runID})
+	}
+	if o&omitReason == 0 {
+		dst = append(dst, Header{HeaderReason, c.Reason.String()})
 	}
 	return dst
 }

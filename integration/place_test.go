@@ -210,7 +210,7 @@ func (p *place) config(t *testing.T, collections map[string]string, more ...stri
 	var b strings.Builder
 	fmt.Fprintf(&b, "source:\n  mongo:\n    uri: %q\n    database: %q\n", p.mongoURI, p.name)
 	fmt.Fprintf(&b, "checker:\n  qdrant:\n    url: %q\n    collection: %q\n    api_key: %q\n", p.qdrantURL, p.name, p.qdrantKey)
-	fmt.Fprintf(&b, "sink:\n  kafka:\n    bootstrap_servers: %q\n", p.kafka)
+	fmt.Fprintf(&b, "sink:\n  kafka:\n    headers: all\n    bootstrap_servers: %q\n", p.kafka)
 	for _, line := range more {
 		fmt.Fprintf(&b, "    %s\n", line)
 	}

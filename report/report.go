@@ -24,7 +24,7 @@ const Format = 1
 // Report is one run. The doc tags of its fields are their documentation; numbers of seconds are rounded to milliseconds.
 type Report struct {
 	Format  int           `json:"syncd_report" doc:"Version of this format."`
-	RunID   string        `json:"run_id" doc:"The run's id, which is in the header syncd-run-id of its events."`
+	RunID   string        `json:"run_id" doc:"The run's id, which is in the header syncd-run-id of its events where they have it."`
 	Outcome tally.Outcome `json:"outcome" doc:"complete, failures (some documents could not be sent), not_arrived (the index did not show everything in time), stopped (by a guard), interrupted or failed."`
 	Verdict string        `json:"verdict" doc:"The outcome in a sentence."`
 	Exit    int           `json:"exit_code" doc:"The program's exit code."`

@@ -89,9 +89,13 @@ func createTopics(c *kafka.Config) {
 // suite runs the sink's conformance suite against a broker.
 func suite(t *testing.T, addr, user, password string, change func(*kafka.Config)) {
 	t.Helper()
-	open := func(t *testing.T) syncd.Sink { return openKafka(t, addr, change) }
+	all := func(c *kafka.Config) {
+		c.Headers = []string{"all"}
+		change(c)
+	}
+	open := func(t *testing.T) syncd.Sink { return openKafka(t, addr, all) }
 	c := kafka.Plugin().Config().(*kafka.Config)
-	change(c)
+	all(c)
 	syncdtest.TestSink(t, syncdtest.SinkHarness{
 		Event: c.Event,
 		Open:  open, OpenAgain: open,

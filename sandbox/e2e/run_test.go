@@ -253,7 +253,7 @@ func TestUnreachable(t *testing.T) {
 		if n := len(records(t, s)); n != 0 {
 			t.Errorf("%d events were sent", n)
 		}
-		r = syncd(t, environ, "run", "-c", config)
+		r = syncd(t, append(environ, "SYNCD_SINK__KAFKA__HEADERS=all"), "run", "-c", config)
 		r.wants(t, 0, `could not connect to Qdrant \(.*\): falling back to full backfill`, `run.on_check_unavailable: full`)
 		recs := records(t, s)
 		if len(recs) != 30 || recs[0].Header("syncd-reason") != "full" {

@@ -391,6 +391,7 @@ checker:
 sink:
   kafka:
     bootstrap_servers: %s
+    headers: all
     create_topics: {partitions: 3, replication_factor: 1}
     max_message_bytes: 5000
     delivery_timeout: 1500ms

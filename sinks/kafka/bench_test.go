@@ -53,8 +53,10 @@ func BenchmarkWriteChanges(b *testing.B) {
 		name    string
 		headers []string
 	}{
-		{"all", codec.Headers()},
-		{"reason and point id", []string{codec.HeaderReason, codec.HeaderPointID}},
+		{"all five", []string{allHeaders}},
+		{"four", codec.Headers()[:4]},
+		{"default", nil},
+		{"two", codec.Headers()[:2]},
 		{"none", []string{noHeaders}},
 	} {
 		b.Run(c.name, func(b *testing.B) { benchChanges(b, c.headers) })

@@ -21,7 +21,7 @@ type Config struct {
 	Topic            string                 `yaml:"topic" rule:"name,min=1" doc:"Topic of an event; may use {database}, {collection} and {content_type}."`
 	TopicPrefix      string                 `yaml:"topic_prefix" env:"KAFKA_TOPIC_PREFIX" rule:"name" doc:"Put in front of every topic with a dot between, a collection's own topic included."`
 	Event            codec.Config           `yaml:"event" doc:"The form of events."`
-	Headers          []string               `yaml:"headers" rule:"dive,oneof=none syncd-run-id syncd-reason syncd-point-id syncd-content-type syncd-read-time" doc:"Headers of every event; empty means all, none stands for no headers. Each costs about 0.5 µs of CPU (measured on an AMD EPYC, see docs/performance.md). syncd-document, and those that say why an event is a dead letter, are sent whatever is set here."`
+	Headers          []string               `yaml:"headers" rule:"dive,oneof=all none syncd-point-id syncd-content-type syncd-read-time syncd-run-id syncd-reason" doc:"Headers of every event: all, none, or some. Empty means those that a consumer acts on, which are syncd-point-id, syncd-content-type and syncd-read-time, and for dead letters all. Each costs about 0.5 µs of CPU (measured on an AMD EPYC, see docs/performance.md). syncd-document, and those that say why an event is a dead letter, are sent whatever is set here."`
 	CreateTopics     *CreateTopics          `yaml:"create_topics" doc:"How to create topics that do not exist; without it a missing topic is an error."`
 	Compression      string                 `yaml:"compression" rule:"oneof=none gzip snappy lz4 zstd" doc:"Compression of the batches sent to the brokers."`
 	Partitioner      string                 `yaml:"partitioner" rule:"oneof=murmur2_random murmur2 consistent_random consistent fnv1a_random fnv1a random" doc:"Chooses an event's partition by its key; murmur2_random does it as Java clients do, so that events of one document meet in one partition."`
@@ -94,8 +94,11 @@ func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
 	if c.DeliveryTimeout <= c.Linger {
 		bad(d, n, "", []string{"delivery_timeout"}, "is %s, not more than linger, %s", c.DeliveryTimeout, c.Linger)
 	}
-	if len(c.Headers) > 1 && slices.Contains(c.Headers, noHeaders) {
-		bad(d, n, "leave out none, or all others", []string{"headers"}, "names headers beside %s", noHeaders)
+	for _, alone := range []string{allHeaders, noHeaders} {
+		if len(c.Headers) > 1 && slices.Contains(c.Headers, alone) {
+			bad(d, n, "leave it out, or the others", []string{"headers"}, "names headers beside %s", alone)
+			break
+		}
 	}
 	c.checkTransactions(d, n)
 	c.checkProperties(d, n)
@@ -121,15 +124,22 @@ func (c *Config) MemorySetting() (path []string, bytes int64) {
 	return []string{"queue", "max_bytes"}, int64(c.Queue.MaxBytes)
 }
 
-// noHeaders stands for no headers: an empty list is all.
-const noHeaders = "none"
+// What stands for all headers, and for none.
+const (
+	allHeaders = "all"
+	noHeaders  = "none"
+)
 
-// omitted are the headers that events are not to have.
-func (c *Config) omitted() codec.Omission {
-	if len(c.Headers) == 0 {
-		return 0
+// omitted are the headers that events, and those that dead letters are not to have.
+func (c *Config) omitted() (events, letters codec.Omission) {
+	switch {
+	case len(c.Headers) == 0: // a dead letter is for people
+		return codec.Only(codec.ConsumerHeaders()), 0
+	case c.Headers[0] == allHeaders:
+		return 0, 0
 	}
-	return codec.Only(c.Headers)
+	named := codec.Only(c.Headers)
+	return named, named
 }
 
 // checkServers finds what librdkafka would only log and then never connect to: it wants host, host:port or [ipv6]:port, and takes

@@ -161,7 +161,7 @@ func TestConformance(t *testing.T) {
 	syncdtest.TestSink(t, syncdtest.SinkHarness{
 		Open: func(t *testing.T) syncd.Sink {
 			bootstrap = cluster(t, topics...).BootstrapServers()
-			return start(t, bootstrap, nil)
+			return start(t, bootstrap, func(c *Config) { c.Headers = []string{allHeaders} })
 		},
 		Read: func(t *testing.T) []syncdtest.Received {
 			records := read(t, bootstrap)

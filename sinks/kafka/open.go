@@ -36,7 +36,6 @@ const reconnectPause = time.Second
 type Sink struct {
 	config   Config
 	encoder  codec.Encoder
-	omit     codec.Omission // of headers
 	logger   *slog.Logger
 	env      syncd.Env
 	replacer dial.Scrubber
@@ -59,7 +58,7 @@ func open(ctx context.Context, c Config, env syncd.Env) (syncd.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sink{config: c, encoder: c.Event.Encoder(), omit: c.omitted(), logger: env.Logger, env: env, replacer: c.scrubber(), router: r, limits: min(c.ConnectTimeout, limitsTimeout)}
+	s := &Sink{config: c, encoder: c.Event.Encoder(), logger: env.Logger, env: env, replacer: c.scrubber(), router: r, limits: min(c.ConnectTimeout, limitsTimeout)}
 	if err := c.Security.checkFiles(); err != nil {
 		return nil, err
 	}

@@ -83,7 +83,8 @@ func (s *Sink) Write(ctx context.Context, changes []syncd.Change) error {
 func (s *Sink) encode(changes []syncd.Change) *codec.Batch {
 	b, _ := s.batches.Get().(*codec.Batch)
 	if b == nil {
-		b = &codec.Batch{Omit: s.omit}
+		b = &codec.Batch{}
+		b.Omit, b.OmitLetters = s.config.omitted()
 	}
 	b.Encode(s.encoder, s.runID, changes)
 	return b

@@ -89,7 +89,9 @@ func TestWriteChanges(t *testing.T) {
 			t.Errorf("change %d: %+v, %d bytes; its record is %+v", i, c.Placement, c.Bytes, r)
 			continue
 		}
-		if h := r[0].Headers[0]; h != (codec.Header{Name: "syncd-run-id", Value: "run-1"}) || (len(r[0].Headers) > 5) != (i == 4) {
+		letter := i == 4
+		if names := codec.ConsumerHeaders(); slices.Contains(r[0].Headers, codec.Header{Name: "syncd-run-id", Value: "run-1"}) != letter ||
+			len(r[0].Headers) == len(names) == letter || r[0].Headers[0] != (codec.Header{Name: names[0], Value: c.PointID.String()}) {
 			t.Errorf("change %d: headers %v", i, r[0].Headers)
 		}
 	}
@@ -496,10 +498,11 @@ func TestTheHeadersThatAreSent(t *testing.T) {
 	target := event("page", "", nil).Target
 	in := []syncd.Change{{Target: &target, ID: "a", Operation: syncd.Delete, Reason: syncd.ReasonOrphan}}
 	for name, c := range map[string]struct{ set, want []string }{
-		"by default": {nil, codec.Headers()},
-		"two":        {[]string{codec.HeaderPointID, codec.HeaderReason}, []string{codec.HeaderReason, codec.HeaderPointID}},
+		"by default": {nil, []string{codec.HeaderPointID, codec.HeaderContentType, codec.HeaderReadTime}},
+		"two":        {[]string{codec.HeaderReason, codec.HeaderPointID}, []string{codec.HeaderPointID, codec.HeaderReason}},
+		"all":        {[]string{allHeaders}, codec.Headers()},
 		"none":       {[]string{noHeaders}, nil},
-		"no list":    {[]string{}, codec.Headers()},
+		"no list":    {[]string{}, codec.ConsumerHeaders()},
 	} {
 		bootstrap := cluster(t, "db.page").BootstrapServers()
 		s := startClosing(t, bootstrap, func(conf *Config) {
