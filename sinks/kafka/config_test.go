@@ -240,3 +240,27 @@ func TestQueueBytes(t *testing.T) {
 		}
 	}
 }
+
+// TestPropertiesOfTheUserGoFirst: what is set here where librdkafka's default is not wanted gives way to sink.kafka.properties.
+func TestPropertiesOfTheUserGoFirst(t *testing.T) {
+	const first, longest, push = "reconnect.backoff.ms", "reconnect.backoff.max.ms", "enable.metrics.push"
+	for name, c := range map[string]struct {
+		set  map[string]spec.Secret
+		want map[string]any // nil is librdkafka's default
+	}{
+		"nothing is set": {nil, map[string]any{first: 20, longest: 1000, push: false}},
+		// librdkafka refuses a longest pause that is less than the first.
+		"the longest pause": {map[string]spec.Secret{longest: "10"}, map[string]any{first: nil, longest: "10", push: false}},
+		"the first pause":   {map[string]spec.Secret{first: "5000"}, map[string]any{first: "5000", longest: nil, push: false}},
+		"metrics":           {map[string]spec.Secret{push: "true"}, map[string]any{first: 20, longest: 1000, push: "true"}},
+	} {
+		config := defaults()
+		config.Properties = c.set
+		got := config.librdkafka()
+		for property, want := range c.want {
+			if got[property] != want {
+				t.Errorf("%s: %s is %v, want %v", name, property, got[property], want)
+			}
+		}
+	}
+}

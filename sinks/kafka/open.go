@@ -29,8 +29,12 @@ const statisticsInterval = 2 * time.Second
 
 // reconnectPause is the longest wait before a broker that is down is tried again, as it is in Kafka's own client. librdkafka
 // waits up to ten seconds, and only looks for events whose time is over when it wakes: delivery_timeout would be exceeded by
-// as much.
-const reconnectPause = time.Second
+// as much. firstReconnectPause is the first such wait. librdkafka lets half of it pass between two connections, of which it makes
+// one to ask who the brokers are, and the next to a broker: with its default, every start stands still for nearly 50 ms.
+const (
+	firstReconnectPause = 20 * time.Millisecond
+	reconnectPause      = time.Second
+)
 
 // Sink produces events. Plugin opens one.
 type Sink struct {
@@ -144,7 +148,11 @@ func (c *Config) librdkafka() ck.ConfigMap {
 		m["statistics.interval.ms"] = int(statisticsInterval / time.Millisecond)
 	}
 	if !set(m, "reconnect.backoff.max.ms") && !set(m, "reconnect.backoff.ms") {
+		m["reconnect.backoff.ms"] = int(firstReconnectPause / time.Millisecond)
 		m["reconnect.backoff.max.ms"] = int(reconnectPause / time.Millisecond)
+	}
+	if !set(m, "enable.metrics.push") {
+		m["enable.metrics.push"] = false // to the brokers, which asks them for their wishes at each start
 	}
 	if c.exactlyOnce() {
 		m["transactional.id"] = c.Transactions.ID
