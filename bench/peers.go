@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"flag"
 	"fmt"
@@ -14,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/syncd-io/syncd/integration/process"
+	"github.com/syncd-io/syncd/integration/connectworker"
 )
 
 // A peer copies a collection to Kafka, from the bench's servers.
@@ -165,13 +164,10 @@ output:
 	}
 }
 
-//go:embed connect.xml
-var connectPOM []byte
-
 // connectPeer is MongoDB's connector in Kafka Connect, standalone, with the flags that Kafka's own script gives the JVM. It
 // does not end by itself, so it is ended when the topic has all events; what it took is what the operating system says then.
 func connectPeer(ctx context.Context, at *peerServers) (figure, error) {
-	jars, err := process.Maven(ctx, "kafka-connect", connectPOM)
+	jars, err := connectworker.Jars(ctx)
 	if err != nil {
 		return figure{}, err
 	}

@@ -1,12 +1,13 @@
 // Package integration tests the built program on servers that nobody here wrote.
 //
-//	make integration                    # some two minutes, after the first download
+//	make integration                    # some minutes, after the first download
 //	make integration EVENTS=1000000     # the tests that kill something, with a million events each
 //
 // What it runs:
 //
 //   - Apache Kafka (Maven Central; package kafka): one node, as KRaft, with listeners in the clear, with SASL (PLAIN, SCRAM),
 //     with TLS and client certificates, and with both;
+//   - Kafka Connect with MongoDB's connector (Maven Central; package connectworker);
 //   - SecantusDB (PyPI; package secantus): MongoDB's protocol on WiredTiger, MongoDB's storage engine;
 //   - mongo-java-server (Maven Central; the sandbox's package javaserver): MongoDB's protocol in Java.
 //
@@ -16,7 +17,8 @@
 // What it tests: the whole backfill (everything is sent and indexed, nothing twice, then what is added, and verify agrees);
 // partitions, beside those of Kafka's own producer; headers; topics; every way to log in, and to fail to; a broker that is
 // killed in the middle of a run and comes back, or does not; a run that is killed, among documents and among deletes, with both
-// kinds of delivery. Counts are those of a consumer of its own, of the kind read_committed.
+// kinds of delivery; a job that follows, killed as well; the events of changes, beside those of MongoDB's own connector. Counts are
+// those of a consumer of its own, of the kind read_committed.
 //
 // It needs java 17 or newer, mvn, and python3 3.11 or newer with pip, and fails without them. Servers are fetched once, into
 // syncd-test in the user's cache folder; they run in temporary folders, on free ports of the loopback interface.
