@@ -123,6 +123,25 @@ func TestStreamedChangesInOtherForms(t *testing.T) {
 	}
 }
 
+// TestStreamedDocumentThatWasRead: a document that the source read itself, since the event has none, is not put into the server's event, and
+// is the event where that is the document alone.
+func TestStreamedDocumentThatWasRead(t *testing.T) {
+	const event = `{"_id": {"_data": "02"}, "operationType": "update", "fullDocument": null, "documentKey": {"_id": 1}}`
+	raw, err := bson.Marshal(bson.D{{Key: "_id", Value: 1}, {Key: "v", Value: 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := bsondoc.NewDocument(raw)
+	for only, want := range map[bool]string{false: event, true: `{"_id": 1, "v": 2}`} {
+		c := streamed(t, event)
+		c.Document = &d
+		key, value, err := mongoKafka(func(c *codec.Config) { c.FullDocumentOnly, c.DeleteFormat = only, codec.DeleteTombstone }).Preview(&c)
+		if err != nil || string(key) != `{"_id": 1}` || string(value) != want {
+			t.Errorf("got %s %s, %v, want %s", key, value, err, want)
+		}
+	}
+}
+
 // TestStreamedBSON: key and value are the server's bytes.
 func TestStreamedBSON(t *testing.T) {
 	c := streamed(t, `{"_id": {"_data": "01"}, "operationType": "insert", "fullDocument": {"_id": 1}, "documentKey": {"_id": 1}}`)

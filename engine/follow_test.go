@@ -139,24 +139,40 @@ func TestTheLimitOfEventsIsARunsNotAStreams(t *testing.T) {
 	})
 }
 
-// TestAnUpdateOfADeletedDocumentIsNotSent: its document is gone, and the delete follows.
+// TestAnUpdateOfADeletedDocumentIsNotSent: its document is gone, and the delete follows. Nor does a sink send it that passes changes on in
+// the source's own form, where the source has none.
 func TestAnUpdateOfADeletedDocumentIsNotSent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f, s := following(t)
-		f.source.Insert("page", doc("a", 1))
-		f.source.Update("page", doc("a", 2), "v")
-		f.source.Delete("page", "a")
-		var n engine.Snapshot
-		if err := f.follow(t, s, func(e *engine.Engine) { synctest.Wait(); n = e.Snapshot() }); err != nil {
-			t.Fatal(err)
-		}
-		if got, want := says(f.sink.Events()), []string{event("insert", "a", 1), event("delete", "a", 0)}; !slices.Equal(got, want) {
-			t.Errorf("sent\n%q, not\n%q", got, want)
-		}
-		if c := n.Streams[0].Counts; c.Gone != 1 || c.Acked != 2 || c.Problem() != "" {
-			t.Errorf("%+v %s", c, c.Problem())
-		}
-	})
+	for _, raw := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			f, s := following(t)
+			f.opts.Sink = passing{f.sink, raw}
+			f.source.Insert("page", doc("a", 1))
+			f.source.Update("page", doc("a", 2), "v")
+			f.source.Delete("page", "a")
+			var n engine.Snapshot
+			if err := f.follow(t, s, func(e *engine.Engine) { synctest.Wait(); n = e.Snapshot() }); err != nil {
+				t.Fatal(err)
+			}
+			if got, want := says(f.sink.Events()), []string{event("insert", "a", 1), event("delete", "a", 0)}; !slices.Equal(got, want) {
+				t.Errorf("raw %t: sent\n%q, not\n%q", raw, got, want)
+			}
+			if c := n.Streams[0].Counts; c.Gone != 1 || c.Acked != 2 || c.Failed() != 0 || c.Problem() != "" {
+				t.Errorf("raw %t: %+v %s", raw, c, c.Problem())
+			}
+		})
+	}
+}
+
+// passing is a sink that can pass changes on in the source's own form.
+type passing struct {
+	*syncdtest.MemorySink
+	raw bool
+}
+
+func (p passing) Abilities() syncd.SinkAbilities {
+	a := p.MemorySink.Abilities()
+	a.Raw = p.raw
+	return a
 }
 
 // TestADeleteIsKnownByWhatTheDocumentWas, where its point id is made of fields; without that it is a dead letter.

@@ -25,10 +25,7 @@ func (e *Engine) streamStages() []stage {
 			break
 		}
 	}
-	s = append(s, countChanges{})
-	if !e.Sink.Abilities().Raw {
-		s = append(s, leaveGone{})
-	}
+	s = append(s, countChanges{}, leaveGone{raw: e.Sink.Abilities().Raw})
 	unlimited := gate{events: &eventLimit{}} // max_events bounds a run, and a stream has no end
 	return append(s, deliverAll{e.deliverer(unlimited)}, &writeDeadLetters{e})
 }
@@ -121,12 +118,13 @@ func (countChanges) apply(_ context.Context, b *batch) error {
 	return nil
 }
 
-// leaveGone takes out updates and replaces of documents that were deleted since: their deletes follow.
-type leaveGone struct{}
+// leaveGone takes out updates and replaces of documents that were deleted since: their deletes follow. With raw those stay that the sink
+// passes on in the source's own form.
+type leaveGone struct{ raw bool }
 
-func (leaveGone) apply(_ context.Context, b *batch) error {
+func (s leaveGone) apply(_ context.Context, b *batch) error {
 	b.keep(func(c *syncd.Change) bool {
-		if c.Document == nil && c.Operation != syncd.Delete {
+		if c.Document == nil && c.Operation != syncd.Delete && !(s.raw && c.Streamed.Raw != nil) {
 			b.counts.Gone++
 			return false
 		}

@@ -847,9 +847,12 @@ func TestImagesThatAreNotThere(t *testing.T) {
 		if found {
 			want = `update c a "now" {"_id":"a","n":"now"}`
 		}
-		for _, line := range lines(got)[:40] {
+		for i, line := range lines(got)[:40] {
 			if line != want {
 				t.Errorf("%s: %s, not %s", setting, line, want)
+			}
+			if raw := bson.Raw(got[i].Streamed.Raw); raw.Lookup("fullDocument").Type != bson.TypeNull {
+				t.Errorf("%s: the server's event became %s", setting, raw)
 			}
 		}
 		if diff := cmp.Diff([]string{`update c gone ""`, `update c kept "" {"_id":"kept"}`}, lines(got)[40:]); diff != "" {
