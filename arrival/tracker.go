@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/panics"
 	"github.com/syncd-io/syncd/internal/wait"
 	"github.com/syncd-io/syncd/mapping"
 )
@@ -145,7 +146,7 @@ func (t *Tracker) round(ctx context.Context, side, patience int) (came int64) {
 		group := t.open[:n]
 		g, gctx := errgroup.WithContext(ctx)
 		for i, s := range group {
-			g.Go(func() error { return t.lookers[i].look(gctx, s, t.set.rules) })
+			g.Go(panics.Caught(func() error { return t.lookers[i].look(gctx, s, t.set.rules) }))
 		}
 		if err := g.Wait(); err != nil {
 			if ctx.Err() != nil {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/panics"
 	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/internal/wait"
 	"github.com/syncd-io/syncd/mapping"
@@ -129,7 +130,7 @@ func (p *pass) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	parts := max(1, p.Parts)
 	for part := range parts {
-		g.Go(func() error { return p.part(ctx, part, parts) })
+		g.Go(panics.Caught(func() error { return p.part(ctx, part, parts) }))
 	}
 	return g.Wait()
 }

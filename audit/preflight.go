@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/panics"
 	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/tally"
@@ -69,7 +70,7 @@ func (p Preflight) Run(ctx context.Context) (held map[*mapping.Rule]bool, err er
 	g, within := errgroup.WithContext(ctx)
 	g.SetLimit(max(1, p.Workers))
 	for _, rule := range p.Rules {
-		g.Go(func() error {
+		g.Go(panics.Caught(func() error {
 			there, err := p.lookAt(within, rule)
 			mu.Lock()
 			defer mu.Unlock()
@@ -77,7 +78,7 @@ func (p Preflight) Run(ctx context.Context) (held map[*mapping.Rule]bool, err er
 				held[rule] = true
 			}
 			return err
-		})
+		}))
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/cli/reference"
+	"github.com/syncd-io/syncd/internal/panics"
 	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/tally"
@@ -97,6 +98,9 @@ func (a *app) exit(err error) int {
 	}
 	paint := a.painter(a.stderr)
 	text.Fprintf(a.stderr, "%s %v\n", text.Safe(paint(red, "error:")), err)
+	if p, ok := errors.AsType[*panics.Error](err); ok {
+		_, _ = a.stderr.Write(p.Stack) // for whoever mends it
+	}
 	if hint := syncd.HintOf(err); hint != "" {
 		text.Fprintf(a.stderr, "%s %s\n", text.Safe(paint(yellow, "hint:")), hint)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/panics"
 )
 
 // debounced collects the changes of a stream for a while from the first on, at most about so many and of so many bytes, and then
@@ -29,14 +30,23 @@ func debounced(
 		}()
 		go func() {
 			defer close(answers)
-			for b, err := range read(ctx) {
-				select {
-				case answers <- answer{b, err}:
-				case <-ctx.Done():
-					return
+			err := panics.Caught(func() error {
+				for b, err := range read(ctx) {
+					select {
+					case answers <- answer{b, err}:
+					case <-ctx.Done():
+						return nil
+					}
+					if err != nil {
+						return nil //nolint:nilerr // it was handed over
+					}
 				}
-				if err != nil {
-					return
+				return nil
+			})()
+			if err != nil {
+				select {
+				case answers <- answer{err: err}:
+				case <-ctx.Done():
 				}
 			}
 		}()

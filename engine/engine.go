@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/panics"
 	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/internal/wait"
 	"github.com/syncd-io/syncd/store"
@@ -274,11 +275,11 @@ func (e *Engine) run(ctx context.Context, f *feed) error {
 		lanes[i] = make(chan *batch)
 	}
 	checkpoints := make(chan advanced, cap(e.inFlight)) // it has room for all batches in flight
-	g.Go(func() error {
+	g.Go(panics.Caught(func() error {
 		defer close(splits)
 		return drained(f.plan(ctx, reading, splits))
-	})
-	g.Go(func() error {
+	}))
+	g.Go(panics.Caught(func() error {
 		defer func() {
 			for _, lane := range lanes {
 				close(lane)
@@ -286,21 +287,21 @@ func (e *Engine) run(ctx context.Context, f *feed) error {
 		}()
 		var readers errgroup.Group
 		for range f.readers {
-			readers.Go(func() error {
+			readers.Go(panics.Caught(func() error {
 				r := reader{e: e, feed: f, in: splits, out: lanes}
 				err := drained(r.run(ctx, reading))
 				if err != nil {
 					stopReading()
 				}
 				return err
-			})
+			}))
 		}
 		return readers.Wait()
-	})
+	}))
 	var working sync.WaitGroup
 	for i := range e.Workers {
 		working.Add(1)
-		g.Go(func() error {
+		g.Go(panics.Caught(func() error {
 			defer working.Done()
 			w := worker{e: e, stages: f.stages()}
 			for b := range lanes[i%len(lanes)] {
@@ -315,15 +316,15 @@ func (e *Engine) run(ctx context.Context, f *feed) error {
 				}
 			}
 			return nil
-		})
+		}))
 	}
-	g.Go(func() error {
+	g.Go(panics.Caught(func() error {
 		working.Wait()
 		close(checkpoints)
 		return nil
-	})
+	}))
 	// What the sink confirmed is kept, whatever ended the run.
-	g.Go(func() error { return left(e.keepCheckpoints(keeping, checkpoints)) })
+	g.Go(panics.Caught(func() error { return left(e.keepCheckpoints(keeping, checkpoints)) }))
 	return g.Wait()
 }
 
@@ -428,13 +429,13 @@ func (e *Engine) identifyPlaces(ctx context.Context) error {
 	g, within := errgroup.WithContext(ctx)
 	g.SetLimit(placesAtOnce)
 	for name, c := range first {
-		g.Go(func() error {
+		g.Go(panics.Caught(func() error {
 			id, err := e.whereTo(within, c)
 			mu.Lock()
 			defer mu.Unlock()
 			e.places[name] = id
 			return err
-		})
+		}))
 	}
 	if err := g.Wait(); err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/panics"
 	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/store"
 )
@@ -39,13 +40,13 @@ func (p *planner) run(ctx, reading context.Context) error {
 		}
 		own, next := turn, make(chan struct{})
 		turn = next
-		g.Go(func() error {
+		g.Go(panics.Caught(func() error {
 			if err := p.collection(ctx, reading, c, own); err != nil {
 				return err
 			}
 			close(next)
 			return nil
-		})
+		}))
 	}
 	return g.Wait()
 }

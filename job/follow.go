@@ -12,6 +12,7 @@ import (
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/internal/panics"
 	"github.com/syncd-io/syncd/internal/retry"
 	"github.com/syncd-io/syncd/internal/schedule"
 	"github.com/syncd-io/syncd/internal/wait"
@@ -361,7 +362,8 @@ func (f *follower) watchWindow(ctx context.Context, s *streaming) {
 	for {
 		var all syncd.Window
 		for _, stream := range f.streams {
-			w, err := window(ctx, stream.Stream)
+			var w syncd.Window
+			err := panics.Caught(func() (err error) { w, err = window(ctx, stream.Stream); return err })()
 			if err != nil {
 				if ctx.Err() == nil && !said && !errors.Is(err, syncd.ErrUnavailable) {
 					said = true

@@ -15,6 +15,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/internal/panics"
 	"github.com/syncd-io/syncd/internal/wait"
 )
 
@@ -49,7 +50,7 @@ func (j *Job) With(ctx context.Context, sink bool, f func(ctx context.Context, p
 			err = cerr
 		}
 	}()
-	return f(ctx, p)
+	return panics.Caught(func() error { return f(ctx, p) })()
 }
 
 // env is what a plugin is opened with.
@@ -118,7 +119,7 @@ func (o *opening) open(f func() error) {
 	i := len(o.errs)
 	o.errs = append(o.errs, nil)
 	o.group.Go(func() {
-		err := f()
+		err := panics.Caught(f)()
 		if err == nil {
 			return
 		}
@@ -156,7 +157,7 @@ func (p *Plugins) close() error {
 	var group sync.WaitGroup
 	closing := func(i int, what string, plugin io.Closer) {
 		group.Go(func() {
-			if err := plugin.Close(); err != nil {
+			if err := panics.Caught(plugin.Close)(); err != nil {
 				errs[i] = fmt.Errorf("closing %s: %w", what, err)
 			}
 		})

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/panics"
 )
 
 // Check asks in batches of batch_size, of which concurrency are in flight over all calls.
@@ -51,10 +52,10 @@ func (c *checker) inBatches(ctx context.Context, n int, limit *sizer, ask func(c
 			break // ctx has ended, or a batch has failed: Wait tells which
 		}
 		to = min(from+limit.now(), n)
-		group.Go(func() error {
+		group.Go(panics.Caught(func() error {
 			defer c.release()
 			return ask(gctx, from, to)
-		})
+		}))
 	}
 	if err := group.Wait(); err != nil {
 		return err

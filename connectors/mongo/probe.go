@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/panics"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -40,18 +41,18 @@ func (s *source) Probe(ctx context.Context, targets []syncd.ProbeTarget) []syncd
 	findings := make([]syncd.Finding, 2+len(targets))
 	var group errgroup.Group
 	group.SetLimit(probesAtOnce)
-	group.Go(func() error {
+	group.Go(panics.Caught(func() error {
 		findings[0] = s.probeServer(ctx)
 		return nil
-	})
+	}))
 	findings[1] = s.probeReads()
 	names, err := s.db.ListCollectionNames(ctx, everything)
 	known := err == nil // not being allowed to list is no obstacle to reading
 	for i, t := range targets {
-		group.Go(func() error {
+		group.Go(panics.Caught(func() error {
 			findings[2+i] = s.probeCollection(ctx, t, names, known)
 			return nil
-		})
+		}))
 	}
 	_ = group.Wait() // they return findings only
 	return findings

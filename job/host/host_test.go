@@ -208,7 +208,9 @@ func TestFailuresAreTriedAgain(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, Options{})
 		w.do = func(context.Context, Run) error { return syncd.Hint(errors.New("no server"), "start it") }
-		w.per["guarded"] = func(context.Context, Run) error { return &job.EndError{Outcome: tally.Stopped, Err: errors.New("drift")} }
+		w.per["guarded"] = func(context.Context, Run) error {
+			return &job.EndError{Outcome: tally.Stopped, Err: errors.New("drift")}
+		}
 		w.per["fatal"] = func(context.Context, Run) error { panic("a plugin") }
 		w.per["good"] = func(context.Context, Run) error { return nil }
 		for _, name := range []string{"down", "guarded", "fatal", "good"} {
@@ -566,7 +568,7 @@ func TestDelete(t *testing.T) {
 // is left of any of them.
 func TestManyJobsForAnHour(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		w := newWorld(t, Options{Poll: 10 * time.Second})
+		w := newWorld(t, Options{Poll: time.Minute})
 		for i := range 100 {
 			switch {
 			case i < 20:

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/internal/panics"
 	"github.com/syncd-io/syncd/internal/retry"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/runlog"
@@ -363,19 +363,19 @@ func (k *keeper) run(t Trigger) {
 			return
 		}
 		defer release()
-		defer func() {
-			if p := recover(); p != nil {
-				err = fmt.Errorf("a plugin, or syncd itself, has a fault: panic: %v", p)
-				k.h.o.Logger.Error("a job has panicked; the others go on", "job", k.name, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			}
-		}()
 		k.mu.Lock()
 		k.set(Running, "", "")
 		k.mu.Unlock()
 		k.h.notify()
-		_, err = k.h.o.Run(ctx, Run{
-			Config: c, Revision: revision, Fresh: &t.Fresh, Plan: t.Plan, Monitor: monitor, Again: again, Drain: drain, Logger: k.h.o.Logger.With("job", k.name),
-		})
+		err = panics.Caught(func() error {
+			_, err := k.h.o.Run(ctx, Run{
+				Config: c, Revision: revision, Fresh: &t.Fresh, Plan: t.Plan, Monitor: monitor, Again: again, Drain: drain, Logger: k.h.o.Logger.With("job", k.name),
+			})
+			return err
+		})()
+		if p, ok := errors.AsType[*panics.Error](err); ok {
+			k.h.o.Logger.Error("a job has panicked; the others go on", "job", k.name, "panic", fmt.Sprint(p.Value), "stack", string(p.Stack))
+		}
 	}()
 	drained, left := k.await(done, drain, hard)
 	if left {

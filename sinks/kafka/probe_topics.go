@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/panics"
 )
 
 // topicsAtOnce bounds the questions about topics in flight.
@@ -82,7 +83,7 @@ func (p *topicsProbe) describe(ctx context.Context) {
 		if t.illegal != nil {
 			continue
 		}
-		group.Go(func() error {
+		group.Go(panics.Caught(func() error {
 			var md *ck.Metadata
 			err := s.ask(ctx, s.config.ConnectTimeout, func(ctx context.Context) (err error) {
 				md, err = s.metadata(ctx, &t.name, false)
@@ -101,7 +102,7 @@ func (p *topicsProbe) describe(ctx context.Context) {
 				t.refused = s.scrub(answer.Error)
 			}
 			return nil
-		})
+		}))
 	}
 	p.asked = group.Wait()
 }
