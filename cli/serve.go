@@ -21,6 +21,7 @@ import (
 	"github.com/syncd-io/syncd/job/host"
 	"github.com/syncd-io/syncd/metrics"
 	"github.com/syncd-io/syncd/server"
+	"github.com/syncd-io/syncd/server/page"
 	"github.com/syncd-io/syncd/tally"
 )
 
@@ -78,10 +79,7 @@ func (a *app) serve(ctx context.Context, s service, paths []string) (err error) 
 		Load: func(path string) config.Result {
 			return config.Check(config.Input{Path: path, Environ: a.environ, Registry: a.registry})
 		},
-		RunsDir: func(c *config.Config) string {
-			dir, _ := job.StateDir(c.Run.StateDir, a.env) // s.stateDir was found the same way
-			return cmp.Or(dir, s.stateDir)
-		},
+		RunsDir: a.runsDir(s),
 	})
 	if err != nil {
 		return err
@@ -92,24 +90,34 @@ func (a *app) serve(ctx context.Context, s service, paths []string) (err error) 
 		}
 		return states
 	})
+	pages := page.New(page.Options{Host: h, RunsDir: a.runsDir(s), Version: programVersion(), Logger: logger})
+	defer pages.Watch()()
 	listening, err := server.Start(ctx, server.Options{
 		Listen: s.listen, Logger: logger, Metrics: hosted.metrics.Handler(logger),
 		Healthy: func() error { return nil }, // a job that fails is no reason to end those of others
-		Ready:   func() error { return notReady(h) }, Routes: a.routes(h, s, logger), Root: a.root8083(h, s, logger),
+		Ready:   func() error { return notReady(h) }, Routes: pages.Routes(), Root: a.root8083(h, s, logger),
 	})
 	if err != nil {
 		return err
 	}
 	defer listening.Close()
-	logger.Info("serving", "url", "http://"+listening.Address())
+	logger.Info("serving", "url", "http://"+listening.Address()+page.Prefix)
 	stop, running := interrupts(ctx, logger)
 	defer stop.end()
 	defer a.reloads(h)()
 	return h.Serve(running, stop.drain)
 }
 
-// routes are those of syncd's own API and of the page.
-func (a *app) routes(*host.Host, service, *slog.Logger) []server.Route { return nil }
+// runsDir finds the folder of a job's record of runs; a job without a configuration that can be used has the service's.
+func (a *app) runsDir(s service) func(c *config.Config) string {
+	return func(c *config.Config) string {
+		if c == nil {
+			return s.stateDir
+		}
+		dir, _ := job.StateDir(c.Run.StateDir, a.env) // s.stateDir was found the same way
+		return cmp.Or(dir, s.stateDir)
+	}
+}
 
 // root8083 is Kafka Connect's REST API.
 func (a *app) root8083(*host.Host, service, *slog.Logger) http.Handler { return http.NotFoundHandler() }

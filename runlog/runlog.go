@@ -97,8 +97,9 @@ const (
 	runsSuffix = ".runs.jsonl"
 	liveSuffix = ".live.json"
 
-	maxBytes = 1 << 20 // of a file of runs, before the oldest are dropped
-	keepRuns = 500     // then
+	maxBytes  = 1 << 20  // of a file of runs, before the oldest are dropped
+	keepRuns  = 500      // then
+	readBytes = 16 << 10 // of it at once, from its end
 )
 
 // Append adds a run to those of its job. The folder is made where it is not there.
@@ -168,32 +169,42 @@ func replace(path string, text []byte) error {
 	return nil
 }
 
-// Read returns the last runs of a job, at most so many, the newest first. A job without any has none.
+// Read returns the last runs of a job, at most so many, the newest first. A job without any has none. It reads no more of the file than
+// it needs, since a list of many jobs asks for the last ones of each.
 func Read(dir, job string, most int) ([]Run, error) {
 	f, err := os.Open(jobfile.Path(dir, job, runsSuffix))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
+	var info fs.FileInfo
+	if err == nil {
+		defer f.Close() //nolint:errcheck // it was only read
+		info, err = f.Stat()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the runs: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // it was only read
 	var runs []Run
-	lines := bufio.NewReader(f)
-	for {
-		line, err := lines.ReadBytes('\n')
-		if len(line) > 0 {
+	left := info.Size() // of the file before what was read
+	var rest []byte     // the end of a line that begins before
+	for left > 0 && len(runs) < most {
+		piece := make([]byte, min(left, readBytes), min(left, readBytes)+int64(len(rest)))
+		left -= int64(len(piece))
+		if _, err := f.ReadAt(piece, left); err != nil {
+			return runs, fmt.Errorf("reading the runs: %w", err) // what could be read is told
+		}
+		lines := bytes.Split(append(piece, rest...), []byte("\n"))
+		if rest = nil; left > 0 {
+			rest, lines = lines[0], lines[1:]
+		}
+		for i := len(lines) - 1; i >= 0 && len(runs) < most; i-- {
 			var r Run
-			if json.Unmarshal(line, &r) == nil && r.Job == job {
+			if len(lines[i]) > 0 && json.Unmarshal(lines[i], &r) == nil && r.Job == job {
 				runs = append(runs, r)
 			}
 		}
-		if err != nil {
-			break // at its end; what could be read is told
-		}
 	}
-	slices.Reverse(runs)
-	return runs[:min(len(runs), most)], nil
+	return runs, nil
 }
 
 // Jobs names the jobs of which a folder has a record, in the order of their names. A folder that does not exist has none.
