@@ -6,6 +6,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/store"
 )
 
 // Phase is what a run is about.
@@ -31,6 +32,24 @@ func (p Phase) String() string {
 type Monitor struct {
 	run    atomic.Pointer[run]       // under way, or the last one
 	stream atomic.Pointer[streaming] // that the job follows, or last followed
+	kept   atomic.Pointer[func() (store.Entry, error)]
+}
+
+// Kept is what the run under way keeps of itself; ok is false before its store is open, where it can't be asked, and when it is closed.
+func (m *Monitor) Kept() (e store.Entry, ok bool) {
+	if f := m.kept.Load(); f != nil {
+		e, err := (*f)()
+		return e, err == nil
+	}
+	return e, false
+}
+
+// keeps has Kept ask a store.
+func (m *Monitor) keeps(st store.Store) {
+	if s, ok := st.(interface{ Entry() (store.Entry, error) }); ok && m != nil {
+		f := s.Entry
+		m.kept.Store(&f)
+	}
 }
 
 // streaming is the following of streams, which goes on until it is paused: for a reconcile, or while servers are down.

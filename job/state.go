@@ -66,6 +66,7 @@ func (j *Job) openStore(ctx context.Context, p *Plugins, scope store.Scope, fres
 	}
 	*fresh = false // the next run of a schedule resumes this one
 	o.Checkpoints = st
+	o.Monitor.keeps(st)
 	return st, d, nil
 }
 

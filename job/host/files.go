@@ -204,6 +204,9 @@ func (h *Host) keep(name string) *keeper {
 		k = newKeeper(h, name)
 		h.keepers[name] = k
 	}
+	k.mu.Lock()
+	k.deleted = false
+	k.mu.Unlock()
 	return k
 }
 
@@ -249,17 +252,40 @@ func (h *Host) Write(path string, text []byte, by string) error {
 	return nil
 }
 
+// Create makes the file of a new job, which there must not be yet (fs.ErrExist), with what is wanted of the job, and has it applied.
+func (h *Host) Create(name, path string, text []byte, want Desired, by string) error {
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		if err == nil {
+			err = fs.ErrExist
+		}
+		return fmt.Errorf("making the job's file %s: %w", path, err)
+	}
+	if err := h.desired.set(name, want, by); err != nil {
+		return err
+	}
+	if k, err := h.keeper(name); err == nil { // its file was gone
+		k.want(want)
+	}
+	return h.Write(path, text, by)
+}
+
 // Delete removes the file of a job, and what was wanted of it, and waits for nothing. Its state stays, for a job of the same name.
 func (h *Host) Delete(name, by string) error {
 	k, err := h.keeper(name)
 	if err != nil {
 		return err
 	}
-	if err := os.Remove(k.path()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	h.scans.Lock() // a look that has seen the file would bring the job back
+	err = os.Remove(k.path())
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		err = nil
+		k.forget()
+	}
+	h.scans.Unlock()
+	if err != nil {
 		return fmt.Errorf("removing the job's file: %w", err)
 	}
 	h.o.Logger.Info("a job was deleted", "job", name, "file", k.path(), "by", by)
-	k.forget()
 	h.scan(true)
 	return h.desired.forget(name)
 }

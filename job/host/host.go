@@ -28,6 +28,7 @@ import (
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/planfile"
+	"github.com/syncd-io/syncd/store"
 )
 
 // Options are what a host is made of.
@@ -166,7 +167,9 @@ func (h *Host) Jobs() []Status {
 	h.mu.Lock()
 	keepers := make([]*keeper, 0, len(h.keepers))
 	for _, k := range h.keepers {
-		keepers = append(keepers, k)
+		if !k.isDeleted() {
+			keepers = append(keepers, k)
+		}
 	}
 	h.mu.Unlock()
 	out := make([]Status, 0, len(keepers))
@@ -187,7 +190,7 @@ func (h *Host) Problem() string {
 func (h *Host) keeper(name string) (*keeper, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if k := h.keepers[name]; k != nil {
+	if k := h.keepers[name]; k != nil && !k.isDeleted() {
 		return k, nil
 	}
 	return nil, fmt.Errorf("%w: %s", ErrNoJob, name)
@@ -209,6 +212,22 @@ func (h *Host) Config(name string) (*config.Config, error) {
 		return nil, err
 	}
 	return k.config(), nil
+}
+
+// Kept is what the run under way of a job keeps of itself: how far it came. ok is false where none is, and where its store can't be asked.
+// Its error is ErrNoJob.
+func (h *Host) Kept(name string) (e store.Entry, ok bool, err error) {
+	k, err := h.keeper(name)
+	if err != nil {
+		return e, false, err
+	}
+	k.mu.Lock()
+	monitor := k.monitor
+	k.mu.Unlock()
+	if monitor != nil {
+		e, ok = monitor.Kept()
+	}
+	return e, ok, nil
 }
 
 // Want has a job run, pause or stop, and keeps that; by says who wants it. A job that is paused goes on where it was; one that is

@@ -220,6 +220,13 @@ func (k *keeper) idle(f func(c *config.Config) error) error {
 	return f(c)
 }
 
+// isDeleted reports whether the job is not to be shown any more.
+func (k *keeper) isDeleted() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.deleted
+}
+
 func (k *keeper) path() string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -273,17 +280,18 @@ func (h *Host) ending() bool {
 
 // dismissed takes a job away that was deleted.
 func (k *keeper) dismissed() bool {
+	k.h.mu.Lock() // a file that comes back finds this keeper, or makes another
 	k.mu.Lock()
 	deleted := k.deleted && k.monitor == nil
 	k.mu.Unlock()
-	if !deleted {
-		return false
+	if deleted {
+		delete(k.h.keepers, k.name)
 	}
-	k.h.mu.Lock()
-	delete(k.h.keepers, k.name)
 	k.h.mu.Unlock()
-	k.h.notify()
-	return true
+	if deleted {
+		k.h.notify()
+	}
+	return deleted
 }
 
 // set says what the job does now.

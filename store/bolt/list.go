@@ -56,6 +56,15 @@ func List(dir string) ([]store.Entry, error) {
 	return out, nil
 }
 
+// Read returns what a folder keeps of a job; of one that a process has open, only whose it is. A job without state is fs.ErrNotExist.
+func Read(dir, job string) (store.Entry, error) {
+	e, err := read(pathOf(dir, job))
+	if err == nil && e.Info.Job != "" && e.Info.Job != job { // to the file system, upper and lower case are the same
+		return e, fmt.Errorf("reading the state: %w", fs.ErrNotExist)
+	}
+	return e, err
+}
+
 // read reads one file, and is fs.ErrNotExist where there is none. Of one that another process has open, only whose it is and since when is known.
 func read(path string) (store.Entry, error) {
 	e := store.Entry{Name: jobfile.Job(path, suffix), Path: path}

@@ -155,6 +155,19 @@ func (s *Store) Split(_ context.Context, collection string, p store.Split, durab
 	return s.syncSoon()
 }
 
+// Entry is what the file holds now; what was told in the last second may not be in it yet. It fails when the store is closed.
+func (s *Store) Entry() (store.Entry, error) {
+	e := store.Entry{Name: s.job, Path: s.path}
+	err := s.guarded(func() error {
+		return s.db.View(func(tx *bbolt.Tx) (err error) {
+			_, e.Collections, err = content(tx)
+			return err
+		})
+	})
+	e.Info, e.Handled = s.Info(), store.Handled(e.Collections)
+	return e, err
+}
+
 // syncSoon writes the changes if it is time, and nobody does already.
 func (s *Store) syncSoon() error {
 	if !s.writing.TryLock() {
