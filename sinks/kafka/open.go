@@ -66,7 +66,6 @@ func open(ctx context.Context, c Config, env syncd.Env) (syncd.Sink, error) {
 	if err := c.Security.checkFiles(); err != nil {
 		return nil, err
 	}
-	keepMemory()
 	if s.main, err = s.newClient(c.librdkafka()); err != nil {
 		return nil, err
 	}
