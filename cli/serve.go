@@ -3,7 +3,9 @@ package cli
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
@@ -14,9 +16,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/time/rate"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/job/host"
 	"github.com/syncd-io/syncd/metrics"
@@ -32,50 +36,76 @@ const serviceAddress = "127.0.0.1:8083"
 const pollEvery = 2 * time.Second
 
 func (a *app) serveCommand() *cobra.Command {
-	var s service
+	var file, logFormat, logLevel string
 	c := &cobra.Command{
-		Use:   "serve DIR|FILE…",
+		Use:   "serve [-c FILE] DIR|FILE…",
 		Short: "Run many jobs: those of the YAML files of folders",
 		Long: `Run the jobs that YAML files describe, each by its own schedule: once, by schedule.every or schedule.cron, or following with run.follow.
 Files that change are read again, and take effect between two runs; one that can't be used leaves its job as it was. The service is
-watched and driven over HTTP: by Kafka Connect's REST API, by syncd's own, and in a browser.`,
-		Example: "  syncd serve jobs/\n  syncd serve configs/prod.yaml configs/audit.yaml --listen 127.0.0.1:8083",
+watched and driven over HTTP: by Kafka Connect's REST API, by syncd's own, and in a browser. Its own settings, in the section server,
+are in a file of their own, -c, and in variables such as SYNCD_SERVER__LISTEN.`,
+		Example: "  syncd serve jobs/\n  syncd serve -c service.yaml jobs/\n  syncd serve configs/prod.yaml configs/audit.yaml --listen 127.0.0.1:8084",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usageError("which jobs? give their folder, or their files")
 			}
-			return a.serve(cmd.Context(), s, args)
+			logger, err := a.logger(logFormat, logLevel)
+			if err != nil {
+				return err
+			}
+			in := config.Input{Path: file, Environ: a.environ, Registry: a.registry}
+			for flag, field := range map[string]string{"listen": "listen", "writable": "writable", "state-dir": "state_dir", "stop-timeout": "stop_timeout"} {
+				if f := cmd.Flags().Lookup(flag); f.Changed {
+					in.Overrides = append(in.Overrides, config.Override{Flag: "--" + flag, Path: []string{"server", field}, Value: f.Value.String()})
+				}
+			}
+			settings, diags := config.LoadServer(in)
+			if a.printDiagnostics(diags) {
+				return &codeError{exitInvalid, fmt.Errorf("the settings of the service can't be used: %s", text.Plural(len(diags), "problem", "problems"))}
+			}
+			return a.serve(cmd.Context(), settings, logger, args)
 		},
 	}
+	configFlag(c, &file)
 	f := c.Flags()
-	f.StringVar(&s.listen, "listen", serviceAddress, "address and port to listen on")
-	f.StringVar(&s.stateDir, "state-dir", "", "the folder for what is wanted of jobs; not set, the default of run.state_dir")
-	f.BoolVar(&s.writable, "writable", false, "let clients add, change and delete the files of jobs")
-	f.DurationVar(&s.stopTimeout, "stop-timeout", 30*time.Second, "how long a run may take to end when it is to")
-	f.StringVar(&s.logFormat, "log-format", "text", "how the log is written: text or json")
-	f.StringVar(&s.logLevel, "log-level", "info", "the least important line of the log: debug, info, warn or error")
+	f.Lookup("config").Usage = "the service's own settings, in a section server"
+	f.String("listen", serviceAddress, "address and port to listen on (server.listen)")
+	f.Bool("writable", false, "let clients add, change and delete the files of jobs (server.writable)")
+	f.String("state-dir", "", "the folder for what people want of jobs (server.state_dir)")
+	f.String("stop-timeout", "30s", "how long a run may take to end when it is to (server.stop_timeout)")
+	f.StringVar(&logFormat, "log-format", "text", "how the log is written: text or json")
+	f.StringVar(&logLevel, "log-level", "info", "the least important line of the log: debug, info, warn or error")
 	return c
 }
 
-// service is what a service is told.
-type service struct {
-	listen, stateDir, logFormat, logLevel string
-	writable                              bool
-	stopTimeout                           time.Duration
+// access is who may use the service.
+func access(s *config.Server, logger *slog.Logger) *server.Access {
+	users := make([]server.User, 0, len(s.Users))
+	for name, u := range s.Users {
+		users = append(users, server.User{
+			Name: name, Operate: u.Role == config.RoleOperate, PasswordHash: []byte(u.PasswordHash.Reveal()), Token: u.Token.Reveal(), Certificate: u.Certificate,
+		})
+	}
+	return server.NewAccess(users, logger)
 }
 
 // serve runs the jobs of the paths until a signal.
-func (a *app) serve(ctx context.Context, s service, paths []string) (err error) {
-	logger, err := a.logger(s.logFormat, s.logLevel)
-	if err != nil {
+func (a *app) serve(ctx context.Context, s *config.Server, logger *slog.Logger, paths []string) (err error) {
+	if s.StateDir, err = job.StateDir(s.StateDir, a.env); err != nil {
 		return err
 	}
-	if s.stateDir, err = job.StateDir(s.stateDir, a.env); err != nil {
-		return err
+	var encrypted *tls.Config
+	if s.Encrypted() {
+		if encrypted, err = (server.Certificate{CertFile: s.TLS.CertFile, KeyFile: s.TLS.KeyFile, ClientCAFile: s.TLS.ClientCAFile}).Config(logger); err != nil {
+			return err
+		}
 	}
 	hosted := &hosted{app: a}
+	if perSecond := s.Limits.EventsPerSecond; perSecond > 0 {
+		hosted.events = rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond)))
+	}
 	h, err := host.New(host.Options{
-		Paths: paths, StateDir: s.stateDir, StopTimeout: s.stopTimeout, Poll: pollEvery, Logger: logger, Run: hosted.run,
+		Paths: paths, StateDir: s.StateDir, StopTimeout: s.StopTimeout, Memory: s.Limits.Memory, Poll: pollEvery, Logger: logger, Run: hosted.run,
 		Load: func(path string) config.Result {
 			return config.Check(config.Input{Path: path, Environ: a.environ, Registry: a.registry})
 		},
@@ -93,7 +123,7 @@ func (a *app) serve(ctx context.Context, s service, paths []string) (err error) 
 	pages := page.New(page.Options{Host: h, RunsDir: a.runsDir(s), Version: programVersion(), Logger: logger})
 	defer pages.Watch()()
 	listening, err := server.Start(ctx, server.Options{
-		Listen: s.listen, Logger: logger, Metrics: hosted.metrics.Handler(logger),
+		Listen: s.Listen, Pprof: s.Pprof, Access: access(s, logger), TLS: encrypted, Logger: logger, Metrics: hosted.metrics.Handler(logger),
 		Healthy: func() error { return nil }, // a job that fails is no reason to end those of others
 		Ready:   func() error { return notReady(h) }, Routes: pages.Routes(), Root: a.root8083(h, s, logger),
 	})
@@ -101,7 +131,11 @@ func (a *app) serve(ctx context.Context, s service, paths []string) (err error) 
 		return err
 	}
 	defer listening.Close()
-	logger.Info("serving", "url", "http://"+listening.Address()+page.Prefix)
+	scheme := "http://"
+	if encrypted != nil {
+		scheme = "https://"
+	}
+	logger.Info("serving", "url", scheme+listening.Address()+page.Prefix)
 	stop, running := interrupts(ctx, logger)
 	defer stop.end()
 	defer a.reloads(h)()
@@ -109,18 +143,20 @@ func (a *app) serve(ctx context.Context, s service, paths []string) (err error) 
 }
 
 // runsDir finds the folder of a job's record of runs; a job without a configuration that can be used has the service's.
-func (a *app) runsDir(s service) func(c *config.Config) string {
+func (a *app) runsDir(s *config.Server) func(c *config.Config) string {
 	return func(c *config.Config) string {
 		if c == nil {
-			return s.stateDir
+			return s.StateDir
 		}
-		dir, _ := job.StateDir(c.Run.StateDir, a.env) // s.stateDir was found the same way
-		return cmp.Or(dir, s.stateDir)
+		dir, _ := job.StateDir(c.Run.StateDir, a.env) // s.StateDir was found the same way
+		return cmp.Or(dir, s.StateDir)
 	}
 }
 
 // root8083 is Kafka Connect's REST API.
-func (a *app) root8083(*host.Host, service, *slog.Logger) http.Handler { return http.NotFoundHandler() }
+func (a *app) root8083(*host.Host, *config.Server, *slog.Logger) http.Handler {
+	return http.NotFoundHandler()
+}
 
 // notReady says why the service is not ready to be asked.
 func notReady(h *host.Host) error {
@@ -156,6 +192,7 @@ func (a *app) reloads(h *host.Host) (stop func()) {
 type hosted struct {
 	app     *app
 	metrics *metrics.Service
+	events  *rate.Limiter // of all jobs together; nil is no limit
 }
 
 // run is one run of a job, or its backfill and following.
@@ -176,7 +213,7 @@ func (s *hosted) run(ctx context.Context, r host.Run) (res job.Result, err error
 		}
 	}()
 	j := &job.Job{
-		Config: cfg, Logger: logger, Getenv: s.app.env, Drain: r.Drain, Revision: r.Revision,
+		Config: cfg, Logger: logger, Getenv: s.app.env, Drain: r.Drain, Revision: r.Revision, Events: s.events,
 		Env: ob.env,
 	}
 	told := narrated(job.Observer{}, logger)

@@ -54,6 +54,22 @@ func (l *loader) environment(soFar *spec.Node) *spec.Node {
 			aliases(p.Config(), string(kind), name)
 		}
 	}
+	for _, v := range l.variables() {
+		if v.path[0] != serverPrefix { // a service's: see LoadServer
+			put(v.name, v.value, v.path...)
+		}
+	}
+	return layer
+}
+
+// envSetting is a variable of the environment that names a setting.
+type envSetting struct {
+	name, value string
+	path        []string
+}
+
+// variables are those of the environment that name settings, in the order of their names. What names none is reported.
+func (l *loader) variables() (out []envSetting) {
 	for _, pair := range slices.Sorted(slices.Values(l.in.Environ)) {
 		name, value, _ := strings.Cut(pair, "=")
 		if !strings.HasPrefix(name, envPrefix) || strings.HasPrefix(name, envTest) {
@@ -68,9 +84,11 @@ func (l *loader) environment(soFar *spec.Node) *spec.Node {
 			})
 			continue
 		}
-		put(name, value, path...)
+		if value != "" {
+			out = append(out, envSetting{name, value, path})
+		}
 	}
-	return layer
+	return out
 }
 
 // modeOf translates the described system's switch.

@@ -53,6 +53,7 @@ type secretSettings struct {
 func (l *loader) secrets() *secretSettings {
 	s := &secretSettings{secret: map[string]bool{}, open: map[string]bool{}}
 	s.add(Describe(l.in.Registry))
+	s.add(DescribeServer())
 	return s
 }
 

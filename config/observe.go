@@ -71,22 +71,29 @@ func (h *HTTP) CheckConfig(d *spec.Decoder, n *spec.Node) {
 		}
 		return
 	}
-	address := h.Listen
+	if listen, ok := listenAddress(d, at, "listen", h.Listen); ok {
+		h.Listen = listen
+	}
+}
+
+// listenAddress completes what says where to listen: a port, or an address and a port. Without an address it is loopback.
+func listenAddress(d *spec.Decoder, at *spec.Node, field, listen string) (complete string, ok bool) {
+	address := listen
 	if !strings.Contains(address, ":") {
 		address = ":" + address // a port
 	}
 	host, port, err := net.SplitHostPort(address)
 	number, perr := strconv.ParseUint(port, 10, 16)
 	if err != nil || perr != nil || strings.ContainsAny(host, "/@ ") {
-		d.In("listen", func() {
-			d.Errorf(at, spec.CodeBadValue, "write an address and a port, such as 127.0.0.1:9090, or [::1]:9090", "%s must be an address and a port, not %q", d.Path(), h.Listen)
+		d.In(field, func() {
+			d.Errorf(at, spec.CodeBadValue, "write an address and a port, such as 127.0.0.1:9090, or [::1]:9090", "%s must be an address and a port, not %q", d.Path(), listen)
 		})
-		return
+		return "", false
 	}
 	if host == "" {
 		host = loopback
 	}
-	h.Listen = net.JoinHostPort(host, strconv.FormatUint(number, 10))
+	return net.JoinHostPort(host, strconv.FormatUint(number, 10)), true
 }
 
 // CheckConfig implements spec.SelfChecker.

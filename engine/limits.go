@@ -20,12 +20,16 @@ type Limits struct {
 	DocumentsPerSecond float64 // read by all readers together
 	BytesPerSecond     float64 // written by all workers together
 	MaxEvents          int64   // sent by a run
+
+	// Events bounds the events that are sent, together with all others that have the same limiter; nil does not.
+	Events *rate.Limiter
 }
 
 // throttle holds the limiters of a run; a nil one lets everything pass.
 type throttle struct {
 	docs, out *rate.Limiter
-	waited    func() // is called after each portion of about a second
+	shared    *rate.Limiter // of events
+	waited    func()        // is called after each portion of about a second
 }
 
 func newThrottle(l Limits, waited func()) throttle {
@@ -36,16 +40,20 @@ func newThrottle(l Limits, waited func()) throttle {
 		}
 		return rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond)))
 	}
-	return throttle{docs: limiter(l.DocumentsPerSecond), out: limiter(l.BytesPerSecond), waited: waited}
+	return throttle{docs: limiter(l.DocumentsPerSecond), out: limiter(l.BytesPerSecond), shared: l.Events, waited: waited}
 }
 
 // documents waits until n more documents may be read.
 func (t throttle) documents(ctx context.Context, n int) error { return t.take(ctx, t.docs, n) }
 
-// bytes waits for n bytes that were written, so that the next write comes late enough. A drain ends the wait without an error:
-// what was written is to be accounted for.
-func (t throttle) bytes(ctx context.Context, n int) error {
-	if err := t.take(ctx, t.out, n); ctx.Err() != nil {
+// sent waits for events that were written, and their bytes, so that the next write comes late enough. A drain ends the wait without an
+// error: what was written is to be accounted for.
+func (t throttle) sent(ctx context.Context, events int, bytes int) error {
+	err := t.take(ctx, t.shared, events)
+	if err == nil {
+		err = t.take(ctx, t.out, bytes)
+	}
+	if ctx.Err() != nil {
 		return err
 	}
 	return nil

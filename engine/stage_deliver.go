@@ -261,7 +261,7 @@ func (s *write) send(ctx context.Context, b *batch, changes []syncd.Change, refe
 	if outage != nil {
 		return fmt.Errorf("sending events of %s: %w", b.from(), outage)
 	}
-	return s.e.throttle.bytes(ctx, bytesOf(confirmed))
+	return s.e.throttle.sent(ctx, len(confirmed), bytesOf(confirmed))
 }
 
 // put is one Write of the sink.

@@ -46,7 +46,7 @@ func (s *transact) deliver(ctx context.Context, b *batch, changes []syncd.Change
 			if err := s.e.confirm(b, changes); err != nil {
 				return err
 			}
-			return s.e.throttle.bytes(ctx, bytesOf(changes))
+			return s.e.throttle.sent(ctx, len(changes), bytesOf(changes))
 		}
 		if changes, err = s.without(b, changes, refused); err != nil {
 			return fmt.Errorf("sending events of %s: %w", b.from(), err)

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
+	"golang.org/x/time/rate"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/arrival"
@@ -31,6 +32,8 @@ type Job struct {
 	Drain <-chan struct{}
 	// Revision tells the configuration from what it was before, in the record of runs; it may be empty.
 	Revision string
+	// Events bounds the events that are sent, together with other jobs that have the same limiter; nil does not.
+	Events *rate.Limiter
 }
 
 // Observer is told how a run goes, one call at a time, for a person who follows it. Each function may be nil.
@@ -52,6 +55,7 @@ func (j *Job) options(p *Plugins) Options {
 			BatchSize: c.Run.BatchSize, BatchBytes: c.Run.BatchBytes, Sleep: c.Run.Sleep, Readers: c.Run.Readers, Workers: c.Run.Workers,
 			Limits: engine.Limits{
 				DocumentsPerSecond: c.Limits.DocumentsPerSecond, BytesPerSecond: c.Limits.BytesPerSecond, MaxEvents: c.Limits.MaxEvents,
+				Events: j.Events,
 			},
 			Memory: engine.Memory{Documents: c.Run.DocumentMemory(), Sending: c.Run.SendingMemory(), PointIDs: c.Run.PointIDMemory()},
 			MinAge: c.Run.MinAge, StopOnFailure: c.Errors.Tolerance == config.TolerateNone, MaxFailures: c.Errors.Max,

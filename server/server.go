@@ -4,6 +4,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/net/netutil"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/internal/text"
@@ -26,6 +29,9 @@ const (
 	idleTimeout   = 2 * time.Minute
 	closeTimeout  = 3 * time.Second
 	maxHeader     = 16 << 10
+	maxBody       = 1 << 20
+
+	maxConnections = 512
 )
 
 // Options are what is served.
@@ -37,6 +43,8 @@ type Options struct {
 	Pprof   bool
 	Logger  *slog.Logger
 
+	Access *Access      // who may do what; nil asks nobody
+	TLS    *tls.Config  // nil does not encrypt
 	Routes []Route      // further ones
 	Root   http.Handler // takes what no route takes; nil is a page that lists what there is
 }
@@ -66,10 +74,19 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		return nil, syncd.Hint(fmt.Errorf("can't listen on %s for metrics and health: %w", o.Listen, err),
 			"another program may listen there, or another syncd; choose another port with --http or observe.http.listen")
 	}
+	address := listener.Addr().String()
+	listener = netutil.LimitListener(listener, maxConnections)
+	if o.TLS != nil {
+		listener = tls.NewListener(listener, o.TLS)
+	}
+	handler := http.Handler(http.MaxBytesHandler(o.handler(), maxBody))
+	if o.Access != nil {
+		handler = o.Access.guard(handler)
+	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // Close ends it, not a signal: the end of a run is to be seen
-	s := &Server{address: listener.Addr().String(), cancel: cancel, log: o.Logger}
+	s := &Server{address: address, cancel: cancel, log: o.Logger}
 	s.http = &http.Server{
-		Handler: o.handler(), ReadHeaderTimeout: headerTimeout, ReadTimeout: answerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: answerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		BaseContext: func(net.Listener) context.Context { return ctx },
 		ErrorLog:    slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
 	}

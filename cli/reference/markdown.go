@@ -51,6 +51,7 @@ func indexPage(registry *syncd.Registry) string {
 	var b strings.Builder
 	b.WriteString(generatedNote + "# Reference\n\n" +
 		"- [Configuration](configuration.md): every setting that is not a plugin's, and the environment variables\n" +
+		"- [Service](service.md): the settings of a service of many jobs\n" +
 		"- [Commands](cli.md): every command and flag\n" +
 		"- [Diagnostics](diagnostics.md): every code, with an example\n\n")
 	b.WriteString(PluginTable(ByKind(registry), true))
@@ -112,6 +113,18 @@ func (p *Program) configurationPage() string {
 	})
 	b.WriteString("\n`INCREMENTAL_BACKFILL` is `true` for incremental and `false` for full. A variable that is set but empty counts as unset. A list is written with commas. " +
 		"A variable of a plugin's setting counts\nwhere the configuration names the plugin.\n")
+	return b.String()
+}
+
+// servicePage describes a service's own file.
+func servicePage() string {
+	var b strings.Builder
+	b.WriteString(generatedNote + "# Service\n\nThe settings of `syncd serve` have a file of their own, which `-c` names; without one the defaults count. " +
+		"Each has a variable, such as " + code(spec.EnvName([]string{"server", "listen"})) + ".\n")
+	for _, s := range config.DescribeServer() {
+		fmt.Fprintf(&b, "\n## `%s`\n\n%s\n\n", s.Name, s.Doc)
+		markdownTable(&b, s.Shape.Fields, 1)
+	}
 	return b.String()
 }
 

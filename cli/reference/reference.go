@@ -50,6 +50,7 @@ func (p *Program) Pages(examples Examples) (map[string]string, error) {
 	out := map[string]string{
 		"README.md":        indexPage(p.Registry),
 		"configuration.md": p.configurationPage(),
+		"service.md":       servicePage(),
 		"cli.md":           commands,
 		"diagnostics.md":   diagnosticsPage(examples),
 	}
