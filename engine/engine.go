@@ -255,19 +255,19 @@ func (e *Engine) run(ctx context.Context, f *feed) error {
 	reading, stopReading := wait.Drained(ctx, e.Drain)
 	defer stopReading()
 
-	// A drained reader ends with its context's error, which is not the run's.
-	drained := func(err error) error {
-		if err != nil && reading.Err() != nil && running.Err() == nil {
-			return nil
-		}
-		return err
-	}
-	// Neither is that of a batch that is left to the next run, and what others do goes on.
+	// What a batch ends with that is left to the next run is not the run's error, and what others do goes on.
 	left := func(err error) error {
 		if errors.Is(err, context.Canceled) && isClosed(e.Drain) && running.Err() == nil {
 			return nil
 		}
 		return err
+	}
+	// Neither is what a drained reader ends with: a pause ends with the drain itself, a moment before the reader's context does.
+	drained := func(err error) error {
+		if err != nil && reading.Err() != nil && running.Err() == nil {
+			return nil
+		}
+		return left(err)
 	}
 
 	splits, lanes := make(chan *split), make([]chan *batch, f.lanes)

@@ -266,6 +266,34 @@ func (s *slowSink) Write(ctx context.Context, changes []syncd.Change) error {
 	return s.Sink.Write(ctx, changes)
 }
 
+// TestTheDrainTakesABatchWholeOrNot: what is followed again behind the drain, as after a reconcile, brings no change twice, though the
+// changes of a batch go to several workers of which some are busy.
+func TestTheDrainTakesABatchWholeOrNot(t *testing.T) {
+	for _, busy := range strings.Split("abcdefgh", "") { // their lanes differ from one process to another
+		synctest.Test(t, func(t *testing.T) {
+			f, s := following(t)
+			st := f.keep(t, s)
+			f.opts.Workers, f.opts.Sink = 4, &slowSink{Sink: f.sink, for_: time.Second}
+			if err := f.follow(t, s, func(*engine.Engine) {
+				f.source.Insert("page", doc(busy, 1))
+				synctest.Wait()
+				f.insert(10)
+			}); err != nil {
+				t.Fatal(err)
+			}
+			s.State = st.Recall(store.StreamOf("memory")).Splits[0]
+			if err := f.follow(t, s, func(*engine.Engine) { time.Sleep(10 * time.Second) }); err != nil {
+				t.Fatal(err)
+			}
+			sent := says(f.sink.Events())
+			slices.Sort(sent)
+			if once := slices.Compact(slices.Clone(sent)); len(sent) != 11 || len(once) != 11 {
+				t.Errorf("%d events, of which %d differ", len(sent), len(once))
+			}
+		})
+	}
+}
+
 // TestDebounce: of a document's changes within the time only the last is sent, and their offsets are not passed before.
 func TestDebounce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

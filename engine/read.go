@@ -26,7 +26,7 @@ func (r *reader) run(ctx, reading context.Context) error {
 			if !ok {
 				return nil
 			}
-			err := r.split(reading, s)
+			err := r.split(ctx, reading, s)
 			if err == nil && s.Stream != nil && reading.Err() == nil {
 				err = errStreamEnded
 			}
@@ -47,9 +47,9 @@ func (r *reader) run(ctx, reading context.Context) error {
 
 // split reads one split to its end. Whether it brings ids or whole documents follows what the workers find: on a change it
 // starts again behind the last batch that it handed out.
-func (r *reader) split(ctx context.Context, s *split) error {
+func (r *reader) split(ctx, reading context.Context, s *split) error {
 	for after := s.after; ; {
-		next, err := r.pass(ctx, s, after)
+		next, err := r.pass(ctx, reading, s, after)
 		if err != nil || next == "" {
 			return err
 		}
@@ -59,11 +59,11 @@ func (r *reader) split(ctx context.Context, s *split) error {
 
 // pass reads a split from an offset on. It returns the offset at which the split is to be read in the other way, or "" at the
 // split's end.
-func (r *reader) pass(ctx context.Context, s *split, after syncd.Offset) (next syncd.Offset, err error) {
+func (r *reader) pass(ctx, reading context.Context, s *split, after syncd.Offset) (next syncd.Offset, err error) {
 	whole := r.whole(s)
 	size := r.batchSize(s, whole)
 	a := &r.e.activity
-	ahead, err := r.ask(ctx, s, whole, size)
+	ahead, err := r.ask(reading, s, whole, size)
 	if err != nil {
 		return "", err
 	}
@@ -78,7 +78,7 @@ func (r *reader) pass(ctx context.Context, s *split, after syncd.Offset) (next s
 		}
 	}
 	defer answered()
-	for b, err := range r.feed.read(ctx, syncd.ReadRequest{
+	for b, err := range r.feed.read(reading, syncd.ReadRequest{
 		Split: s.Split, After: after, Fields: s.col.fields(), Documents: whole,
 		BatchSize: size, BatchBytes: r.e.BatchBytes,
 	}) {
@@ -104,17 +104,24 @@ func (r *reader) pass(ctx context.Context, s *split, after syncd.Offset) (next s
 			}
 			ahead.release()
 			for i, part := range parts {
-				if err := r.handOut(ctx, part); err != nil {
+				until := reading
+				if i > 0 {
+					until = ctx // the offset is behind all parts: what is read again behind it would bring the first ones twice
+				}
+				if err := r.handOut(until, part); err != nil {
 					for _, left := range parts[i+1:] {
 						left.share.release()
 					}
 					return "", err
 				}
 			}
+			if err := r.pause(reading, len(b.Changes)); err != nil {
+				return "", err
+			}
 			if b.Offset != "" && r.otherwise(s, whole, size) {
 				return b.Offset, nil
 			}
-			if ahead, err = r.ask(ctx, s, whole, size); err != nil {
+			if ahead, err = r.ask(reading, s, whole, size); err != nil {
 				return "", err
 			}
 		}
@@ -122,7 +129,7 @@ func (r *reader) pass(ctx context.Context, s *split, after syncd.Offset) (next s
 		a.enter(StageScan)
 		asked, asking = time.Now(), true
 	}
-	return "", ctx.Err() // a source may end quietly when its context does
+	return "", reading.Err() // a source may end quietly when its context does
 }
 
 // errStreamEnded says that a source breaks its word: a stream never ends by itself.
@@ -161,7 +168,7 @@ func (r *reader) whole(s *split) bool {
 	return s.Stream == nil && r.e.DryRun == nil && (s.col.wantsWhole() || r.e.committer != nil && !s.col.deletes && !s.col.sizes.known())
 }
 
-// handOut gives a batch to whichever worker is free, and makes the pauses that the run is to make.
+// handOut gives a batch to whichever worker is free.
 func (r *reader) handOut(ctx context.Context, b *batch) error {
 	select {
 	case r.e.inFlight <- struct{}{}:
@@ -169,7 +176,6 @@ func (r *reader) handOut(ctx context.Context, b *batch) error {
 		b.share.release()
 		return ctx.Err()
 	}
-	n := len(b.changes)
 	b.split.read(b) // and hold the split until the batch is accounted for
 	select {
 	case r.out[b.lane] <- b:
@@ -179,7 +185,12 @@ func (r *reader) handOut(ctx context.Context, b *batch) error {
 		b.share.release()
 		return ctx.Err()
 	}
-	if err := r.e.throttle.documents(ctx, n); err != nil {
+	return nil
+}
+
+// pause makes the pauses that the run is to make behind so many documents.
+func (r *reader) pause(ctx context.Context, documents int) error {
+	if err := r.e.throttle.documents(ctx, documents); err != nil {
 		return err
 	}
 	return r.e.rest(ctx, r.e.Sleep)

@@ -61,6 +61,7 @@ type follower struct {
 	again   schedule.Schedule
 	last    time.Time // when a backfill last began
 	asked   <-chan struct{}
+	until   time.Time // until when it follows at least, so that looks that take longer than their schedule leave time to follow
 }
 
 // openFollower finds the streams and keeps where they begin, before anything is read: the moment from which on changes are followed.
@@ -246,6 +247,8 @@ func (f *follower) backfill(ctx context.Context, o Options, told Observer, res *
 	if f.told.Backfill != nil {
 		f.told.Backfill(*res, said)
 	}
+	now := time.Now()
+	f.until = now.Add(now.Sub(f.last))
 	return f.mark(ctx, true)
 }
 
@@ -271,7 +274,11 @@ func (f *follower) follow(ctx context.Context, o *Options) (again *Reconcile, er
 		defer close(ended)
 		var at <-chan time.Time
 		if !f.again.IsZero() {
-			at = time.After(time.Until(f.again.Next(f.last, time.Now())))
+			from := time.Now()
+			if f.until.After(from) {
+				from = f.until
+			}
+			at = time.After(time.Until(f.again.Next(f.last, from)))
 		}
 		select {
 		case <-o.Drain:

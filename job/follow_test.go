@@ -417,6 +417,31 @@ func TestScheduledReconcile(t *testing.T) {
 	})
 }
 
+// TestAReconcileThatTakesLongerThanItsScheduleLeavesTimeToFollow: at least as long as it took.
+func TestAReconcileThatTakesLongerThanItsScheduleLeavesTimeToFollow(t *testing.T) {
+	for _, often := range []string{"every: 30s", `cron: "* * * * *"`} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFollowed(t)
+			f.run, f.more = "  batch_size: 1\n  sleep: 4s", "schedule: {reconcile: {"+often+"}}\n"
+			for i := range 20 { // a look takes more than a minute
+				f.source.Insert("page", pageDoc(i, 1))
+			}
+			_, _ = f.live(t, true, func() { // it may be looking at all documents at the end
+				for i := range 40 {
+					f.source.Insert("page", pageDoc(i%20, 2+i))
+					time.Sleep(15 * time.Second)
+				}
+				time.Sleep(5 * time.Minute)
+				synctest.Wait()
+			})
+			f.same(t)
+			if n := len(f.backfill); n < 4 || n > 7 {
+				t.Errorf("%s: %d looks in 15 minutes", often, n)
+			}
+		})
+	}
+}
+
 // TestAnOutageOfTheSinkIsWaitedFor once the job follows, for as long as it takes; before, it ends the run.
 func TestAnOutageOfTheSinkIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
