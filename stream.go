@@ -43,8 +43,9 @@ type Window struct {
 type Streamed struct {
 	Collection string    // one of the stream's
 	At         time.Time // when the change was made, by the source's clock; zero if that is not known
-	// Touched are the dotted paths of the fields that an update set or removed. Where Whole is set they are not known: any field
-	// may have changed.
+	// Touched are the dotted paths of the fields that an update set or removed. Where Whole is set they are not known, or not all
+	// that matters: any field may have changed. So it is where the collection has a filter, and what was touched may have brought
+	// the document into it.
 	Touched []string
 	Whole   bool
 	// Before is what the source knows of a document that is gone: as it was before, or some of its fields; nil where that is

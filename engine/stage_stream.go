@@ -206,9 +206,16 @@ func (s *filtered) collection(ctx context.Context, b *batch, f *followed) error 
 // watch takes out updates that touch none of the fields that their collection watches, and replaces that leave them as they were
 // when the document was last seen, as far as that is remembered. It remembers only where one worker sees all changes of a document.
 type watch struct {
-	fields map[string][]string // by collection
-	seen   []seenFields        // by a part of the hash of the document's point id
+	fields map[string]watched // by collection
+	seen   []seenFields       // by a part of the hash of the document's point id
 	seed   maphash.Seed
+}
+
+// watched is what of a collection is watched. Of one with a filter nothing is remembered: a document may leave the filter and come
+// back as it was.
+type watched struct {
+	fields   []string
+	filtered bool
 }
 
 // seenFields is what is remembered of one document: 16 bytes.
@@ -219,10 +226,10 @@ const watchMemory = 1 << 16
 
 // newWatch returns the stage, or nil where no collection watches fields.
 func newWatch(collections map[string]*followed, remember bool) *watch {
-	w := &watch{fields: map[string][]string{}, seed: maphash.MakeSeed()}
+	w := &watch{fields: map[string]watched{}, seed: maphash.MakeSeed()}
 	for name, f := range collections {
 		if len(f.rule.Watch) > 0 {
-			w.fields[name] = f.rule.Watch
+			w.fields[name] = watched{f.rule.Watch, f.rule.Collection.Filter != ""}
 		}
 	}
 	if len(w.fields) == 0 {
@@ -236,8 +243,8 @@ func newWatch(collections map[string]*followed, remember bool) *watch {
 
 func (w *watch) apply(_ context.Context, b *batch) error {
 	b.keep(func(c *syncd.Change) bool {
-		fields := w.fields[c.Streamed.Collection]
-		if len(fields) == 0 || w.touches(c, fields) {
+		of, watches := w.fields[c.Streamed.Collection]
+		if !watches || w.touches(c, of) {
 			return true
 		}
 		b.counts.Unwatched++
@@ -246,17 +253,17 @@ func (w *watch) apply(_ context.Context, b *batch) error {
 	return nil
 }
 
-func (w *watch) touches(c *syncd.Change, fields []string) bool {
+func (w *watch) touches(c *syncd.Change, of watched) bool {
 	if c.Document == nil { // a delete, or one that follows
 		return true
 	}
-	if c.Operation == syncd.Update && !c.Streamed.Whole && !touch(c.Streamed.Touched, fields) {
+	if c.Operation == syncd.Update && !c.Streamed.Whole && !touch(c.Streamed.Touched, of.fields) {
 		return false
 	}
-	if w.seen == nil {
+	if w.seen == nil || of.filtered {
 		return true
 	}
-	hash, ok := w.hash(c.Document, fields)
+	hash, ok := w.hash(c.Document, of.fields)
 	if !ok {
 		return true
 	}

@@ -163,7 +163,16 @@ func (s *MemorySource) streamBatch(req syncd.ReadRequest, at int) (b syncd.Batch
 			err = &syncd.CollectionGoneError{Collection: c.collection, Renamed: c.renamed, After: memoryOffset(next + 1)}
 			break
 		}
-		b.Changes = append(b.Changes, s.streamed(c))
+		streamed := s.streamed(c)
+		for _, of := range req.Split.Stream.Collections {
+			filter, _ := parseFilter(of.Filter) // CheckFilter has looked at it
+			for _, path := range c.touched {
+				if _, selects := filter[path]; selects && of.Name == c.collection {
+					streamed.Streamed.Whole = true
+				}
+			}
+		}
+		b.Changes = append(b.Changes, streamed)
 	}
 	b.Offset = memoryOffset(next)
 	return b, next, s.grown, err

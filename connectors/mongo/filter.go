@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
@@ -35,6 +36,49 @@ func parseFilter(text string) (bson.Raw, error) {
 		return nil, fmt.Errorf("a filter is Extended JSON: %w", err)
 	}
 	return filter, nil
+}
+
+// selecting are the fields of the documents that a filter looks at, without what stands behind a dot: by a path through an array an
+// update may name an element that the filter does not. any is set where only the server can tell.
+type selecting struct {
+	fields map[string]bool
+	any    bool
+}
+
+func selectingOf(filter bson.Raw) selecting {
+	s := selecting{fields: map[string]bool{}}
+	s.add(filter)
+	return s
+}
+
+func (s *selecting) add(query bson.Raw) {
+	elements, err := query.Elements()
+	s.any = s.any || err != nil && query != nil
+	for _, e := range elements {
+		name, of := e.Key(), e.Value()
+		switch {
+		case !strings.HasPrefix(name, "$"):
+			name, _, _ = strings.Cut(name, ".")
+			s.fields[name] = true
+		case name == "$comment":
+		case (name == "$and" || name == "$or" || name == "$nor") && of.Type == bson.TypeArray:
+			values, err := of.Array().Values()
+			s.any = s.any || err != nil
+			for _, v := range values {
+				part, ok := v.DocumentOK()
+				s.any = s.any || !ok
+				s.add(part)
+			}
+		default:
+			s.any = true
+		}
+	}
+}
+
+// by reports whether a change of the field at a path may change whether a document is selected.
+func (s *selecting) by(path []byte) bool {
+	field, _, _ := bytes.Cut(path, []byte{'.'})
+	return s.any || s.fields[string(field)]
 }
 
 var everything = bson.D{}

@@ -1106,3 +1106,36 @@ func TestStreamOverASilentNetwork(t *testing.T) {
 		t.Errorf("%d changes, retries %q", n, r.told)
 	}
 }
+
+// TestWhatMayBringADocumentIntoTheFilter: of an update that does, nobody may say that only what it touched has changed.
+func TestWhatMayBringADocumentIntoTheFilter(t *testing.T) {
+	for filter, touches := range map[string][3]bool{ // title, tags.0.name, n
+		`{}`:                                {},
+		`{"n": {"$gt": 1}}`:                 {false, false, true},
+		`{"tags.name": "x"}`:                {false, true, false},
+		`{"$comment": "title", "tags": []}`: {false, true, false},
+		`{"$or": [{"title": "x"}, {"$and": [{"n": 1}]}], "other": 1}`: {true, false, true},
+		`{"$expr": {"$eq": ["$n", 1]}}`:                               {true, true, true},
+		`{"$or": [{"$where": "true"}]}`:                               {true, true, true},
+	} {
+		f := newFeed(t)
+		f.change(opInsert, "page", "a", full("a"))
+		paths := []string{"title", "tags.0.name", "n"}
+		for _, path := range paths {
+			f.change(opUpdate, "page", "a", full("a"), description(bson.D{{Key: path, Value: 1}}, nil, bson.A{}))
+		}
+		s, _ := openFeed(t, f)
+		stream := whole("page")
+		stream.Collections[0].Filter = filter
+		got, _, err := read(t, s, syncd.ReadRequest{Split: syncd.Split{Stream: stream}, After: behindEvent(0)}, 4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, path := range paths {
+			c := got[i+1].Streamed
+			if c.Whole != touches[i] || !c.Whole && !slices.Equal(c.Touched, []string{path}) {
+				t.Errorf("of filter %s, an update of %s: whole %t, touched %q", filter, path, c.Whole, c.Touched)
+			}
+		}
+	}
+}

@@ -25,10 +25,19 @@ func (s *source) follow(ctx context.Context, req syncd.ReadRequest) iter.Seq2[sy
 	return func(yield func(syncd.Batch, error) bool) {
 		ids := req
 		ids.Documents = false // they lie in the events
-		f := following{source: s, stream: *req.Split.Stream, req: req, rows: rows.New(ids), yield: yield, mapped: map[string]string{}, atOnce: firstLookUp, silence: s.silence}
+		f := following{source: s, stream: *req.Split.Stream, req: req, rows: rows.New(ids), yield: yield, mapped: map[string]string{}, filter: map[string]*selecting{}, atOnce: firstLookUp, silence: s.silence}
 		f.rows.Place = f.place
 		for _, c := range f.stream.Collections {
 			f.mapped[c.Name] = c.Name
+			if c.Filter != "" {
+				query, err := parseFilter(c.Filter)
+				if err != nil {
+					yield(syncd.Batch{}, s.followError(ctx, f.stream, err))
+					return
+				}
+				selects := selectingOf(query)
+				f.filter[c.Name] = &selects
+			}
 		}
 		err := f.run(ctx)
 		var gone *syncd.CollectionGoneError
@@ -53,7 +62,8 @@ type following struct {
 	*source
 	stream syncd.Stream
 	req    syncd.ReadRequest
-	mapped map[string]string // the names of the stream's collections
+	mapped map[string]string     // the names of the stream's collections
+	filter map[string]*selecting // of those that have a filter
 	yield  func(syncd.Batch, error) bool
 	shape  streamShape
 	single int          // events that have come one by one
@@ -477,11 +487,14 @@ func (f *following) add(e *streamEvent) {
 	f.rows.Add(k, id, fields)
 	p := pending{streamEvent: *e, collection: f.mapped[string(e.coll)], whole: true}
 	if e.operation == opUpdate {
-		p.whole = !e.touched(func(path []byte) {
+		filter, enters := f.filter[p.collection], false
+		said := e.touched(func(path []byte) {
+			enters = enters || filter != nil && filter.by(path)
 			from := len(f.text)
 			f.text = append(f.text, path...)
 			f.paths = append(f.paths, [2]int{from, len(f.text)})
 		})
+		p.whole = !said || enters
 	}
 	p.paths = len(f.paths)
 	f.changes = append(f.changes, p)
