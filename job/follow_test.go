@@ -86,6 +86,16 @@ func (s indexing) Write(ctx context.Context, changes []syncd.Change) error {
 	return err
 }
 
+// Abilities has a group of consumers of which nobody learns how far it is.
+func (s indexing) Abilities() syncd.SinkAbilities {
+	a := s.Sink.Abilities()
+	a.Lag = func(ctx context.Context, _ string, _ []syncd.Target) ([]syncd.PartitionLag, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return a
+}
+
 // miscounting counts documents that no scan comes upon, as where others delete behind a scan and insert in front of it.
 type miscounting struct {
 	*syncdtest.MemorySource
@@ -96,7 +106,11 @@ func (s miscounting) Abilities() syncd.SourceAbilities {
 	a := s.MemorySource.Abilities()
 	a.Count = func(ctx context.Context, c syncd.Collection) (int64, error) {
 		n, err := s.Count(ctx, c)
-		return n + s.more(), err
+		n += s.more()
+		if err == nil {
+			err = ctx.Err()
+		}
+		return n, err
 	}
 	return a
 }
@@ -259,6 +273,77 @@ func TestAScanThatIsNotProvedIsRepeated(t *testing.T) {
 			t.Errorf("%d events, want the 50 documents once and 2 changes", n)
 		}
 	})
+}
+
+// TestWhatIsNotProvedIsNotKeptForGood, without following: a run that can't prove its scan ends, and so does one that resumes a process
+// which died between the scan and its proof; the next one begins anew.
+func TestWhatIsNotProvedIsNotKeptForGood(t *testing.T) {
+	for _, dies := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFollowed(t)
+			f.follow = false
+			for i := range 50 {
+				f.source.Insert("page", pageDoc(i, 1))
+			}
+			run := func(counts func(call int) int64) (job.Result, error) {
+				ctx, stop := context.WithCancel(t.Context())
+				defer stop()
+				calls := 0
+				f.counts = func() int64 {
+					if calls++; calls == 2 && dies {
+						stop()
+					}
+					return counts(calls)
+				}
+				return f.job(t, nil).Backfill(ctx, job.Request{})
+			}
+			unproved := func(err error) bool { _, is := errors.AsType[*tally.CoverageError](err); return is }
+			more := func(int) int64 { return 1 }
+			if res, err := run(more); err == nil || unproved(err) == dies || res.Resumable != dies {
+				t.Fatalf("dies %t: %v, resumable %t", dies, err, res.Resumable)
+			}
+			if dies {
+				dies = false
+				if res, err := run(more); !unproved(err) || res.Resumable {
+					t.Fatalf("the resumed run: %v, resumable %t", err, res.Resumable)
+				}
+			}
+			res, err := run(func(int) int64 { return 0 })
+			if err != nil || res.Report.Total.Scanned != 50 || res.Report.Resumed != 0 {
+				t.Errorf("the next run: %v, %+v", err, res.Report.Total)
+			}
+			f.same(t)
+		})
+	}
+}
+
+// TestADrainBeforeFollowingIsAnInterruption, wherever the backfill is: nothing is followed yet, and not all was looked at. Behind it, the
+// drain is the end that was asked for.
+func TestADrainBeforeFollowingIsAnInterruption(t *testing.T) {
+	for name, hold := range map[string]func(*followed, syncdtest.Schedule){
+		"waiting for consumers": func(f *followed, _ syncdtest.Schedule) { f.run = "  consumer_group: indexer" },
+		"preparing":             func(f *followed, s syncdtest.Schedule) { f.faults.Prepare = s },
+		"sending":               func(f *followed, s syncdtest.Schedule) { f.faults.Write = s },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFollowed(t)
+				for i := range 50 {
+					f.source.Insert("page", pageDoc(i, 1))
+				}
+				hold(f, syncdtest.Always(syncdtest.Fault{Gate: syncdtest.NewGate()}))
+				res, err := f.live(t, false, settle)
+				if interrupted := job.OutcomeOf(err) == tally.Interrupted || errors.Is(err, context.Canceled); !interrupted || f.began != 0 || res.Followed != nil || !res.Resumable {
+					t.Errorf("%v, resumable %t; it followed %d times", err, res.Resumable, f.began)
+				}
+				f.faults, f.run = syncdtest.SinkFaults{}, ""
+				if res, err = f.live(t, false, settle); err != nil || f.began != 1 || res.Followed == nil {
+					t.Errorf("%v; it followed %d times", err, f.began)
+				}
+				f.same(t)
+			})
+		})
+	}
 }
 
 // TestFollowingAnInterruptedRun: what that run has looked at may have changed before the stream begins, so all is looked at again.
