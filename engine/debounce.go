@@ -9,13 +9,19 @@ import (
 	"github.com/syncd-io/syncd/internal/panics"
 )
 
-// debounced collects the changes of a stream for a while from the first on, at most about so many and of so many bytes, and then
-// yields them as one batch, in which of each document there is the last change only. Batches without changes pass at once where
-// nothing is collected, and else with what is. Offsets are those of the stream, so nothing that is collected is passed over. merged
-// is told how many changes were left out for a later one.
-func debounced(
-	ctx context.Context, read func(context.Context) iter.Seq2[syncd.Batch, error], d time.Duration, most, mostBytes int, merged func(int64),
-) iter.Seq2[syncd.Batch, error] {
+// collecting is how the changes of a stream are collected.
+type collecting struct {
+	wait    time.Duration // from the first change on
+	changes int           // so many are read at most, about
+	bytes   int64         // and so many are held, about
+	held    func(bytes int64)
+	merged  func(changes int64) // is told how many were left out for a later one
+}
+
+// read collects the changes of a stream and then yields them as one batch, in which of each document there is the last change only.
+// Batches without changes pass at once where nothing is collected, and else with what is. Offsets are those of the stream, so nothing
+// that is collected is passed over.
+func (c collecting) read(ctx context.Context, read func(context.Context) iter.Seq2[syncd.Batch, error]) iter.Seq2[syncd.Batch, error] {
 	return func(yield func(syncd.Batch, error) bool) {
 		ctx, stop := context.WithCancel(ctx)
 		type answer struct {
@@ -55,7 +61,7 @@ func debounced(
 		flush := func() bool {
 			due = nil
 			if m.merged > 0 {
-				merged(m.merged)
+				c.merged(m.merged)
 			}
 			return yield(m.take(), nil)
 		}
@@ -74,13 +80,14 @@ func debounced(
 					return
 				}
 				m.add(a.batch)
+				c.held(m.bytes)
 				switch {
-				case len(m.changes) == 0 || m.read >= most || mostBytes > 0 && m.bytes >= mostBytes:
+				case len(m.changes) == 0 || m.read >= c.changes || c.bytes > 0 && m.bytes >= c.bytes:
 					if !flush() {
 						return
 					}
 				case due == nil:
-					due = time.After(d)
+					due = time.After(c.wait)
 				}
 			case <-due:
 				if !flush() {
@@ -96,8 +103,8 @@ type merger struct {
 	changes []syncd.Change
 	last    map[mergeKey]int // of each document in changes
 	offset  syncd.Offset
-	read    int // changes that were added
-	bytes   int
+	read    int   // changes that were added
+	bytes   int64 // of those that are there
 	merged  int64
 }
 
@@ -113,12 +120,8 @@ func (m *merger) add(b syncd.Batch) {
 	m.read += len(b.Changes)
 	for i := range b.Changes {
 		c := &b.Changes[i]
-		if c.Document != nil {
-			m.bytes += c.Document.Size()
-		}
-		m.bytes += len(c.Streamed.Raw)
 		if c.Err != nil || c.Key == "" { // nothing tells which document it is of
-			m.changes = append(m.changes, *c)
+			m.append(*c)
 			continue
 		}
 		if m.last == nil {
@@ -127,6 +130,7 @@ func (m *merger) add(b syncd.Batch) {
 		k := mergeKey{c.Streamed.Collection, c.Key}
 		if at, there := m.last[k]; there {
 			older := &m.changes[at]
+			m.bytes -= weigh(older)
 			merged := *c.Streamed // the source may still hold the other one
 			merged.Whole = merged.Whole || older.Streamed.Whole || older.Operation == syncd.Delete
 			merged.Touched = append(append([]string(nil), older.Streamed.Touched...), merged.Touched...)
@@ -141,12 +145,17 @@ func (m *merger) add(b syncd.Batch) {
 			*older = syncd.Change{}
 			m.merged++
 			m.last[k] = len(m.changes)
-			m.changes = append(m.changes, newer)
+			m.append(newer)
 			continue
 		}
 		m.last[k] = len(m.changes)
-		m.changes = append(m.changes, *c)
+		m.append(*c)
 	}
+}
+
+func (m *merger) append(c syncd.Change) {
+	m.bytes += weigh(&c)
+	m.changes = append(m.changes, c)
 }
 
 // take returns what there is as one batch, and starts again.

@@ -55,8 +55,9 @@ type feed struct {
 	collections []*collection  // that are read to their ends; a feed of streams has none
 	stages      func() []stage // for one worker
 
-	plan    func(ctx, reading context.Context, out chan<- *split) error // hands out all splits
-	read    func(context.Context, syncd.ReadRequest) iter.Seq2[syncd.Batch, error]
+	plan func(ctx, reading context.Context, out chan<- *split) error // hands out all splits
+	// read reads a split. Where it keeps changes before it yields them, held is told of their bytes, by the goroutine that reads.
+	read    func(ctx context.Context, req syncd.ReadRequest, held func(bytes int64)) iter.Seq2[syncd.Batch, error]
 	readers int
 	lanes   int                     // the workers of one lane share its batches
 	divide  func(b *batch) []*batch // what was read, by lanes
@@ -68,7 +69,7 @@ func (e *Engine) snapshot(f *feed) *feed {
 		p := planner{e: e, feed: f, out: out}
 		return p.run(ctx, reading)
 	}
-	f.read = func(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
+	f.read = func(ctx context.Context, req syncd.ReadRequest, _ func(int64)) iter.Seq2[syncd.Batch, error] {
 		return f.source.Read(ctx, req)
 	}
 	f.readers, f.lanes = e.Readers, 1

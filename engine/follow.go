@@ -57,13 +57,18 @@ func (e *Engine) Follow(ctx context.Context, streams []Following) error {
 		}
 		return nil
 	}
-	f.read = func(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
+	f.read = func(ctx context.Context, req syncd.ReadRequest, held func(int64)) iter.Seq2[syncd.Batch, error] {
 		d := debounce[req.Split.Stream.Name]
 		if d == 0 {
 			return e.Source.Read(ctx, req)
 		}
 		read := func(ctx context.Context) iter.Seq2[syncd.Batch, error] { return e.Source.Read(ctx, req) }
-		return debounced(ctx, read, d, collect*req.BatchSize, collect*req.BatchBytes, func(n int64) { e.merged.Add(n) })
+		c := collecting{wait: d, changes: collect * req.BatchSize, bytes: int64(collect * req.BatchBytes), held: held}
+		if most := e.held.most / int64(2*len(streams)); most > 0 && (c.bytes == 0 || c.bytes > most) {
+			c.bytes = most // the other half is for what is on its way
+		}
+		c.merged = func(n int64) { e.merged.Add(n) }
+		return c.read(ctx, read)
 	}
 	e.streams.Store(&splits)
 	return e.run(ctx, &f)

@@ -331,6 +331,52 @@ func TestDebounce(t *testing.T) {
 	})
 }
 
+// TestWhatIsCollectedIsInTheAccount of memory, with what documents were before, and is sent early where it would be too much.
+func TestWhatIsCollectedIsInTheAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, s := following(t)
+		f.opts.Memory.Documents = 200_000
+		s.Debounce = time.Minute
+		large := func(from, n int) {
+			for i := range n {
+				f.source.Insert("page", syncdtest.MemoryDoc{ID: strconv.Itoa(from + i), Fields: map[string]any{"title": strings.Repeat("x", 10_000)}})
+			}
+			synctest.Wait()
+		}
+		var e *engine.Engine
+		if err := f.follow(t, s, func(running *engine.Engine) {
+			e = running
+			large(0, 3)
+			if held := e.Held(); held < 30_000 || held > 60_000 {
+				t.Errorf("%d bytes are in the account of 3 documents of 10,000 that were collected", held)
+			}
+			large(0, 3)
+			if held := e.Held(); held < 60_000 || held > 70_000 { // with what they were before
+				t.Errorf("%d bytes are in the account of 3 documents of 10,000 that took others' places", held)
+			}
+			for i := range 3 {
+				f.source.Delete("page", strconv.Itoa(i))
+			}
+			synctest.Wait()
+			if held := e.Held(); held < 30_000 || held > 60_000 {
+				t.Errorf("%d bytes are in the account of what 3 documents of 10,000 were before", held)
+			}
+			if n := len(f.sink.Events()); n != 0 {
+				t.Errorf("%d events before the time", n)
+			}
+			large(10, 60)
+			if n := len(f.sink.Events()); n < 30 {
+				t.Errorf("%d events of 600,000 bytes, of which 200,000 may be held", n)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if held := e.Held(); held != 0 {
+			t.Errorf("%d bytes were not given back", held)
+		}
+	})
+}
+
 func sameSet(a, b []string) bool {
 	a, b = slices.Clone(a), slices.Clone(b)
 	slices.Sort(a)

@@ -81,7 +81,7 @@ func (r *reader) pass(ctx, reading context.Context, s *split, after syncd.Offset
 	for b, err := range r.feed.read(reading, syncd.ReadRequest{
 		Split: s.Split, After: after, Fields: s.col.fields(), Documents: whole,
 		BatchSize: size, BatchBytes: r.e.BatchBytes,
-	}) {
+	}, func(bytes int64) { ahead.resize(bytes) }) {
 		if err != nil {
 			return "", err
 		}

@@ -42,22 +42,38 @@ func (s *sizes) document(most int64) int64 {
 
 // measureChanges returns about how much memory changes take, and the size of the largest document that they have.
 func measureChanges(changes []syncd.Change) (bytes, largest int64) {
-	bytes = changeBytes * int64(len(changes))
 	for i := range changes {
-		if d := changes[i].Document; d != nil {
-			n := int64(d.Size())
-			bytes, largest = bytes+n, max(largest, n)
+		c := &changes[i]
+		bytes += weigh(c)
+		if c.Document != nil {
+			largest = max(largest, int64(c.Document.Size()))
 		}
 	}
 	return bytes, largest
 }
 
+// weigh returns about how much memory a change takes. The documents of a change in its source's own form lie in that.
+func weigh(c *syncd.Change) int64 {
+	n := 0
+	if c.Document != nil {
+		n = c.Document.Size()
+	}
+	if s := c.Streamed; s != nil {
+		if s.Before != nil {
+			n += s.Before.Size()
+		}
+		n = max(n, len(s.Raw))
+	}
+	return changeBytes + int64(n)
+}
+
 // sent is what it takes a sink to write changes.
 func sent(changes []syncd.Change) (bytes int64) {
-	bytes = changeBytes * int64(len(changes))
 	for i := range changes {
-		if d := changes[i].Document; d != nil && !changes[i].Reference {
-			bytes += int64(d.Size())
+		if c := &changes[i]; c.Reference {
+			bytes += changeBytes
+		} else {
+			bytes += weigh(c)
 		}
 	}
 	return bytes
