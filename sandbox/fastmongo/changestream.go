@@ -15,9 +15,20 @@ import (
 // mostEvent bounds an event, as MongoDB's limit for documents of its own does.
 const mostEvent = maxDocument + 16<<10
 
+// eventSizes bound events: those that may be split are from whole on, into pieces of about piece bytes; others end at most.
+type eventSizes struct{ whole, piece, most int }
+
+func eventSizesOf(c Config) eventSizes {
+	if n := c.EventBytes; n > 0 {
+		return eventSizes{n, n, n}
+	}
+	return eventSizes{mostEvent - 8<<10, mostEvent - 16<<10, mostEvent}
+}
+
 // stream is the part of a cursor that follows the oplog. It is used by one goroutine at a time, as its cursor is.
 type stream struct {
 	log      *oplog
+	sizes    eventSizes
 	scope    scope
 	steps    []func(bsoncore.Document) bsoncore.Document // what follows $changeStream; nil drops the event
 	reshaped bool                                        // some step may touch _id
@@ -83,7 +94,7 @@ func (s *Server) watch(r *request, pipeline []stage, dst []byte) ([]byte, error)
 	if s.oplog == nil {
 		return dst, fail(40573, "The $changeStream stage is only supported on replica sets")
 	}
-	st := &stream{log: s.oplog, room: make([]*record, 0, 256)}
+	st := &stream{log: s.oplog, sizes: eventSizesOf(s.cfg), room: make([]*record, 0, 256)}
 	target := lookup(r.body, "aggregate")
 	ns := r.db + ".$cmd.aggregate"
 	st.scope.db = r.db
@@ -412,17 +423,17 @@ func (st *stream) add(b *batch, r *record) (bool, error) {
 		}
 	}
 	switch size := len(b.dst) - at; {
-	case st.split && size > mostEvent-8<<10:
+	case st.split && size > st.sizes.whole:
 		doc := slices.Clone(b.dst[at:])
 		b.dst = b.dst[:mark]
-		st.pending = split(doc, r.token())
+		st.pending = split(doc, r.token(), st.sizes.piece)
 		if st.skip > len(st.pending) {
 			return false, lostForGood("Attempted to resume from a split event, but the resumed stream produced a different split.")
 		}
 		st.pending, st.skip = st.pending[st.skip:], 0
 		st.from++
 		return true, nil
-	case size > mostEvent:
+	case size > st.sizes.most:
 		return false, fail(codeTooLarge, "Executor error during getMore :: caused by :: BSONObj size: %d (0x%X) is invalid. "+
 			"Size must be between 0 and %d(16MB) First element: _id: %s", size, size, mostEvent, r.token().appendDocument(nil))
 	case st.skip > 0:
@@ -493,7 +504,7 @@ func (r *record) missing(what string) error {
 }
 
 // split cuts an event into fragments: the smallest fields first, as many as fit into each.
-func split(event bsoncore.Document, t token) []pendingEvent {
+func split(event bsoncore.Document, t token, most int) []pendingEvent {
 	type field struct {
 		name string
 		e    bsoncore.Element
@@ -511,7 +522,6 @@ func split(event bsoncore.Document, t token) []pendingEvent {
 	slices.SortFunc(fields, func(a, b field) int {
 		return cmp.Or(cmp.Compare(len(a.e), len(b.e)), strings.Compare(a.name, b.name))
 	})
-	const most = mostEvent - 16<<10
 	var parts [][]field
 	size := 0
 	for _, f := range fields {

@@ -44,6 +44,10 @@ type Config struct {
 
 	// ReplyBytes is how many bytes of documents a reply holds; 0 means MongoDB's 16 MiB.
 	ReplyBytes int
+
+	// EventBytes is how large an event of a change stream may be before it is split, or refused where it may not be; 0 means
+	// MongoDB's 16 MiB.
+	EventBytes int
 }
 
 // Server is a running server. Its methods are safe for concurrent use. Namespaces are written database.collection.

@@ -145,10 +145,28 @@ func header(r *kgo.Record, name string) string {
 	return ""
 }
 
+// tail is what was read of all topics so far.
+type tail struct {
+	next    map[string]map[int32]int64 // offsets
+	open    map[producing][]*kgo.Record
+	records []*kgo.Record
+}
+
+// producing is a producer's share of a partition.
+type producing struct {
+	topic     string
+	partition int32
+	producer  int64
+}
+
 // records reads all topics up to where they end now, in the order of each partition. It tells what is committed by the
 // markers, rather than have the broker leave the rest out: then it would have to wait for transactions that a run left open.
 func (w *world) records(committed bool) []*kgo.Record {
 	w.t.Helper()
+	if w.tails[committed] == nil {
+		w.tails[committed] = &tail{next: map[string]map[int32]int64{}, open: map[producing][]*kgo.Record{}}
+	}
+	s := w.tails[committed]
 	client, err := kgo.NewClient(kgo.SeedBrokers(w.kafka.Addr()), kgo.SASL(plain.Auth{User: "writer", Pass: kafkaPassword}.AsMechanism()),
 		kgo.KeepControlRecords(), kgo.FetchMaxWait(ms(50)))
 	w.must(err)
@@ -167,42 +185,39 @@ func (w *world) records(committed bool) []*kgo.Record {
 	left := map[position]bool{}
 	ends.Each(func(o kadm.ListedOffset) {
 		w.must(o.Err)
-		if o.Offset > 0 {
+		if at := s.next[o.Topic][o.Partition]; o.Offset > at {
 			if from[o.Topic] == nil {
 				from[o.Topic] = map[int32]kgo.Offset{}
 			}
-			from[o.Topic][o.Partition] = kgo.NewOffset().AtStart()
+			from[o.Topic][o.Partition] = kgo.NewOffset().At(at)
 			left[position{o.Topic, o.Partition, o.Offset - 1}] = true
 		}
 	})
 	client.AddConsumePartitions(from)
-	type writer struct {
-		topic     string
-		partition int32
-		producer  int64
-	}
-	open := map[writer][]*kgo.Record{}
-	var out []*kgo.Record
 	for len(left) > 0 {
 		fetches := client.PollFetches(ctx)
 		w.must(fetches.Err())
 		fetches.EachRecord(func(r *kgo.Record) {
 			delete(left, position{r.Topic, r.Partition, r.Offset})
-			by := writer{r.Topic, r.Partition, r.ProducerID}
+			if s.next[r.Topic] == nil {
+				s.next[r.Topic] = map[int32]int64{}
+			}
+			s.next[r.Topic][r.Partition] = r.Offset + 1
+			by := producing{r.Topic, r.Partition, r.ProducerID}
 			switch {
 			case r.Attrs.IsControl():
 				if len(r.Key) == 4 && r.Key[3] == 1 { // version 0, type 1: commit
-					out = append(out, open[by]...)
+					s.records = append(s.records, s.open[by]...)
 				}
-				delete(open, by)
+				delete(s.open, by)
 			case committed && r.Attrs.IsTransactional():
-				open[by] = append(open[by], r)
+				s.open[by] = append(s.open[by], r)
 			default:
-				out = append(out, r)
+				s.records = append(s.records, r)
 			}
 		})
 	}
-	return out
+	return s.records
 }
 
 func (y *journal) event(name string, r *kgo.Record) {

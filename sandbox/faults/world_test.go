@@ -60,6 +60,12 @@ type world struct {
 	index   *qdrantclient.Client // past the proxy
 	journal *journal
 
+	followed   *consumer
+	indexed    map[key]bool            // of what was followed the index has points
+	onFind     func(collection string) // is told before documents are read
+	committing sync.Mutex              // held while several changes are made as one, and while the server goes down
+	tails      map[bool]*tail          // by whether only what is committed is read
+
 	mu       sync.Mutex
 	counts   [process]int // requests to each server since the run began
 	pending  []*pendingFault
@@ -88,11 +94,13 @@ type pendingFault struct {
 type options struct {
 	kafkaDir   string // keeps the broker's records over a restart
 	replicaSet string // of MongoDB
+	eventBytes int    // from which on MongoDB splits events
 }
 
 func newWorld(t testing.TB, o options) *world {
 	t.Helper()
-	w := &world{t: t, program: []string{program}, dir: t.TempDir(), proxies: map[place]*proxy{}, denied: map[sent]int{}, faulted: &sync.WaitGroup{}}
+	w := &world{t: t, program: []string{program}, dir: t.TempDir(), proxies: map[place]*proxy{}, denied: map[sent]int{}, faulted: &sync.WaitGroup{}, indexed: map[key]bool{}, tails: map[bool]*tail{}}
+	w.followed = &consumer{world: w, has: map[key]int64{}}
 	w.stateDir, w.lettersFile = w.path("state"), w.path("letters.ndjson")
 	w.journal = &journal{world: w, events: map[key]int{}, deletes: map[key]int{}, letters: map[key]int{}, read: map[position]bool{}}
 	host := ownHost()
@@ -103,11 +111,14 @@ func newWorld(t testing.TB, o options) *world {
 		t.Cleanup(w.proxies[p].stop)
 	}
 	w.mongo, err = fastmongo.Start(t.Context(), fastmongo.Config{
-		User: "reader", Password: mongoPassword, ReplicaSet: o.replicaSet, Oplog: fastmongo.Oplog{Noop: ms(200)},
+		User: "reader", Password: mongoPassword, ReplicaSet: o.replicaSet, Oplog: fastmongo.Oplog{Noop: ms(200)}, EventBytes: o.eventBytes,
 	})
 	w.must(err)
 	t.Cleanup(func() { _ = w.mongo.Close() })
-	w.mongo.OnCommand(func(name string, _ bson.Raw) {
+	w.mongo.OnCommand(func(name string, command bson.Raw) {
+		if of, ok := command.Lookup("find").StringValueOK(); ok && w.onFind != nil {
+			w.onFind(of)
+		}
 		if slices.Contains(reads, name) {
 			w.count(mongo)
 		}
