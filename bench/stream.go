@@ -29,7 +29,7 @@ import (
 // stream measures following beside a loop that watches and produces: a backlog of changes, and the time from a write to its event
 // while little is written.
 func (b *bench) stream(ctx context.Context) error {
-	const backlog, live = 200_000, 2_000
+	const backlog, live = 1_000_000, 2_000
 	var syncd, loop []figure
 	var late [2][]time.Duration
 	for i := range b.repeat {
@@ -83,10 +83,8 @@ func (b *bench) lostPosition(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
-	for range documents / 10_000 {
-		if err := w.insert(10_000); err != nil {
-			return err
-		}
+	if err := w.fill(documents); err != nil {
+		return err
 	}
 	cmd, err := w.syncd(b.syncd)(ctx)
 	if err != nil {
@@ -163,7 +161,7 @@ func startFollowed(ctx context.Context) (w *followed, err error) {
 	if w.dir, err = os.MkdirTemp("", "syncd-bench-"); err != nil {
 		return w, err
 	}
-	if w.mongo, err = fastmongo.Start(ctx, fastmongo.Config{ReplicaSet: "rs"}); err != nil {
+	if w.mongo, err = fastmongo.Start(ctx, fastmongo.Config{ReplicaSet: "rs", Oplog: fastmongo.Oplog{Bytes: 8 << 30}}); err != nil {
 		return w, fmt.Errorf("starting MongoDB: %w", err)
 	}
 	if w.kafka, err = kafkaserver.Start(kafkaserver.Config{}); err != nil {
@@ -288,6 +286,16 @@ func (w *followed) insert(n int) error {
 	return w.mongo.Insert(database+"."+collection, docs...)
 }
 
+// fill writes many documents, n of them: a multiple of ten thousand.
+func (w *followed) fill(n int) error {
+	for range n / 10_000 {
+		if err := w.insert(10_000); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // measure prepares a program, writes a backlog, and measures the program until the events of all of it are there; then how long single
 // writes take to become events.
 func (w *followed) measure(ctx context.Context, follow func(context.Context) (*exec.Cmd, error), backlog, live int) (f figure, late []time.Duration, err error) {
@@ -295,7 +303,7 @@ func (w *followed) measure(ctx context.Context, follow func(context.Context) (*e
 	if err != nil {
 		return f, nil, err
 	}
-	if err := w.insert(backlog); err != nil {
+	if err := w.fill(backlog); err != nil {
 		return f, nil, err
 	}
 	cmd.Stderr = os.Stderr

@@ -124,7 +124,8 @@ type leaveGone struct{ raw bool }
 
 func (s leaveGone) apply(_ context.Context, b *batch) error {
 	b.keep(func(c *syncd.Change) bool {
-		if c.Document == nil && c.Operation != syncd.Delete && !(s.raw && c.Streamed.Raw != nil) {
+		passedOn := s.raw && c.Streamed.Raw != nil
+		if c.Document == nil && c.Operation != syncd.Delete && !passedOn {
 			b.counts.Gone++
 			return false
 		}

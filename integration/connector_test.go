@@ -403,7 +403,7 @@ func decimal(s string) bson.Decimal128 {
 func connectorValues() bson.D {
 	fields := bson.D{}
 	for i, v := range []any{
-		1.5, -0.0, math.Copysign(0, -1), 1e10, 1.25e-7, math.MaxFloat64, math.Inf(1), math.Inf(-1), math.NaN(), 100.0,
+		1.5, 0.0, math.Copysign(0, -1), 1e10, 1.25e-7, math.MaxFloat64, math.Inf(1), math.Inf(-1), math.NaN(), 100.0,
 		"", "plain", "\" \\ / \b\f\n\r\t \x00 \x1f \x7f \u00a0 \u2028 \ufeff naïve 日本 😀 <&'>", strings.Repeat("long ", 100),
 		bson.D{}, bson.D{{Key: "a", Value: bson.D{{Key: "$b.c", Value: nil}}}}, bson.A{}, bson.A{1, "x", bson.D{{Key: "y", Value: bson.A{2.5}}}},
 		bson.Binary{Data: []byte{0, 1, 2, 255}}, bson.Binary{}, bson.Binary{Subtype: 3, Data: []byte("0123456789abcdef")},
