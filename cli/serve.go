@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -25,7 +26,9 @@ import (
 	"github.com/syncd-io/syncd/job/host"
 	"github.com/syncd-io/syncd/metrics"
 	"github.com/syncd-io/syncd/server"
+	"github.com/syncd-io/syncd/server/api"
 	"github.com/syncd-io/syncd/server/page"
+	"github.com/syncd-io/syncd/spec"
 	"github.com/syncd-io/syncd/tally"
 )
 
@@ -122,15 +125,17 @@ func (a *app) serve(ctx context.Context, s *config.Server, logger *slog.Logger, 
 	})
 	pages := page.New(page.Options{Host: h, RunsDir: a.runsDir(s), Version: programVersion(), Logger: logger})
 	defer pages.Watch()()
+	own := a.ownAPI(h, s, logger)
 	listening, err := server.Start(ctx, server.Options{
 		Listen: s.Listen, Pprof: s.Pprof, Access: access(s, logger), TLS: encrypted, Logger: logger, Metrics: hosted.metrics.Handler(logger),
 		Healthy: func() error { return nil }, // a job that fails is no reason to end those of others
-		Ready:   func() error { return notReady(h) }, Routes: pages.Routes(), Root: a.root8083(h, s, logger),
+		Ready:   func() error { return notReady(h) }, Routes: slices.Concat(own.Routes(), pages.Routes()), Root: a.root8083(h, s, logger),
 	})
 	if err != nil {
 		return err
 	}
 	defer listening.Close()
+	defer own.Close()
 	scheme := "http://"
 	if encrypted != nil {
 		scheme = "https://"
@@ -140,6 +145,20 @@ func (a *app) serve(ctx context.Context, s *config.Server, logger *slog.Logger, 
 	defer stop.end()
 	defer a.reloads(h)()
 	return h.Serve(running, stop.drain)
+}
+
+// ownAPI is syncd's own API.
+func (a *app) ownAPI(h *host.Host, s *config.Server, logger *slog.Logger) *api.API {
+	return api.New(api.Options{
+		Host: h, RunsDir: a.runsDir(s), Version: programVersion(), Logger: logger,
+		By: func(r *http.Request) string { return cmp.Or(server.Who(r.Context()), r.RemoteAddr) },
+		Resolve: func(path string) (*config.Effective, spec.Diagnostics) {
+			return config.Resolve(config.Input{Path: path, Environ: a.environ, Registry: a.registry})
+		},
+		Job: func(c *config.Config, logger *slog.Logger) *job.Job {
+			return &job.Job{Config: c, Logger: logger, Getenv: a.env}
+		},
+	})
 }
 
 // runsDir finds the folder of a job's record of runs; a job without a configuration that can be used has the service's.

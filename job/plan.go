@@ -19,6 +19,9 @@ type PlanRequest struct {
 	Output string  // the file to write the differences to; empty writes none
 	All    bool    // write also the documents that need nothing
 	Sample float64 // look only at this share of the documents, above 0 and below 1; 0 looks at all
+
+	Monitor *Monitor           // shows the comparison while it goes on; nil shows nothing
+	Item    func(verdict.Item) // is told of every document that was looked at, one at a time; nil is told nothing
 }
 
 // PlanResult is what a run would do.
@@ -41,13 +44,20 @@ func (j *Job) Plan(ctx context.Context, q PlanRequest) (res PlanResult, err erro
 			return err
 		}
 		defer func() { err = errors.Join(err, closeLedger()) }()
-		o.Hooks.Item = func(verdict.Item) {}
+		o.Monitor = q.Monitor
+		if o.Hooks.Item = q.Item; q.Item == nil {
+			o.Hooks.Item = func(verdict.Item) {} // without one, orphans are counted and not named
+		}
 		if q.Output != "" {
 			w, err := planfile.Create(q.Output, j.planHeader(o.RunID, q.Sample), q.All)
 			if err != nil {
 				return err
 			}
-			o.Hooks.Item = w.Item
+			told := o.Hooks.Item
+			o.Hooks.Item = func(i verdict.Item) {
+				told(i)
+				w.Item(i)
+			}
 			res.Report, err = Run(ctx, o)
 			return errors.Join(j.concludePlan(&res, p, err), w.Close(err == nil && !res.Report.Interrupted))
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/audit"
+	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/internal/wait"
 	"github.com/syncd-io/syncd/planfile"
 	"github.com/syncd-io/syncd/tally"
@@ -22,6 +23,18 @@ const MaxLookedAgain = 200_000
 type VerifyRequest struct {
 	Output string        // the file to write the differences to, as a plan; empty writes none
 	MinAge time.Duration // look again at differences younger than this; 0 counts all at once
+
+	Monitor *Monitor // shows the comparison while it goes on; nil shows nothing
+}
+
+// Asking is a configuration with which the index is asked, whatever a run does: nothing may stand in for its answer.
+func Asking(c *config.Config) (*config.Config, error) {
+	if c.Checker.Settings == nil {
+		return nil, &UsageError{syncd.Hint(errors.New("the configuration names no index to ask"), "add a checker")}
+	}
+	asking := *c
+	asking.Run.Mode, asking.Run.OnCheckUnavailable = config.Incremental, config.OutageFail
+	return &asking, nil
 }
 
 // Audit is what comparing the index with the source found.
@@ -79,7 +92,7 @@ func (j *Job) Verify(ctx context.Context, q VerifyRequest) (a *Audit, err error)
 		j.dryRun(&o, 0, 0)
 		o.MinAge = 0 // what a run leaves alone for now is a difference all the same
 		o.Orphans = lookForOrphans(p, 0)
-		o.Hooks.Item = a.see
+		o.Hooks.Item, o.Monitor = a.see, q.Monitor
 		closeLedger, err := j.judgeBy(ctx, p, &o)
 		if err != nil {
 			return err

@@ -265,6 +265,20 @@ func New(p job.Report) *Report {
 	for s := engine.StageScan; s < engine.StageCount; s++ {
 		r.Stages = append(r.Stages, Stage{Name: s.String(), Seconds: seconds(p.Times[s])})
 	}
+	r.Orphans = orphansOf(&p)
+	if p.Index.Known {
+		r.Index = &Index{
+			Before: p.Index.Before.Points, After: p.Index.After.Points, CaughtUp: p.Index.CaughtUp, Waited: seconds(p.Index.Waited),
+		}
+	}
+	if a := p.Arrivals; a != nil {
+		r.Arrivals = &Arrivals{Sent: a.Sent, Arrived: a.Arrived, Known: a.Known, Waited: seconds(a.Waited)}
+	}
+	return r
+}
+
+// orphansOf tells what was found where orphans were looked for.
+func orphansOf(p *job.Report) (out []Orphans) {
 	for _, o := range p.Orphans {
 		found := Orphans{
 			ContentType: o.ContentType, Points: o.Points, Documents: o.Documents, Orphans: o.Orphans, Owned: o.Owned, Others: o.Others, Foreign: o.Foreign, Deleted: o.Deleted,
@@ -279,17 +293,9 @@ func New(p job.Report) *Report {
 		for _, e := range o.Examples {
 			found.Examples = append(found.Examples, e.ID)
 		}
-		r.Orphans = append(r.Orphans, found)
+		out = append(out, found)
 	}
-	if p.Index.Known {
-		r.Index = &Index{
-			Before: p.Index.Before.Points, After: p.Index.After.Points, CaughtUp: p.Index.CaughtUp, Waited: seconds(p.Index.Waited),
-		}
-	}
-	if a := p.Arrivals; a != nil {
-		r.Arrivals = &Arrivals{Sent: a.Sent, Arrived: a.Arrived, Known: a.Known, Waited: seconds(a.Waited)}
-	}
-	return r
+	return out
 }
 
 // Followed adds what became of the streams.

@@ -207,6 +207,15 @@ func Read(dir, job string, most int) ([]Run, error) {
 	return runs, nil
 }
 
+// Stamp changes when a run is added to those of a job, for whoever remembers what Read said. It is empty where there are none.
+func Stamp(dir, job string) string {
+	info, err := os.Stat(jobfile.Path(dir, job, runsSuffix))
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%d %d", info.ModTime().UnixNano(), info.Size())
+}
+
 // Jobs names the jobs of which a folder has a record, in the order of their names. A folder that does not exist has none.
 func Jobs(dir string) ([]string, error) {
 	all, err := os.ReadDir(dir)

@@ -1,0 +1,311 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"unicode/utf8"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/audit"
+	"github.com/syncd-io/syncd/job"
+	"github.com/syncd-io/syncd/planfile"
+	"github.com/syncd-io/syncd/spec"
+	"github.com/syncd-io/syncd/tally"
+	"github.com/syncd-io/syncd/verdict"
+)
+
+// Plan is what a run would send.
+type Plan struct {
+	RunID       string           `json:"run_id" doc:"Names the comparison."`
+	Sample      float64          `json:"sample,omitempty" doc:"The share of the documents that was looked at; then all numbers but the documents are estimates."`
+	Asked       bool             `json:"asked" doc:"The index was asked; if not, every document counts as to be sent."`
+	Collections []PlanCollection `json:"collections" doc:"The collections, in the order of the configuration."`
+	Total       PlanCounts       `json:"total" doc:"All collections together."`
+	Differences []Difference     `json:"differences" doc:"The first documents that would be sent or deleted."`
+	More        int64            `json:"more_differences" doc:"How many more there are."`
+	Failures    []FailedDocument `json:"failures,omitempty" doc:"The first documents that can't be sent."`
+	Orphans     []Orphans        `json:"orphans,omitempty" doc:"Points whose documents are gone, by content type, if they were looked for."`
+}
+
+// PlanCounts are what a run would do with documents.
+type PlanCounts struct {
+	Documents int64  `json:"documents" doc:"Documents read."`
+	Present   int64  `json:"present" doc:"Documents that the index has as it should."`
+	Missing   int64  `json:"missing" doc:"Documents that the index lacks."`
+	Stale     int64  `json:"stale" doc:"Documents of which the index has another version."`
+	Partial   int64  `json:"partial" doc:"Documents of which the index has only a part."`
+	Orphan    *int64 `json:"orphan" doc:"Documents that are gone, and of which the index has points; null if they were not looked for. Collections of one content type share them."`
+	Failed    int64  `json:"failed" doc:"Documents that can't be sent."`
+	Events    int64  `json:"events" doc:"Events that a run would send."`
+	Bytes     int64  `json:"bytes" doc:"How large they are together, about."`
+}
+
+// PlanCollection is what a run would do with one collection.
+type PlanCollection struct {
+	Name        string `json:"name" doc:"Its name in the source."`
+	ContentType string `json:"content_type" doc:"What the index calls its documents."`
+	PlanCounts
+}
+
+// Difference is one document in which source and index differ.
+type Difference struct {
+	Sigil      string `json:"sigil" doc:"+ missing, ~ stale, % partial, - orphan, as in plans."`
+	Verdict    string `json:"verdict" doc:"The same as a word."`
+	Collection string `json:"collection" doc:"The document's collection."`
+	ID         string `json:"id" doc:"Its id."`
+	PointID    string `json:"point_id" doc:"The id of its point."`
+	Why        string `json:"why" doc:"What that means."`
+}
+
+// FailedDocument is a document that can't be sent.
+type FailedDocument struct {
+	Collection string `json:"collection" doc:"The document's collection."`
+	ID         string `json:"id" doc:"Its id."`
+	NoID       bool   `json:"no_id,omitempty" doc:"It has none; the reason says where it stands."`
+	Stage      string `json:"stage" doc:"read, encode or write."`
+	Reason     string `json:"reason" doc:"Why it can't be sent."`
+}
+
+// Differences keeps the first differences of a comparison.
+type Differences struct {
+	Most int // how many
+	List []Difference
+	More int64 // that came behind them
+}
+
+// Add takes what is to be said about a document; one that the index has as it should is no difference.
+func (d *Differences) Add(i verdict.Item) {
+	switch {
+	case i.Verdict == syncd.Present || i.Verdict == syncd.Unknown:
+	case len(d.List) >= d.Most:
+		d.More++
+	default:
+		d.List = append(d.List, differenceOf(i))
+	}
+}
+
+func differenceOf(i verdict.Item) Difference {
+	l := planfile.LineOf(i)
+	return Difference{Sigil: l.Sigil, Verdict: l.Verdict, Collection: l.Collection, ID: l.ID, PointID: l.PointID.String(), Why: whyOf(i.Verdict)}
+}
+
+// whyOf says what a verdict means.
+func whyOf(v syncd.Verdict) string {
+	switch v {
+	case syncd.Missing:
+		return "the index has no point with this id"
+	case syncd.Stale:
+		return "the index holds another version of it"
+	case syncd.Partial:
+		return "the index lacks some of its chunks"
+	case syncd.Orphan:
+		return "the index holds its point, but the document is gone"
+	}
+	return ""
+}
+
+// NewPlan tells what a comparison found that looked at that share of the documents, 0 for all. It names no differences.
+func NewPlan(res job.PlanResult, share float64) Plan {
+	r := res.Report
+	p := Plan{RunID: r.RunID, Sample: share, Asked: res.Asked, Collections: []PlanCollection{}, Differences: []Difference{}, Orphans: orphansOf(&r)}
+	orphans := map[string]int64{}
+	for _, o := range r.Orphans {
+		orphans[o.ContentType] = o.Orphans
+	}
+	if r.Orphans != nil {
+		p.Total.Orphan = new(int64)
+	}
+	for i := range r.Collections {
+		c := &r.Collections[i]
+		looked := c.Scanned - c.Unsampled
+		scaled := func(n int64) int64 { // of what was looked at, to all that there is
+			if share == 0 || looked == 0 {
+				return n
+			}
+			return int64(math.Round(float64(n) * float64(c.Scanned) / float64(looked)))
+		}
+		n := PlanCounts{
+			Documents: c.Scanned, Present: scaled(c.Present), Missing: scaled(c.Missing), Stale: scaled(c.Stale), Partial: scaled(c.Partial),
+			Failed: c.Failed(), Events: scaled(c.WouldSend),
+		}
+		if c.Measured > 0 {
+			n.Bytes = n.Events * (c.MeasuredBytes / c.Measured)
+		}
+		if r.Orphans != nil {
+			here := orphans[c.Rule.ContentType]
+			n.Orphan = &here
+			if !slices.ContainsFunc(p.Collections, func(o PlanCollection) bool { return o.ContentType == c.Rule.ContentType }) {
+				*p.Total.Orphan += here
+			}
+		}
+		p.Total.add(n)
+		p.Collections = append(p.Collections, PlanCollection{c.Rule.Collection.Name, c.Rule.ContentType, n})
+		p.Failures = appendFailures(p.Failures, c.Rule.Collection.Name, c.Failures)
+	}
+	return p
+}
+
+// add adds another account, but for orphans.
+func (c *PlanCounts) add(o PlanCounts) {
+	c.Documents += o.Documents
+	c.Present += o.Present
+	c.Missing += o.Missing
+	c.Stale += o.Stale
+	c.Partial += o.Partial
+	c.Failed += o.Failed
+	c.Events += o.Events
+	c.Bytes += o.Bytes
+}
+
+func appendFailures(to []FailedDocument, collection string, failures []tally.Failure) []FailedDocument {
+	for _, f := range failures {
+		to = append(to, FailedDocument{collection, f.ID, f.NoID, f.Stage, spec.ScrubURLs(f.Reason)})
+	}
+	return to
+}
+
+// Audit is how the index differs from the source.
+type Audit struct {
+	RunID       string            `json:"run_id" doc:"Names the comparison."`
+	Equal       bool              `json:"equal" doc:"The index equals the source by every rule."`
+	Collections []AuditCollection `json:"collections" doc:"The collections, in the order of the configuration."`
+	Total       AuditCounts       `json:"total" doc:"All collections together."`
+	Unread      int64             `json:"unread" doc:"Of the partial documents: what the index holds as the number of their chunks is none."`
+	Others      int64             `json:"others" doc:"Points of the index that name another source (mapping.owner)."`
+	Foreign     int64             `json:"foreign" doc:"Points of the index of which it can't be told whose they are."`
+	Searched    bool              `json:"orphans_looked_for" doc:"What else the index holds was looked at."`
+	Owned       bool              `json:"orphans_owned" doc:"It is known whose the orphans are; if not, another database or job may have their documents."`
+	Final       bool              `json:"looked_again" doc:"No young difference counts: false if there were too many to look at again."`
+	Differences []Difference      `json:"differences" doc:"The first differences."`
+	More        int64             `json:"more_differences" doc:"How many more there are."`
+	Failures    []FailedDocument  `json:"failures,omitempty" doc:"The first documents that can't be compared."`
+}
+
+// AuditCounts are how documents stand.
+type AuditCounts struct {
+	Documents  int64    `json:"documents" doc:"Documents read."`
+	Present    int64    `json:"present" doc:"Documents that the index has as it should."`
+	Coverage   *float64 `json:"coverage" doc:"present / documents; null if there are none."`
+	Missing    int64    `json:"missing" doc:"Documents that the index lacks."`
+	Stale      int64    `json:"stale" doc:"Documents of which the index has another version."`
+	Partial    int64    `json:"partial" doc:"Documents of which the index has only a part, or not known how much."`
+	Orphan     int64    `json:"orphan" doc:"Documents that are gone, and of which the index has points."`
+	Unindexed  int64    `json:"unindexed" doc:"Documents that were sent often enough and never appeared; they are no difference."`
+	Collisions int64    `json:"collisions" doc:"Documents that have the point id of another document."`
+	Failed     int64    `json:"failed" doc:"Documents that can't be compared."`
+}
+
+// AuditCollection is how one collection stands.
+type AuditCollection struct {
+	Name        string `json:"name" doc:"Its name in the source."`
+	ContentType string `json:"content_type" doc:"What the index calls its documents."`
+	AuditCounts
+}
+
+// NewAudit tells what an audit found, and names that many differences.
+func NewAudit(a *job.Audit, most int) Audit {
+	r := &a.Report
+	out := Audit{
+		RunID: r.RunID, Collections: []AuditCollection{}, Unread: r.Total.Unread, Searched: r.Orphans != nil, Final: !a.TooMany(), Differences: []Difference{},
+		Owned: !slices.ContainsFunc(r.Orphans, func(o audit.OrphanReport) bool { return o.Orphans > 0 && !o.Owned }),
+		Equal: a.Different() == 0 && r.Failed() == 0 && r.Total.Collisions == 0,
+	}
+	for _, o := range r.Orphans {
+		out.Others += o.Others
+		out.Foreign += o.Foreign
+	}
+	for i := range r.Collections {
+		c := &r.Collections[i]
+		d := a.Counts[c.Rule.Collection.Name]
+		n := AuditCounts{
+			Documents: c.Scanned, Missing: d[syncd.Missing], Stale: d[syncd.Stale], Partial: d[syncd.Partial], Orphan: d[syncd.Orphan],
+			Unindexed: c.Unindexed, Collisions: c.Collisions, Failed: c.Failed(),
+		}
+		n.Present = n.Documents - n.Missing - n.Stale - n.Partial - n.Failed - n.Unindexed - n.Collisions
+		n.cover()
+		out.Collections = append(out.Collections, AuditCollection{c.Rule.Collection.Name, c.Rule.ContentType, n})
+		out.Total.add(n)
+		out.Failures = appendFailures(out.Failures, c.Rule.Collection.Name, c.Failures)
+	}
+	out.Total.cover()
+	for _, i := range a.Differences[:min(most, len(a.Differences))] {
+		out.Differences = append(out.Differences, differenceOf(i))
+	}
+	out.More = a.Different() - int64(len(out.Differences))
+	return out
+}
+
+func (c *AuditCounts) add(o AuditCounts) {
+	c.Documents += o.Documents
+	c.Present += o.Present
+	c.Missing += o.Missing
+	c.Stale += o.Stale
+	c.Partial += o.Partial
+	c.Orphan += o.Orphan
+	c.Unindexed += o.Unindexed
+	c.Collisions += o.Collisions
+	c.Failed += o.Failed
+}
+
+func (c *AuditCounts) cover() {
+	if c.Documents > 0 {
+		share := float64(c.Present) / float64(c.Documents)
+		c.Coverage = &share
+	}
+}
+
+// Explanation is all that is known of one document.
+type Explanation struct {
+	Collection    string            `json:"collection" doc:"The document's collection."`
+	ID            string            `json:"id" doc:"Its id."`
+	Found         bool              `json:"found" doc:"The source has it."`
+	Version       *string           `json:"version" doc:"Its version; null if the mapping knows none or the document has none."`
+	ContentType   string            `json:"content_type" doc:"What the index calls its documents."`
+	Seed          string            `json:"seed,omitempty" doc:"The text that its point id is made of; empty if it can't be made."`
+	PointID       string            `json:"point_id,omitempty" doc:"The id of its point."`
+	Held          bool              `json:"held" doc:"The index has that point."`
+	Payload       map[string]string `json:"payload" doc:"What the point carries, of what matters here; a key that is not set is left out."`
+	Chunks        int               `json:"chunks" doc:"Further points that the index says the document has."`
+	ChunksPresent int               `json:"chunks_present" doc:"How many of them are there."`
+	Same          []string          `json:"same_point_id,omitempty" doc:"The documents that have this point id, where there are several."`
+	Verdict       string            `json:"verdict" doc:"present, missing, stale, partial, orphan or unknown."`
+	Why           string            `json:"why" doc:"What that means, and what a run would do."`
+	EventKey      string            `json:"event_key,omitempty" doc:"The key of the event that would be sent; bytes that are no text are hexadecimal."`
+	EventBytes    int               `json:"event_bytes,omitempty" doc:"The length of its value."`
+	Topic         string            `json:"topic,omitempty" doc:"Where it would go."`
+}
+
+// NewExplanation tells what is known of a document.
+func NewExplanation(e job.Explained) Explanation {
+	out := Explanation{
+		Collection: e.Rule.Collection.Name, ID: e.ID, Found: e.Found, ContentType: e.Rule.ContentType, Seed: e.Seed, Held: e.Held.Present,
+		Payload: map[string]string{}, Chunks: e.Chunks, ChunksPresent: e.ChunksPresent, Verdict: e.Verdict.String(), Why: e.Why, EventKey: EventKey(e.Key),
+		EventBytes: e.Bytes, Topic: e.Topic,
+	}
+	if e.Version.Set {
+		out.Version = &e.Version.Text
+	}
+	if e.Seed != "" {
+		out.PointID = e.PointID.String()
+	}
+	for i, key := range e.Keys {
+		if i < len(e.Held.Payload) && e.Held.Payload[i].Set {
+			out.Payload[key] = e.Held.Payload[i].Text
+		}
+	}
+	if len(e.Same) > 1 {
+		for _, s := range e.Same {
+			out.Same = append(out.Same, s.Text)
+		}
+	}
+	return out
+}
+
+// EventKey is the key of an event as text.
+func EventKey(key string) string {
+	if utf8.ValidString(key) {
+		return key
+	}
+	return fmt.Sprintf("%x", key) // BSON
+}
