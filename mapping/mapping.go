@@ -2,7 +2,6 @@ package mapping
 
 import (
 	"cmp"
-	"crypto/sha1" //nolint:gosec // UUIDv5 is defined on SHA-1 (RFC 9562); nothing here is a secret
 	"fmt"
 	"maps"
 	"slices"
@@ -249,9 +248,7 @@ func (r *Rule) PointID(buf *[]byte, rec *syncd.Change, chunk int) (uuid.UUID, er
 		return uuid.UUID{}, err
 	}
 	// uuid.NewSHA1 is the same on a hash.Hash of its own; a test holds the two together.
-	sum := sha1.Sum(b) //nolint:gosec // see the import
-	var id uuid.UUID
-	copy(id[:], sum[:])
+	id := uuid.UUID(hashed(buf))
 	id[6] = id[6]&0x0f | 0x50 // version 5
 	id[8] = id[8]&0x3f | 0x80 // variant of RFC 9562
 	return id, nil
