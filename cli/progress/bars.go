@@ -11,11 +11,15 @@ import (
 	"golang.org/x/term"
 
 	"github.com/syncd-io/syncd/internal/text"
+	"github.com/syncd-io/syncd/job"
 )
 
 const (
 	// maxBars is how many collections are drawn at a time; the rest is in the total.
 	maxBars = 10
+	// total and followed name the lines that are of no one collection: while streams are followed, nothing has an end.
+	total    = ""
+	followed = "\x00followed"
 	// wide is how many columns a terminal needs to show what the workers do.
 	wide = 120
 )
@@ -27,7 +31,7 @@ func (p *Progress) begin() {
 		where = mpb.WithConsoleWriter(&screen{out: f})
 	}
 	p.bars = mpb.New(where, mpb.WithRefreshRate(barsEvery), mpb.WithAutoRefresh())
-	p.lines[""] = p.line("", 1<<20)
+	p.lines[total] = p.line(total, 1<<20)
 	p.out.bars.Store(p.bars)
 }
 
@@ -65,32 +69,36 @@ func (s *screen) Flush(lines int) error {
 	return err
 }
 
-// draw has a line for each collection under way.
+// draw has a line for each collection under way and one for all, or while streams are followed one that says how they stand.
 func (p *Progress) draw(v view) {
-	active := map[string]bool{}
-	for i, c := range v.Collections {
-		if !c.Started || c.Done || len(active) == maxBars {
-			continue
+	drawn := map[string]bool{}
+	line := func(name string, priority int) *mpb.Bar {
+		drawn[name] = true
+		if p.lines[name] == nil {
+			p.lines[name] = p.line(name, priority)
 		}
-		active[c.Name] = true
-		b := p.lines[c.Name]
-		if b == nil {
-			b = p.line(c.Name, i)
-			p.lines[c.Name] = b
+		return p.lines[name]
+	}
+	if v.Phase == job.PhaseFollow {
+		line(followed, 0)
+	} else {
+		for i, c := range v.Collections {
+			if c.Started && !c.Done && len(drawn) < maxBars {
+				update(line(c.Name, i), c.Counts.Scanned, c.Before)
+			}
 		}
-		update(b, c.Counts.Scanned, c.Before)
+		n, known := v.expected()
+		if !known {
+			n = 0
+		}
+		update(line(total, 1<<20), v.Total.Scanned, n)
 	}
 	for name, b := range p.lines {
-		if name != "" && !active[name] {
+		if !drawn[name] {
 			b.Abort(true)
 			delete(p.lines, name)
 		}
 	}
-	total, known := v.expected()
-	if !known {
-		total = 0
-	}
-	update(p.lines[""], v.Total.Scanned, total)
 }
 
 // update moves a bar, which stays empty while the total is not known. It never completes: that is the run's to say.
@@ -112,8 +120,12 @@ func (p *Progress) line(name string, priority int) *mpb.Bar {
 			return f(v, name)
 		}, decor.WC{C: decor.DSyncWidthR})
 	}
+	if name == followed {
+		return p.bars.New(0, mpb.NopStyle(), mpb.BarPriority(priority), mpb.BarRemoveOnComplete(),
+			mpb.PrependDecorators(shown(func(v view, _ string) string { return v.following() })))
+	}
 	title := name
-	if title == "" {
+	if name == total {
 		title = "total"
 	}
 	// A bar that is made with a total completes by itself when it is reached, and takes no other.
@@ -127,7 +139,7 @@ func (p *Progress) line(name string, priority int) *mpb.Bar {
 			shown(func(v view, name string) string { return fmt.Sprintf(" %s sent", short(float64(v.sent(name)))) }),
 			shown(func(v view, name string) string { return " " + v.eta(name) }),
 			decor.Any(func(s decor.Statistics) string {
-				if name != "" || terminalWidth(p.out.stderr) < wide {
+				if name != total || terminalWidth(p.out.stderr) < wide {
 					return ""
 				}
 				p.mu.Lock()

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -261,6 +263,36 @@ func streamed(seconds int, changes int64, heard, made time.Duration, current boo
 	n := tally.Counts{Scanned: changes, Unasked: changes, Emitted: changes, Acked: changes}
 	s.Streams = []engine.StreamProgress{{Name: "shop", Counts: n, At: time.Now().Add(-made), Heard: time.Now().Add(-heard), Current: current}}
 	return s
+}
+
+// TestBarsWhileFollowing: one line says how the streams stand, instead of bars that have no end; a reconcile has bars again.
+func TestBarsWhileFollowing(t *testing.T) {
+	var out buffer
+	p := Show(Options{Form: Bars, Monitor: &job.Monitor{}, Output: NewOutput(&out)})
+	defer p.Stop()
+	for _, c := range []struct {
+		v     view
+		says  string
+		lines []string
+	}{
+		{seenAfter(at(10, [3]int64{1000, 500, 20})), "500/1000", []string{"", "a"}},
+		{seenAfter(streamed(1, 1500, 0, 400*time.Millisecond, false)), "s behind, 1500 changes read, 1500 sent", []string{followed}},
+		{seenAfter(streamed(1, 1501, 0, time.Hour, true)), "following: idle, 1501 changes read, 1501 sent", []string{followed}},
+		{seenAfter(at(10, [3]int64{1000, 600, 20})), "600/1000", []string{"", "a"}},
+	} {
+		p.mu.Lock()
+		p.seen = c.v
+		p.mu.Unlock()
+		p.draw(c.v)
+		for until := time.Now().Add(10 * time.Second); !strings.Contains(out.String(), c.says); time.Sleep(barsEvery / 10) {
+			if time.Now().After(until) {
+				t.Fatalf("nobody says %q: %q", c.says, out.String())
+			}
+		}
+		if got := slices.Sorted(maps.Keys(p.lines)); !slices.Equal(got, c.lines) {
+			t.Errorf("lines %q, not %q", got, c.lines)
+		}
+	}
 }
 
 func TestFollowingLine(t *testing.T) {

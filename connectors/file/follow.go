@@ -278,11 +278,14 @@ func (f *follower) readLines(ctx context.Context) error {
 		case err != nil:
 			return err
 		}
-		key = it.appendKey(key[:0])
+		key = it.appendKey(key[:0]) // of the line, where that is all that is known
 		if it.err != nil {
 			batch.Fail(key, it.err)
 		} else {
 			id, _ := bsondoc.Lookup(it.doc, "_id")
+			if id.Type != 0 {
+				key = bsondoc.AppendKey(key[:0], id)
+			}
 			batch.Add(key, id, it.doc)
 		}
 		if batch.Full() {

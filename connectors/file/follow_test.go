@@ -215,6 +215,28 @@ func TestFollowedLines(t *testing.T) {
 	})
 }
 
+// TestFollowedKeysAreThoseOfDocuments: lines of one document have one key, so that changes that are collected are merged, and those of
+// ids that are written alike have different ones.
+func TestFollowedKeysAreThoseOfDocuments(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		appendTo(t, dir, cFile, line("before"))
+		f := followFrom(t, dir, nowOf(t, dir))
+		defer f.stop()
+		appendTo(t, dir, cFile, `{"_id":"7","v":1}`+"\n"+`{"_id":7,"v":1}`+"\n"+`{"_id":"7","v":2}`+"\n")
+		b := <-f.batches
+		for len(b.Changes) == 0 {
+			b = <-f.batches
+		}
+		if len(b.Changes) != 3 || b.Changes[0].Key != b.Changes[2].Key || b.Changes[0].Key == b.Changes[1].Key {
+			t.Errorf("%+v", b.Changes)
+		}
+		f.stop()
+		for range f.batches {
+		}
+	})
+}
+
 // TestFollowedFromEachOffset: whatever batch a read ends behind, the next one gives all that follows and nothing else, with the
 // numbers of the lines.
 func TestFollowedFromEachOffset(t *testing.T) {
