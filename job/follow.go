@@ -426,6 +426,9 @@ func (j *Job) followOn(ctx context.Context, q Request, res *Result) error {
 		if lacks && unproved+1 < looks && ctx.Err() == nil && !isDrained(j.Drain) {
 			// To go on behind what was not proved would fail on the same counts.
 			unproved++
+			if q.Monitor != nil {
+				q.Monitor.replace()
+			}
 			j.Logger.Warn("can't prove that every document was seen, perhaps for others' writes: looking at all documents again", "error", coverage.Error())
 			q.Fresh, q.Observer = nil, Observer{CollectionDone: q.Observer.CollectionDone}
 			continue
@@ -437,6 +440,9 @@ func (j *Job) followOn(ctx context.Context, q Request, res *Result) error {
 			pauses.Reset()
 		}
 		failed = time.Now()
+		if q.Monitor != nil && !res.Ended { // it came within a reconcile
+			q.Monitor.replace()
+		}
 		pause := pauses.Next()
 		args := []any{"error", err.Error(), "again in", pause.Round(100 * time.Millisecond).String()}
 		if hint := syncd.HintOf(err); hint != "" {

@@ -33,6 +33,22 @@ type Monitor struct {
 	run    atomic.Pointer[run]       // under way, or the last one
 	stream atomic.Pointer[streaming] // that the job follows, or last followed
 	kept   atomic.Pointer[func() (store.Entry, error)]
+
+	replaced atomic.Pointer[func(forget func())]
+}
+
+// OnReplaced has f called when the run that is shown ends without having been told, since another one goes on with it, which counts as an
+// earlier process's what this one has done. When f has called forget, the run is not shown any more.
+func (m *Monitor) OnReplaced(f func(forget func())) { m.replaced.Store(&f) }
+
+// replace forgets the run that is shown, of which nothing else tells.
+func (m *Monitor) replace() {
+	forget := func() { m.run.Store(nil) }
+	if f := m.replaced.Load(); f != nil {
+		(*f)(forget)
+		return
+	}
+	forget()
 }
 
 // Kept is what the run under way keeps of itself; ok is false before its store is open, where it can't be asked, and when it is closed.

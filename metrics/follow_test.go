@@ -27,6 +27,7 @@ type following struct {
 	mute   atomic.Bool // nothing that the source says is heard
 	failed atomic.Bool // what the sink is given fails
 	down   atomic.Bool // the source can't be opened, and ends its streams
+	writes atomic.Int64 // that the sink takes before it is down; 0 is any number
 	stop   func() error
 }
 
@@ -67,6 +68,12 @@ func (s refusing) Write(ctx context.Context, changes []syncd.Change) error {
 		}
 		return &failed
 	}
+	switch left := s.f.writes.Load(); {
+	case left == 1:
+		return fmt.Errorf("no broker: %w", syncd.ErrUnavailable)
+	case left > 1:
+		s.f.writes.Add(-1)
+	}
 	return s.Sink.Write(ctx, changes)
 }
 
@@ -89,7 +96,7 @@ func follow(t testing.TB, m *metrics.Metrics, more string) *following {
 		t.Fatal(err)
 	}
 	text := "source: {memory: {}}\nchecker: {index: {}}\nsink: {sink: {}}\nmapping: {owner: {exclusive: true}, collections: {page: page}}\n" +
-		"run: {follow: true, state_dir: " + strconv.Quote(t.TempDir()) + "}\n" + more
+		"run: {follow: true, batch_size: 5, workers: 1, state_dir: " + strconv.Quote(t.TempDir()) + "}\n" + more
 	c, diags := config.Load(config.Input{Path: "job.yaml", Text: []byte(text), Registry: registry})
 	if c == nil {
 		t.Fatal(diags)
@@ -137,6 +144,41 @@ func counted(t *testing.T, m *metrics.Metrics, last map[string]float64) map[stri
 		}
 	}
 	return now
+}
+
+// TestCountersOutliveAnOutage: what a reconcile had done when a server went down is counted once, and stays counted when the run is
+// gone on with.
+func TestCountersOutliveAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := metrics.New("")
+		f := follow(t, m, "schedule: {reconcile: {every: 10m}}\n")
+		for i := range 20 {
+			f.source.Insert("page", page(i))
+		}
+		settle()
+		const sent = `syncd_acks_total{collection="page",content_type="page"}`
+		last := counted(t, m, nil)
+		before := last[sent]
+		f.writes.Store(3) // the index has none of them, so a reconcile sends them again
+		time.Sleep(11 * time.Minute)
+		synctest.Wait()
+		last = counted(t, m, last)
+		if during := last[sent] - before; during != 10 {
+			t.Errorf("%v were counted when the sink went down", during)
+		}
+		f.writes.Store(0)
+		for range 100 {
+			time.Sleep(time.Second)
+			synctest.Wait()
+			last = counted(t, m, last)
+		}
+		if all := last[sent] - before; all != 20 {
+			t.Errorf("%v were counted behind the outage", all)
+		}
+		if err := f.stop(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestFollowing(t *testing.T) {

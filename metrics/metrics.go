@@ -112,6 +112,17 @@ func (m *Metrics) Begin(monitor *job.Monitor, planned bool) {
 	defer m.mu.Unlock()
 	m.settle()
 	m.monitor, m.planned = monitor, planned
+	monitor.OnReplaced(m.replaced)
+}
+
+// replaced adds what the run under way has done to the totals, before the monitor shows the one that goes on with it.
+func (m *Metrics) replaced(forget func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	monitor := m.monitor
+	m.settle()
+	forget()
+	m.monitor = monitor
 }
 
 // Follow says that a job follows streams, which the monitor shows from now on, whatever becomes of runs. A stream of which nothing
