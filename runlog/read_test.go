@@ -50,3 +50,14 @@ func TestTheLastRunsAreRead(t *testing.T) {
 		}
 	}
 }
+
+// TestTheFirstFileOfAFolder: a job that keeps its state in the sink has made no folder for it.
+func TestTheFirstFileOfAFolder(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "b")
+	if err := runlog.Publish(dir, runlog.Live{Job: "job"}); err != nil {
+		t.Fatal(err)
+	}
+	if now, ok, err := runlog.Current(dir, "job"); err != nil || !ok || now.Job != "job" {
+		t.Errorf("%+v, %t, %v", now, ok, err)
+	}
+}

@@ -257,6 +257,9 @@ func nameIn(path, suffix string) string {
 func Publish(dir string, now Live) error {
 	text, err := json.Marshal(now)
 	if err == nil {
+		err = os.MkdirAll(dir, 0o700) // of a job that keeps its state elsewhere it may be the first file
+	}
+	if err == nil {
 		err = replace(jobfile.Path(dir, now.Job, liveSuffix), text)
 	}
 	if err != nil {
