@@ -582,6 +582,10 @@ func (t *transactional) lost(fatal error) error {
 		return syncd.Hint(fmt.Errorf("writing to Kafka in transactions of %q: %w", t.config.Transactions.ID, syncd.ErrFenced),
 			"another run with the same sink.kafka.transactions.id has begun; if there is none, a transaction took longer than sink.kafka.transactions.timeout, %s",
 			t.config.Transactions.Timeout)
+	case ck.ErrInvalidTxnState, ck.ErrInvalidProducerIDMapping:
+		// So it may be after a coordinator was lost. The next producer settles the transaction, and finds by the marks what came of it.
+		return syncd.Hint(fmt.Errorf("writing to Kafka: the brokers hold the transaction to be in another state than this producer does: %w: %s", syncd.ErrUnavailable, t.scrub(fatal)),
+			brokersHint)
 	}
 	err := t.fatal(fatal)
 	switch {
