@@ -272,26 +272,32 @@ func (w *indexWalk) each(visit func(*row) verdict) (bool, error) {
 	if err := s.check(); err != nil {
 		return false, err
 	}
+	return w.eachLocked(visit), nil
+}
+
+// eachLocked is each, with the collection's mu held.
+func (w *indexWalk) eachLocked(visit func(*row) verdict) (end bool) {
+	s := w.of
 	if w.bounds.points != nil {
-		return w.eachPoint(visit), nil
+		return w.eachPoint(visit)
 	}
-	start, end := w.bounds.search(len(s.entries), s.idAt)
-	w.place(start, end)
+	start, behind := w.bounds.search(len(s.entries), s.idAt)
+	w.place(start, behind)
 	var r row
-	for ; w.next >= start && w.next < end; w.step() {
+	for ; w.next >= start && w.next < behind; w.step() {
 		e := &s.entries[w.next]
 		r.id, r.doc = e.id, e.doc
 		v := visit(&r)
 		if v == stopBefore {
-			return false, nil
+			return false
 		}
 		w.last = e.id
 		if v == stopBehind {
 			w.step()
-			return false, nil
+			return false
 		}
 	}
-	return true, nil
+	return true
 }
 
 func (w *indexWalk) step() {

@@ -136,16 +136,17 @@ func (s *stored) remove(id value) bool {
 }
 
 // matching returns the _ids of the documents that match, at most so many unless most is 0. It is called with mu held.
-func (s *stored) matching(f *filter, most int) []value {
-	var out []value
-	for i := range s.entries {
-		if f.match(s.entries[i].doc) {
-			out = append(out, s.entries[i].id)
+func (s *stored) matching(f *filter, most int) (out []value) {
+	w := indexWalk{of: s, bounds: f.bounds}
+	w.eachLocked(func(r *row) verdict {
+		if f.matchID(r.id) && f.matchDoc(r.doc) {
+			out = append(out, r.id)
 			if len(out) == most {
-				break
+				return stopBehind
 			}
 		}
-	}
+		return goOn
+	})
 	return out
 }
 
