@@ -16,6 +16,7 @@ type batch struct {
 	lane   int // of the workers, all of which share one for snapshots
 	offset syncd.Offset
 	at     time.Time     // when the last change of a stream was made
+	idle   time.Time     // when the source of a stream had nothing, if it had
 	read   time.Time     // no later than the changes were read
 	took   time.Duration // that the source needed
 
@@ -83,6 +84,7 @@ type handled struct {
 	counts tally.Counts
 	fails  []tally.Failure
 	at     time.Time
+	idle   time.Time // when the source had nothing, if it had
 }
 
 // stage is one step of a batch's way. A stage belongs to one worker and keeps its buffers from batch to batch.

@@ -332,7 +332,7 @@ func (e *Engine) run(ctx context.Context, f *feed) error {
 // advance moves the batch's split on, and has that kept: see keepCheckpoints.
 func (e *Engine) advance(b *batch, checkpoints chan<- advanced) {
 	e.activity.move()
-	n := b.split.handled(b.number, handled{offset: b.offset, counts: b.counts, fails: b.failures, at: b.at})
+	n := b.split.handled(b.number, handled{offset: b.offset, counts: b.counts, fails: b.failures, at: b.at, idle: b.idle})
 	if e.Checkpoints != nil && n > 0 {
 		checkpoints <- advanced{b.split, n}
 		return

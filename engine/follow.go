@@ -141,6 +141,7 @@ type StreamProgress struct {
 	Counts  tally.Counts
 	Waiting int       // changes that were read and are not yet accounted for
 	At      time.Time // when the last change that was handled was made, by the source's clock; zero before the first
+	Since   time.Time // when the source last had nothing more and everything before was handled, by the clock of here; zero before
 	Heard   time.Time // when the source last said anything, be it that there is nothing; a live one does about every second
 	Current bool      // the source last said that there is nothing more, and everything before is handled
 }
@@ -164,7 +165,7 @@ func (s *split) streamProgress() StreamProgress {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return StreamProgress{
-		Name: s.Stream.Name, Counts: s.counts, Waiting: int(s.scanned - s.counts.Scanned), At: s.at, Heard: s.heard, Current: s.idle && s.low == s.next,
+		Name: s.Stream.Name, Counts: s.counts, Waiting: int(s.scanned - s.counts.Scanned), At: s.at, Since: s.current, Heard: s.heard, Current: s.idle && s.low == s.next,
 	}
 }
 

@@ -231,6 +231,29 @@ func TestTheOffsetOfAnIdleStreamIsKept(t *testing.T) {
 	})
 }
 
+// TestAStreamKnowsSinceWhenItIsBehind: the time of the last change says nothing about that after a silence.
+func TestAStreamKnowsSinceWhenItIsBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, s := following(t)
+		f.keep(t, s)
+		f.opts.Sink = &slowSink{Sink: f.sink, for_: time.Minute}
+		if err := f.follow(t, s, func(e *engine.Engine) {
+			f.source.Insert("page", doc("a", 1))
+			time.Sleep(time.Hour)
+			if p := e.Snapshot().Streams[0]; time.Since(p.Since) > 3*time.Second || time.Since(p.At) < time.Hour-3*time.Second || !p.Current {
+				t.Errorf("after an hour %+v", p)
+			}
+			f.source.Insert("page", doc("b", 1))
+			time.Sleep(30 * time.Second)
+			if p := e.Snapshot().Streams[0]; time.Since(p.Since) < 29*time.Second || time.Since(p.Since) > 33*time.Second || p.Current {
+				t.Errorf("with a change under way %+v", p)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 // TestALostPositionEndsTheStream, and so does a collection that is gone, once all before it is delivered and kept.
 func TestWhatEndsAStreamComesAfterWhatWasReadBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -94,7 +94,11 @@ func (r *reader) pass(ctx, reading context.Context, s *split, after syncd.Offset
 			s.col.sizes.note(largest)
 			ahead.resize(bytes)
 			handed := &batch{split: s, changes: b.Changes, offset: b.Offset, read: read, took: took}
-			if s.Stream != nil && len(b.Changes) > 0 {
+			switch {
+			case s.Stream == nil:
+			case len(b.Changes) == 0:
+				handed.idle = read
+			default:
 				handed.at = b.Changes[len(b.Changes)-1].Streamed.At
 			}
 			read = time.Now()

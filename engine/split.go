@@ -31,6 +31,7 @@ type split struct {
 	sent    int           // batches before this one sent something
 	took    int           // batches before this one were in order: see inOrder
 	at      time.Time     // of a stream: when the last change that was handled was made
+	current time.Time     // of a stream: when the source had nothing and everything was handled, last
 	heard   time.Time     // of a stream: when the source last answered
 	idle    bool          // of a stream: it had nothing then
 
@@ -181,6 +182,9 @@ func (s *split) handled(number int, h handled) (advanced int) {
 		advanced++
 		if !h.at.IsZero() {
 			s.at = h.at
+		}
+		if !h.idle.IsZero() {
+			s.current = h.idle
 		}
 		if h.counts.Emitted+h.counts.DeadLettered > 0 {
 			s.sent = s.low

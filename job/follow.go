@@ -374,7 +374,7 @@ func (f *follower) watchWindow(ctx context.Context, s *streaming) {
 			if err != nil {
 				if ctx.Err() == nil && !said && !errors.Is(err, syncd.ErrUnavailable) {
 					said = true
-					f.j.Logger.Info("the source does not tell how far back its record of changes reaches", "error", err.Error())
+					f.j.Logger.Info("the source does not tell how far back its record of changes reaches", "error", err.Error(), "hint", syncd.HintOf(err))
 				}
 				continue
 			}

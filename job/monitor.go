@@ -119,8 +119,16 @@ func (m *Monitor) Snapshot() (s Snapshot, ok bool) {
 }
 
 // Lag is how far a stream is behind: the time between the last change that was handled and the newest that the source has, by the
-// source's clock. ok is false where it is not known.
+// source's clock, but no more than since all was handled that there was. ok is false where it is not known.
 func (s *Snapshot) Lag(stream engine.StreamProgress) (lag time.Duration, ok bool) {
+	lag, ok = s.lag(stream)
+	if !stream.Since.IsZero() {
+		lag = min(lag, max(0, time.Since(stream.Since)))
+	}
+	return lag, ok
+}
+
+func (s *Snapshot) lag(stream engine.StreamProgress) (lag time.Duration, ok bool) {
 	switch {
 	case stream.Current && s.Paused:
 		return max(0, time.Since(stream.Heard)), true // nothing is known of what was changed since

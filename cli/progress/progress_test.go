@@ -301,6 +301,10 @@ func TestFollowingLine(t *testing.T) {
 	behind.Streams = append([]engine.StreamProgress{{Name: "hr", At: time.Now().Add(-12*time.Minute - 30*time.Second), Heard: time.Now(), Waiting: 7}}, second.Streams...)
 	window := second
 	window.Window.Last = second.Streams[0].At.Add(12 * time.Second) // by the source's clock, which may go wrong
+	woken := streamed(2, 1500, 0, time.Hour, false)
+	woken.Streams[0].Since, woken.Streams[0].Waiting = time.Now().Add(-2*time.Second), 4
+	stuck := streamed(2, 1500, 35*time.Second, time.Hour, false) // nothing more is read meanwhile
+	stuck.Streams[0].Waiting, stuck.LastMove = 4, time.Time{}
 	debounced := second
 	debounced.Merged = 3
 	for _, c := range []struct {
@@ -314,6 +318,8 @@ func TestFollowingLine(t *testing.T) {
 			"following: 10/s, 2.0s behind, 520 changes read, 520 sent"},
 		{"one of two is behind", seenAfter(behind), "following: 0/s, 12m behind, 1500 changes read, 1500 sent, 7 under way"},
 		{"by the source's clock", seenAfter(window), "following: 0/s, 12s behind, 1500 changes read, 1500 sent"},
+		{"after a silence", seenAfter(woken), "following: 0/s, 2.0s behind, 1500 changes read, 1500 sent, 4 under way"},
+		{"the sink is down", seenAfter(stuck), "following: 0/s, nothing confirmed for 35s, 1500 changes read, 1500 sent, 4 under way"},
 		{"debounced", seenAfter(debounced), "following: 0/s, 0.4s behind, 1500 changes read, 1500 sent, 3 merged"},
 		{"idle", seenAfter(streamed(1, 1, 0, time.Hour, true)), "following: idle, 1 change read, 1 sent"},
 		{"silent", seenAfter(streamed(1, 1, 35*time.Second, time.Hour, true)), "following: 0/s, nothing heard from the source for 35s, 1 change read, 1 sent"},

@@ -103,7 +103,7 @@ const silence = 15 * time.Second
 // following is how the streams stand, on one line. Of several the one that is furthest behind counts.
 func (v *view) following() string {
 	var n tally.Counts
-	var lag, silent time.Duration
+	var lag, silent, stuck time.Duration
 	waiting, known, idle := 0, false, true
 	for _, s := range v.Streams {
 		n.Add(s.Counts)
@@ -112,12 +112,19 @@ func (v *view) following() string {
 		if behind, ok := v.Lag(s); ok {
 			lag, known = max(lag, behind), true
 		}
-		silent = max(silent, time.Since(s.Heard))
+		// What waits for the sink keeps more from being read.
+		if quiet := time.Since(s.Heard); s.Waiting > 0 {
+			stuck = max(stuck, min(quiet, time.Since(v.LastMove)))
+		} else {
+			silent = max(silent, quiet)
+		}
 	}
 	line := []string{"following: " + short(v.rates[followedRate]) + "/s"}
 	switch {
 	case silent >= silence:
 		line = append(line, "nothing heard from the source for "+brief(silent))
+	case stuck >= silence:
+		line = append(line, "nothing confirmed for "+brief(stuck))
 	case idle:
 		line[0] = "following: idle"
 	case known:
