@@ -69,7 +69,7 @@ func (s *source) followable(ctx context.Context, name string) error {
 		return err
 	case t.viewOn != "":
 		return syncd.Hint(fmt.Errorf("it is a view of %s, and a view has no changes", t.viewOn),
-			"follow collection %s, with a filter if need be; or fill the view again and again: run with --every", t.viewOn)
+			"follow collection %s, with a filter if need be; or fill the view again and again: without run.follow, run with --every 15m", t.viewOn)
 	}
 	return syncd.Hint(errors.New("it is a time series, of whose changes the server tells nothing"),
 		everyInstead)

@@ -140,7 +140,7 @@ func (s *source) explainStream(ctx context.Context, st syncd.Stream, err error) 
 	return s.explain(ctx, err)
 }
 
-const everyInstead = "fill again and again instead: run with --every"
+const everyInstead = "fill again and again instead: without run.follow, run with --every 15m"
 
 func (s *source) imagesAsked() bool {
 	return s.cfg.Stream.FullDocument != fullLookup || s.cfg.Stream.Before != beforeOff
