@@ -257,6 +257,34 @@ func TestKafkaDuplicateInTransaction(t *testing.T) {
 	}
 }
 
+// TestKafkaLeaderElectedUnseen: a leader that was elected anew, while no connection broke, is not asked by its old epoch for as long as
+// the client keeps what it knows of the topic.
+func TestKafkaLeaderElectedUnseen(t *testing.T) {
+	b := kafkaBroker(t, kafkaserver.Config{})
+	var retried counter
+	s := provingSink(t, b, &retried, func(c *kafka.Config) {
+		c.DeliveryTimeout, c.CreateTopics.Partitions = 10*time.Second, 2
+	})
+	in := pages(20, 10)
+	if err := s.Write(t.Context(), in[:1]); err != nil { // by which the client knows the topic, and one partition is proved
+		t.Fatal(err)
+	}
+	for p := range int32(2) {
+		if err := b.Cluster().MoveTopicPartition("db.page", p, b.Cluster().LeaderFor("db.page", p)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Write(t.Context(), in[1:]); err != nil {
+		t.Fatalf("%v (%s)", err, syncd.HintOf(err))
+	}
+	if got := times(t, b); len(got) != 20 {
+		t.Errorf("%d events arrived", len(got))
+	}
+	if again := retried.of("end of partitions"); again != 1 {
+		t.Errorf("asked again %d times", again)
+	}
+}
+
 // TestKafkaEndThatIsNotTold: where a broker hangs up in place of saying where a partition ends, it is asked again: what was confirmed
 // is there, and is not sent twice.
 func TestKafkaEndThatIsNotTold(t *testing.T) {

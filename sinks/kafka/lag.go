@@ -129,6 +129,10 @@ func (s *Sink) offsets(ctx context.Context, partitions []place, spec ck.OffsetSp
 			return err
 		}
 		for p, info := range answer.ResultInfos {
+			if passing(info.Error) {
+				// librdkafka keeps what it knows of leaders for minutes, their epochs too, and asks by it again.
+				_, _ = s.metadata(ctx, p.Topic, false)
+			}
 			if info.Error.Code() != ck.ErrNoError {
 				return fmt.Errorf("topic %q, partition %d: %w", *p.Topic, p.Partition, info.Error)
 			}
