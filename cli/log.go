@@ -14,11 +14,23 @@ import (
 
 // logger writes to standard error. Each line carries the id of the run that is under way, if there is one.
 func (a *app) logger(format, level string) (*slog.Logger, error) {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, usageError("--log-level must be debug, info, warn or error, not %q", level)
+	l, err := logLevel(level)
+	if err != nil {
+		return nil, err
 	}
-	opts := &slog.HandlerOptions{Level: l, ReplaceAttr: cutLong}
+	return a.loggerFrom(format, l)
+}
+
+func logLevel(level string) (l slog.Level, err error) {
+	if l.UnmarshalText([]byte(level)) != nil {
+		return l, usageError("--log-level must be debug, info, warn or error, not %q", level)
+	}
+	return l, nil
+}
+
+// loggerFrom is logger from a level on.
+func (a *app) loggerFrom(format string, level slog.Level) (*slog.Logger, error) {
+	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: cutLong}
 	var h slog.Handler
 	out := text.Escape(a.notices) // a handler writes one line at a time, with its line ends escaped, and not all else
 	switch format {

@@ -28,6 +28,7 @@ var readersPath = []string{"run", "readers"}
 type Flat struct {
 	// Values are free of secrets. A value that refers to a variable or a file is shown as that reference.
 	Values map[string]string
+	Files  []string // that were read
 
 	raw     map[string]string
 	origins map[string]spec.Pos
@@ -64,7 +65,9 @@ func (f *Forms) Flatten(in Input) *Flat {
 	if err != nil {
 		tree = &spec.Node{Kind: spec.Map}
 	}
-	return f.flatten(in.Path, tree)
+	flat := f.flatten(in.Path, tree)
+	flat.Files = l.Files
+	return flat
 }
 
 func (f *Forms) flatten(file string, tree *spec.Node) *Flat {
@@ -319,4 +322,20 @@ func tasksProblem(value string) string {
 		return fmt.Sprintf("Invalid value %d for configuration tasks.max: Value must be at least 1", n)
 	}
 	return ""
+}
+
+// Mask returns settings without what must not be shown of them, as Flatten shows those of a file.
+func (f *Forms) Mask(settings map[string]string) map[string]string {
+	out := make(map[string]string, len(settings))
+	for key, text := range settings {
+		out[key] = spec.ScrubURLs(text)
+		path, err := FlatPath(key)
+		if err == nil {
+			shown := (&flattening{secrets: f.secrets}).shown(path)
+			out[key] = shown(&spec.Node{Text: text, Raw: text, Pos: spec.Pos{Line: 1}})
+		} else if key != FlatClass && secretName(key) {
+			out[key] = spec.Redacted
+		}
+	}
+	return out
 }
