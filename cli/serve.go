@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"os"
 	"os/signal"
@@ -27,6 +28,7 @@ import (
 	"github.com/syncd-io/syncd/metrics"
 	"github.com/syncd-io/syncd/server"
 	"github.com/syncd-io/syncd/server/api"
+	"github.com/syncd-io/syncd/server/connect"
 	"github.com/syncd-io/syncd/server/page"
 	"github.com/syncd-io/syncd/spec"
 	"github.com/syncd-io/syncd/tally"
@@ -39,7 +41,7 @@ const serviceAddress = "127.0.0.1:8083"
 const pollEvery = 2 * time.Second
 
 func (a *app) serveCommand() *cobra.Command {
-	var file, logFormat, logLevel string
+	var file, logFormat, from string
 	c := &cobra.Command{
 		Use:   "serve [-c FILE] DIR|FILE…",
 		Short: "Run many jobs: those of the YAML files of folders",
@@ -52,10 +54,16 @@ are in a file of their own, -c, and in variables such as SYNCD_SERVER__LISTEN.`,
 			if len(args) == 0 {
 				return usageError("which jobs? give their folder, or their files")
 			}
-			logger, err := a.logger(logFormat, logLevel)
+			level, err := logLevel(from)
 			if err != nil {
 				return err
 			}
+			whole, err := a.loggerFrom(logFormat, math.MinInt)
+			if err != nil {
+				return err
+			}
+			levels := connect.NewLevels(level)
+			logger := slog.New(levels.Handler(whole.Handler()))
 			in := config.Input{Path: file, Environ: a.environ, Registry: a.registry}
 			for flag, field := range map[string]string{"listen": "listen", "writable": "writable", "state-dir": "state_dir", "stop-timeout": "stop_timeout"} {
 				if f := cmd.Flags().Lookup(flag); f.Changed {
@@ -66,7 +74,7 @@ are in a file of their own, -c, and in variables such as SYNCD_SERVER__LISTEN.`,
 			if a.printDiagnostics(diags) {
 				return &codeError{exitInvalid, fmt.Errorf("the settings of the service can't be used: %s", text.Plural(len(diags), "problem", "problems"))}
 			}
-			return a.serve(cmd.Context(), settings, logger, args)
+			return a.serve(cmd.Context(), settings, levels, logger, args)
 		},
 	}
 	configFlag(c, &file)
@@ -77,7 +85,7 @@ are in a file of their own, -c, and in variables such as SYNCD_SERVER__LISTEN.`,
 	f.String("state-dir", "", "the folder for what people want of jobs (server.state_dir)")
 	f.String("stop-timeout", "30s", "how long a run may take to end when it is to (server.stop_timeout)")
 	f.StringVar(&logFormat, "log-format", "text", "how the log is written: text or json")
-	f.StringVar(&logLevel, "log-level", "info", "the least important line of the log: debug, info, warn or error")
+	f.StringVar(&from, "log-level", "info", "the least important line of the log: debug, info, warn or error")
 	return c
 }
 
@@ -93,7 +101,7 @@ func access(s *config.Server, logger *slog.Logger) *server.Access {
 }
 
 // serve runs the jobs of the paths until a signal.
-func (a *app) serve(ctx context.Context, s *config.Server, logger *slog.Logger, paths []string) (err error) {
+func (a *app) serve(ctx context.Context, s *config.Server, levels *connect.Levels, logger *slog.Logger, paths []string) (err error) {
 	if s.StateDir, err = job.StateDir(s.StateDir, a.env); err != nil {
 		return err
 	}
@@ -129,7 +137,7 @@ func (a *app) serve(ctx context.Context, s *config.Server, logger *slog.Logger, 
 	listening, err := server.Start(ctx, server.Options{
 		Listen: s.Listen, Pprof: s.Pprof, Access: access(s, logger), TLS: encrypted, Logger: logger, Metrics: hosted.metrics.Handler(logger),
 		Healthy: func() error { return nil }, // a job that fails is no reason to end those of others
-		Ready:   func() error { return notReady(h) }, Routes: slices.Concat(own.Routes(), pages.Routes()), Root: a.root8083(h, s, logger),
+		Ready:   func() error { return notReady(h) }, Routes: slices.Concat(own.Routes(), pages.Routes()), Root: a.connectAPI(h, s, levels, logger),
 	})
 	if err != nil {
 		return err
@@ -151,7 +159,7 @@ func (a *app) serve(ctx context.Context, s *config.Server, logger *slog.Logger, 
 func (a *app) ownAPI(h *host.Host, s *config.Server, logger *slog.Logger) *api.API {
 	return api.New(api.Options{
 		Host: h, RunsDir: a.runsDir(s), Version: programVersion(), Logger: logger,
-		By: func(r *http.Request) string { return cmp.Or(server.Who(r.Context()), r.RemoteAddr) },
+		By: who,
 		Resolve: func(path string) (*config.Effective, spec.Diagnostics) {
 			return config.Resolve(config.Input{Path: path, Environ: a.environ, Registry: a.registry})
 		},
@@ -172,10 +180,16 @@ func (a *app) runsDir(s *config.Server) func(c *config.Config) string {
 	}
 }
 
-// root8083 is Kafka Connect's REST API.
-func (a *app) root8083(*host.Host, *config.Server, *slog.Logger) http.Handler {
-	return http.NotFoundHandler()
+// connectAPI is Kafka Connect's REST API.
+func (a *app) connectAPI(h *host.Host, s *config.Server, levels *connect.Levels, logger *slog.Logger) http.Handler {
+	return connect.New(connect.Options{
+		Host: h, Registry: a.registry, Environ: a.environ, StateDir: a.runsDir(s), Levels: levels, Writable: s.Writable,
+		Version: programVersion(), Page: page.Prefix, Logger: logger, By: who,
+	})
 }
+
+// who asks, for the log.
+func who(r *http.Request) string { return cmp.Or(server.Who(r.Context()), r.RemoteAddr) }
 
 // notReady says why the service is not ready to be asked.
 func notReady(h *host.Host) error {

@@ -47,13 +47,13 @@ const (
 type Options struct {
 	Host     *host.Host
 	Registry *syncd.Registry
-	Environ  []string                               // that configurations are read with
-	StateDir func(c *config.Config) (string, error) // where a job keeps how far it came
-	Levels   *Levels                                // of the log
-	Writable bool                                   // connectors may be added, changed and deleted
-	Version  string                                 // of syncd
-	Page     string                                 // path of the page that a browser is sent to; empty where there is none
-	By       func(r *http.Request) string           // who asks; nil is the address
+	Environ  []string                      // that configurations are read with
+	StateDir func(c *config.Config) string // where a job keeps how far it came
+	Levels   *Levels                       // of the log
+	Writable bool                          // connectors may be added, changed and deleted
+	Version  string                        // of syncd
+	Page     string                        // path of the page that a browser is sent to; empty where there is none
+	By       func(r *http.Request) string  // who asks; nil is the address
 	Logger   *slog.Logger
 }
 

@@ -126,10 +126,7 @@ func partitionOf(name string, s store.Split) partition {
 
 // kept is what a job keeps of how far it came: its run under way says it, else its file.
 func (a *API) kept(ctx context.Context, name string, c *config.Config) (e store.Entry, err error) {
-	dir, err := a.StateDir(c)
-	if err != nil {
-		return e, err
-	}
+	dir := a.StateDir(c)
 	for range 3 { // a run may begin or end meanwhile
 		e, ok, err := a.Host.Kept(name)
 		if ok || errors.Is(err, host.ErrNoJob) {
@@ -171,11 +168,7 @@ func (a *API) modify(q *request, f func(dir string, c *config.Config) error) err
 			if exactlyOnce(c) {
 				return fail(http.StatusNotImplemented, inSink, q.job())
 			}
-			dir, err := a.StateDir(c)
-			if err != nil {
-				return err
-			}
-			return f(dir, c)
+			return f(a.StateDir(c), c)
 		})
 		if !errors.Is(err, host.ErrConflict) {
 			return err

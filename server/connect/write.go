@@ -251,8 +251,19 @@ func (a *API) edited(path string, there bool, want map[string]string) (text []by
 	return text, problems, nil
 }
 
+// pathOf is the setting that a diagnostic is about; a section that is missing is told as one of the whole.
+func pathOf(d spec.Diagnostic) string {
+	if section, ok := strings.CutPrefix(d.Message, "missing field "); ok && d.Path == "" {
+		if name, err := strconv.Unquote(section); err == nil {
+			return name
+		}
+	}
+	return d.Path
+}
+
 // keyOf is the setting that a diagnostic is about: one of those that are wanted, if any fits.
 func keyOf(d spec.Diagnostic, want map[string]string) string {
+	d.Path = pathOf(d)
 	best := ""
 	for key := range want {
 		path, err := config.FlatPath(key)
@@ -260,7 +271,8 @@ func keyOf(d spec.Diagnostic, want map[string]string) string {
 			continue
 		}
 		plain := spec.PathString(path)
-		if (plain == d.Path || strings.HasPrefix(d.Path, plain+".")) && len(key) > len(best) {
+		fits := plain == d.Path || strings.HasPrefix(d.Path, plain+".") || d.Code == spec.CodeUnknownField && strings.HasPrefix(plain, d.Path+".")
+		if fits && len(key) > len(best) {
 			best = key
 		}
 	}
@@ -277,6 +289,7 @@ func keyOf(d spec.Diagnostic, want map[string]string) string {
 
 // problemText says what is wrong; what is missing in Connect's words.
 func problemText(d spec.Diagnostic) string {
+	d.Path = pathOf(d)
 	message := d.Message
 	if d.Code == spec.CodeMissingField && d.Path != "" && strings.HasPrefix(message, "missing field") {
 		message = fmt.Sprintf("Missing required configuration %q which has no default value.", d.Path)
