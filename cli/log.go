@@ -85,9 +85,7 @@ func (h runHandler) WithGroup(name string) slog.Handler {
 func narrated(o job.Observer, logger *slog.Logger) job.Observer {
 	started, done := o.Started, o.CollectionDone
 	o.Started = func(index job.IndexReport, full bool) {
-		if started != nil {
-			started(index, full)
-		}
+		started(index, full)
 		mode := "incremental"
 		if full {
 			mode = "full"
@@ -99,9 +97,7 @@ func narrated(o job.Observer, logger *slog.Logger) job.Observer {
 		logger.Info("run started", args...)
 	}
 	o.CollectionDone = func(r engine.CollectionReport) {
-		if done != nil {
-			done(r)
-		}
+		done(r)
 		logger.Info("collection done", append([]any{"collection", r.Rule.Collection.Name, "took", r.Duration.Round(time.Millisecond).String()}, countArgs(r.Counts)...)...)
 	}
 	return o

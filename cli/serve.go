@@ -249,8 +249,7 @@ func (s *hosted) run(ctx context.Context, r host.Run) (res job.Result, err error
 		Config: cfg, Logger: logger, Getenv: s.app.env, Drain: r.Drain, Revision: r.Revision, Events: s.events,
 		Env: ob.env,
 	}
-	told := narrated(job.Observer{}, logger)
-	told.RunID = func(run string) { id.Store(&run) }
+	told := job.Observer{RunID: func(run string) { id.Store(&run) }}
 	res, err = j.Backfill(inside, job.Request{
 		Plan: r.Plan, Fresh: r.Fresh, Monitor: r.Monitor, Again: r.Again, Observer: told,
 		Following: job.Following{
