@@ -3,6 +3,7 @@ package syncd
 import (
 	"context"
 	"io"
+	"iter"
 )
 
 // Sink makes changes durable. Write is safe for concurrent use; Close is called once, after every other call has returned.
@@ -64,6 +65,11 @@ type SinkAbilities struct {
 	// Raw says that the sink passes on a streamed change in the source's own form, [Streamed].Raw: then it writes an update or a
 	// replace without its document, too.
 	Raw bool
+
+	// DeadLetters yields what was written as dead letters of the targets, of whatever run, the oldest of each place first, up to what is
+	// there when it is called. What is no dead letter is left out, and so is a place that does not exist. An error ends it. It only reads,
+	// and is not called while Write is.
+	DeadLetters func(ctx context.Context, targets []Target) iter.Seq2[DeadLetter, error]
 
 	// Probe looks whether a run would find what it needs; see [Probe].
 	Probe Probe

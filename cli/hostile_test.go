@@ -265,6 +265,7 @@ errors: {tolerance: "n\u202eone"}
 	run("an unknown plugin", "plugins", "source", hostileTexts[2])
 	run("a health check", "health", hostileServer(t))
 	run("a service that can't listen", "serve", bad, "--state-dir", filepath.Join(dir, "state"), "--listen", hostileTexts[3])
+	run("dead letters", "deadletters", "list", "-c", good)
 	run("the version", "version")
 	run("the settings", "config", "print", good)
 	run("the schema", "schema")

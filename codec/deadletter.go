@@ -2,10 +2,15 @@ package codec
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"strconv"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/bsondoc"
 )
 
 // The headers of a dead letter, as Kafka Connect names them (DeadLetterQueueReporter, KIP-298), so that tools made for its
@@ -88,4 +93,69 @@ func (e Encoder) appendLetter(dst []byte, c *syncd.Change, failed *syncd.Documen
 		return out, len(c.ID)
 	}
 	return append(dst, "{}"...), len(c.ID)
+}
+
+// ReadLetter reads a dead letter back; ok is false for what is none. key is that of an event in either form, or the id's text.
+func ReadLetter(headers []Header, key, value []byte) (l syncd.DeadLetter, ok bool) {
+	for _, h := range headers {
+		switch h.Name {
+		case HeaderErrorTopic:
+			l.Route = h.Value
+		case HeaderErrorStage:
+			l.Stage, ok = h.Value, true
+		case HeaderErrorClass:
+			l.Class = h.Value
+		case HeaderErrorMessage:
+			l.Reason = h.Value
+		case HeaderContentType:
+			l.ContentType = h.Value
+		case HeaderRunID:
+			l.RunID = h.Value
+		case HeaderReadTime:
+			l.At, _ = time.Parse(time.RFC3339, h.Value) // the place may know it better
+		}
+	}
+	l.ID, l.Value = idOfKey(key), value
+	return l, ok
+}
+
+// idOfKey is the id's text of an event's key: the text itself, or what the _id is of a key of mongo_kafka, in any of its wire forms.
+func idOfKey(key []byte) string {
+	text := key
+	for range 3 { // a JSON string or a schema's payload stands around it
+		var quoted string
+		var wrapped struct {
+			Schema  json.RawMessage `json:"schema"`
+			Payload *string         `json:"payload"`
+		}
+		if json.Unmarshal(text, &quoted) == nil && len(quoted) > 0 && quoted[0] == '{' {
+			text = []byte(quoted)
+		} else if json.Unmarshal(text, &wrapped) == nil && wrapped.Schema != nil && wrapped.Payload != nil {
+			text = []byte(*wrapped.Payload)
+		} else {
+			break
+		}
+	}
+	raw := bson.Raw(key)
+	if len(text) > 0 && text[0] == '{' {
+		raw = nil // what is read into it must not be written over the key
+		if bson.UnmarshalExtJSON(text, false, &raw) != nil {
+			return string(key)
+		}
+	}
+	if raw.Validate() != nil {
+		return string(key)
+	}
+	id, err := raw.LookupErr("_id")
+	if inner, ok := id.DocumentOK(); err == nil && ok { // an event without a resume token has the document's key there
+		if v, err := inner.LookupErr("_id"); err == nil {
+			id = v
+		}
+	}
+	if err == nil {
+		if out, err := bsondoc.AppendIDText(nil, id); err == nil {
+			return string(out)
+		}
+	}
+	return string(key)
 }

@@ -146,7 +146,7 @@ func exists(path string) error {
 
 // Abilities implements syncd.Sink.
 func (s *Sink) Abilities() syncd.SinkAbilities {
-	return syncd.SinkAbilities{Prepare: s.prepare, Route: s.config.Route, Raw: s.config.Event.Raw(), Probe: s.probe}
+	return syncd.SinkAbilities{Prepare: s.prepare, Route: s.config.Route, Raw: s.config.Event.Raw(), DeadLetters: s.deadLetters, Probe: s.probe}
 }
 
 // prepare is the ability Prepare.

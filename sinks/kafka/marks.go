@@ -189,15 +189,27 @@ func (t *transactional) checkState(ctx context.Context, name string) error {
 // written before the call: where transactions of other jobs are open, it waits for their end.
 func (t *transactional) readState(ctx context.Context, wait bool, each func(name string, value []byte)) error {
 	left, err := t.stateEnds(ctx)
-	if err != nil || len(left) == 0 {
+	if err != nil {
 		return err
 	}
-	conf := t.config.librdkafka()
+	return t.readTopic(ctx, t.config.stateTopic(), left, wait, func(m *ck.Message) bool {
+		each(string(m.Key), m.Value)
+		return true
+	})
+}
+
+// readTopic calls each with the committed records of a topic up to the ends of its partitions, in the order of each key, until each
+// returns false. With wait these are all: where transactions are open, it waits for their end.
+func (s *Sink) readTopic(ctx context.Context, topic string, left map[int32]int64, wait bool, each func(*ck.Message) bool) error {
+	if len(left) == 0 {
+		return nil
+	}
+	conf := s.config.librdkafka()
 	maps.DeleteFunc(conf, func(key string, _ ck.ConfigValue) bool {
 		return strings.HasPrefix(key, "go.") || producerOnly[key]
 	})
 	maps.Copy(conf, ck.ConfigMap{
-		"group.id":             t.config.ClientID, // which nothing is committed of, and nobody joins
+		"group.id":             s.config.ClientID, // which nothing is committed of, and nobody joins
 		"enable.auto.commit":   false,
 		"auto.offset.reset":    "earliest",
 		"isolation.level":      "read_committed",
@@ -207,27 +219,26 @@ func (t *transactional) readState(ctx context.Context, wait bool, each func(name
 	})
 	c, err := ck.NewConsumer(&conf)
 	if err != nil {
-		return fmt.Errorf("configuring the Kafka client: %s", t.scrub(err))
+		return fmt.Errorf("configuring the Kafka client: %s", s.scrub(err))
 	}
 	defer func() { _ = c.Close() }() // it has joined no group, so there is nothing to tell
-	patience := time.Now().Add(t.config.ConnectTimeout)
+	patience := time.Now().Add(s.config.ConnectTimeout)
 	trouble := func(err error) error { // or nil, where the consumer goes on by itself
 		if unreachable(err) {
 			return nil
 		}
 		if passing(err) && time.Now().Before(patience) {
-			t.env.Retried(stateNotReady)
+			s.env.Retried(stateNotReady)
 			return nil
 		}
-		return errors.New(t.scrub(err))
+		return errors.New(s.scrub(err))
 	}
-	topic := t.config.stateTopic()
 	assigned := make([]ck.TopicPartition, 0, len(left))
 	for p := range left {
 		assigned = append(assigned, ck.TopicPartition{Topic: &topic, Partition: p, Offset: ck.OffsetBeginning})
 	}
 	if err := c.Assign(assigned); err != nil {
-		return errors.New(t.scrub(err))
+		return errors.New(s.scrub(err))
 	}
 	for len(left) > 0 {
 		if err := ctx.Err(); err != nil {
@@ -236,7 +247,9 @@ func (t *transactional) readState(ctx context.Context, wait bool, each func(name
 		switch e := c.Poll(int(transactionSlice / time.Millisecond)).(type) {
 		case *ck.Message:
 			if e.TopicPartition.Error == nil {
-				each(string(e.Key), e.Value)
+				if !each(e) {
+					return nil
+				}
 			} else if err := trouble(e.TopicPartition.Error); err != nil {
 				return err
 			}
@@ -248,7 +261,7 @@ func (t *transactional) readState(ctx context.Context, wait bool, each func(name
 			}
 		case ck.Error:
 			if e.IsFatal() {
-				return errors.New(t.scrub(e))
+				return errors.New(s.scrub(e))
 			}
 			if err := trouble(e); err != nil {
 				return err
@@ -265,22 +278,21 @@ var producerOnly = map[string]bool{
 	"message.timeout.ms": true, "statistics.interval.ms": true,
 }
 
-// stateEnds returns the ends of the state topic's partitions that hold anything. Right after the topic was created, the brokers
-// may not be ready to say.
+// stateEnds is topicEnds for the state topic. Right after the topic was created, the brokers may not be ready to say.
 func (t *transactional) stateEnds(ctx context.Context) (map[int32]int64, error) {
 	return retry.Do(ctx, retry.Retrier{
 		Policy:   retry.Policy{First: statePause, Elapsed: t.config.ConnectTimeout},
 		Classify: func(err error) retry.Decision { return retry.Decision{Again: errors.Is(err, syncd.ErrUnavailable)} },
 		Retrying: func(error) { t.env.Retried(stateNotReady) },
-	}, func() (map[int32]int64, error) { return t.askStateEnds(ctx) })
+	}, func() (map[int32]int64, error) { return t.topicEnds(ctx, t.config.stateTopic()) })
 }
 
-// askStateEnds asks once. Ends are the high watermarks: a transaction of another job does not hide what is behind its beginning.
-func (t *transactional) askStateEnds(ctx context.Context) (map[int32]int64, error) {
-	name := t.config.stateTopic()
+// topicEnds returns the ends of a topic's partitions that hold anything. Ends are the high watermarks: a transaction of another job does
+// not hide what is behind its beginning.
+func (s *Sink) topicEnds(ctx context.Context, name string) (map[int32]int64, error) {
 	var md *ck.Metadata
-	if err := t.ask(ctx, t.config.ConnectTimeout, func(ctx context.Context) (err error) {
-		md, err = t.metadata(ctx, &name, false)
+	if err := s.ask(ctx, s.config.ConnectTimeout, func(ctx context.Context) (err error) {
+		md, err = s.metadata(ctx, &name, false)
 		return err
 	}); err != nil {
 		return nil, err
@@ -292,11 +304,11 @@ func (t *transactional) askStateEnds(ctx context.Context) (map[int32]int64, erro
 	if len(partitions) == 0 {
 		return nil, fmt.Errorf("it has no partitions yet: %w", syncd.ErrUnavailable)
 	}
-	starts, err := t.offsets(ctx, partitions, ck.EarliestOffsetSpec)
+	starts, err := s.offsets(ctx, partitions, ck.EarliestOffsetSpec)
 	if err != nil {
 		return nil, err
 	}
-	ends, err := t.offsets(ctx, partitions, ck.LatestOffsetSpec)
+	ends, err := s.offsets(ctx, partitions, ck.LatestOffsetSpec)
 	if err != nil {
 		return nil, err
 	}

@@ -84,7 +84,7 @@ func open(ctx context.Context, c Config, env syncd.Env) (syncd.Sink, error) {
 
 // Abilities implements syncd.Sink.
 func (s *Sink) Abilities() syncd.SinkAbilities {
-	return syncd.SinkAbilities{Prepare: s.prepare, Route: s.route, Identity: s.identity, Lag: s.lag, Raw: s.config.Event.Raw(), Probe: s.probe}
+	return syncd.SinkAbilities{Prepare: s.prepare, Route: s.route, Identity: s.identity, Lag: s.lag, Raw: s.config.Event.Raw(), DeadLetters: s.deadLetters, Probe: s.probe}
 }
 
 // Close implements io.Closer. It waits a while for the events of interrupted writes.
