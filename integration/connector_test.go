@@ -440,8 +440,8 @@ func (w changing) fill(ids []any) {
 	}
 }
 
-// rounds are changes, after each of which syncd and the connector must have read all. Of each document a round makes one change: an
-// update's document is that of the moment when the server sends the event, which would differ.
+// rounds are changes, after each of which syncd and the connector must have read all. A round updates no document that it changes
+// otherwise: an update's document is that of the moment when the server sends the event, which would differ.
 func (w changing) rounds() []func() {
 	ctx, ids := w.t.Context(), connectorIDs()
 	each := func(change func(c *mongo.Collection, i int, id bson.D) (any, error)) func() {
@@ -503,6 +503,16 @@ func (w changing) rounds() []func() {
 				mongo.NewReplaceOneModel().SetFilter(id("of many 2")).SetReplacement(bson.D{}),
 			}))
 			w.ok(nil, w.db.Collection("blog").FindOneAndDelete(ctx, id("upserted, too")).Err())
+		},
+		func() { // of which the order counts: replaces and inserts carry what was written, at whatever time they are read
+			var models []mongo.WriteModel
+			for i := range 100 {
+				models = append(models,
+					mongo.NewReplaceOneModel().SetFilter(id("of many 3")).SetReplacement(bson.D{{Key: "often", Value: i}}),
+					mongo.NewInsertOneModel().SetDocument(append(id("comes and goes"), bson.E{Key: "often", Value: i})),
+					mongo.NewDeleteOneModel().SetFilter(id("comes and goes")))
+			}
+			w.ok(w.db.Collection("page").BulkWrite(ctx, models))
 		},
 		each(func(c *mongo.Collection, _ int, id bson.D) (any, error) { return c.DeleteOne(ctx, id) }),
 		each(func(c *mongo.Collection, i int, id bson.D) (any, error) {
