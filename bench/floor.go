@@ -197,7 +197,7 @@ func floorProduce(_ context.Context, e endpoints, n int) (int, error) {
 func newProducer(e endpoints) (*kafka.Producer, error) {
 	return kafka.NewProducer(&kafka.ConfigMap{
 		"bootstrap.servers": e.Kafka, "enable.idempotence": true, "acks": "all", "compression.type": "lz4",
-		"partitioner": "murmur2_random", "linger.ms": 5, "queue.buffering.max.kbytes": 65536, "message.max.bytes": 16 << 20,
+		"partitioner": "murmur2_random", "linger.ms": 2, "queue.buffering.max.kbytes": 65536, "message.max.bytes": 16 << 20,
 		"enable.metrics.push": false, // its notices would stand among the figures
 	})
 }
