@@ -66,7 +66,7 @@ func defaults() Config {
 		Partitioner:      "murmur2_random",
 		ClientID:         "syncd",
 		Linger:           2 * time.Millisecond, // librdkafka's 5 ms leave it idle: a write waits for all its events
-		MaxMessageBytes:  1_000_000, // librdkafka's message.max.bytes; brokers accept 1,048,588 by default
+		MaxMessageBytes:  1_000_000,            // librdkafka's message.max.bytes; brokers accept 1,048,588 by default
 		Queue:            Queue{MaxMessages: 100_000},
 		DeliveryTimeout:  2 * time.Minute,
 		Delivery:         atLeastOnce,
