@@ -47,6 +47,7 @@ const (
 		"by issuing a 'PUT' request to the '/connectors/%s/stop' endpoint"
 	inSink = "the positions of connector %s are in the transactions of its sink, since it delivers exactly once: " +
 		"syncd state show reads them, and syncd run --fresh begins anew"
+	noPartition = "a partition is a collection and a split, deletes and a split, or a stream, as GET offsets shows them"
 )
 
 func offsetOf(s store.Split) *offset {
@@ -200,7 +201,7 @@ func (a *API) resetOffsets(q *request) (answer, error) {
 func (a *API) alterOffsets(q *request) (answer, error) {
 	var body struct {
 		Offsets []struct {
-			Partition partition       `json:"partition"`
+			Partition json.RawMessage `json:"partition"`
 			Offset    json.RawMessage `json:"offset"`
 		} `json:"offsets"`
 	}
@@ -215,7 +216,10 @@ func (a *API) alterOffsets(q *request) (answer, error) {
 	}
 	wanted := make([]position, 0, len(body.Offsets))
 	for i, o := range body.Offsets {
-		p := position{Partition: o.Partition}
+		var p position
+		if err := decode(o.Partition, &p.Partition); err != nil {
+			return answer{}, fail(http.StatusBadRequest, "offset %d: %s", i, noPartition)
+		}
 		if raw := strings.TrimSpace(string(o.Offset)); raw != "null" {
 			if raw == "" {
 				return answer{}, fail(http.StatusBadRequest, "offset %d has no offset; null begins anew", i)
@@ -317,7 +321,7 @@ func placeOf(e *store.Entry, of partition) (name string, c *store.Collection, sp
 	case of.Deletes != nil && of.Collection == nil && of.Stream == nil:
 		name = store.DeletesOf(*of.Deletes)
 	default:
-		return "", nil, 0, errors.New("a partition is a collection and a split, deletes and a split, or a stream, as GET offsets shows them")
+		return "", nil, 0, errors.New(noPartition)
 	}
 	c = e.Collections[name]
 	switch {

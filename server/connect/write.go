@@ -292,8 +292,9 @@ func problemText(d spec.Diagnostic) string {
 	d.Path = pathOf(d)
 	message := d.Message
 	if d.Code == spec.CodeMissingField && d.Path != "" && strings.HasPrefix(message, "missing field") {
-		message = fmt.Sprintf("Missing required configuration %q which has no default value.", d.Path)
-	} else if d.Path != "" && !strings.Contains(message, d.Path) {
+		return fmt.Sprintf("Missing required configuration %q which has no default value.", d.Path)
+	}
+	if d.Path != "" && !strings.Contains(message, d.Path) {
 		message = d.Path + ": " + message
 	}
 	if d.Hint != "" {
