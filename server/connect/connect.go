@@ -197,7 +197,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // find returns the route of a path, and the names in it.
 func (a *API) find(u *url.URL) ([]string, *route) {
-	parts := strings.Split(strings.Trim(u.EscapedPath(), "/"), "/")
+	parts := strings.Split(strings.TrimSuffix(strings.TrimPrefix(u.EscapedPath(), "/"), "/"), "/")
 	for i := range a.routes {
 		want := strings.Split(a.routes[i].path, "/")
 		if len(want) != len(parts) {

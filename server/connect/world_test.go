@@ -214,3 +214,9 @@ func (w *world) file(name string) string {
 	}
 	return string(text)
 }
+
+func newServer(t *testing.T, h http.Handler) *httptest.Server {
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s
+}

@@ -277,7 +277,7 @@ func keyOf(d spec.Diagnostic, want map[string]string) string {
 		}
 	}
 	switch {
-	case best != "":
+	case best != "" && d.Code != spec.CodeMissingField:
 		return best
 	case d.Path == "" || d.Path == "extends":
 		return config.FlatName
