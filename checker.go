@@ -37,6 +37,10 @@ type CheckerAbilities struct {
 	// are read. An error ends the sequence, which is iterated once; it never ends early in silence.
 	List func(ctx context.Context, req ListRequest) iter.Seq2[[]Listed, error]
 
+	// Sample is List for several requests, each with a limit of a few points, for a checker that can ask about many of them at once.
+	// The answers are aligned with reqs. An error means that nothing is known about any.
+	Sample func(ctx context.Context, reqs []ListRequest) ([][]Listed, error)
+
 	// Inspect describes the index as a whole.
 	Inspect func(ctx context.Context) (Index, error)
 

@@ -66,10 +66,14 @@ func (p Preflight) Run(ctx context.Context) (held map[*mapping.Rule]bool, err er
 	if p.Checker == nil || p.Checker.Abilities().List == nil {
 		return held, nil
 	}
+	left, err := p.glance(ctx, held)
+	if err != nil {
+		return nil, err
+	}
 	var mu sync.Mutex
 	g, within := errgroup.WithContext(ctx)
 	g.SetLimit(max(1, p.Workers))
-	for _, rule := range p.Rules {
+	for _, rule := range left {
 		g.Go(panics.Caught(func() error {
 			there, err := p.lookAt(within, rule)
 			mu.Lock()
@@ -92,27 +96,57 @@ func (p Preflight) Run(ctx context.Context) (held map[*mapping.Rule]bool, err er
 // chunksAt is where a sampled point has the number of chunks, if the rule has chunks.
 const chunksAt = 2
 
-// lookAt looks at points of a rule's content type, at some more if the first say nothing, and reports whether there are any.
-func (p Preflight) lookAt(ctx context.Context, rule *mapping.Rule) (there bool, err error) {
-	if rule.VersionKey() == "" && rule.ChunksKey() == "" {
-		few, err := p.sample(ctx, rule, fewSampled)
-		if err != nil || len(few) == 0 {
-			return false, err
+// glance looks at a few points of each content type, about all of which it asks at once. It returns the rules that need a closer look:
+// those whose points have more to compare than their ids, and those of whose points none agrees.
+func (p Preflight) glance(ctx context.Context, held map[*mapping.Rule]bool) (left []*mapping.Rule, err error) {
+	ask := p.Checker.Abilities().Sample
+	if ask == nil || p.MaxMissingRatio > 0 {
+		return p.Rules, nil
+	}
+	var glanced []*mapping.Rule
+	var requests []syncd.ListRequest
+	for _, rule := range p.Rules {
+		if rule.VersionKey() != "" || rule.ChunksKey() != "" {
+			left = append(left, rule)
+			continue
 		}
-		if known, err := p.compareSample(rule, few); known && err == nil {
-			return true, p.look(ctx, rule, few)
+		glanced, requests = append(glanced, rule), append(requests, request(rule, fewSampled))
+	}
+	samples, err := ask(ctx, requests)
+	if err != nil {
+		return nil, fmt.Errorf("looking at points of the mapped content types: %w", err)
+	}
+	for i, rule := range glanced {
+		if len(samples[i]) == 0 {
+			continue
+		}
+		if known, err := p.compareSample(rule, samples[i]); known && err == nil {
+			held[rule] = true
+		} else {
+			left = append(left, rule)
 		}
 	}
-	sample, err := p.sample(ctx, rule, driftSample)
-	if err != nil || len(sample) == 0 {
-		return false, err
+	return left, nil
+}
+
+// lookAt looks at points of a rule's content type, and reports whether there are any.
+func (p Preflight) lookAt(ctx context.Context, rule *mapping.Rule) (there bool, err error) {
+	var sample []syncd.Listed
+	for batch, err := range p.Checker.Abilities().List(ctx, request(rule, driftSample)) {
+		if err != nil {
+			return false, fmt.Errorf("looking at the points of content type %s: %w", rule.ContentType, err)
+		}
+		sample = append(sample, batch...)
+	}
+	if len(sample) == 0 {
+		return false, nil
 	}
 	return true, p.look(ctx, rule, sample)
 }
 
-// sample lists up to n points of a rule's content type, with their documents' ids, their chunks and, where the rule has them, the
+// request asks for up to n points of a rule's content type, with their documents' ids, their chunks and, where the rule has them, the
 // number of chunks and their versions.
-func (p Preflight) sample(ctx context.Context, rule *mapping.Rule, n int) (sample []syncd.Listed, err error) {
+func request(rule *mapping.Rule, n int) syncd.ListRequest {
 	keys := []string{rule.Payload.ID, rule.Payload.ChunkIndex}
 	if key := rule.ChunksKey(); key != "" {
 		keys = append(keys, key)
@@ -120,16 +154,7 @@ func (p Preflight) sample(ctx context.Context, rule *mapping.Rule, n int) (sampl
 	if key := rule.VersionKey(); key != "" {
 		keys = append(keys, key)
 	}
-	for batch, err := range p.Checker.Abilities().List(ctx, syncd.ListRequest{
-		Match: map[string]string{rule.Payload.ContentType: rule.ContentType},
-		Keys:  keys, Parts: 1, Limit: n,
-	}) {
-		if err != nil {
-			return nil, fmt.Errorf("looking at the points of content type %s: %w", rule.ContentType, err)
-		}
-		sample = append(sample, batch...)
-	}
-	return sample, nil
+	return syncd.ListRequest{Match: map[string]string{rule.Payload.ContentType: rule.ContentType}, Keys: keys, Parts: 1, Limit: n}
 }
 
 func (p Preflight) look(ctx context.Context, rule *mapping.Rule, sample []syncd.Listed) error {

@@ -95,6 +95,8 @@ func (o *oracle) answer(method string, req []byte) ([]byte, error) {
 		return o.get(req)
 	case qdrant.Points_Scroll_FullMethodName:
 		return o.scroll(req)
+	case qdrant.Points_QueryBatch_FullMethodName:
+		return o.queryBatch(req)
 	case qdrant.Points_Count_FullMethodName:
 		return proto.Marshal(&qdrant.CountResponse{Result: &qdrant.CountResult{Count: o.points}})
 	case qdrant.Collections_Get_FullMethodName:
@@ -130,6 +132,27 @@ func (o *oracle) scroll(req []byte) ([]byte, error) {
 	out := shown(o.listed[start:], end-start)
 	if end < len(o.listed) {
 		out.NextPageOffset = qdrant.NewIDUUID(o.listed[end].id.String())
+	}
+	return proto.Marshal(out)
+}
+
+// queryBatch answers Points.QueryBatch, whose queries are for nothing but points of a content type.
+func (o *oracle) queryBatch(req []byte) ([]byte, error) {
+	var in qdrant.QueryBatchPoints
+	if err := proto.Unmarshal(req, &in); err != nil {
+		return nil, err
+	}
+	out := &qdrant.QueryBatchResponse{}
+	for _, q := range in.GetQueryPoints() {
+		points := o.listed
+		if o.byType != nil {
+			points = o.byType[wantedType(q.GetFilter())]
+		}
+		result := &qdrant.BatchResult{}
+		for _, p := range shown(points, int(q.GetLimit())).GetResult() {
+			result.Result = append(result.Result, &qdrant.ScoredPoint{Id: p.GetId(), Payload: p.GetPayload()})
+		}
+		out.Result = append(out.Result, result)
 	}
 	return proto.Marshal(out)
 }

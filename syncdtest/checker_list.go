@@ -27,6 +27,10 @@ func (h CheckerHarness) listCases() []testCase {
 		{"list_when_the_context_has_ended", h.listContextEnded},
 		{"cancel_during_a_listing", h.listCancel},
 		{"list_unreachable", h.listUnreachable},
+		{"sample", h.sample},
+		{"sample_an_index_that_does_not_exist", h.sampleNoIndex},
+		{"sample_when_the_context_has_ended", h.sampleContextEnded},
+		{"sample_unreachable", h.sampleUnreachable},
 	}
 }
 
@@ -253,5 +257,85 @@ func (h CheckerHarness) listUnreachable(t *testing.T) {
 			return errors.New("List: points came from a server that is gone")
 		}
 		return wantUnavailable("List", err)
+	})
+}
+
+// sampleFunc is the ability Sample.
+type sampleFunc = func(context.Context, []syncd.ListRequest) ([][]syncd.Listed, error)
+
+func sampler(t *testing.T, c syncd.Checker) sampleFunc {
+	t.Helper()
+	s := c.Abilities().Sample
+	if s == nil {
+		t.Skip("the checker can't sample")
+	}
+	return s
+}
+
+// samples are requests for points of some content types, there or not: more than are asked for at once, of several sizes and keys.
+func samples() []syncd.ListRequest {
+	var reqs []syncd.ListRequest
+	for i := range 100 {
+		for _, text := range append(contentTypes, "none") {
+			req := syncd.ListRequest{Match: map[string]string{"content_type": text}, Parts: 1, Limit: 1 + i}
+			if i%2 == 0 {
+				req.Keys = payloadKeys()[i%len(payloadKeys()):]
+			}
+			reqs = append(reqs, req)
+		}
+	}
+	return reqs
+}
+
+func (h CheckerHarness) sample(t *testing.T) {
+	x := h.openPayload(t, 150)
+	sample := sampler(t, x)
+	for _, reqs := range [][]syncd.ListRequest{nil, samples()[:1], samples()} {
+		got, err := sample(t.Context(), reqs)
+		if err != nil || len(got) != len(reqs) {
+			t.Fatalf("Sample: %d answers to %d requests, %v", len(got), len(reqs), err)
+		}
+		for i, req := range reqs {
+			have := 0
+			for _, stored := range x.points {
+				if stored["content_type"] == req.Match["content_type"] {
+					have++
+				}
+			}
+			seen := map[uuid.UUID]bool{}
+			for _, p := range got[i] {
+				stored, ok := x.points[p.ID]
+				if want := x.values(p.ID, req.Keys); !ok || seen[p.ID] || stored["content_type"] != req.Match["content_type"] || !slices.Equal(p.Payload, want) {
+					t.Errorf("Sample of %+v: %+v, want the payload %+v", req, p, want)
+				}
+				seen[p.ID] = true
+			}
+			if len(seen) != min(have, req.Limit) {
+				t.Errorf("Sample of %+v: %d of %d points", req, len(seen), have)
+			}
+		}
+	}
+}
+
+func (h CheckerHarness) sampleNoIndex(t *testing.T) {
+	got, err := sampler(t, h.empty(t))(t.Context(), samples()[:5])
+	if err != nil || len(got) != 5 || len(slices.Concat(got...)) != 0 {
+		t.Errorf("Sample of no index: %+v, %v", got, err)
+	}
+}
+
+func (h CheckerHarness) sampleContextEnded(t *testing.T) {
+	sample := sampler(t, h.openPayload(t, 20))
+	ended(t, "Sample", func(ctx context.Context, want error) error {
+		_, err := sample(ctx, samples())
+		return noSilence("Sample", err, want, false)
+	})
+}
+
+func (h CheckerHarness) sampleUnreachable(t *testing.T) {
+	sample := sampler(t, h.gone(t))
+	inTime(t, unreachableLimit, "Sample, whose server is gone,", func() error {
+		_, err := sample(t.Context(), samples()[:5])
+		return wantUnavailable("Sample", err)
 	})
 }

@@ -224,7 +224,7 @@ func (f *faultySource) Abilities() syncd.SourceAbilities {
 	return a
 }
 
-// CheckerFaults schedules the faults of a checker. A listing counts as one call, made when its reading begins.
+// CheckerFaults schedules the faults of a checker. A listing counts as one call, made when its reading begins, and so does a question for samples.
 type CheckerFaults struct {
 	Check   Schedule
 	Inspect Schedule
@@ -263,6 +263,11 @@ func (f *faultyChecker) Abilities() syncd.CheckerAbilities {
 	if list := a.List; list != nil {
 		a.List = func(ctx context.Context, req syncd.ListRequest) iter.Seq2[[]syncd.Listed, error] {
 			return aroundSeq(ctx, &f.list, aroundEach(ctx, &f.page, list(ctx, req)))
+		}
+	}
+	if sample := a.Sample; sample != nil {
+		a.Sample = func(ctx context.Context, reqs []syncd.ListRequest) ([][]syncd.Listed, error) {
+			return answer(ctx, &f.list, func() ([][]syncd.Listed, error) { return sample(ctx, reqs) })
 		}
 	}
 	if inspect := a.Inspect; inspect != nil {

@@ -118,7 +118,7 @@ func (c *MemoryChecker) Check(ctx context.Context, points []syncd.Point, verdict
 
 // Abilities implements syncd.Checker.
 func (c *MemoryChecker) Abilities() syncd.CheckerAbilities {
-	return syncd.CheckerAbilities{Read: c.Read, List: c.List, Inspect: c.Inspect, Survey: c.Survey}
+	return syncd.CheckerAbilities{Read: c.Read, List: c.List, Sample: c.Sample, Inspect: c.Inspect, Survey: c.Survey}
 }
 
 // Read is the ability of that name.
@@ -177,6 +177,20 @@ func (c *MemoryChecker) List(ctx context.Context, req syncd.ListRequest) iter.Se
 			yield(nil, fmt.Errorf("listing points: %w", err))
 		}
 	}
+}
+
+// Sample is the ability of that name.
+func (c *MemoryChecker) Sample(ctx context.Context, reqs []syncd.ListRequest) ([][]syncd.Listed, error) {
+	out := make([][]syncd.Listed, len(reqs))
+	for i, req := range reqs {
+		for batch, err := range c.List(ctx, req) {
+			if err != nil {
+				return nil, err
+			}
+			out[i] = append(out[i], batch...)
+		}
+	}
+	return out, nil
 }
 
 // ids returns the sorted ids of a part.

@@ -1,6 +1,7 @@
 package qdrant
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -14,11 +15,24 @@ import (
 	"github.com/syncd-io/syncd/internal/panics"
 )
 
-// Check asks in batches of batch_size, of which concurrency are in flight over all calls.
+// Check asks in batches of batch_size, of which concurrency are in flight over all calls. Calls about few points, as those of many
+// small collections, are asked together: a request costs both sides more than the ids in it.
 func (c *checker) Check(ctx context.Context, points []syncd.Point, verdicts []syncd.Verdict) error {
 	if len(points) != len(verdicts) {
 		return fmt.Errorf("asking Qdrant: %d verdicts for %d points", len(verdicts), len(points))
 	}
+	most := c.limit.now()
+	if n := len(points); n == 0 || n > most/2 || c.done.Load() {
+		return c.check(ctx, points, verdicts)
+	}
+	if err := c.together.Ask(ctx, points, verdicts, most); err != nil {
+		return cmp.Or(interrupted(ctx), err)
+	}
+	return nil
+}
+
+// check asks about the points of one call, or of several.
+func (c *checker) check(ctx context.Context, points []syncd.Point, verdicts []syncd.Verdict) error {
 	return c.inBatches(ctx, len(points), &c.limit, func(ctx context.Context, from, to int) error {
 		a := c.newAsk(selection{})
 		defer c.putAsk(a)

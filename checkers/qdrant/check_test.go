@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/coalesce"
 	"github.com/syncd-io/syncd/internal/wait"
 )
 
@@ -527,6 +528,7 @@ func TestCheckEndsWithItsContext(t *testing.T) {
 	})
 	t.Run("waiting for its turn", func(t *testing.T) {
 		c := &checker{slots: make(chan struct{})}
+		c.together = coalesce.NewBatches(c.check)
 		c.limit.start(10, nil)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/coalesce"
 	"github.com/syncd-io/syncd/internal/dial"
 	"github.com/syncd-io/syncd/internal/retry"
 )
@@ -47,12 +48,13 @@ type checker struct {
 	log         *slog.Logger
 	consistency *qdrant.ReadConsistency
 
-	slots chan struct{} // one per request in flight
-	limit sizer         // ids per request
-	reads sizer         // limit where payload is asked for as well, which makes answers longer
-	seen  atomic.Bool   // the collection exists, or did
-	asks  sync.Pool     // of *ask
-	done  atomic.Bool   // closed
+	slots    chan struct{}                                 // one per request in flight
+	limit    sizer                                         // ids per request
+	reads    sizer                                         // limit where payload is asked for as well, which makes answers longer
+	together *coalesce.Batches[syncd.Point, syncd.Verdict] // calls of Check about few points
+	seen     atomic.Bool                                   // the collection exists, or did
+	asks     sync.Pool                                     // of *ask
+	done     atomic.Bool                                   // closed
 
 	retried func(reason string)
 	adapted func(what string, now, most int)
@@ -64,7 +66,7 @@ var _ syncd.Checker = (*checker)(nil)
 
 // Abilities are all that a checker can have.
 func (c *checker) Abilities() syncd.CheckerAbilities {
-	return syncd.CheckerAbilities{Read: c.Read, List: c.List, Inspect: c.Inspect, Survey: c.Survey, Probe: c.Probe}
+	return syncd.CheckerAbilities{Read: c.Read, List: c.List, Sample: c.Sample, Inspect: c.Inspect, Survey: c.Survey, Probe: c.Probe}
 }
 
 // open connects and looks whether the answers are those of a Qdrant that can be asked.
@@ -123,6 +125,7 @@ func open(ctx context.Context, conf Config, log *slog.Logger) (*checker, error) 
 		retried: func(string) {},
 		adapted: func(string, int, int) {},
 	}
+	c.together = coalesce.NewBatches(c.check)
 	c.limit.start(conf.BatchSize, func(now, most int) { c.adapted(sizeOfLookups, now, most) })
 	c.reads.start(conf.BatchSize, func(now, most int) { c.adapted(sizeOfReads, now, most) })
 	if err := c.preflight(ctx, secure); err != nil {

@@ -109,6 +109,35 @@ func (s pointsStub) Scroll(ctx context.Context, req *qdrant.ScrollPoints) (*qdra
 	return r, nil
 }
 
+// QueryBatch answers queries for nothing in particular, as Scroll does.
+func (s pointsStub) QueryBatch(ctx context.Context, req *qdrant.QueryBatchPoints) (*qdrant.QueryBatchResponse, error) {
+	s.mu.Lock()
+	s.batches = append(s.batches, proto.CloneOf(req))
+	s.mu.Unlock()
+	if err := s.authorize(ctx); err != nil {
+		return nil, err
+	}
+	if s.query != nil {
+		return s.query(req)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.exists(); err != nil {
+		return nil, err
+	}
+	r := &qdrant.QueryBatchResponse{}
+	for _, q := range req.GetQueryPoints() {
+		result := &qdrant.BatchResult{}
+		for _, id := range slices.Sorted(maps.Keys(s.present)) {
+			if len(result.Result) < int(q.GetLimit()) && s.present[id] && allows(q.GetFilter(), s.payload[id]) {
+				result.Result = append(result.Result, &qdrant.ScoredPoint{Id: qdrant.NewIDUUID(id), Payload: included(s.payload[id], q.GetWithPayload())})
+			}
+		}
+		r.Result = append(r.Result, result)
+	}
+	return r, nil
+}
+
 func (s *stub) pages() []*qdrant.ScrollPoints {
 	s.mu.Lock()
 	defer s.mu.Unlock()

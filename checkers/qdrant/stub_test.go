@@ -33,6 +33,7 @@ type stub struct {
 	count      error
 	get        func(call int, req *qdrant.GetPoints) (*qdrant.GetResponse, error)       // nil, nil: answer as usual
 	scroll     func(call int, req *qdrant.ScrollPoints) (*qdrant.ScrollResponse, error) // likewise
+	query      func(req *qdrant.QueryBatchPoints) (*qdrant.QueryBatchResponse, error)   // nil: answers as usual
 	retryAfter string                                                                   // sent with every error of get
 	strict     *qdrant.StrictModeConfig
 
@@ -41,6 +42,7 @@ type stub struct {
 	payload map[string]map[string]*qdrant.Value
 	gets    []*qdrant.GetPoints
 	scrolls []*qdrant.ScrollPoints
+	batches []*qdrant.QueryBatchPoints
 	counts  []*qdrant.CountPoints
 }
 
