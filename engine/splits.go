@@ -3,9 +3,8 @@ package engine
 import (
 	"context"
 	"errors"
-	"sync/atomic"
-
-	"golang.org/x/sync/errgroup"
+	"slices"
+	"sync"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/internal/panics"
@@ -13,64 +12,95 @@ import (
 	"github.com/syncd-io/syncd/store"
 )
 
-// plansAhead is how many collections are asked about side by side, the one whose splits are handed out among them, so that readers of
-// small ones do not wait. An answer is old when more splits than that were handed out since.
-const plansAhead = 8
+// askedAtOnce is how many collections are asked about at once, while the splits of those before them are handed out: a source may
+// ask its server about many in one question.
+const askedAtOnce = 64
+
+// An answer is old when more documents than staleAfter were handed out since; those of a collection that can't be counted are taken to be
+// uncounted.
+const (
+	staleAfter = 1_000_000
+	uncounted  = staleAfter / 8
+)
 
 // planner hands out the splits of a feed's collections, in configuration order.
 type planner struct {
-	e      *Engine
-	feed   *feed
-	out    chan<- *split
-	handed atomic.Int64 // splits
+	e         *Engine
+	feed      *feed
+	out       chan<- *split
+	documents int64 // of the collections that were handed out
 }
 
-// run plans all collections. What the source knows by heart it is asked side by side; splits are handed out one collection after
-// another, so that the first are done first, and it is the error of the first that ends the run. reading ends with the drain, and with ctx; ctx alone
-// bounds what is told to the store, since a checkpoint that is cut off may be kept or not, and a store that can't tell keeps
+// run plans all collections, one after another, so that the first are done first, and it is the error of the first that ends the run.
+// What the source knows by heart it is asked about many side by side, ahead of their turn. reading ends with the drain, and with ctx; ctx
+// alone bounds what is told to the store, since a checkpoint that is cut off may be kept or not, and a store that can't tell keeps
 // nothing more.
 func (p *planner) run(ctx, reading context.Context) error {
-	g, reading := errgroup.WithContext(reading)
-	g.SetLimit(plansAhead)
-	turn := make(chan struct{})
-	close(turn)
-	for _, c := range p.feed.collections {
-		if reading.Err() != nil {
-			break
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	reading, stop := context.WithCancel(reading)
+	defer stop()
+	ask := func(collections []*collection) questions {
+		q := questions{at: p.documents}
+		for _, c := range collections {
+			answer := make(chan asked, 1)
+			q.answers = append(q.answers, answer)
+			asking.Go(func() {
+				var a asked
+				if err := panics.Caught(func() error { a = p.ask(reading, c); return nil })(); err != nil {
+					a.err = err
+				}
+				answer <- a
+			})
 		}
-		own, next := turn, make(chan struct{})
-		turn = next
-		g.Go(panics.Caught(func() error {
-			if err := p.collection(ctx, reading, c, own); err != nil {
-				return err
-			}
-			close(next)
-			return nil
-		}))
+		return q
 	}
-	return g.Wait()
+	groups := slices.Collect(slices.Chunk(p.feed.collections, askedAtOnce))
+	var next questions
+	for i, group := range groups {
+		q := next
+		if i == 0 {
+			q = ask(group)
+		}
+		for j, c := range group {
+			// Large collections in front of this one take their time, in which what was counted comes and goes.
+			if p.documents-q.at > staleAfter {
+				q = ask(group[j:])
+				q.answers = append(make([]chan asked, j), q.answers...)
+			}
+			select {
+			case a := <-q.answers[j]:
+				if j == 0 && i+1 < len(groups) {
+					next = ask(groups[i+1])
+				}
+				if err := p.collection(ctx, reading, c, a); err != nil {
+					return err
+				}
+			case <-reading.Done():
+				return reading.Err()
+			}
+		}
+	}
+	return nil
 }
 
-// collection plans one collection when it is its turn, and asks about it before that.
-func (p *planner) collection(ctx, reading context.Context, c *collection, turn <-chan struct{}) error {
-	var a asked
-	for {
-		handed := p.handed.Load()
-		a = p.ask(reading, c)
-		select {
-		case <-turn:
-		case <-reading.Done():
-			return reading.Err()
-		}
-		// Large collections in front of this one take their time, in which what was counted comes and goes.
-		if p.handed.Load() <= handed+plansAhead {
-			break
-		}
-	}
+// questions are about some collections, side by side.
+type questions struct {
+	at      int64        // documents of the collections that were handed out by then
+	answers []chan asked // aligned with the collections
+}
+
+// collection plans one collection.
+func (p *planner) collection(ctx, reading context.Context, c *collection, a asked) error {
 	c.begin()
 	if err := p.plan(ctx, reading, c, a); err != nil {
 		return err
 	}
+	n := c.progress().Before
+	if n < 0 {
+		n = uncounted
+	}
+	p.documents += n
 	return p.e.releaseCollection(ctx, c)
 }
 
@@ -260,7 +290,6 @@ func (p *planner) hand(reading context.Context, c *collection, s store.Split) er
 	c.addSplit()
 	select {
 	case p.out <- newSplit(c, s):
-		p.handed.Add(1)
 		return nil
 	case <-reading.Done():
 		return reading.Err()

@@ -3,10 +3,14 @@ package mongo
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/bsondoc"
 )
 
 // Count counts by reading the _id index, or the documents where there is a filter: the server's fast count comes from
@@ -82,6 +86,73 @@ func (s *source) estimateOf(ctx context.Context, c syncd.Collection) (int64, boo
 	return n, err == nil, s.explain(ctx, err)
 }
 
+// estimate asks for the size of a collection together with others that are asked for meanwhile.
 func (s *source) estimate(ctx context.Context, name string) (int64, error) {
-	return retried(ctx, s, func() (int64, error) { return s.db.Collection(name).EstimatedDocumentCount(ctx) })
+	e, err := s.estimates.Ask(ctx, name)
+	if err != nil {
+		return 0, err
+	}
+	return e.n, e.err
+}
+
+// estimated is what a server says of the size of a collection.
+type estimated struct {
+	n   int64
+	err error
+}
+
+// statsAtOnce is how many collections are counted in one pipeline, which MongoDB limits to 1,000 stages.
+const statsAtOnce = 100
+
+// estimateAll asks for the sizes of collections.
+func (s *source) estimateAll(ctx context.Context, names []string) ([]estimated, error) {
+	out := make([]estimated, 0, len(names))
+	for some := range slices.Chunk(names, statsAtOnce) {
+		known, err := s.statsOf(ctx, some)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		for _, name := range some {
+			n, ok := known[name]
+			if !ok || err != nil { // it is gone, or the server does not answer such a question
+				var e estimated
+				e.n, e.err = retried(ctx, s, func() (int64, error) { return s.db.Collection(name).EstimatedDocumentCount(ctx) })
+				out = append(out, e)
+				continue
+			}
+			out = append(out, estimated{n: n})
+		}
+	}
+	return out, nil
+}
+
+// statsOf asks for the sizes of several collections at once, which are those of the server's own records ($collStats) as with one
+// collection. It knows nothing of one collection, which has a question of its own, and asks no mongos, where the records are many.
+func (s *source) statsOf(ctx context.Context, names []string) (map[string]int64, error) {
+	if len(names) == 1 || !s.answers.areOfData() {
+		return nil, nil //nolint:nilnil // nothing is known
+	}
+	size := bson.D{{Key: "$collStats", Value: bson.D{{Key: "count", Value: bson.D{}}}}}
+	pipeline := []bson.D{size}
+	for _, name := range names[1:] {
+		pipeline = append(pipeline, bson.D{{Key: "$unionWith", Value: bson.D{{Key: "coll", Value: name}, {Key: "pipeline", Value: []bson.D{size}}}}})
+	}
+	c, err := s.db.Collection(names[0]).Aggregate(ctx, pipeline)
+	if err != nil {
+		return nil, err
+	}
+	defer driverCursor{c}.Close()
+	out := make(map[string]int64, len(names))
+	for c.Next(ctx) {
+		ns, _ := bsondoc.Lookup(c.Current, "ns")
+		text, _ := ns.StringValueOK()
+		name, ours := strings.CutPrefix(text, s.cfg.Database+".")
+		count, _ := bsondoc.Lookup(c.Current, "count")
+		n, ok := count.AsInt64OK()
+		if _, twice := out[name]; !ours || !ok || n < 0 || twice {
+			return nil, fmt.Errorf("a size of %s that can't be read", text)
+		}
+		out[name] = n
+	}
+	return out, c.Err()
 }

@@ -48,12 +48,13 @@ type source struct {
 	heartbeatFailed chan struct{}
 	answers         answers
 
-	learned learned
-	looks   *coalesce.Questions[string, *traits] // see look
-	seen    sync.Map                             // set of collections, no views, that Identity saw, until Estimate is called
-	small   sync.Map                             // set of collections that Estimate found to be small, until Splits is called
-	ends    sync.Map                             // bson.RawValue by collection: see reading.freeze
-	streams streamsLearned
+	learned   learned
+	looks     *coalesce.Questions[string, *traits]   // see look
+	estimates *coalesce.Questions[string, estimated] // see estimate
+	seen      sync.Map                               // set of collections, no views, that Identity saw, until Estimate is called
+	small     sync.Map                               // set of collections that Estimate found to be small, until Splits is called
+	ends      sync.Map                               // bson.RawValue by collection: see reading.freeze
+	streams   streamsLearned
 
 	awaitTime time.Duration // of a stream's server
 	silence   time.Duration // of it, before it counts as lost
@@ -131,7 +132,7 @@ func open(ctx context.Context, cfg Config, env syncd.Env) (syncd.Source, error) 
 		return nil, fmt.Errorf("connecting to MongoDB: %w", err)
 	}
 	s.db = s.client.Database(cfg.Database)
-	s.looks = coalesce.New(s.lookAt)
+	s.looks, s.estimates = coalesce.New(s.lookAt), coalesce.New(s.estimateAll)
 	s.finder = databaseFinder{s.db}
 	if p := opts.ReadPreference; p != nil && p.Mode() != readpref.PrimaryMode {
 		s.primary = databaseFinder{s.client.Database(cfg.Database, options.Database().SetReadPreference(readpref.Primary()))}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
 
 	"github.com/syncd-io/syncd"
 )
@@ -200,6 +201,79 @@ func TestManyCollectionsAreLookedAtTogether(t *testing.T) {
 			different := len(slices.Compact(slices.Sorted(slices.Values(ids[:30]))))
 			if want := map[bool]int{true: 1, false: 30}[c.nameOnly]; different != want || (ids[0] == "") != c.nameOnly {
 				t.Errorf("%d different identities, such as %q; want %d", different, ids[0], want)
+			}
+		})
+	}
+}
+
+// TestSizesOfManyCollectionsAreOneQuestion, and of each where the server does not answer that, or not as it should.
+func TestSizesOfManyCollectionsAreOneQuestion(t *testing.T) {
+	sizes := func(docs ...any) func(name string, cmd bson.Raw) (bson.D, bool) {
+		return func(name string, _ bson.Raw) (bson.D, bool) {
+			if name != "aggregate" {
+				return nil, false
+			}
+			return cursorReply(0, "firstBatch", docs), false
+		}
+	}
+	size := func(ns string, n any) bson.D { return bson.D{{Key: "ns", Value: ns}, {Key: "count", Value: n}} }
+	refused := func(code int) func(name string, cmd bson.Raw) (bson.D, bool) {
+		return func(name string, _ bson.Raw) (bson.D, bool) {
+			if name != "aggregate" {
+				return nil, false
+			}
+			return failure(code, "No"), false
+		}
+	}
+	for name, c := range map[string]struct {
+		intercept func(name string, cmd bson.Raw) (bson.D, bool)
+		ask       int // collections of 0, 1, 2, … documents
+		gone      bool
+		kind      string // of the server
+		together  int    // questions
+		alone     int
+	}{
+		"answered":                  {ask: 3, together: 1},
+		"more than a question has":  {ask: 250, together: 3},
+		"one":                       {ask: 1, alone: 1},
+		"one of them is gone":       {ask: 3, gone: true, together: 1, alone: 4},
+		"stages that are not known": {ask: 3, intercept: refused(40324), together: 1, alone: 3},
+		"not allowed":               {ask: 3, intercept: refused(codeUnauthorized), together: 1, alone: 3},
+		"one is not told":           {ask: 3, intercept: sizes(size("db.c000", 0), size("db.c002", int64(2))), together: 1, alone: 1},
+		"one comes twice":           {ask: 3, intercept: sizes(size("db.c000", 0), size("db.c001", 7), size("db.c001", 1), size("db.c002", 2)), together: 1, alone: 3},
+		"no number":                 {ask: 2, intercept: sizes(size("db.c000", "0"), size("db.c001", 1)), together: 1, alone: 2},
+		"less than nothing":         {ask: 2, intercept: sizes(size("db.c000", -1), size("db.c001", 1)), together: 1, alone: 2},
+		"of another database":       {ask: 2, intercept: sizes(size("other.c000", 9), size("db.c001", 1)), together: 1, alone: 2},
+		"a mongos":                  {ask: 3, kind: kindMongos, alone: 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := newStub(t)
+			var names []string
+			for i := range c.ask {
+				names = append(names, fmt.Sprintf("c%03d", i))
+				server.set(t, names[i], numbered(i)...)
+			}
+			if c.gone {
+				names = append(names, "gone")
+			}
+			src, _ := openWith(t, server, nil)
+			if c.kind != "" {
+				src.answers.keep(&event.ServerHeartbeatSucceededEvent{Reply: event.ServerDescription{Addr: "h:1", Kind: c.kind}})
+			}
+			server.mu.Lock()
+			server.intercept = c.intercept
+			server.mu.Unlock()
+			got, err := src.estimateAll(t.Context(), names)
+			if err != nil || len(got) != len(names) {
+				t.Fatal(got, err)
+			}
+			for i, e := range got {
+				if want := int64(i % c.ask); (e.n != want && names[i] != "gone") || e.err != nil {
+					t.Errorf("%s: %d documents, %v", names[i], e.n, e.err)
+				}
+			}
+			if together, alone := len(server.sent("aggregate")), len(server.sent("count")); together != c.together || alone != c.alone {
+				t.Errorf("%d questions about many and %d about one; want %d and %d", together, alone, c.together, c.alone)
 			}
 		})
 	}

@@ -255,6 +255,9 @@ func (s *stub) answer(cmd bson.Raw) (bson.D, bool) {
 		if size, err := cmd.LookupErr("pipeline", "0", "$sample", "size"); err == nil {
 			return s.sample(cmd, int(size.AsInt64())), false
 		}
+		if _, err := cmd.LookupErr("pipeline", "0", "$collStats", "count"); err == nil {
+			return s.stats(cmd), false
+		}
 		// CountDocuments
 		docs := s.matching(s.collections[cmd.Lookup("aggregate").StringValue()], cmd.Lookup("pipeline", "0", "$match").Document())
 		if len(docs) == 0 {
@@ -272,6 +275,24 @@ func (s *stub) answer(cmd bson.Raw) (bson.D, bool) {
 		return s.batch(id, "nextBatch", docs, cmd), false
 	}
 	return failure(59, "CommandNotFound"), false
+}
+
+// stats answers a pipeline of $collStats and, for each further collection, $unionWith.
+func (s *stub) stats(cmd bson.Raw) bson.D {
+	names := []string{cmd.Lookup("aggregate").StringValue()}
+	stages, _ := cmd.Lookup("pipeline").Array().Values()
+	for _, stage := range stages[1:] {
+		names = append(names, stage.Document().Lookup("$unionWith", "coll").StringValue())
+	}
+	var batch bson.A
+	for _, name := range names {
+		docs, found := s.collections[name]
+		if !found {
+			return failure(26, "NamespaceNotFound")
+		}
+		batch = append(batch, bson.D{{Key: "ns", Value: "db." + name}, {Key: "host", Value: "h:1"}, {Key: "count", Value: int32(len(docs))}})
+	}
+	return cursorReply(0, "firstBatch", batch)
 }
 
 func cursorReply(id int64, field string, batch bson.A) bson.D {

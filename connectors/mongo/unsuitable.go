@@ -44,6 +44,12 @@ func (a *answers) list() []event.ServerDescription {
 	return out
 }
 
+// areOfData reports whether all servers that answered hold data themselves, as far as is known.
+func (a *answers) areOfData() bool {
+	all := a.list()
+	return len(all) > 0 && !slices.ContainsFunc(all, func(d event.ServerDescription) bool { return d.Kind == kindMongos })
+}
+
 // The kinds of server in events.
 const (
 	kindStandalone = "Standalone"

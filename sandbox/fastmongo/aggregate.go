@@ -5,6 +5,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -47,11 +48,6 @@ func aggregate(_ context.Context, c *conn, r *request, dst []byte) ([]byte, erro
 	if len(pipeline) > 0 && pipeline[0].name == "$changeStream" {
 		return s.watch(r, pipeline, dst)
 	}
-	for _, st := range pipeline {
-		if err := s.knows(st.name); err != nil {
-			return dst, err
-		}
-	}
 	for rest := body(r.body); ; {
 		e, ok := nextElement(&rest)
 		if !ok {
@@ -65,14 +61,9 @@ func aggregate(_ context.Context, c *conn, r *request, dst []byte) ([]byte, erro
 			}
 		}
 	}
-	docs, err := s.source(r, &pipeline)
+	docs, err := s.results(query{ns: r.ns(), hint: lookup(r.body, "hint"), txn: r.txn}, pipeline)
 	if err != nil {
 		return dst, err
-	}
-	for _, st := range pipeline {
-		if docs, err = st.apply(docs); err != nil {
-			return dst, err
-		}
 	}
 	most := firstBatch
 	if n := lookup(lookup(r.body, "cursor").Data, "batchSize"); n.IsNumber() {
@@ -83,7 +74,7 @@ func aggregate(_ context.Context, c *conn, r *request, dst []byte) ([]byte, erro
 
 func (s *Server) knows(name string) error {
 	switch name {
-	case "$match", "$sort", "$project", "$limit", "$skip", "$count", "$group", "$collStats":
+	case "$match", "$sort", "$project", "$limit", "$skip", "$count", "$group", "$collStats", "$unionWith":
 		return nil
 	case "$sample":
 		if !s.quirks.Load().NoSample {
@@ -96,9 +87,37 @@ func (s *Server) knows(name string) error {
 	return fail(40324, "Unrecognized pipeline stage name: '%s'", name)
 }
 
+// results carries out a pipeline on the documents of q.
+func (s *Server) results(q query, pipeline []stage) ([]bsoncore.Document, error) {
+	for _, st := range pipeline {
+		if err := s.knows(st.name); err != nil {
+			return nil, err
+		}
+	}
+	docs, err := s.source(q, &pipeline)
+	for _, st := range pipeline {
+		if err != nil {
+			return nil, err
+		}
+		if st.name != "$unionWith" {
+			docs, err = st.apply(docs)
+			continue
+		}
+		var inner []stage
+		if inner, err = readPipeline(lookup(st.spec.Data, "pipeline")); err == nil {
+			coll, _ := lookup(st.spec.Data, "coll").StringValueOK()
+			database, _, _ := strings.Cut(q.ns, ".")
+			var more []bsoncore.Document
+			more, err = s.results(query{ns: database + "." + coll, txn: q.txn}, inner)
+			docs = append(docs, more...)
+		}
+	}
+	return docs, err
+}
+
 // source carries out the stages that read the collection, and takes them off the pipeline: counting and sampling need not
 // read it all.
-func (s *Server) source(r *request, pipeline *[]stage) ([]bsoncore.Document, error) {
+func (s *Server) source(q query, pipeline *[]stage) ([]bsoncore.Document, error) {
 	rest := *pipeline
 	defer func() { *pipeline = rest }()
 	next := func(name string) (value, bool) {
@@ -110,9 +129,8 @@ func (s *Server) source(r *request, pipeline *[]stage) ([]bsoncore.Document, err
 		return spec, true
 	}
 	if spec, ok := next("$collStats"); ok {
-		return s.collStatsStage(r.ns(), spec)
+		return s.collStatsStage(q.ns, spec)
 	}
-	q := query{ns: r.ns(), hint: lookup(r.body, "hint"), txn: r.txn}
 	if len(rest) > 0 && rest[0].name == "$sample" {
 		n, err := sampleSize(rest[0].spec)
 		coll := s.lookupIn(q.txn, q.ns)
