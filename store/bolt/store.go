@@ -52,9 +52,9 @@ type changes struct {
 
 // change is what the file does not have yet of a collection.
 type change struct {
-	begun  bool           // the splits in the file are to be forgotten
-	state  []byte         // nil is unchanged
-	splits map[int][]byte // states by index
+	begun  bool                // the splits in the file are to be forgotten
+	state  *store.Collection   // nil is unchanged
+	splits map[int]store.Split // states by index
 }
 
 // of returns the changes of a collection.
@@ -63,7 +63,7 @@ func (c *changes) of(collection string) *change {
 		c.collections = map[string]*change{}
 	}
 	if c.collections[collection] == nil {
-		c.collections[collection] = &change{splits: map[int][]byte{}}
+		c.collections[collection] = &change{splits: map[int]store.Split{}}
 	}
 	return c.collections[collection]
 }
@@ -123,13 +123,9 @@ func (s *Store) Recall(collection string) *store.Collection {
 // Collection implements store.Checkpoints.
 func (s *Store) Collection(_ context.Context, name string, c store.Collection, begin bool) error {
 	c.Splits = nil
-	text, err := json.Marshal(c)
-	if err != nil {
-		return fmt.Errorf("writing the state of collection %s: %w", name, err)
-	}
 	s.mu.Lock()
 	of := s.dirty.of(name)
-	of.state = text
+	of.state = &c
 	if begin {
 		of.begun = true
 		clear(of.splits)
@@ -141,12 +137,8 @@ func (s *Store) Collection(_ context.Context, name string, c store.Collection, b
 
 // Split implements store.Checkpoints.
 func (s *Store) Split(_ context.Context, collection string, p store.Split, durable bool) error {
-	text, err := json.Marshal(p)
-	if err != nil {
-		return fmt.Errorf("writing the state of a split of collection %s: %w", collection, err)
-	}
 	s.mu.Lock()
-	s.dirty.of(collection).splits[p.Index] = text
+	s.dirty.of(collection).splits[p.Index] = p
 	s.generation++
 	s.mu.Unlock()
 	if durable {
@@ -271,16 +263,25 @@ func (c *change) apply(all *bbolt.Bucket, name []byte) error {
 		return err
 	}
 	if c.state != nil {
-		if err := b.Put(keyState, c.state); err != nil {
+		if err := put(b, keyState, c.state); err != nil {
 			return err
 		}
 	}
-	for index, text := range c.splits {
-		if err := splits.Put(binary.BigEndian.AppendUint32(nil, uint32(index)), text); err != nil {
+	for index, state := range c.splits {
+		if err := put(splits, binary.BigEndian.AppendUint32(nil, uint32(index)), state); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// put encodes a state, which is done here and not when the store is told of it: most are replaced before they are written.
+func put(b *bbolt.Bucket, key []byte, state any) error {
+	text, err := json.Marshal(state)
+	if err != nil {
+		return fmt.Errorf("writing a state: %w", err)
+	}
+	return b.Put(key, text)
 }
 
 // Close implements store.Store. A run that this process neither began nor resumed is left as it is.
