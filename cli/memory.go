@@ -10,7 +10,7 @@ const heapBase = 16 << 20
 
 // heapFloor is memory that is never touched, so the system gives none for it. To Go it is heap in use, by which it lets the heap grow
 // further before it collects garbage: from a few megabytes on that would be all the time, for little.
-const heapFloor = 16 << 20
+const heapFloor = 8 << 20
 
 // limitHeap has Go collect garbage in time for run.memory to hold: by itself it lets the heap grow to twice of what is in use.
 // A fourth of run.memory is left to what Go does not see, which is mostly the queue of librdkafka. Whoever sets GOMEMLIMIT or GOGC has

@@ -15,6 +15,7 @@ type Batches[K, V any] struct {
 
 	mu   sync.Mutex
 	next *joint[K, V] // which batches join; nil if the next one begins one
+	used []K          // memory of keys that were asked about
 }
 
 // joint is one question about some batches.
@@ -67,7 +68,8 @@ func (b *Batches[K, V]) join(keys []K, most int) (joined *joint[K, V], at int, f
 		b.next = nil
 	}
 	if first = b.next == nil; first {
-		b.next = &joint[K, V]{full: make(chan struct{}), answered: make(chan struct{})}
+		b.next = &joint[K, V]{keys: b.used[:0], full: make(chan struct{}), answered: make(chan struct{})}
+		b.used = nil
 	}
 	joined = b.next
 	at = len(joined.keys)
@@ -94,4 +96,7 @@ func (b *Batches[K, V]) lead(ctx context.Context, own *joint[K, V]) {
 		own.err = b.ask(ctx, own.keys, own.answers)
 	}
 	own.left = own.err != nil && ctx.Err() != nil
+	b.mu.Lock()
+	b.used, own.keys = own.keys, nil
+	b.mu.Unlock()
 }
