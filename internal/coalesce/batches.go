@@ -2,6 +2,7 @@ package coalesce
 
 import (
 	"context"
+	"errors"
 	"sync"
 )
 
@@ -59,6 +60,8 @@ func (b *Batches[K, V]) Ask(ctx context.Context, keys []K, answers []V, most int
 	}
 }
 
+var errNoAnswer = errors.New("whoever asked ended without an answer")
+
 // join adds a batch to the next question. first is whoever must ask it.
 func (b *Batches[K, V]) join(keys []K, most int) (joined *joint[K, V], at int, first bool) {
 	b.mu.Lock()
@@ -92,6 +95,7 @@ func (b *Batches[K, V]) lead(ctx context.Context, own *joint[K, V]) {
 	}
 	b.mu.Unlock()
 	if own.err = ctx.Err(); own.err == nil {
+		own.err = errNoAnswer // should ask panic
 		own.answers = make([]V, len(own.keys))
 		own.err = b.ask(ctx, own.keys, own.answers)
 	}

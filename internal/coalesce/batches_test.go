@@ -126,3 +126,20 @@ func TestWhoLeavesTakesNoBatchAlong(t *testing.T) {
 		})
 	}
 }
+
+// TestAPanicIsNoAnswer: whoever joined is told so.
+func TestAPanicIsNoAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := asking{t: t, b: NewBatches(func(context.Context, []int, []int) error { time.Sleep(time.Second); panic("a fault") })}
+		for i := range 3 {
+			a.g.Go(func() {
+				defer func() { _ = recover() }()
+				if err := a.b.Ask(t.Context(), []int{i}, []int{0}, 10); !errors.Is(err, errNoAnswer) {
+					t.Errorf("got %v", err)
+				}
+			})
+			synctest.Wait()
+		}
+		a.g.Wait()
+	})
+}
