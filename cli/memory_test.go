@@ -14,7 +14,7 @@ func TestLimitHeap(t *testing.T) {
 		env  []string
 		want int64
 	}{
-		"by run.memory":                     {want: 112 << 20},
+		"by run.memory":                     {want: 112<<20 + heapFloor},
 		"GOMEMLIMIT is the user's":          {env: []string{"GOMEMLIMIT=1GiB"}, want: math.MaxInt64},
 		"GOGC is the user's, and off stays": {env: []string{"GOGC=off"}, want: math.MaxInt64},
 	} {

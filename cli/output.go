@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -58,7 +59,11 @@ func (p *printer) observer() job.Observer {
 		CollectionDone: func(r engine.CollectionReport) {
 			serial.Lock()
 			defer serial.Unlock()
-			p.collectionDone(r)
+			var block bytes.Buffer // written at once: there may be many
+			own := *p
+			own.w = &block
+			own.collectionDone(r)
+			_, _ = p.w.Write(block.Bytes()) // as with text.Fprintf
 		},
 		Arriving: func(a arrival.Arrivals) {
 			serial.Lock()

@@ -148,6 +148,12 @@ func (s stuckChecker) Abilities() syncd.CheckerAbilities {
 	a.List = func(ctx context.Context, r syncd.ListRequest) iter.Seq2[[]syncd.Listed, error] {
 		return held(ctx, s.at, "list", s.List(ctx, r))
 	}
+	a.Sample = func(ctx context.Context, reqs []syncd.ListRequest) ([][]syncd.Listed, error) {
+		if err := s.at.in(ctx, "list"); err != nil {
+			return nil, err
+		}
+		return s.Sample(ctx, reqs)
+	}
 	return a
 }
 
