@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -60,6 +59,9 @@ const (
 	damaged    kind = "kept position damaged"
 )
 
+// severed is the end of a process that can't send any more what it has read.
+const severed kind = "sink out of reach, then kill -9"
+
 // followSchedule is everything about a test of following that is chosen: a pure function of the seed. What the process has read
 // when a fault comes is not: it depends on the machine.
 type followSchedule struct {
@@ -85,10 +87,11 @@ type followSchedule struct {
 // life is a process that follows: what happens to it, and how it is ended when it has not ended before.
 type life struct {
 	faults []fault
-	lasts  time.Duration
-	end    kind // kill or terminate
-	act    kind // what is done half way through it
-	behind kind // what is done when it has ended
+	follow bool          // its time begins when it follows
+	lasts  time.Duration // then, or since it began to read
+	end    kind          // kill, severed or terminate
+	act    kind          // what is done half way through it
+	behind kind          // what is done when it has ended
 }
 
 func newFollowSchedule(seed uint64) followSchedule {
@@ -115,7 +118,7 @@ func newFollowSchedule(seed uint64) followSchedule {
 	n := 1 + r.IntN(3)
 	special := r.IntN(n) // the life with, or behind, which something is done
 	for i := range n {
-		l := life{lasts: ms(300 + r.IntN(900)), end: []kind{kill, kill, terminate}[r.IntN(3)]}
+		l := life{follow: !one(3), lasts: ms(200 + r.IntN(800)), end: []kind{kill, severed, terminate}[r.IntN(3)]}
 		for range r.IntN(3) {
 			l.faults = append(l.faults, s.newFault(r))
 		}
@@ -184,7 +187,7 @@ func (s *followSchedule) String() string {
 	fmt.Fprintf(&b, ", transactions %t, watch %t, filter %t, debounce %s, reconcile %s, large from %d, unsplit %t",
 		s.transactions, s.watch, s.filter, s.debounce, s.reconcile, s.large, s.unsplit)
 	for i, l := range s.lives {
-		fmt.Fprintf(&b, "\nlife %d: %v, %q half way, %s after %s, and then %q", i+1, l.faults, l.act, l.end, l.lasts, l.behind)
+		fmt.Fprintf(&b, "\nlife %d: %v, %q half way, %s after %s (of following: %t), and then %q", i+1, l.faults, l.act, l.end, l.lasts, l.follow, l.behind)
 	}
 	return b.String()
 }
@@ -275,13 +278,29 @@ func (s followSchedule) play(t *testing.T) {
 					return true
 				}
 			}
+			from, until := w.streamed.Load(), time.Now().Add(3*time.Second) // a fault may keep it from following
+			for l.follow && w.streamed.Load() == from && time.Now().Before(until) {
+				if !after(ms(10)) {
+					return
+				}
+			}
 			if l.act != nothing && after(l.lasts/2) {
 				r.note(fault{kind: l.act, on: mongo})
 				wr.act(l.act)
 			}
-			if after(l.lasts / 2) {
-				r.note(fault{kind: l.end, on: process})
-				r.signal(map[kind]syscall.Signal{kill: killSignal, terminate: termSignal}[l.end])
+			if !after(l.lasts / 2) {
+				return
+			}
+			if l.end == severed {
+				w.cause(r, fault{kind: down, on: kafka})
+				after(ms(100))
+			}
+			if l.end == terminate {
+				r.note(fault{kind: terminate, on: process})
+				r.signal(termSignal)
+			} else {
+				r.note(fault{kind: kill, on: process})
+				r.signal(killSignal)
 			}
 		})
 		ran(w.run(l.faults, "run", "--follow", "-c", file))

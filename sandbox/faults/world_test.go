@@ -63,6 +63,7 @@ type world struct {
 	followed   *consumer
 	indexed    map[key]bool            // of what was followed the index has points
 	onFind     func(collection string) // is told before documents are read
+	streamed   atomic.Int64            // times that the database's stream was asked for more
 	committing sync.Mutex              // held while several changes are made as one, and while the server goes down
 	tails      map[bool]*tail          // by whether only what is committed is read
 
@@ -118,6 +119,9 @@ func newWorld(t testing.TB, o options) *world {
 	w.mongo.OnCommand(func(name string, command bson.Raw) {
 		if of, ok := command.Lookup("find").StringValueOK(); ok && w.onFind != nil {
 			w.onFind(of)
+		}
+		if of, ok := command.Lookup("collection").StringValueOK(); ok && name == "getMore" && of == "$cmd.aggregate" {
+			w.streamed.Add(1)
 		}
 		if slices.Contains(reads, name) {
 			w.count(mongo)
