@@ -40,46 +40,55 @@ type usable struct {
 	config *config.Config
 }
 
-// check looks at the servers of configurations that were found valid, one after the other, if --connect was given. An
-// error says that a check failed, or with --strict that one warned; what there is to say is printed then.
+// check looks at the servers of configurations that were found valid, if --connect was given, and prints what it finds. An error says
+// that a check failed, or with --strict that one warned.
 func (f *connectFlags) check(cmd *cobra.Command, valid []usable) error {
-	if !f.connect {
-		if cmd.Flags().Changed("connect-timeout") {
-			return usageError("--connect-timeout has no effect without --connect")
-		}
-		return nil
-	}
-	if f.timeout <= 0 {
-		return usageError("--connect-timeout must be more than 0, not %s", f.timeout)
-	}
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	defer signal.Stop(signals)
-	out, strict := f.app.stdout, false
-	if l := cmd.Flags().Lookup("strict"); l != nil {
-		strict = l.Value.String() == "true"
-	}
+	out := f.app.stdout
 	if l := cmd.Flags().Lookup("format"); l != nil && slices.Contains([]string{"json", "github"}, l.Value.String()) {
 		out = f.app.stderr // standard output holds data, and nothing else
 	}
-	bad := false
-	for _, v := range valid {
-		c := connection{config: v.config, timeout: f.timeout, lateness: lateness, signals: signals}
-		reports, err := c.look(cmd.Context())
-		if err != nil {
-			return err
-		}
+	bad, err := f.look(cmd, valid, func(v usable, reports []report) counts {
 		fmt.Fprintln(out)
 		if len(valid) > 1 {
 			text.Fprintf(out, "%s\n\n", v.name)
 		}
-		total := printReports(out, reports)
+		return printReports(out, reports)
+	})
+	if err == nil && bad {
+		err = &codeError{code: exitFailed}
+	}
+	return err
+}
+
+// look has the servers of each configuration looked at, one configuration after the other, and told, if --connect was given. bad says
+// that a check failed, or with --strict that one warned.
+func (f *connectFlags) look(cmd *cobra.Command, valid []usable, tell func(usable, []report) counts) (bad bool, err error) {
+	if !f.connect {
+		if cmd.Flags().Changed("connect-timeout") {
+			return false, usageError("--connect-timeout has no effect without --connect")
+		}
+		return false, nil
+	}
+	if f.timeout <= 0 {
+		return false, usageError("--connect-timeout must be more than 0, not %s", f.timeout)
+	}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	strict := false
+	if l := cmd.Flags().Lookup("strict"); l != nil {
+		strict = l.Value.String() == "true"
+	}
+	for _, v := range valid {
+		c := connection{config: v.config, timeout: f.timeout, lateness: lateness, signals: signals}
+		reports, err := c.look(cmd.Context())
+		if err != nil {
+			return bad, err
+		}
+		total := tell(v, reports)
 		bad = bad || total.failed > 0 || strict && total.warnings > 0
 	}
-	if bad {
-		return &codeError{code: exitFailed}
-	}
-	return nil
+	return bad, nil
 }
 
 // interruptedBy ends the program as the signal asks.

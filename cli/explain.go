@@ -2,16 +2,12 @@ package cli
 
 import (
 	"context"
-	"fmt"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
-	"github.com/syncd-io/syncd"
-	"github.com/syncd-io/syncd/audit"
 	"github.com/syncd-io/syncd/internal/text"
-	"github.com/syncd-io/syncd/internal/wait"
 	"github.com/syncd-io/syncd/job"
+	runreport "github.com/syncd-io/syncd/report"
 )
 
 func (a *app) explainCommand() *cobra.Command {
@@ -34,42 +30,32 @@ func (a *app) explainCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			selected, err := cfg.Mapping.Select(args[:1])
-			if err != nil {
-				return &codeError{exitUsage, err}
-			}
-			cfg.Mapping = selected
-			var preview audit.Preview
-			if p := cfg.Previewer(); p != nil {
-				preview = p.Preview
-			}
 			return a.connected(cmd.Context(), cfg, logger, nil, func(ctx context.Context, j *job.Job) error {
-				return j.With(ctx, false, func(ctx context.Context, p *job.Plugins) error {
-					ctx, stop := wait.Drained(ctx, j.Drain)
-					defer stop()
-					e, err := audit.Explain(ctx, p.Source, p.Checker, selected.Rules[0], preview, args[1])
-					if err != nil {
-						return err
-					}
-					topic := ""
-					if r, ok := cfg.Sink.Settings.(syncd.Router); ok {
-						topic = r.Route(e.Rule.Target())
-					}
-					newPrinter(a.stdout, cfg).explanation(e, topic)
-					if e.Verdict != syncd.Present || len(e.Same) > 1 {
-						return &codeError{code: exitStopped}
-					}
-					return nil
-				})
+				e, err := j.Explain(ctx, args[0], args[1])
+				if err != nil {
+					return err
+				}
+				if a.json {
+					explained := runreport.NewExplanation(e)
+					err = a.tell(&explained)
+				} else {
+					newPrinter(a.stdout, cfg).explanation(e)
+				}
+				if err == nil && !e.Settled() {
+					err = &codeError{code: exitStopped}
+				}
+				return err
 			})
 		},
 	}
+	a.formatFlag(c)
+	a.jsonFlag(c)
 	common.add(c)
 	return c
 }
 
 // explanation prints what is known of one document.
-func (p *printer) explanation(e audit.Explanation, topic string) {
+func (p *printer) explanation(e job.Explained) {
 	row := func(name, format string, args ...any) { p.printf("%-14s"+format+"\n", append([]any{name}, args...)...) }
 	row("document", "%s of collection %s in %s", text.Of(e.ID), e.Rule.Collection.Name, p.source)
 	if !e.Found {
@@ -110,13 +96,9 @@ func (p *printer) explanation(e audit.Explanation, topic string) {
 		row(name, "%s", text.Of(s.Text))
 	}
 	if e.Bytes > 0 {
-		key := e.Key
-		if !utf8.ValidString(key) { // BSON
-			key = fmt.Sprintf("%x", key)
-		}
-		row("event", "key %s, %d bytes", text.Of(key), e.Bytes)
+		row("event", "key %s, %d bytes", text.Of(runreport.EventKey(e.Key)), e.Bytes)
 	}
-	if topic != "" {
-		row("topic", "%s", topic)
+	if e.Topic != "" {
+		row("topic", "%s", e.Topic)
 	}
 }

@@ -13,13 +13,19 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/job/host"
+	"github.com/syncd-io/syncd/runlog"
+	"github.com/syncd-io/syncd/server/api"
+	"github.com/syncd-io/syncd/store"
 	"github.com/syncd-io/syncd/syncdtest"
+	"github.com/syncd-io/syncd/tally"
 )
 
 // hostileTexts are ids, names and answers of servers. Printed as they are, they would move the cursor, hide text or forge a line.
@@ -262,6 +268,44 @@ errors: {tolerance: "n\u202eone"}
 	}
 	run("a bad configuration", "run", bad)
 	run("an unknown flag", "run", "--\x1b[2J")
+	kept := filepath.Join(dir, "kept")
+	for _, name := range hostileTexts {
+		if name == "" || !utf8.ValidString(name) { // no configuration has such a name
+			continue
+		}
+		keepHostile(t, kept, name)
+		for _, form := range []string{"table", "json"} {
+			_, out = run("a job that is kept", "status", name, "--state-dir", kept, "-o", form)
+			wants(out, "the server says")
+		}
+	}
+	service := hostileService(t)
+	for _, form := range []string{"table", "json"} {
+		run("jobs that are kept", "status", "--state-dir", kept, "-o", form)
+		run("no such job", "status", "no "+hostileTexts[3], "--state-dir", kept, "-o", form)
+		_, out = run("jobs of a service", "status", "--server", service, "-o", form)
+		wants(out, "the server says")
+		for _, name := range hostileTexts[2:20] {
+			name = strings.ReplaceAll(name, "\x00", "")
+			run("a job of a service", "status", name, "--server", service, "-o", form)
+			run("a job that is paused", "pause", name, "--server", service, "-o", form)
+		}
+		for _, command := range []string{"resume", "stop", "restart", "trigger"} {
+			run("a job that is driven", command, "a", "--server", service, "-o", form)
+		}
+		run("a service that is none", "status", "--server", hostileServer(t), "-o", form)
+		run("a URL that is none", "status", "--server", hostileTexts[3], "-o", form)
+		run("a plan", "plan", good, "-o", form)
+		run("a verification", "verify", "--min-age", "0s", good, "-o", form)
+		for _, id := range hostileTexts {
+			run("explain", "explain", "-c", good, "page", id, "-o", form)
+		}
+		run("findings", "validate", "--connect", good, "-o", form)
+		run("a bad configuration", "validate", bad, "-o", form)
+		run("a bad configuration", "plan", bad, "-o", form)
+		run("plugins", "plugins", "-o", form)
+		run("a plugin", "plugins", "source/memory", "-o", form)
+	}
 	run("an unknown plugin", "plugins", "source", hostileTexts[2])
 	run("a health check", "health", hostileServer(t))
 	run("a service that can't listen", "serve", bad, "--state-dir", filepath.Join(dir, "state"), "--listen", hostileTexts[3])
@@ -332,6 +376,56 @@ func (p probing) Abilities() syncd.SourceAbilities {
 		return out
 	}
 	return a
+}
+
+// keepHostile keeps a run under way and one that ended of a job.
+func keepHostile(t *testing.T, dir, name string) {
+	t.Helper()
+	next := time.Now().Add(time.Hour)
+	err := runlog.Append(dir, runlog.Run{
+		Job: name, RunID: name, Outcome: tally.Outcome(name[:min(40, len(name))]), Error: errHostile.Error(), Hint: errHostile.Error(), Mode: name[:min(40, len(name))],
+		Collections: hostileTexts[:5], Next: &next,
+	})
+	if err == nil {
+		err = runlog.Publish(dir, hostileLive(name))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func hostileLive(name string) runlog.Live {
+	short := name[:min(40, len(name))]
+	return runlog.Live{
+		Job: name, RunID: short, PID: os.Getpid(), Host: store.Host(), Config: short, Started: time.Now(), Updated: time.Now(), Phase: short,
+		Collections: []runlog.Collection{{Name: name, ContentType: name}}, Streams: []runlog.Stream{{Name: name}},
+	}
+}
+
+// hostileService answers to what is asked of a service: below /bad with errors.
+func hostileService(t *testing.T) string {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var jobs []api.Job
+		for _, name := range hostileTexts {
+			short := name[:min(40, len(name))]
+			live := hostileLive(name)
+			jobs = append(jobs, api.Job{Status: host.Status{
+				Name: name, File: name, State: host.State(short), Reason: errHostile.Error(), Hint: errHostile.Error(), Schedule: short, Problems: hostileTexts[:5], Live: &live,
+				Wish: host.Wish{Desired: host.Desired(short), By: name},
+			}})
+		}
+		var answer any = api.Jobs{Jobs: jobs, Problem: errHostile.Error()}
+		if name, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/api/v1/jobs/"), "/"); rest != "" || name != r.URL.Path && name != "" {
+			answer = api.Detail{Job: jobs[len(name)%len(jobs)]}
+			if len(name)%3 == 0 {
+				w.WriteHeader(http.StatusConflict)
+				answer = api.Error{Text: errHostile.Error(), Hint: errHostile.Error()}
+			}
+		}
+		_ = json.NewEncoder(w).Encode(answer)
+	}))
+	t.Cleanup(s.Close)
+	return s.URL
 }
 
 func hostileServer(t *testing.T) string {

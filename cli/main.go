@@ -45,6 +45,10 @@ type app struct {
 	registry *syncd.Registry
 	notices  *progress.Output       // standard error, for the log and the progress of runs
 	runID    atomic.Pointer[string] // of the run that is under way, for the log
+
+	json     bool             // programs read what the command prints
+	told     bool             // it has printed its result for them
+	problems spec.Diagnostics // of the configuration
 }
 
 func newApp(p program, registry *syncd.Registry) *app {
@@ -62,7 +66,11 @@ func (p program) run(ctx context.Context) int {
 		p.stdout = out
 	}
 	a := newApp(p, registry)
-	return a.exit(out.outcome(execute(ctx, a.root())))
+	err = execute(ctx, a.root())
+	if code := codeOf(err); err != nil && code != exitDone {
+		a.tellFailure(err, code)
+	}
+	return a.exit(out.outcome(err))
 }
 
 // root is the program's command, with all others below it.
@@ -84,6 +92,7 @@ and sends a change event for the rest.`,
 		return usageError("%w (see %s --help)", err, c.CommandPath())
 	})
 	root.AddCommand(a.runCommand(), a.serveCommand(), a.planCommand(), a.verifyCommand(), a.explainCommand(), a.validateCommand(), a.pluginsCommand(), a.schemaCommand(), a.referenceCommand(), a.idCommand(), a.versionCommand())
+	root.AddCommand(a.statusCommand(), a.wishCommand("pause", pauseText), a.wishCommand("resume", resumeText), a.wishCommand("stop", stopText), a.wishCommand("restart", restartText), a.triggerCommand())
 	root.AddCommand(a.configCommand(), a.initCommand(), a.healthCommand(), a.stateCommand(), a.reportCommand(), a.deadLettersCommand())
 	return root
 }
@@ -115,6 +124,7 @@ func execute(ctx context.Context, root *cobra.Command) error {
 // printDiagnostics writes the problems, on a terminal with the lines that they are about, and reports whether any is an
 // error.
 func (a *app) printDiagnostics(diags spec.Diagnostics) bool {
+	a.problems = append(a.problems, diags...)
 	_ = shown(diags).Write(a.stderr, a.diagnosticFormat()) // there is nowhere to say that standard error is closed
 	return diags.HasErrors()
 }

@@ -2,16 +2,16 @@ package cli
 
 import (
 	"context"
-	"math"
+	"errors"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/syncd-io/syncd/config"
-	"github.com/syncd-io/syncd/engine"
 	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/job"
+	runreport "github.com/syncd-io/syncd/report"
 )
 
 func (a *app) planCommand() *cobra.Command {
@@ -41,19 +41,28 @@ or edited is not sent.`,
 				return err
 			}
 			return a.connected(cmd.Context(), cfg, logger, nil, func(ctx context.Context, j *job.Job) error {
-				res, err := j.Plan(ctx, job.PlanRequest{Output: output, All: all, Sample: share})
-				if err == nil || job.OutcomeOf(err).Finished() {
-					newPrinter(a.stdout, cfg).plan(res.Report, share, res.Asked)
-					if output != "" {
-						a.planWritten(output, &common, args, cfg)
-					}
+				first := runreport.Differences{Most: mostNamed}
+				res, err := j.Plan(ctx, job.PlanRequest{Output: output, All: all, Sample: share, Item: first.Add})
+				if err != nil && !job.OutcomeOf(err).Finished() {
+					return err
+				}
+				plan := runreport.NewPlan(res, share)
+				if a.json {
+					plan.Name(first)
+					plan.File = output
+					return errors.Join(err, a.tell(&plan))
+				}
+				newPrinter(a.stdout, cfg).plan(&plan, res.Report)
+				if output != "" {
+					a.planWritten(output, &common, args, cfg)
 				}
 				return err
 			})
 		},
 	}
 	common.add(c)
-	c.Flags().StringVarP(&output, "output", "o", "", "write the differences to this file")
+	a.fileFlag(c, &output, "write the differences to this file")
+	a.jsonFlag(c)
 	c.Flags().BoolVar(&all, "all", false, "write also the documents that need nothing")
 	c.Flags().StringVar(&sample, "sample", "", "look only at this share of the documents, such as 1%, and estimate the rest")
 	c.Flags().String("collections", "", "only these collections, separated by commas (run.collections)")
@@ -98,49 +107,26 @@ func parseShare(text string) (float64, error) {
 	return share, nil
 }
 
-// plan prints a plan's table.
-func (p *printer) plan(r job.Report, share float64, asked bool) {
-	// Of what was looked at, to all that there is.
-	scaled := func(c engine.CollectionReport) func(int64) int64 {
-		looked := c.Scanned - c.Unsampled
-		return func(n int64) int64 {
-			if share == 0 || looked == 0 {
-				return n
-			}
-			return int64(math.Round(float64(n) * float64(c.Scanned) / float64(looked)))
-		}
-	}
-	orphans := map[string]int64{}
-	for _, o := range r.Orphans {
-		orphans[o.ContentType] = o.Orphans
-	}
-	if share > 0 {
-		p.printf("A sample of %g%%; all numbers but the documents are estimates\n\n", share*100)
+// mostNamed is how many differences are named with -o json.
+const mostNamed = 100
+
+// plan prints a plan's table, and of the run without events what there is for example.
+func (p *printer) plan(plan *runreport.Plan, r job.Report) {
+	if plan.Sample > 0 {
+		p.printf("A sample of %g%%; all numbers but the documents are estimates\n\n", plan.Sample*100)
 	}
 	rows := [][]string{text.Row("Collection", "Documents", "= Present", "+ Missing", "~ Stale", "% Partial", "- Orphan", "Events", "Bytes")}
-	row := func(name string, n [8]int64) {
-		cells := text.Row(name, n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7])
-		if r.Orphans == nil {
-			cells[6] = "-"
+	row := func(name string, n *runreport.PlanCounts) {
+		orphans := "-"
+		if n.Orphan != nil {
+			orphans = strconv.FormatInt(*n.Orphan, 10)
 		}
-		rows = append(rows, cells)
+		rows = append(rows, text.Row(name, n.Documents, n.Present, n.Missing, n.Stale, n.Partial, orphans, n.Events, n.Bytes))
 	}
-	var total [8]int64
-	for _, c := range r.Collections {
-		scale := scaled(c)
-		bytes := int64(0)
-		if c.Measured > 0 {
-			bytes = scale(c.WouldSend) * (c.MeasuredBytes / c.Measured)
-		}
-		cells := [8]int64{
-			c.Scanned, scale(c.Present), scale(c.Missing), scale(c.Stale), scale(c.Partial), orphans[c.Rule.ContentType], scale(c.WouldSend), bytes,
-		}
-		for i, n := range cells {
-			total[i] += n
-		}
-		row(c.Rule.Collection.Name, cells)
+	for i := range plan.Collections {
+		row(plan.Collections[i].Name, &plan.Collections[i].PlanCounts)
 	}
-	row("Total", total)
+	row("Total", &plan.Total)
 	text.Table(p.w, rows)
 	for _, c := range r.Collections {
 		for i, e := range c.Examples {
@@ -153,8 +139,8 @@ func (p *printer) plan(r job.Report, share float64, asked bool) {
 	p.failures(r)
 	p.collisions(r)
 	p.orphans(r)
-	if !asked {
+	if !plan.Asked {
 		p.printf("\n%s was not asked, so every document counts as to be sent\n", p.index)
 	}
-	p.printf("\nA run would send %s of about %d bytes\n", text.Plural(total[6], "event", "events"), total[7])
+	p.printf("\nA run would send %s of about %d bytes\n", text.Plural(plan.Total.Events, "event", "events"), plan.Total.Bytes)
 }

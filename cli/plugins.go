@@ -38,6 +38,11 @@ func (a *app) pluginsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if a.json {
+				shown := shownPlugin(p)
+				shown.Settings = settingsOf(reference.Settings(p))
+				return a.tell(shown)
+			}
 			_, err = fmt.Fprint(a.stdout, page(p))
 			return err
 		},
@@ -49,6 +54,8 @@ func (a *app) pluginsCommand() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&format, "format", "text", "how to write it: text or markdown")
+	a.formatFlag(c)
+	a.jsonFlag(c)
 	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"text", "markdown"}, cobra.ShellCompDirectiveNoFileComp))
 	return c
 }
@@ -58,12 +65,58 @@ func (a *app) listPlugins(markdown bool) error {
 		_, err := fmt.Fprint(a.stdout, reference.PluginTable(reference.ByKind(a.registry), false))
 		return err
 	}
+	if a.json {
+		list := []ShownPlugin{}
+		for _, p := range reference.ByKind(a.registry) {
+			list = append(list, shownPlugin(p))
+		}
+		return a.tell(list)
+	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "KIND\tNAME\tVERSION\tSTABILITY\tSUMMARY")
 	for _, p := range reference.ByKind(a.registry) {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", p.Kind(), p.Name(), cmp.Or(p.Version(), "-"), p.Stability(), p.Summary())
 	}
 	return w.Flush()
+}
+
+// ShownPlugin is a plugin of the program.
+type ShownPlugin struct {
+	Kind      string         `json:"kind" doc:"source, checker or sink."`
+	Name      string         `json:"name" doc:"Its name in configurations."`
+	Label     string         `json:"label" doc:"The name of its product."`
+	Version   string         `json:"version,omitempty" doc:"Its version, where it has one of its own."`
+	Stability string         `json:"stability" doc:"How settled it is."`
+	Summary   string         `json:"summary" doc:"What it does, in a sentence."`
+	Settings  []ShownSetting `json:"settings,omitempty" doc:"Its settings, where one plugin was asked for."`
+}
+
+// ShownSetting is one setting of a plugin.
+type ShownSetting struct {
+	Path       string `json:"path" doc:"Where it stands in a configuration."`
+	About      string `json:"about" doc:"What it does."`
+	Required   bool   `json:"required" doc:"It must be set."`
+	Default    any    `json:"default" doc:"Its default; null where there is none or it takes words."`
+	InWords    string `json:"default_in_words,omitempty" doc:"The default in words."`
+	Deprecated string `json:"deprecated,omitempty" doc:"What to use instead."`
+}
+
+func shownPlugin(p syncd.Plugin) ShownPlugin {
+	return ShownPlugin{
+		Kind: string(p.Kind()), Name: p.Name(), Label: p.Label(), Version: p.Version(), Stability: string(p.Stability()), Summary: p.Summary(),
+	}
+}
+
+// settingsOf lists settings, and those below them.
+func settingsOf(settings []spec.Setting) (out []ShownSetting) {
+	for i := range settings {
+		s := &settings[i]
+		out = append(out, ShownSetting{
+			Path: spec.PathString(s.Path), About: s.Doc, Required: s.Required, Default: s.Value, InWords: s.Default, Deprecated: s.Deprecated,
+		})
+		out = append(out, settingsOf(s.Shape.Fields)...)
+	}
+	return out
 }
 
 // pluginNames lists what findPlugin understands, the shortest form of each.

@@ -148,19 +148,19 @@ func (s *states) noJob(name string) error {
 }
 
 func (a *app) stateListCommand() *cobra.Command {
-	var asJSON bool
 	c := &cobra.Command{
 		Use: "list", Short: "List the jobs of which something is kept", Args: cobra.NoArgs,
 		Example: "  syncd state list -c configs/prod.yaml",
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	a.formatFlag(c)
+	a.jsonFlag(c)
 	return a.onStates(c, func(ctx context.Context, s *states, _ string) error {
 		entries, err := s.list(ctx)
 		switch {
 		case err != nil:
 			return err
-		case asJSON:
-			return printJSON(a.stdout, shownEntries(entries))
+		case a.json:
+			return a.tell(shownEntries(entries))
 		case len(entries) == 0:
 			text.Fprintf(a.stdout, "There are no jobs in %s\n", s.dir)
 			return nil
@@ -184,20 +184,20 @@ func (a *app) stateListCommand() *cobra.Command {
 }
 
 func (a *app) stateShowCommand() *cobra.Command {
-	var asJSON bool
 	c := &cobra.Command{
 		Use: "show [JOB]", Short: "Show how far a job's run came", Args: cobra.MaximumNArgs(1),
 		Long:    "Show how far a job's run came: that of the named job, or of the configuration's, or of the one that was updated last.",
 		Example: "  syncd state show -c configs/prod.yaml",
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON, with every split")
+	a.formatFlag(c)
+	a.jsonFlag(c)
 	return a.onStates(c, func(ctx context.Context, s *states, job string) error {
 		e, err := s.find(ctx, job)
 		if err != nil {
 			return err
 		}
-		if asJSON {
-			return printJSON(a.stdout, shownEntries([]store.Entry{e})[0])
+		if a.json {
+			return a.tell(shownEntries([]store.Entry{e})[0])
 		}
 		printState(a.stdout, e)
 		return nil

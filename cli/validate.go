@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -48,16 +50,22 @@ file the blocks fenced with ` + "```yaml" + ` are checked that hold a section of
 			v := &validation{app: a, allowUnset: allowUnset, format: spec.Format(format)}
 			v.find(args)
 			valid := v.check()
+			invalid := v.diags.HasErrors() || strict && len(v.diags) > 0
+			if a.json {
+				return v.tell(cmd, servers, valid, invalid)
+			}
 			if err := v.print(); err != nil {
 				return err
 			}
-			if v.diags.HasErrors() || strict && len(v.diags) > 0 {
+			if invalid {
 				return &codeError{code: exitInvalid}
 			}
 			return servers.check(cmd, valid)
 		},
 	}
 	servers = a.connectFlags(c)
+	a.formatFlag(c)
+	a.jsonFlag(c)
 	configFlag(c, &path)
 	c.Flags().BoolVar(&allowUnset, "allow-unset-env", false, "don't report environment variables that are not set, nor what depends on them")
 	c.Flags().BoolVar(&strict, "strict", false, "count warnings as errors")
@@ -170,6 +178,68 @@ func (v *validation) print() error {
 		fmt.Fprintln(v.app.stderr, summary(v.diags))
 	}
 	return nil
+}
+
+// Validation is what validate found, for programs.
+type Validation struct {
+	Valid    bool            `json:"valid" doc:"Nothing that was checked has an error, or a warning with --strict; servers count as well."`
+	Files    []string        `json:"files" doc:"The configurations that can be used."`
+	Problems json.RawMessage `json:"problems" doc:"What is wrong, as with --format json."`
+	Servers  []Server        `json:"servers,omitempty" doc:"What was found out about the servers, with --connect."`
+}
+
+// Server is what was found out about one of the servers of a configuration.
+type Server struct {
+	File     string   `json:"file" doc:"The configuration's file."`
+	Kind     string   `json:"kind" doc:"source, checker or sink."`
+	Name     string   `json:"name" doc:"The name of its product, and where it is."`
+	Findings []Looked `json:"findings" doc:"What was looked at."`
+}
+
+// Looked is one thing that was looked at.
+type Looked struct {
+	Subject string `json:"subject" doc:"What was looked at."`
+	Status  string `json:"status" doc:"ok, warning, failed or skipped."`
+	Detail  string `json:"detail" doc:"What was found."`
+	Hint    string `json:"hint,omitempty" doc:"What to do about it."`
+}
+
+// tell prints what was found for programs, and has the servers looked at where the files are valid.
+func (v *validation) tell(cmd *cobra.Command, servers *connectFlags, valid []usable, invalid bool) error {
+	found := Validation{Files: []string{}}
+	for _, u := range valid {
+		found.Files = append(found.Files, u.name)
+	}
+	var problems bytes.Buffer
+	if err := v.diags.Write(&problems, spec.FormatJSON); err != nil {
+		return err
+	}
+	found.Problems = problems.Bytes()
+	var ended error
+	if invalid {
+		ended = &codeError{code: exitInvalid}
+	} else {
+		var bad bool
+		var err error
+		if bad, err = servers.look(cmd, valid, func(u usable, reports []report) counts {
+			total := counts{}
+			for _, r := range reports {
+				s := Server{File: u.name, Kind: string(r.kind), Name: r.name, Findings: []Looked{}}
+				for _, f := range r.findings {
+					s.Findings = append(s.Findings, Looked{f.Subject, strings.ToLower(total.add(f.Status)), f.Detail, f.Hint})
+				}
+				found.Servers = append(found.Servers, s)
+			}
+			return total
+		}); err != nil {
+			return err
+		}
+		if bad {
+			ended = &codeError{code: exitFailed}
+		}
+	}
+	found.Valid = ended == nil
+	return errors.Join(ended, v.app.tell(&found))
 }
 
 // summary counts: 3 problems (2 errors, 1 warning) in 2 files.

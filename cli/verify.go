@@ -2,19 +2,18 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/syncd-io/syncd"
-	"github.com/syncd-io/syncd/audit"
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/planfile"
+	runreport "github.com/syncd-io/syncd/report"
 )
 
 func (a *app) verifyCommand() *cobra.Command {
@@ -39,15 +38,21 @@ A difference younger than --min-age is looked at again before it counts, so that
 			}
 			return a.connected(cmd.Context(), cfg, logger, nil, func(ctx context.Context, j *job.Job) error {
 				audit, err := j.Verify(ctx, job.VerifyRequest{Output: output, MinAge: minAge})
-				if audit.Concluded {
-					newPrinter(a.stdout, cfg).audit(audit)
+				if !audit.Concluded {
+					return err
 				}
+				found := runreport.NewAudit(audit, mostNamed)
+				if a.json {
+					return errors.Join(err, a.tell(&found))
+				}
+				newPrinter(a.stdout, cfg).audit(audit, &found)
 				return err
 			})
 		},
 	}
 	common.add(c)
-	c.Flags().StringVarP(&output, "output", "o", "", "write the differences to this file, as a plan")
+	a.fileFlag(c, &output, "write the differences to this file, as a plan")
+	a.jsonFlag(c)
 	c.Flags().DurationVar(&minAge, "min-age", 10*time.Second, "look again at differences younger than this; 0 counts all at once")
 	c.Flags().String("collections", "", "only these collections, separated by commas (run.collections)")
 	return c
@@ -62,18 +67,14 @@ func mustAsk(command string) []config.Override {
 }
 
 // audit prints coverage per content type, and the differences if there are any.
-func (p *printer) audit(a *job.Audit) {
+func (p *printer) audit(a *job.Audit, found *runreport.Audit) {
 	r := a.Report
 	rows := [][]string{text.Row("Content type", "Documents", "Present", "Coverage", "Missing", "Stale", "Partial", "Orphan", "Errors")}
-	var documents, present int64
-	for _, c := range r.Collections {
-		d := a.Counts[c.Rule.Collection.Name]
-		here := c.Scanned - d[syncd.Missing] - d[syncd.Stale] - d[syncd.Partial] - c.Failed() - c.Unindexed - c.Collisions
-		documents, present = documents+c.Scanned, present+here
-		rows = append(rows, text.Row(c.Rule.ContentType, c.Scanned, here, coverage(here, c.Scanned),
-			d[syncd.Missing], d[syncd.Stale], d[syncd.Partial], d[syncd.Orphan], c.Failed()))
+	for i := range found.Collections {
+		c := &found.Collections[i]
+		rows = append(rows, text.Row(c.ContentType, c.Documents, c.Present, coverage(c.Coverage), c.Missing, c.Stale, c.Partial, c.Orphan, c.Failed))
 	}
-	text.Table(p.w, append(rows, text.Row("Total", documents, present, coverage(present, documents))))
+	text.Table(p.w, append(rows, text.Row("Total", found.Total.Documents, found.Total.Present, coverage(found.Total.Coverage))))
 	p.failures(r)
 	if n := r.Total.Unread; n > 0 {
 		p.printf("\nThe number of chunks of %s can't be read (mapping.chunks): they count as partial\n", text.Plural(n, "document", "documents"))
@@ -82,7 +83,7 @@ func (p *printer) audit(a *job.Audit) {
 		p.printf("\nThere are more than %d differences; they were not looked at again, and only so many are named\n", job.MaxLookedAgain)
 	}
 	p.collisions(r)
-	if a.Different() == 0 && r.Failed() == 0 && r.Total.Collisions == 0 {
+	if found.Equal {
 		but := ""
 		if n := r.Total.Unindexed; n > 0 {
 			but = fmt.Sprintf(" but for %d unindexed", n)
@@ -93,7 +94,7 @@ func (p *printer) audit(a *job.Audit) {
 	if more := pointsOfOthers(r); len(more) > 0 {
 		p.printf("\nOf what else the index holds, %s\n", strings.Join(more, "; "))
 	}
-	if unowned(r) {
+	if !found.Owned {
 		p.printf("\nIt is not known whose the orphans are: another database or another job may have their documents (mapping.owner)\n")
 	}
 	for i, d := range a.Differences {
@@ -132,14 +133,9 @@ func pointsOfOthers(r job.Report) (out []string) {
 	return out
 }
 
-// unowned reports whether orphans were found of which it is not known whose they are.
-func unowned(r job.Report) bool {
-	return slices.ContainsFunc(r.Orphans, func(o audit.OrphanReport) bool { return o.Orphans > 0 && !o.Owned })
-}
-
-func coverage(present, documents int64) string {
-	if documents == 0 {
+func coverage(share *float64) string {
+	if share == nil {
 		return "-"
 	}
-	return fmt.Sprintf("%.2f%%", 100*float64(present)/float64(documents))
+	return fmt.Sprintf("%.2f%%", 100**share)
 }

@@ -13,6 +13,7 @@ const (
 	envSource    = "environment variable " // begins the Source of what a variable sets
 	envPrefix    = "SYNCD_"
 	envTest      = "SYNCD_TEST_" // the test suites' own
+	envClient    = "SYNCD_SERVER"
 	envSeparator = "__"
 	envMode      = "INCREMENTAL_BACKFILL"
 )
@@ -76,6 +77,9 @@ func (l *loader) variables() (out []envSetting) {
 			continue
 		}
 		path := strings.Split(strings.ToLower(strings.TrimPrefix(name, envPrefix)), envSeparator)
+		if len(path) == 1 && strings.HasPrefix(name, envClient) {
+			continue // how clients reach a service
+		}
 		if len(path) < 2 && path[0] != "name" || slices.Contains(path, "") {
 			l.diags = append(l.diags, spec.Diagnostic{
 				Severity: spec.Warning, Code: spec.CodeUnknownField, Pos: spec.Pos{Source: envSource + name},

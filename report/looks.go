@@ -25,6 +25,7 @@ type Plan struct {
 	Differences []Difference     `json:"differences" doc:"The first documents that would be sent or deleted."`
 	More        int64            `json:"more_differences" doc:"How many more there are."`
 	Failures    []FailedDocument `json:"failures,omitempty" doc:"The first documents that can't be sent."`
+	File        string           `json:"file,omitempty" doc:"The file that the plan was written to."`
 	Orphans     []Orphans        `json:"orphans,omitempty" doc:"Points whose documents are gone, by content type, if they were looked for."`
 }
 
@@ -144,6 +145,14 @@ func NewPlan(res job.PlanResult, share float64) Plan {
 		p.Failures = appendFailures(p.Failures, c.Rule.Collection.Name, c.Failures)
 	}
 	return p
+}
+
+// Name names the first differences.
+func (p *Plan) Name(d Differences) {
+	p.More = d.More
+	if d.List != nil {
+		p.Differences = d.List
+	}
 }
 
 // add adds another account, but for orphans.

@@ -14,7 +14,7 @@ import (
 func MarkdownPage(p syncd.Plugin) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s: %s\n\n%s\n\n%s.\n\n%s", p.Kind(), p.Name(), p.Summary(), maturity(p), fenced("yaml fragment", pluginExample(p)))
-	settings := pluginSettings(p)
+	settings := Settings(p)
 	if len(settings) == 0 {
 		b.WriteString("\nIt has no settings.\n")
 		return b.String()

@@ -62,14 +62,14 @@ func (p *Program) Pages(examples Examples) (map[string]string, error) {
 
 func pageName(p syncd.Plugin) string { return string(p.Kind()) + "-" + p.Name() + ".md" }
 
-// pluginSettings describes what can stand in the plugin's block.
-func pluginSettings(p syncd.Plugin) []spec.Setting {
+// Settings describes what can stand in the plugin's block.
+func Settings(p syncd.Plugin) []spec.Setting {
 	return spec.Describe(p.Config(), string(p.Kind()), p.Name())
 }
 
 // pluginExample is the smallest useful configuration of the plugin.
 func pluginExample(p syncd.Plugin) string {
-	block := spec.Example(pluginSettings(p))
+	block := spec.Example(Settings(p))
 	if block == "" {
 		return fmt.Sprintf("%s:\n  %s: {}\n", p.Kind(), p.Name())
 	}

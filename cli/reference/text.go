@@ -14,7 +14,7 @@ const textWidth = 100
 
 // TextPage is a plugin's reference page for a terminal.
 func TextPage(p syncd.Plugin) string {
-	settings := pluginSettings(p)
+	settings := Settings(p)
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s: %s\n%s.\n\nExample:\n\n%s", p.Kind(), p.Name(), p.Summary(), maturity(p), indented(pluginExample(p), "  "))
 	if len(settings) == 0 {

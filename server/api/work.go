@@ -161,7 +161,7 @@ func (a *API) startPlan(w http.ResponseWriter, r *http.Request) (any, error) {
 		res, err := j.Plan(ctx, job.PlanRequest{Output: w.file, Sample: q.Sample, Monitor: w.monitor, Item: first.Add})
 		if err == nil || job.OutcomeOf(err).Finished() {
 			plan := report.NewPlan(res, q.Sample)
-			plan.Differences, plan.More = first.List, first.More
+			plan.Name(first)
 			a.works.mu.Lock()
 			w.Plan = &plan
 			a.works.mu.Unlock()
