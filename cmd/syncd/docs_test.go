@@ -420,7 +420,7 @@ func TestAlertsHaveRunbooks(t *testing.T) {
 func TestMessagesInRunbook(t *testing.T) {
 	var source strings.Builder
 	for _, dir := range []string{
-		"cli", "job", "engine", "audit", "arrival", "planfile", "store", "sendlog", "tally", "verdict", "connectors", "checkers", "sinks", "serve", "metrics", "tracing", "report",
+		"cli", "job", "engine", "audit", "arrival", "planfile", "store", "sendlog", "tally", "verdict", "connectors", "checkers", "sinks", "server", "metrics", "tracing", "report",
 		"internal",
 	} {
 		err := filepath.WalkDir("../../"+dir, func(path string, e fs.DirEntry, err error) error {
