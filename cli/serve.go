@@ -131,9 +131,9 @@ func (a *app) serve(ctx context.Context, s *config.Server, levels *connect.Level
 		}
 		return states
 	})
-	pages := page.New(page.Options{Host: h, RunsDir: a.runsDir(s), Version: programVersion(), Logger: logger})
-	defer pages.Watch()()
 	own := a.ownAPI(h, s, logger)
+	pages := page.New(page.Options{Host: h, API: own, RunsDir: a.runsDir(s), Resolve: a.resolveFile, Version: programVersion(), Logger: logger})
+	defer pages.Watch()()
 	listening, err := server.Start(ctx, server.Options{
 		Listen: s.Listen, Pprof: s.Pprof, Access: access(s, logger), TLS: encrypted, Logger: logger, Metrics: hosted.metrics.Handler(logger),
 		Healthy: func() error { return nil }, // a job that fails is no reason to end those of others
@@ -159,14 +159,16 @@ func (a *app) serve(ctx context.Context, s *config.Server, levels *connect.Level
 func (a *app) ownAPI(h *host.Host, s *config.Server, logger *slog.Logger) *api.API {
 	return api.New(api.Options{
 		Host: h, RunsDir: a.runsDir(s), Version: programVersion(), Logger: logger,
-		By: who,
-		Resolve: func(path string) (*config.Effective, spec.Diagnostics) {
-			return config.Resolve(config.Input{Path: path, Environ: a.environ, Registry: a.registry})
-		},
+		By: who, Resolve: a.resolveFile,
 		Job: func(c *config.Config, logger *slog.Logger) *job.Job {
 			return &job.Job{Config: c, Logger: logger, Getenv: a.env}
 		},
 	})
+}
+
+// resolveFile tells what a configuration amounts to.
+func (a *app) resolveFile(path string) (*config.Effective, spec.Diagnostics) {
+	return config.Resolve(config.Input{Path: path, Environ: a.environ, Registry: a.registry})
 }
 
 // runsDir finds the folder of a job's record of runs; a job without a configuration that can be used has the service's.

@@ -79,7 +79,7 @@ var actions = map[string]action{
 
 // said is what is shown behind an action.
 var said = func() map[string]string {
-	out := map[string]string{}
+	out := map[string]string{"plan": "A run was asked for that sends what the plan says."}
 	for what, a := range actions {
 		out[what] = a.Said
 	}
@@ -128,7 +128,7 @@ func (p *Page) confirm(r *http.Request) (answer, error) {
 	}
 	a, ok := actions[what]
 	if !ok {
-		return answer{}, &problem{http.StatusNotFound, "There is no such thing to do with a job", "", ""}
+		return answer{}, &problem{http.StatusNotFound, "There is no such thing to do with a job", ""}
 	}
 	c, err := p.o.Host.Config(name)
 	if err != nil {
@@ -145,7 +145,7 @@ func (p *Page) do(r *http.Request) (answer, error) {
 	name, what := r.URL.Query().Get("name"), r.URL.Query().Get("what")
 	a, ok := actions[what]
 	if !ok {
-		return answer{}, &problem{http.StatusNotFound, "There is no such thing to do with a job", "", ""}
+		return answer{}, &problem{http.StatusNotFound, "There is no such thing to do with a job", ""}
 	}
 	if err := a.do(p.o.Host, name, p.o.By(r)); err != nil {
 		return answer{}, err

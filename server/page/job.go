@@ -228,7 +228,10 @@ func doesOf(c *config.Config, s *host.Status) *does {
 		From: placeOf(c.Source), Index: placeOf(c.Checker), To: placeOf(c.Sink), Schedule: scheduled(s), Mode: string(c.Run.Mode), Files: c.Files,
 	}
 	if n, ok := c.Source.Settings.(syncd.DatabaseNamer); ok {
-		d.From.Where += fmt.Sprintf(", database %q", n.DatabaseName())
+		if d.From.Where != "" {
+			d.From.Where += ", "
+		}
+		d.From.Where += fmt.Sprintf("database %q", n.DatabaseName())
 	}
 	route, _ := c.Sink.Settings.(syncd.Router)
 	for _, r := range c.Mapping.Rules {

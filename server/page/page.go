@@ -1,8 +1,8 @@
 // Package page is what a browser shows of a service: its jobs, and of each how complete and how fresh its index is, what it does now and
 // did before, why a document is not found, and what a run would send. Whoever may, drives jobs by it.
 //
-// Where to look: page.go has the routes and what every answer has in common; jobs.go and job.go the two main pages; act.go what changes
-// a job, behind a confirmation; words.go the sentences; plot.go the plots; samples.go what is kept of the last hour; templates and static
+// Where to look: page.go has the routes and what every answer has in common; jobs.go and job.go the two main pages; explain.go, plan.go and config.go those
+// beside a job's; act.go what changes a job, behind a confirmation; ask.go asks the service's own interface; words.go the sentences; plot.go the plots; samples.go what is kept of the last hour; templates and static
 // what is embedded.
 //
 // Invariants:
@@ -14,6 +14,7 @@ package page
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
@@ -33,6 +34,7 @@ import (
 	"github.com/syncd-io/syncd/report"
 	"github.com/syncd-io/syncd/runlog"
 	"github.com/syncd-io/syncd/server"
+	"github.com/syncd-io/syncd/spec"
 )
 
 // Prefix is where the page is.
@@ -59,9 +61,13 @@ type Options struct {
 	Host Host
 	// RunsDir is the folder of a job's record of runs; c is nil where no file of the job could be used yet.
 	RunsDir func(c *config.Config) string
-	// CanOperate reports whether who asks may drive jobs; nil lets everybody.
+	// Resolve tells what a configuration amounts to.
+	Resolve func(path string) (*config.Effective, spec.Diagnostics)
+	// API is the service's own interface, which finds out what takes a while.
+	API http.Handler
+	// CanOperate reports whether who asks may drive jobs; nil has the server's access say it.
 	CanOperate func(*http.Request) bool
-	// By says who asks, for the log; nil has the address say it.
+	// By says who asks, for the log; nil has the server's access say it, or the address where nobody has a name.
 	By      func(*http.Request) string
 	Version string
 	Logger  *slog.Logger
@@ -77,17 +83,16 @@ type Page struct {
 	views   map[string]*template.Template
 	handler http.Handler
 	samples samples
-	tabs    []tab
 	now     func() time.Time
 }
 
 // New returns a page.
 func New(o Options) *Page {
 	if o.CanOperate == nil {
-		o.CanOperate = func(*http.Request) bool { return true }
+		o.CanOperate = func(r *http.Request) bool { return server.CanOperate(r.Context()) }
 	}
 	if o.By == nil {
-		o.By = func(r *http.Request) string { return r.RemoteAddr }
+		o.By = func(r *http.Request) string { return cmp.Or(server.Who(r.Context()), r.RemoteAddr) }
 	}
 	p := &Page{o: o, token: rand.Text(), views: views(), now: time.Now}
 	mux := http.NewServeMux()
@@ -99,11 +104,13 @@ func New(o Options) *Page {
 	for pattern, h := range map[string]func(*http.Request) (answer, error){
 		"GET " + Prefix + "{$}": p.jobs, "GET " + Prefix + "job": p.job,
 		"GET " + Prefix + "do": p.confirm, "POST " + Prefix + "do": p.do,
+		"GET " + Prefix + "explain": p.explain, "GET " + Prefix + "config": p.config, "GET " + Prefix + "dead": p.dead,
+		"GET " + Prefix + "plan": p.plan, "POST " + Prefix + "plan": p.planned, "GET " + Prefix + "apply": p.apply, "POST " + Prefix + "apply": p.applied,
 	} {
 		mux.Handle(pattern, p.shown(h))
 	}
 	mux.Handle(Prefix, p.shown(func(r *http.Request) (answer, error) {
-		return answer{}, &problem{http.StatusNotFound, "There is no such page", "", ""}
+		return answer{}, &problem{http.StatusNotFound, "There is no such page", ""}
 	}))
 	p.handler = http.NewCrossOriginProtection().Handler(mux)
 	return p
@@ -147,23 +154,29 @@ type answer struct {
 
 // problem is an answer that says what is wrong.
 type problem struct {
-	status            int
-	what, hint, state string
+	status     int
+	What, Hint string
 }
 
-func (e *problem) Error() string { return e.what }
+func (e *problem) Error() string { return e.What }
 
 // shell is what every page is told.
 type shell struct {
 	Title, Job, Tab, Token, Version string
-	Tabs                            []tab // of a job
 	CanOperate                      bool
 	Now                             time.Time
 	Data                            any
 }
 
-// tab is a page of a job beside its main one.
+// tab is a page of a job.
 type tab struct{ Page, Title string }
+
+// Tabs are the pages of a job.
+func (shell) Tabs() []tab {
+	return []tab{
+		{"job", "How it stands"}, {"explain", "Why not found?"}, {"plan", "What would be sent?"}, {"config", "Configuration"}, {"dead", "Dead letters"},
+	}
+}
 
 // shown makes a handler of what makes pages.
 func (p *Page) shown(h func(*http.Request) (answer, error)) http.Handler {
@@ -180,7 +193,7 @@ func (p *Page) shown(h func(*http.Request) (answer, error)) http.Handler {
 		}
 		var b bytes.Buffer
 		err = p.views[a.view].ExecuteTemplate(&b, "layout.html", shell{
-			Title: text.Cut(a.title), Job: a.job, Tab: a.tab, Tabs: p.tabs, Token: p.token, Version: p.o.Version, CanOperate: p.o.CanOperate(r), Now: p.now().UTC(), Data: a.data,
+			Title: text.Cut(a.title), Job: a.job, Tab: a.tab, Token: p.token, Version: p.o.Version, CanOperate: p.o.CanOperate(r), Now: p.now().UTC(), Data: a.data,
 		})
 		if err != nil {
 			p.o.Logger.Error("a page can't be made", "page", r.URL.Path, "error", err.Error())
@@ -199,7 +212,7 @@ func (p *Page) shown(h func(*http.Request) (answer, error)) http.Handler {
 func (p *Page) wrong(err error) answer {
 	e, ok := errors.AsType[*problem](err)
 	if !ok {
-		e = &problem{status: http.StatusInternalServerError, what: err.Error(), hint: syncd.HintOf(err)}
+		e = &problem{http.StatusInternalServerError, err.Error(), syncd.HintOf(err)}
 		switch {
 		case errors.Is(err, host.ErrNoJob):
 			e.status = http.StatusNotFound
@@ -209,7 +222,7 @@ func (p *Page) wrong(err error) answer {
 			e.status = http.StatusGatewayTimeout
 		}
 	}
-	return answer{view: "wrong", title: "That did not work", status: e.status, data: map[string]string{"What": text.Line(e.what), "Hint": text.Line(e.hint)}}
+	return answer{view: "wrong", title: "That did not work", status: e.status, data: map[string]string{"What": text.Line(e.What), "Hint": text.Line(e.Hint)}}
 }
 
 // runs are the last runs of a job, at most so many, the newest first. A record that can't be read is none.
@@ -228,10 +241,10 @@ func (p *Page) runs(name string, most int) []runlog.Run {
 // operates refuses a request that may change nothing.
 func (p *Page) operates(r *http.Request) error {
 	if !p.o.CanOperate(r) {
-		return &problem{http.StatusForbidden, "You may look at jobs, not drive them", "ask whoever runs this service for the role operate", ""}
+		return &problem{http.StatusForbidden, "You may look at jobs, not drive them", "ask whoever runs this service for the role operate"}
 	}
 	if subtle.ConstantTimeCompare([]byte(r.PostFormValue("token")), []byte(p.token)) != 1 {
-		return &problem{http.StatusForbidden, "This form is not of this service, or of a time before it was restarted", "go back, load the page again, and try once more", ""}
+		return &problem{http.StatusForbidden, "This form is not of this service, or of a time before it was restarted", "go back, load the page again, and try once more"}
 	}
 	return nil
 }
@@ -250,9 +263,9 @@ func views() map[string]*template.Template {
 	out := map[string]*template.Template{}
 	shared := template.Must(template.New("").Funcs(template.FuncMap{
 		"number": report.Number, "span": span, "clock": clock, "moment": text.Moment, "ago": ago, "link": link, "cut": text.Cut,
-		"percent": report.Percent, "stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"percent": report.Percent, "size": size, "at": func(t *time.Time) time.Time { return *t }, "stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	}).ParseFS(files, "templates/layout.html", "templates/parts.html"))
-	for _, name := range []string{"jobs", "job", "confirm", "wrong"} {
+	for _, name := range []string{"jobs", "job", "confirm", "wrong", "explain", "plan", "apply", "config", "dead"} {
 		out[name] = template.Must(template.Must(shared.Clone()).ParseFS(files, "templates/"+name+".html"))
 	}
 	return out

@@ -18,8 +18,8 @@ const (
 // sample is how a job stood at a moment.
 type sample struct {
 	At        time.Time
-	Live      bool // a run, or its following, was under way
-	PerSecond float64
+	Live      bool    // a run, or its following, was under way
+	PerSecond float64 // less than 0 is not known
 	Lag       float64 // in seconds, of the stream that is most behind; less than 0 is not known
 }
 
@@ -88,6 +88,8 @@ func (s *series) take(l *runlog.Live, now time.Time) {
 		}
 		if took := now.Sub(s.at).Seconds(); s.run == l.RunID && took > 0 && count >= s.count {
 			next.PerSecond = float64(count-s.count) / took
+		} else {
+			next.PerSecond = -1
 		}
 		s.run, s.count, s.at = l.RunID, count, now
 	}

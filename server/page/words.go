@@ -65,6 +65,19 @@ func plural(n int64, one, many string) string {
 	return report.Number(n) + " " + many
 }
 
+// size is so many bytes.
+func size(n int64) string {
+	for _, u := range []struct {
+		size int64
+		name string
+	}{{1e9, "GB"}, {1e6, "MB"}, {1e3, "kB"}} {
+		if n >= u.size {
+			return fmt.Sprintf("%.1f %s", float64(n)/float64(u.size), u.name)
+		}
+	}
+	return plural(n, "byte", "bytes")
+}
+
 func documents(n int64) string { return plural(n, "document", "documents") }
 
 // condition is what a job does, for people: a word, a sign that says the same without a colour, and how good it is.
