@@ -108,9 +108,7 @@ func (f *file) stamp() string {
 func (f *file) load(load func(string) config.Result, stamp string) {
 	f.result = load(f.path)
 	f.revision = revision(f.result.Files)
-	if f.read = stamp; !strings.HasSuffix(f.stamp(), stamp) { // it extends others than before
-		f.read = f.stamp()
-	}
+	f.read = stamp // from before: what is written meanwhile, and a file that it extends only now, has it read again
 }
 
 // revision sums up what files hold.

@@ -142,7 +142,9 @@ func TestDeletesAreCountedBeforeTheyAreSent(t *testing.T) {
 		contains(t, "the plan", load(t, s, at), "<strong>2</strong> documents are gone")
 		apply := strings.Replace(at, "/ui/plan", "/ui/apply", 1)
 		contains(t, "the confirmation", load(t, s, apply), c.want)
-		send(t, s, apply, apply, nil)
+		if code, at := send(t, s, apply, apply, nil); code != http.StatusSeeOther {
+			t.Fatal(code, at)
+		}
 		s.Until("the plan is sent", func() bool { return strings.Contains(load(t, s, "/ui/job?name=shop"), "of a plan") })
 		if got := deletes(s) - before; got != c.deletes {
 			t.Errorf("%s: %d deletes were sent", c.orphans, got)
