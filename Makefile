@@ -33,7 +33,7 @@ endif
 	cd deploy && go test ./...
 	cd bench && go test ./...
 
-check: lint test cover integration bench-once fuzz-ci ## exactly what CI runs
+check: lint test cover integration browser bench-once fuzz-ci ## exactly what CI runs
 
 # What the promises rest on, and how much of it the tests must reach, in percent. The tests of other packages count as well: the
 # engine is tested by whole runs, from package job and from the sandbox.
@@ -56,7 +56,11 @@ EVENTS ?= 100000
 integration: ## tests against servers that nobody here wrote; EVENTS=1000000 for the long ones
 	@for tool in java mvn python3; do command -v $$tool >/dev/null || \
 		{ echo "make integration: $$tool is not installed; it takes java 17 or newer, mvn, and python3 3.11 or newer with pip" >&2; exit 1; }; done
-	cd integration && SYNCD_TEST_EVENTS=$(EVENTS) go test -count=1 -timeout 30m ./...
+	cd integration && SYNCD_TEST_EVENTS=$(EVENTS) go test -count=1 -timeout 30m $$(go list ./... | grep -v /browser)
+
+.PHONY: browser
+browser: ## tests of the page in Chromium; needs chromium
+	cd integration && go test -count=1 -timeout 10m ./browser
 
 lint: bin/tools/golangci-lint ## vet, formatting, linters and the direction of imports
 	@for m in $(MODULES); do \

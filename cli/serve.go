@@ -132,7 +132,7 @@ func (a *app) serve(ctx context.Context, s *config.Server, levels *connect.Level
 		return states
 	})
 	own := a.ownAPI(h, s, logger)
-	pages := page.New(page.Options{Host: h, API: own, RunsDir: a.runsDir(s), Resolve: a.resolveFile, Version: programVersion(), Logger: logger})
+	pages := page.New(page.Options{Host: h, API: own, RunsDir: a.runsDir(s), Resolve: a.resolveFile, By: who, Version: programVersion(), Logger: logger})
 	defer pages.Watch()()
 	listening, err := server.Start(ctx, server.Options{
 		Listen: s.Listen, Pprof: s.Pprof, Access: access(s, logger), TLS: encrypted, Logger: logger, Metrics: hosted.metrics.Handler(logger),

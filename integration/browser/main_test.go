@@ -153,10 +153,10 @@ func (b *tab) sees(text string) {
 	b.until(text+" is seen", func() bool { return strings.Contains(b.text(), text) })
 }
 
-// text is what is to be read of the page.
-func (b *tab) text() string {
-	b.t.Helper()
-	return value[string](b, `(document.querySelector("main") || document.body).innerText`)
+// text is what is to be read of the page; nothing while another is loaded.
+func (b *tab) text() (out string) {
+	_ = chromedp.Run(b.ctx, chromedp.Evaluate(`document.querySelector("main").innerText`, &out))
+	return out
 }
 
 func (b *tab) until(what string, so func() bool) {

@@ -206,7 +206,7 @@ func TestThePageIsLive(t *testing.T) {
 		t.Error("who was at a job is not there any more")
 	}
 	b.goes("/ui/job?name=another")
-	b.sees("25 documents looked at")
+	b.sees("3,000 documents looked at")
 }
 
 // TestAServiceThatIsGoneIsSaid, since a wall screen that shows old numbers as if they were new is worse than none.
