@@ -44,7 +44,7 @@ func (c collecting) read(ctx context.Context, read func(context.Context) iter.Se
 						return nil
 					}
 					if err != nil {
-						return nil //nolint:nilerr // it was handed over
+						return nil // it was handed over
 					}
 				}
 				return nil

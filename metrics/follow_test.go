@@ -24,9 +24,9 @@ import (
 type following struct {
 	m      *metrics.Metrics
 	source *syncdtest.MemorySource
-	mute   atomic.Bool // nothing that the source says is heard
-	failed atomic.Bool // what the sink is given fails
-	down   atomic.Bool // the source can't be opened, and ends its streams
+	mute   atomic.Bool  // nothing that the source says is heard
+	failed atomic.Bool  // what the sink is given fails
+	down   atomic.Bool  // the source can't be opened, and ends its streams
 	writes atomic.Int64 // that the sink takes before it is down; 0 is any number
 	stop   func() error
 }
