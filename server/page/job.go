@@ -10,6 +10,7 @@ import (
 	"github.com/syncd-io/syncd/job/host"
 	"github.com/syncd-io/syncd/report"
 	"github.com/syncd-io/syncd/runlog"
+	"github.com/syncd-io/syncd/server/api"
 	"github.com/syncd-io/syncd/tally"
 )
 
@@ -112,7 +113,7 @@ func (p *Page) job(r *http.Request) (answer, error) {
 
 // answers are to the questions that people ask.
 func answers(s *host.Status, runs []runlog.Run, now time.Time) []answerLine {
-	return []answerLine{complete(s, runs, now), late(s, now), comes(s, now)}
+	return []answerLine{complete(s, runs, now), late(s, runs, now), comes(s, now)}
 }
 
 // complete answers whether the index is complete.
@@ -152,7 +153,7 @@ func complete(s *host.Status, runs []runlog.Run, now time.Time) answerLine {
 	if r.Orphans > r.Deleted.Acked {
 		a.More = append(a.More, plural(r.Orphans-r.Deleted.Acked, "point is", "points are")+" of documents that are gone; a run with run.orphans: prune removes them")
 	}
-	if s.Follows && s.Live != nil && s.Live.Phase == "following changes" {
+	if s.Follows && s.Live != nil && s.Live.Phase == following {
 		a.More = append(a.More, "what was changed since is followed")
 	} else {
 		a.More = append(a.More, "what was changed since is looked at by the next run")
@@ -161,7 +162,7 @@ func complete(s *host.Status, runs []runlog.Run, now time.Time) answerLine {
 }
 
 // late answers how far behind the index is.
-func late(s *host.Status, now time.Time) answerLine {
+func late(s *host.Status, runs []runlog.Run, now time.Time) answerLine {
 	a := answerLine{Question: "How far behind is it?", Tone: "calm"}
 	switch l := s.Live; {
 	case l == nil && s.Follows:
@@ -169,9 +170,11 @@ func late(s *host.Status, now time.Time) answerLine {
 	case l == nil:
 		a.Answer = "Not known between two runs: what changes meanwhile is found by the next one"
 	default:
-		a.Answer = behind(l)
-		if l.Phase == "following changes" {
+		f := api.FreshnessOf(l, runs)
+		if a.Answer = behind(l, &f); l.Phase == following {
 			a.Tone = "good"
+		} else if a.Answer = under(l); behind(l, &f) != "" {
+			a.Answer += ", " + behind(l, &f)
 		}
 		if l.Paused {
 			a.More, a.Tone = append(a.More, "changes wait: all documents are looked at again, or a server is down"), "odd"

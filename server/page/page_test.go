@@ -376,7 +376,7 @@ func TestJobsThatNeedSomebodyComeFirst(t *testing.T) {
 	if !strings.HasPrefix(strings.Join(got, " "), "Need 6-failed 7-invalid 8-removed 3-stalled 5-retrying") {
 		t.Errorf("%v, want %s", got, want)
 	}
-	if !strings.Contains(body, "12 behind, 3 s late, complete at") || !strings.Contains(body, "4,000 of 5,000 documents to look at, oldest missing 40 s, complete at") {
+	if !strings.Contains(body, "12 behind, 3 s late, complete at") || !strings.Contains(body, "4,000 of 5,000 documents to look at, 6 behind, oldest missing 40 s, complete at") {
 		t.Error("the freshness is not told")
 	}
 }

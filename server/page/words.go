@@ -8,6 +8,7 @@ import (
 	"github.com/syncd-io/syncd/job/host"
 	"github.com/syncd-io/syncd/report"
 	"github.com/syncd-io/syncd/runlog"
+	"github.com/syncd-io/syncd/server/api"
 	"github.com/syncd-io/syncd/tally"
 )
 
@@ -101,7 +102,7 @@ func conditionOf(s *host.Status, last *runlog.Run) condition {
 		c = condition{"failed, tries again", "↻", "odd", 2}
 	case host.Running:
 		c = condition{"running", "▶", "good", 4}
-		if s.Live != nil && s.Live.Phase == "following changes" {
+		if s.Live != nil && s.Live.Phase == following {
 			c.Word = "following"
 		}
 	case host.Ending:
@@ -143,27 +144,27 @@ func (c condition) Needs() bool { return c.rank <= 3 }
 
 // freshness says in one sentence how far an index is behind, and as of when it is known to be complete.
 func freshness(s *host.Status, runs []runlog.Run, now time.Time) string {
+	f := api.FreshnessOf(s.Live, runs)
 	var parts []string
 	if l := s.Live; l != nil {
-		if b := behind(l); b != "" {
+		if l.Phase != following {
+			parts = append(parts, under(l))
+		}
+		if b := behind(l, &f); b != "" {
 			parts = append(parts, b)
 		}
-		var oldest time.Time
-		for _, c := range l.Collections {
-			if t := c.OldestMissing; t != nil && (oldest.IsZero() || t.Before(oldest)) {
-				oldest = *t
-			}
-		}
-		if !oldest.IsZero() {
-			parts = append(parts, "oldest missing "+span(now.Sub(oldest).Truncate(time.Second)))
+		if f.OldestMissing != nil {
+			parts = append(parts, "oldest missing "+span(now.Sub(*f.OldestMissing).Truncate(time.Second)))
 		}
 		if l.Paused {
 			parts = append(parts, "changes wait")
 		}
+	} else if f.Behind != nil && *f.Behind > 0 {
+		parts = append(parts, report.Number(*f.Behind)+" behind")
 	}
-	switch at, known := completeAt(runs); {
-	case known:
-		parts = append(parts, "complete at "+clock(at, now))
+	switch {
+	case f.CompleteAt != nil:
+		parts = append(parts, "complete at "+clock(*f.CompleteAt, now))
 	case len(runs) == 0:
 		parts = append(parts, "no run has ended yet")
 	default:
@@ -172,43 +173,33 @@ func freshness(s *host.Status, runs []runlog.Run, now time.Time) string {
 	return strings.Join(parts, ", ")
 }
 
-// behind says how far a job under way is behind; empty where that is not known.
-func behind(l *runlog.Live) string {
-	if len(l.Streams) == 0 || l.Phase != "following changes" {
-		switch {
-		case l.Expected != nil && *l.Expected > l.Counts.Scanned:
-			return report.Number(*l.Expected-l.Counts.Scanned) + " of " + documents(*l.Expected) + " to look at"
-		case l.Counts.Scanned > 0:
-			return documents(l.Counts.Scanned) + " looked at"
-		}
-		return l.Phase
+// following is the phase in which changes are followed.
+const following = "following changes"
+
+// under says how far the run under way came.
+func under(l *runlog.Live) string {
+	switch {
+	case l.Expected != nil && *l.Expected > l.Counts.Scanned:
+		return report.Number(*l.Expected-l.Counts.Scanned) + " of " + documents(*l.Expected) + " to look at"
+	case l.Counts.Scanned > 0:
+		return documents(l.Counts.Scanned) + " looked at"
 	}
-	waiting, lag, idle := int64(0), 0.0, true
-	for _, stream := range l.Streams {
-		waiting += int64(stream.Waiting)
-		if stream.Lag != nil {
-			lag = max(lag, *stream.Lag)
-		}
-		idle = idle && stream.Idle
-	}
-	if idle && waiting == 0 {
-		return "nothing behind"
-	}
-	out := report.Number(waiting) + " behind"
-	if lag >= 0.5 {
-		out += ", " + span(time.Duration(lag*float64(time.Second)).Truncate(time.Second)) + " late"
-	}
-	return out
+	return l.Phase
 }
 
-// completeAt is when the last look at all documents began that found or sent all of them.
-func completeAt(runs []runlog.Run) (time.Time, bool) {
-	for _, r := range runs {
-		if r.Freshness != nil {
-			return *r.Freshness, true
-		}
+// behind says how much an index lacks that is known to; empty where nothing is known.
+func behind(l *runlog.Live, f *api.Freshness) string {
+	switch {
+	case f.Behind == nil || l.Phase != following && *f.Behind == 0:
+		return ""
+	case *f.Behind == 0 && (f.Lag == nil || *f.Lag < 0.5):
+		return "nothing behind"
 	}
-	return time.Time{}, false
+	out := report.Number(*f.Behind) + " behind"
+	if f.Lag != nil && *f.Lag >= 0.5 {
+		out += ", " + span(toSpan(*f.Lag).Truncate(time.Second)) + " late"
+	}
+	return out
 }
 
 // covered is how many of the documents that a run looked at the index had, or were sent and confirmed.

@@ -5,16 +5,21 @@
   if (regions().length === 0) return;
   const least = 1000; // milliseconds between two looks
   const idle = 5000; // where no events come
-  let asked = 0, timer = 0, busy = false, events = null, lost = false;
+  const sure = 15000; // where they do
+  let asked = 0, timer = 0, due = 0, busy = false, events = null, lost = false;
 
+  // later looks again after that many milliseconds, or sooner.
   function later(wait) {
-    if (timer || document.hidden) return;
-    timer = setTimeout(look, Math.max(wait, asked + least - Date.now(), 0));
+    const at = Math.max(Date.now() + wait, asked + least);
+    if (document.hidden || timer && due <= at) return;
+    clearTimeout(timer);
+    due = at;
+    timer = setTimeout(look, at - Date.now());
   }
 
   async function look() {
     timer = 0;
-    if (busy) return;
+    if (busy) return later(least);
     busy = true;
     asked = Date.now();
     try {
@@ -26,7 +31,7 @@
       say("The service does not answer: this is how it stood then.");
     }
     busy = false;
-    later(live() ? 15000 : idle);
+    later(live() ? sure : idle);
   }
 
   const live = () => events !== null && events.readyState === EventSource.OPEN && !lost;
@@ -78,7 +83,7 @@
 
   function listen() {
     events = new EventSource("/api/v1/events");
-    for (const kind of ["message", "job", "jobs", "run", "status", "progress"]) events.addEventListener(kind, () => later(0));
+    for (const kind of ["job", "work", "job-removed", "work-removed"]) events.addEventListener(kind, () => later(0));
     events.onopen = () => later(0);
     events.onerror = () => later(idle);
   }
