@@ -3,6 +3,7 @@ package fastmongo_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -121,5 +122,70 @@ func TestGeneratedScan(t *testing.T) {
 	}
 	if c := s.Counters(); c.InKeys != int64(len(ids)) || c.Documents != int64(len(ids)) {
 		t.Errorf("%+v", c)
+	}
+}
+
+// TestWritesFindTheirDocuments: what an update or a delete takes is what its whole filter selects, in the order of _id.
+func TestWritesFindTheirDocuments(t *testing.T) {
+	type d = bson.D
+	from := func(n int) d { return d{{Key: "$gte", Value: n}} }
+	for name, c := range map[string]struct {
+		filter d
+		many   bool
+		want   []int32 // that are left
+	}{
+		"one by _id":           {d{{Key: "_id", Value: 3}}, false, []int32{1, 2, 4, 5}},
+		"several by _id":       {d{{Key: "_id", Value: d{{Key: "$in", Value: bson.A{5, 1, 9}}}}}, true, []int32{2, 3, 4}},
+		"the first of several": {d{{Key: "_id", Value: from(3)}}, false, []int32{1, 2, 4, 5}},
+		"a range":              {d{{Key: "_id", Value: from(3)}}, true, []int32{1, 2}},
+		"a range and a field":  {d{{Key: "_id", Value: from(2)}, {Key: "even", Value: true}}, true, []int32{1, 3, 5}},
+		"an _id and a field":   {d{{Key: "_id", Value: 3}, {Key: "even", Value: true}}, true, []int32{1, 2, 3, 4, 5}},
+		"an _id and a range":   {d{{Key: "_id", Value: d{{Key: "$in", Value: bson.A{1, 4}}, {Key: "$gte", Value: 2}}}}, true, []int32{1, 2, 3, 5}},
+		"a field":              {d{{Key: "even", Value: false}}, true, []int32{2, 4}},
+		"everything":           {d{}, true, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, fastmongo.Config{})
+			for i := range 5 {
+				if err := s.Insert("db.c", d{{Key: "_id", Value: int32(i + 1)}, {Key: "even", Value: i%2 == 1}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			coll := connect(t, s.URI()).Database("db").Collection("c")
+			set := d{{Key: "$set", Value: d{{Key: "taken", Value: true}}}}
+			var err error
+			if c.many {
+				_, err = coll.UpdateMany(t.Context(), c.filter, set)
+			} else {
+				_, err = coll.UpdateOne(t.Context(), c.filter, set)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			var left []int32
+			for _, doc := range s.Stored("db.c") {
+				if _, err := doc.LookupErr("taken"); err != nil {
+					left = append(left, doc.Lookup("_id").Int32())
+				}
+			}
+			if !slices.Equal(left, c.want) {
+				t.Errorf("the update leaves %v, want %v", left, c.want)
+			}
+			if c.many {
+				_, err = coll.DeleteMany(t.Context(), c.filter)
+			} else {
+				_, err = coll.DeleteOne(t.Context(), c.filter)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			left = nil
+			for _, doc := range s.Stored("db.c") {
+				left = append(left, doc.Lookup("_id").Int32())
+			}
+			if !slices.Equal(left, c.want) {
+				t.Errorf("the delete leaves %v, want %v", left, c.want)
+			}
+		})
 	}
 }
