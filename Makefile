@@ -53,10 +53,10 @@ cover: # what the last make test has reached
 
 .PHONY: integration
 EVENTS ?= 100000
-integration: ## tests against servers that nobody here wrote; EVENTS=1000000 for the long ones
+integration: ## tests against servers that nobody here wrote; EVENTS=1000000, WRITES=200000 for the long ones
 	@for tool in java mvn python3; do command -v $$tool >/dev/null || \
 		{ echo "make integration: $$tool is not installed; it takes java 17 or newer, mvn, and python3 3.11 or newer with pip" >&2; exit 1; }; done
-	cd integration && SYNCD_TEST_EVENTS=$(EVENTS) go test -count=1 -timeout 30m $$(go list ./... | grep -v /browser)
+	cd integration && SYNCD_TEST_EVENTS=$(EVENTS) SYNCD_TEST_WRITES=$(WRITES) go test -count=1 -timeout 2h $$(go list ./... | grep -v /browser)
 
 .PHONY: browser
 browser: ## tests of the page in Chromium; needs chromium

@@ -2,6 +2,7 @@
 //
 //	make integration                    # some minutes, after the first download
 //	make integration EVENTS=1000000     # the tests that kill something, with a million events each
+//	make integration WRITES=200000      # following, with as many documents and as many writes to them
 //
 // What it runs:
 //

@@ -106,7 +106,7 @@ type result struct {
 }
 
 // runTime bounds an invocation.
-const runTime = 10 * time.Minute
+const runTime = 30 * time.Minute
 
 // invocation is a running syncd.
 type invocation struct {
@@ -224,6 +224,12 @@ const patience = 2 * time.Minute
 
 // until asks again and again until the condition holds.
 func until(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	within(t, patience, what, holds)
+}
+
+// within is until, for what may take longer.
+func within(t *testing.T, patience time.Duration, what string, holds func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	tick := time.NewTicker(20 * time.Millisecond)

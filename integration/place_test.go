@@ -3,7 +3,6 @@ package integration
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -20,6 +19,7 @@ import (
 	"github.com/google/uuid"
 	qdrantclient "github.com/qdrant/go-client/qdrant"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -252,21 +252,19 @@ func (p *place) topics(t *testing.T) []string {
 // isolation.level=read_committed sees them: without those of transactions that were aborted.
 func (p *place) read(t *testing.T, f func(*kgo.Record)) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience+time.Minute)
-	defer cancel()
-	topics := p.topics(t)
-	if len(topics) == 0 {
-		return
-	}
-	var ends kadm.ListedOffsets
+	p.settle(t)
+	p.consume(t, partitionOffsets{}, f)
+}
+
+// settle waits until no transaction is open.
+func (p *place) settle(t *testing.T) {
+	t.Helper()
 	until(t, "no transaction is open", func() bool {
-		stable, err := p.admin.ListCommittedOffsets(ctx, topics...)
-		if err == nil {
-			ends, err = p.admin.ListEndOffsets(ctx, topics...)
+		topics := p.topics(t)
+		if len(topics) == 0 {
+			return true
 		}
-		if err = errors.Join(err, stable.Error(), ends.Error()); err != nil {
-			t.Fatalf("listing offsets: %v", err)
-		}
+		stable, ends := offsets(t, p.admin.ListCommittedOffsets, topics), offsets(t, p.admin.ListEndOffsets, topics)
 		all := true
 		ends.Each(func(end kadm.ListedOffset) {
 			o, ok := stable.Lookup(end.Topic, end.Partition)
@@ -274,21 +272,57 @@ func (p *place) read(t *testing.T, f func(*kgo.Record)) {
 		})
 		return all
 	})
-	type partition struct {
-		topic string
-		n     int32
+}
+
+// offsets lists offsets. A topic that has just been created may have no leader for a moment.
+func offsets(t *testing.T, list func(context.Context, ...string) (kadm.ListedOffsets, error), topics []string) (all kadm.ListedOffsets) {
+	t.Helper()
+	until(t, "offsets are listed", func() bool {
+		var err error
+		if all, err = list(t.Context(), topics...); err == nil {
+			err = all.Error()
+		}
+		if err != nil && !kerr.IsRetriable(err) {
+			t.Fatalf("listing offsets: %v", err)
+		}
+		return err == nil
+	})
+	return all
+}
+
+type partition struct {
+	topic string
+	n     int32
+}
+
+// partitionOffsets are up to where partitions were read.
+type partitionOffsets map[partition]int64
+
+// consume calls f for each event from where a consumer stands up to the first open transaction, and moves the consumer there.
+func (p *place) consume(t *testing.T, at partitionOffsets, f func(*kgo.Record)) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience+time.Minute)
+	defer cancel()
+	topics := p.topics(t)
+	if len(topics) == 0 {
+		return
 	}
-	pending, from := map[partition]int64{}, map[string]map[int32]kgo.Offset{}
+	ends := offsets(t, p.admin.ListCommittedOffsets, topics)
+	pending, from := partitionOffsets{}, map[string]map[int32]kgo.Offset{}
 	ends.Each(func(end kadm.ListedOffset) {
-		if end.Offset == 0 {
+		next := partition{end.Topic, end.Partition}
+		if end.Offset == at[next] {
 			return
 		}
-		pending[partition{end.Topic, end.Partition}] = end.Offset
+		pending[next] = end.Offset
 		if from[end.Topic] == nil {
 			from[end.Topic] = map[int32]kgo.Offset{}
 		}
-		from[end.Topic][end.Partition] = kgo.NewOffset().AtStart()
+		from[end.Topic][end.Partition] = kgo.NewOffset().At(at[next])
 	})
+	if len(pending) == 0 {
+		return
+	}
 	client, err := kgo.NewClient(
 		kgo.SeedBrokers(strings.Split(p.kafka, ",")...), kgo.ConsumePartitions(from), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(), // the end of a transaction takes an offset too
@@ -304,13 +338,13 @@ func (p *place) read(t *testing.T, f func(*kgo.Record)) {
 		}
 		fetches.EachError(func(topic string, n int32, err error) { t.Logf("reading %s, partition %d: %v", topic, n, err) })
 		fetches.EachRecord(func(r *kgo.Record) {
-			at := partition{r.Topic, r.Partition}
-			end, ok := pending[at]
+			next := partition{r.Topic, r.Partition}
+			end, ok := pending[next]
 			if !ok || r.Offset >= end {
 				return
 			}
-			if r.Offset+1 == end {
-				delete(pending, at)
+			if at[next] = r.Offset + 1; at[next] == end {
+				delete(pending, next)
 			}
 			if !r.Attrs.IsControl() {
 				f(r)

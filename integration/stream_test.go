@@ -626,9 +626,8 @@ func testImages(t *testing.T, uri string, client *mongo.Client) {
 
 // Places outlast the server, and a stream that is read goes on over its end.
 func TestStreamOverRestarts(t *testing.T) {
-	// Without it the server may lose, when it is killed, what it has sent already: the place would be ahead of what is there.
-	const durable = "--sync-on-commit"
-	s := secantusWith(t, durable)
+	// What it has sent must not be lost when it is killed: the place would be ahead of what is there.
+	s := secantusWith(t, secantus.Durable)
 	client := connect(t, s.URI())
 	f := follow(t, s.URI(), "restarts", nil, "page")
 	page := client.Database("restarts").Collection("page")
@@ -664,7 +663,7 @@ func TestStreamOverRestarts(t *testing.T) {
 		if err := end(); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Restart(t.Context(), durable); err != nil {
+		if err := s.Restart(t.Context(), secantus.Durable); err != nil {
 			t.Fatal(err)
 		}
 		for i := range 5 {
@@ -679,7 +678,7 @@ func TestStreamOverRestarts(t *testing.T) {
 	if _, err := page.InsertOne(t.Context(), id(n)); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(s.Kill(), s.Restart(t.Context(), durable)); err != nil {
+	if err := errors.Join(s.Kill(), s.Restart(t.Context(), secantus.Durable)); err != nil {
 		t.Fatal(err)
 	}
 	other := openFollowed(t, s.URI(), "restarts", nil)

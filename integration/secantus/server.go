@@ -23,6 +23,10 @@ var requirements []byte
 //go:embed main.py
 var program []byte
 
+// Durable is an argument of the server by which a write is on the disk before it is acknowledged. Without it the log is kept in
+// memory for a moment, also at the end of a transaction.
+const Durable = "--sync-on-commit"
+
 // Server is a running server.
 type Server struct {
 	addr     string
@@ -98,7 +102,8 @@ func (s *Server) URIAs(user, password string) string {
 // Close ends the server.
 func (s *Server) Close() error { return s.process.Stop() }
 
-// Kill ends the server without warning.
+// Kill ends the server without warning. Unless it was started with Durable, it may have lost what it had acknowledged, and what its
+// change streams had told.
 func (s *Server) Kill() error { return s.process.Kill() }
 
 // Log is the end of what the server has printed.
