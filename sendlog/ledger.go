@@ -2,7 +2,9 @@ package sendlog
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -48,6 +50,7 @@ type Left struct {
 type Ledger struct {
 	config Config
 	db     *bbolt.DB // nil if ReadOnly and there is no file
+	copied string    // the file that is read if ReadOnly
 
 	mu     sync.Mutex
 	forget []uuid.UUID // documents that the index shows, and whose entries are not removed yet
@@ -172,6 +175,9 @@ func (l *Ledger) Close() (err error) {
 	}
 	if cerr := l.db.Close(); err == nil && cerr != nil {
 		err = fmt.Errorf("closing the record of attempts %s: %w", l.config.Path, cerr)
+	}
+	if l.copied != "" {
+		err = errors.Join(err, os.Remove(l.copied))
 	}
 	return err
 }

@@ -562,3 +562,26 @@ func FuzzEntry(f *testing.F) {
 		}
 	})
 }
+
+// TestReadingLeavesTheFileToRuns: who only reads keeps no run from beginning, and leaves nothing behind.
+func TestReadingLeavesTheFileToRuns(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	c := Config{Path: filepath.Join(t.TempDir(), "a.db"), Index: "i", Max: 1}
+	if err := open(t, c).Close(); err != nil {
+		t.Fatal(err)
+	}
+	reading := c
+	reading.ReadOnly = true
+	r := open(t, reading)
+	run := open(t, c)
+	if _, err := Open(reading); !errors.Is(err, ErrBusy) {
+		t.Errorf("while a run has it: %v", err)
+	}
+	if err := errors.Join(run.Close(), r.Close()); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}

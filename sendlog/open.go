@@ -48,6 +48,9 @@ func Open(c Config) (*Ledger, error) {
 		if l.db != nil {
 			_ = l.db.Close()
 		}
+		if l.copied != "" {
+			_ = os.Remove(l.copied)
+		}
 		return nil, err
 	}
 	return l, nil
@@ -65,7 +68,10 @@ func (l *Ledger) open() error {
 	}
 	l.db = db
 	if l.config.ReadOnly {
-		return db.View(l.check)
+		if err := db.View(l.check); err != nil {
+			return err
+		}
+		return l.readCopy()
 	}
 	if err := db.Update(l.begin); err != nil {
 		return err
@@ -75,6 +81,26 @@ func (l *Ledger) open() error {
 			from, err = removeExpired(tx.Bucket(bucketEntries), from, time.Now())
 			return err
 		})
+	}
+	return err
+}
+
+// readCopy goes on with a copy of the file, so that a run may write to the file meanwhile.
+func (l *Ledger) readCopy() error {
+	f, err := os.CreateTemp("", "syncd-attempts-*.db")
+	if err != nil {
+		return err
+	}
+	l.copied = f.Name()
+	err = l.db.View(func(tx *bbolt.Tx) error {
+		_, err := tx.WriteTo(f)
+		return err
+	})
+	if err = errors.Join(err, f.Close(), l.db.Close()); err == nil {
+		l.db, err = bbolt.Open(l.copied, 0o600, &bbolt.Options{ReadOnly: true, FreelistType: bbolt.FreelistMapType})
+	}
+	if err != nil {
+		l.db = nil // it is closed
 	}
 	return err
 }
@@ -133,6 +159,9 @@ func removeExpired(entries *bbolt.Bucket, from []byte, now time.Time) (next []by
 	return next, nil
 }
 
+// ErrBusy says that a run has the record open.
+var ErrBusy = errors.New("another process is using it")
+
 // foreignError is a file that is whole, but not the one that is wanted.
 type foreignError struct{ what, hint string }
 
@@ -150,7 +179,7 @@ func (l *Ledger) explain(err error) error {
 	case errors.As(err, &foreign):
 		return syncd.Hint(fmt.Errorf("the record of attempts %s %w", path, err), "%s", foreign.hint)
 	case boltfile.IsBusy(err):
-		return syncd.Hint(fmt.Errorf("opening the record of attempts %s: another process is using it", path),
+		return syncd.Hint(fmt.Errorf("opening the record of attempts %s: %w", path, ErrBusy),
 			"let that run end first, or give each a file of its own in run.attempts.file")
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist):
 		return syncd.Hint(fmt.Errorf("opening the record of attempts: %w", err), placeHint)
