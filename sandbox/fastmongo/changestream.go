@@ -411,6 +411,9 @@ func (st *stream) add(b *batch, r *record) (bool, error) {
 			if r.time > st.token.time {
 				st.token = token{time: r.time}
 			}
+			if st.scope.endedBy(r) { // whatever the pipeline leaves out
+				st.pending = append(st.pending, st.invalidate(r))
+			}
 			return true, nil
 		}
 		if len(doc) != len(b.dst)-at || &doc[0] != &b.dst[at] {
