@@ -317,6 +317,8 @@ func (k *keeper) decide(now time.Time) (run *Trigger, until time.Time) {
 	case k.wanted == WantStopped:
 		k.set(Stopped, "", "")
 		return nil, until
+	case k.file == "":
+		return nil, until // it was made just now, and is about to be given its file
 	case k.cfg == nil:
 		k.set(Invalid, "its file can't be used", "mend what its problems say; it is read again when it changes")
 		return nil, until

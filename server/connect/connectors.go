@@ -290,7 +290,7 @@ type task struct{ kind, name string }
 // tasksOf lists the tasks of a job, in an order that does not change while its file stays: its collections, and what it follows. One that
 // is stopped has none.
 func tasksOf(j host.Status, c *config.Config) (tasks []task) {
-	if c == nil || j.State == host.Stopped || j.State == host.Removed {
+	if s := stateOf(j); c == nil || s == host.Stopped || s == host.Removed {
 		return nil
 	}
 	if c.Run.Follow {
@@ -305,6 +305,14 @@ func tasksOf(j host.Status, c *config.Config) (tasks []task) {
 	return tasks
 }
 
+// stateOf is the state of a job, where one that was resumed, and has not noticed yet, goes on.
+func stateOf(j host.Status) host.State {
+	if (j.State == host.Paused || j.State == host.Stopped) && j.Wish.Desired == host.WantRunning {
+		return host.Waiting
+	}
+	return j.State
+}
+
 // statusOf is how a connector stands. A run that failed, of a job that tries again, is a failure of its tasks, as in Connect.
 func (a *API) statusOf(q *request, j host.Status, c *config.Config) statusBody {
 	version := a.Version
@@ -314,7 +322,7 @@ func (a *API) statusOf(q *request, j host.Status, c *config.Config) statusBody {
 	s := state{State: running, Worker: q.worker(), Version: version}
 	tasks := s
 	trace := spec.ScrubURLs(traceOf(j))
-	switch j.State {
+	switch stateOf(j) {
 	case host.Paused:
 		s.State, tasks.State = paused, paused
 	case host.Stopped:
