@@ -132,7 +132,7 @@ func (a *app) serve(ctx context.Context, s *config.Server, levels *connect.Level
 		return states
 	})
 	own := a.ownAPI(h, s, logger)
-	pages := page.New(page.Options{Host: h, API: own, RunsDir: a.runsDir(s), Resolve: a.resolveFile, By: who, Version: programVersion(), Logger: logger})
+	pages := page.New(page.Options{Host: h, API: own, RunsDir: a.runsDir(s), Resolve: a.resolveFile, Job: a.besides, By: who, Version: programVersion(), Logger: logger})
 	defer pages.Watch()()
 	listening, err := server.Start(ctx, server.Options{
 		Listen: s.Listen, Pprof: s.Pprof, Access: access(s, logger), TLS: encrypted, Logger: logger, Metrics: hosted.metrics.Handler(logger),
@@ -160,10 +160,13 @@ func (a *app) ownAPI(h *host.Host, s *config.Server, logger *slog.Logger) *api.A
 	return api.New(api.Options{
 		Host: h, RunsDir: a.runsDir(s), Version: programVersion(), Logger: logger,
 		By: who, Resolve: a.resolveFile,
-		Job: func(c *config.Config, logger *slog.Logger) *job.Job {
-			return &job.Job{Config: c, Logger: logger, Getenv: a.env}
-		},
+		Job: a.besides,
 	})
+}
+
+// besides is a job that looks at something beside its runs.
+func (a *app) besides(c *config.Config, logger *slog.Logger) *job.Job {
+	return &job.Job{Config: c, Logger: logger, Getenv: a.env}
 }
 
 // resolveFile tells what a configuration amounts to.

@@ -79,7 +79,9 @@ var actions = map[string]action{
 
 // said is what is shown behind an action.
 var said = func() map[string]string {
-	out := map[string]string{"plan": "A run was asked for that sends what the plan says."}
+	out := map[string]string{
+		"plan": "A run was asked for that sends what the plan says.", "again": "A run was asked for that sends the dead letters again.",
+	}
 	for what, a := range actions {
 		out[what] = a.Said
 	}

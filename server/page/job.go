@@ -87,7 +87,7 @@ type runLine struct {
 	Coverage         string
 }
 
-func (p *Page) job(r *http.Request) (answer, error) {
+func (p *Page) showJob(r *http.Request) (answer, error) {
 	name, now := r.FormValue("name"), p.now()
 	s, err := p.o.Host.Job(name)
 	if err != nil {

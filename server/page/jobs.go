@@ -51,8 +51,8 @@ type progress struct {
 	Text  string
 }
 
-// jobs is the list of jobs: those that need somebody, those that are under way, and the others.
-func (p *Page) jobs(r *http.Request) (answer, error) {
+// listJobs is the list of jobs: those that need somebody, those that are under way, and the others.
+func (p *Page) listJobs(r *http.Request) (answer, error) {
 	now := p.now()
 	v := jobsView{Problem: p.o.Host.Problem(), Filter: strings.TrimSpace(r.FormValue("q")), Wall: r.FormValue("view") == "wall"}
 	groups := []jobGroup{{Title: "Need somebody"}, {Title: "Under way"}, {Title: "Wait for their time"}, {Title: "Paused, stopped or done"}}

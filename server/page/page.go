@@ -1,7 +1,7 @@
 // Package page is what a browser shows of a service: its jobs, and of each how complete and how fresh its index is, what it does now and
 // did before, why a document is not found, and what a run would send. Whoever may, drives jobs by it.
 //
-// Where to look: page.go has the routes and what every answer has in common; jobs.go and job.go the two main pages; explain.go, plan.go and config.go those
+// Where to look: page.go has the routes and what every answer has in common; jobs.go and job.go the two main pages; explain.go, plan.go, config.go and dead.go those
 // beside a job's; act.go what changes a job, behind a confirmation; ask.go asks the service's own interface; words.go the sentences; plot.go the plots; samples.go what is kept of the last hour; templates and static
 // what is embedded.
 //
@@ -30,6 +30,7 @@ import (
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/internal/text"
+	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/job/host"
 	"github.com/syncd-io/syncd/report"
 	"github.com/syncd-io/syncd/runlog"
@@ -65,6 +66,8 @@ type Options struct {
 	Resolve func(path string) (*config.Effective, spec.Diagnostics)
 	// API is the service's own interface, which finds out what takes a while.
 	API http.Handler
+	// Job makes a job of a configuration, to look with beside its runs.
+	Job func(c *config.Config, logger *slog.Logger) *job.Job
 	// CanOperate reports whether who asks may drive jobs; nil has the server's access say it.
 	CanOperate func(*http.Request) bool
 	// By says who asks, for the log; nil has the server's access say it, or the address where nobody has a name.
@@ -83,6 +86,7 @@ type Page struct {
 	views   map[string]*template.Template
 	handler http.Handler
 	samples samples
+	turn    chan struct{} // holds one while dead letters are looked at
 	now     func() time.Time
 }
 
@@ -94,7 +98,7 @@ func New(o Options) *Page {
 	if o.By == nil {
 		o.By = func(r *http.Request) string { return cmp.Or(server.Who(r.Context()), r.RemoteAddr) }
 	}
-	p := &Page{o: o, token: rand.Text(), views: views(), now: time.Now}
+	p := &Page{o: o, token: rand.Text(), views: views(), turn: make(chan struct{}, 1), now: time.Now}
 	mux := http.NewServeMux()
 	static, err := fs.Sub(files, "static")
 	if err != nil {
@@ -102,10 +106,11 @@ func New(o Options) *Page {
 	}
 	mux.Handle("GET "+Prefix+"static/", http.StripPrefix(Prefix+"static/", cached(http.FileServerFS(static))))
 	for pattern, h := range map[string]func(*http.Request) (answer, error){
-		"GET " + Prefix + "{$}": p.jobs, "GET " + Prefix + "job": p.job,
+		"GET " + Prefix + "{$}": p.listJobs, "GET " + Prefix + "job": p.showJob,
 		"GET " + Prefix + "do": p.confirm, "POST " + Prefix + "do": p.do,
 		"GET " + Prefix + "explain": p.explain, "GET " + Prefix + "config": p.config, "GET " + Prefix + "dead": p.dead,
 		"GET " + Prefix + "plan": p.plan, "POST " + Prefix + "plan": p.planned, "GET " + Prefix + "apply": p.apply, "POST " + Prefix + "apply": p.applied,
+		"GET " + Prefix + "again": p.again, "POST " + Prefix + "again": p.sentAgain,
 	} {
 		mux.Handle(pattern, p.shown(h))
 	}
@@ -265,7 +270,7 @@ func views() map[string]*template.Template {
 		"number": report.Number, "span": span, "clock": clock, "moment": text.Moment, "ago": ago, "link": link, "cut": text.Cut,
 		"percent": report.Percent, "size": size, "at": func(t *time.Time) time.Time { return *t }, "stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	}).ParseFS(files, "templates/layout.html", "templates/parts.html"))
-	for _, name := range []string{"jobs", "job", "confirm", "wrong", "explain", "plan", "apply", "config", "dead"} {
+	for _, name := range []string{"jobs", "job", "confirm", "wrong", "explain", "plan", "apply", "config", "dead", "again"} {
 		out[name] = template.Must(template.Must(shared.Clone()).ParseFS(files, "templates/"+name+".html"))
 	}
 	return out

@@ -1,16 +1,22 @@
 package page_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+
+	"golang.org/x/net/html"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/internal/fixture/service"
 	"github.com/syncd-io/syncd/job/host"
+	"github.com/syncd-io/syncd/syncdtest"
 )
 
 const shop = service.Plugins + "mapping: {collections: {page: page, workItem: work_item}}\n"
@@ -177,7 +183,35 @@ func TestTheConfigurationIsShownWithoutSecrets(t *testing.T) {
 	}
 }
 
-func TestDeadLettersAreFound(t *testing.T) {
-	s := stopped(t, shop+"errors: {dead_letter: {letters: {}}}\n")
-	contains(t, "with a place", load(t, s, "/ui/dead?name=shop"), "Documents that can't be sent go to <strong>letters</strong>", "shop.page")
+func TestDeadLettersAreShownAndSentAgain(t *testing.T) {
+	s := service.Start(t, nil, nil)
+	bad := errors.New("a field that can't be <b>written</b>")
+	s.Source.Insert("page", syncdtest.MemoryDoc{ID: "good"}, syncdtest.MemoryDoc{ID: "bad", EncodeErr: bad}, syncdtest.MemoryDoc{ID: `<i>"worse`, EncodeErr: bad})
+	s.Write("shop", service.Plugins+"mapping: {collections: {page: page}}\nerrors: {dead_letter: {file: {path: "+filepath.Join(t.TempDir(), "letters.ndjson")+", format: envelope}}}\n")
+	s.Stands("shop", host.Done)
+	body := load(t, s, "/ui/dead?name=shop")
+	contains(t, "the list", body, "2 documents, the newest first", "a field that can&#39;t be &lt;b&gt;written&lt;/b&gt;", "letters.ndjson", "Send all again")
+	s.Source.Insert("page", syncdtest.MemoryDoc{ID: "bad"})
+	s.Source.Delete("page", `<i>"worse`)
+	sent := len(s.Sink.Events())
+	one := html.UnescapeString(regexp.MustCompile(`href="(/ui/again[^"]*place=[^"]*)"`).FindStringSubmatch(body)[1])
+	contains(t, "one", load(t, s, one), "At most <strong>1</strong> event will be sent to memory", "Send it again")
+	contains(t, "all", load(t, s, "/ui/again?name=shop"), "At most <strong>2</strong> events will be sent to memory", "shop.page")
+	if code, _ := send(t, s, "/ui/again?name=shop", "/ui/again?name=shop", nil); code != http.StatusOK { // since one is gone
+		t.Error(code)
+	}
+	s.Until("the document is sent", func() bool { return len(s.Sink.Events()) == sent+1 })
+	s.Stands("shop", host.Done)
+	s.Source.Insert("page", syncdtest.MemoryDoc{ID: "bad", Fields: map[string]any{"n": 2}})
+	for _, l := range regexp.MustCompile(`href="(/ui/again[^"]*place=[^"]*)"`).FindAllStringSubmatch(body, -1) {
+		at := html.UnescapeString(l[1])
+		if code, to := send(t, s, at, at, nil); code == http.StatusSeeOther && !strings.HasPrefix(to, "/ui/job?did=again") {
+			t.Error(to)
+		}
+	}
+	s.Until("the one document is sent", func() bool { return len(s.Sink.Events()) == sent+2 })
+}
+
+func TestWithoutAPlaceForDeadLettersThatIsSaid(t *testing.T) {
+	contains(t, "the page", load(t, stopped(t, shop), "/ui/dead?name=shop"), "There is no place for documents that can't be sent", "set errors.dead_letter")
 }
