@@ -1,6 +1,7 @@
 package browser
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/syncd-io/syncd/internal/fixture/service"
 	"github.com/syncd-io/syncd/job/host"
+	"github.com/syncd-io/syncd/syncdtest"
 )
 
 const (
@@ -28,7 +30,8 @@ func some(t *testing.T) *service.Service {
 	s.Insert("page", 1, 2000)
 	s.Insert("workItem", 1, 300)
 	s.Index("page", "page", 1, 1990)
-	s.Write("pages-to-search", shop+"schedule: {every: 1h}\n")
+	s.Source.Insert("workItem", syncdtest.MemoryDoc{ID: "bad", EncodeErr: errors.New("a field that can't be written")})
+	s.Write("pages-to-search", shop+"schedule: {every: 1h}\nerrors: {dead_letter: {file: {format: envelope, path: "+filepath.Join(t.TempDir(), "letters")+"}}}\n")
 	s.Write("nightly", shop+"schedule: {cron: 0 3 * * *}\nlimits: {max_missing_ratio: 0.001}\n")
 	s.Write("broken", strings.Replace(shop, "source", "sorce", 1))
 	s.Write("import", shop)
@@ -41,10 +44,11 @@ func some(t *testing.T) *service.Service {
 		t.Fatal(err)
 	}
 	for range 3 { // a history
+		before, _ := s.Job("pages-to-search")
 		if err := s.Trigger("pages-to-search", host.Trigger{}, "anna"); err != nil {
 			t.Fatal(err)
 		}
-		s.Until("it runs", func() bool { j, _ := s.Job("pages-to-search"); return j.State != host.Waiting })
+		s.Until("it has run", func() bool { j, _ := s.Job("pages-to-search"); return j.Since != before.Since })
 		s.Stands("pages-to-search", host.Waiting)
 	}
 	return s
@@ -54,7 +58,7 @@ func some(t *testing.T) *service.Service {
 var pages = map[string]string{
 	"jobs": "/ui/", "wall": "/ui/?view=wall", "job": "/ui/job?name=pages-to-search", "running": "/ui/job?name=slow", "broken": "/ui/job?name=broken", "nothing": "/ui/nothing",
 	"explain": "/ui/explain?name=pages-to-search&collection=page&id=page-01995", "explained": "/ui/explain?name=pages-to-search&collection=page&id=page-00001",
-	"config": "/ui/config?all=1&name=pages-to-search", "dead": "/ui/dead?name=pages-to-search", "confirm": "/ui/do?what=stop&name=slow", "plan": "/ui/plan?name=pages-to-search",
+	"config": "/ui/config?all=1&name=pages-to-search", "dead": "/ui/dead?name=pages-to-search", "again": "/ui/again?name=pages-to-search", "confirm": "/ui/do?what=stop&name=slow", "plan": "/ui/plan?name=pages-to-search",
 }
 
 // TestEveryPageFits on a phone, on a desk and on a wall, in light and in dark, with nothing that keeps people from using it.

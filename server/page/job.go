@@ -169,6 +169,10 @@ func late(s *host.Status, runs []runlog.Run, now time.Time) answerLine {
 		a.Answer, a.Tone = "Not known: changes are not followed now", "odd"
 	case l == nil:
 		a.Answer = "Not known between two runs: what changes meanwhile is found by the next one"
+		if f := api.FreshnessOf(nil, runs); f.Behind != nil && *f.Behind > 0 {
+			a.Answer, a.Tone = "The last look at all left "+documents(*f.Behind)+" behind", "odd"
+			a.More = append(a.More, "what changed since is found by the next run")
+		}
 	default:
 		f := api.FreshnessOf(l, runs)
 		if a.Answer = behind(l, &f); l.Phase == following {

@@ -167,8 +167,10 @@ func freshness(s *host.Status, runs []runlog.Run, now time.Time) string {
 		parts = append(parts, "complete at "+clock(*f.CompleteAt, now))
 	case len(runs) == 0:
 		parts = append(parts, "no run has ended yet")
+	case len(runs) == 1:
+		parts = append(parts, "its only run was not complete")
 	default:
-		parts = append(parts, "no complete run in the last "+plural(int64(len(runs)), "one", "ones"))
+		parts = append(parts, "none of its last "+report.Number(int64(len(runs)))+" runs was complete")
 	}
 	return strings.Join(parts, ", ")
 }
