@@ -117,7 +117,7 @@ func TestVerdicts(t *testing.T) {
 		if err := json.Unmarshal(e.Value, &v); err != nil {
 			t.Fatal(err)
 		}
-		sent[e.ID] = v.OperationType + " " + e.Headers[1].Value
+		sent[e.ID] = v.OperationType + " " + headerOf(e.Headers, codec.HeaderReason)
 	}
 	wantSent := map[string]string{
 		"missing": "insert missing", "stale": "replace stale", "fallback": "replace stale", "partial": "replace partial",
