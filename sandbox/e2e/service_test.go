@@ -336,26 +336,27 @@ func TestHostileRequests(t *testing.T) {
 		in, filepath.Join(dir, "out"), state))
 	s := serve(t, jobs, []string{"SYNCD_SERVER__PPROF=true"}, "--state-dir", state, "--writable")
 	before := s.goroutines()
-	random := rand.New(rand.NewPCG(1, 2))
-	pick := func(of ...string) string { return of[random.IntN(len(of))] }
-	noise := func(n int) string {
-		b := make([]byte, random.IntN(n))
-		for i := range b {
-			b[i] = byte(random.IntN(256))
-		}
-		return string(b)
-	}
 	clean := strings.NewReplacer("\r", "", "\n", "", " ", "%20", "\x00", "%00")
 	codes := map[int]int{}
 	address := strings.TrimPrefix(s.base, "http://")
-	for range 1000 {
+	var mu sync.Mutex
+	hostile := func(n uint64) {
+		random := rand.New(rand.NewPCG(1, n))
+		pick := func(of ...string) string { return of[random.IntN(len(of))] }
+		noise := func(n int) string {
+			b := make([]byte, random.IntN(n))
+			for i := range b {
+				b[i] = byte(random.IntN(256))
+			}
+			return string(b)
+		}
 		path := pick("/", "/connectors", "/connectors/a", "/connectors/a/config", "/connectors/a/offsets", "/connectors/a/restart", "/connectors/"+clean.Replace(noise(40)),
 			"/connectors/%2e%2e%2f%2e%2e%2fetc%2fpasswd", "/connectors/../../x", "/connector-plugins/file/config/validate", "/admin/loggers/root", "/api/v1/jobs",
 			"/api/v1/jobs/a/plan", "/api/v1/jobs/"+clean.Replace(noise(40)), "/api/v1/jobs/a/explain?collection="+clean.Replace(noise(30)), "/ui/", "/ui/jobs/"+clean.Replace(noise(30)),
 			"/metrics", "/"+strings.Repeat("a/", random.IntN(3000)), "/connectors?expand="+clean.Replace(noise(20)))
 		method := pick("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "FROB")
 		if path == "/connectors/a" && method == "DELETE" {
-			continue // that is no mistake
+			return // that is no mistake
 		}
 		body := pick("", "{", "null", "[]", `{"name":"`+strings.Repeat("x", random.IntN(300))+`","config":{}}`, `{"name":"../../x","config":{"connector.class":"file"}}`,
 			`{"config":`+strings.Repeat("[", random.IntN(5000)), strings.Repeat("{\"a\":", random.IntN(2000)), noise(2000), `{"a":"`+strings.Repeat("b", random.IntN(3<<20))+`"}`)
@@ -363,17 +364,20 @@ func TestHostileRequests(t *testing.T) {
 			"Origin: http://evil.example", "Transfer-Encoding: chunked", "Content-Length: 5")
 		conn, err := net.DialTimeout("tcp", address, 10*time.Second)
 		if err != nil {
-			t.Fatal(err)
+			t.Error(err)
+			return
 		}
 		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
 		_, _ = fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n%s\r\nContent-Length: %d\r\n\r\n%s", method, path, header, len(body), body)
 		if random.IntN(10) == 0 {
 			_ = conn.Close() // and does not wait for an answer
-			continue
+			return
 		}
 		resp, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
 		if err == nil {
+			mu.Lock()
 			codes[resp.StatusCode]++
+			mu.Unlock()
 			_ = resp.Body.Close()
 			if resp.StatusCode >= 500 && !strings.HasPrefix(path, "/connect") { // Kafka Connect's API has its own, see its package
 				t.Errorf("%s %q with %.60q: %d", method, path, body, resp.StatusCode)
@@ -381,6 +385,20 @@ func TestHostileRequests(t *testing.T) {
 		}
 		_ = conn.Close()
 	}
+	var clients sync.WaitGroup
+	requests := make(chan uint64)
+	for range 25 {
+		clients.Go(func() {
+			for n := range requests {
+				hostile(n)
+			}
+		})
+	}
+	for n := range uint64(1000) {
+		requests <- n
+	}
+	close(requests)
+	clients.Wait()
 	t.Logf("the answers: %v", codes)
 	if code, _ := s.get("/ui/"); code != 200 {
 		t.Errorf("the page: %d", code)
