@@ -80,7 +80,9 @@ func FreshnessOf(live *runlog.Live, runs []runlog.Run) (f Freshness) {
 			f.Lag = s.Lag
 		}
 	}
-	f.Behind = &behind
+	if behind > 0 || len(live.Streams) > 0 { // what was not looked at yet may be missing, too
+		f.Behind = &behind
+	}
 	if behind > 0 {
 		for _, c := range live.Collections {
 			if at := c.OldestMissing; at != nil && (f.OldestMissing == nil || at.Before(*f.OldestMissing)) {
