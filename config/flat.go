@@ -199,10 +199,10 @@ func descends(s *spec.Shape) bool {
 
 // flatText is a value as text: a list of plain texts with commas, and whatever else is no scalar as JSON.
 func flatText(n *spec.Node, scalar func(*spec.Node) string) string {
-	switch {
-	case n.Kind == spec.Scalar:
+	switch n.Kind {
+	case spec.Scalar:
 		return scalar(n)
-	case n.Kind == spec.List:
+	case spec.List:
 		items := make([]string, 0, len(n.Items))
 		for _, item := range n.Items {
 			if item.Kind == spec.Scalar && !item.IsNull() {
@@ -212,6 +212,7 @@ func flatText(n *spec.Node, scalar func(*spec.Node) string) string {
 		if len(items) == len(n.Items) && listable(items) {
 			return strings.Join(items, ",")
 		}
+	case spec.Map:
 	}
 	return string(appendFlat(nil, n, scalar))
 }

@@ -92,8 +92,8 @@ func ours(t *testing.T, c call) string {
 
 var versions = regexp.MustCompile(`^(1|0\.0\.0|\d+\.\d+\.\d+(-syncd-.*)?)$`)
 
-// comparable is a body without what differs from server to server.
-func comparable(v any) any {
+// alike is a body without what differs from server to server.
+func alike(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
 		out := map[string]any{}
@@ -106,7 +106,7 @@ func comparable(v any) any {
 				out[k] = "some"
 				continue
 			}
-			out[k] = comparable(x)
+			out[k] = alike(x)
 		}
 		return out
 	case []any:
@@ -115,7 +115,7 @@ func comparable(v any) any {
 			if m, ok := x.(map[string]any); ok && isFurther(m) {
 				continue
 			}
-			out = append(out, comparable(x))
+			out = append(out, alike(x))
 		}
 		slices.SortFunc(out, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 		return out
@@ -189,8 +189,8 @@ func differs(t *testing.T, c call, got response) (parts []string) {
 		if err := json.Unmarshal([]byte(toThere.Replace(got.text)), &here); err != nil {
 			here = got.text
 		}
-		wanted, _ := json.Marshal(comparable(theirs))
-		given, _ := json.Marshal(comparable(here))
+		wanted, _ := json.Marshal(alike(theirs))
+		given, _ := json.Marshal(alike(here))
 		note("body", string(wanted), string(given))
 	default:
 		note("body", c.Want.Text, got.text)

@@ -179,7 +179,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !sendsJSON(r):
 		refuse(w, r, http.StatusUnsupportedMediaType)
 	case !a.Host.Ready():
-		a.write(w, r, answer{}, fail(http.StatusServiceUnavailable, "the files of the jobs are being read"), route)
+		a.write(w, r, answer{}, fail(http.StatusServiceUnavailable, "the files of the jobs are being read"))
 	default:
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 		if err != nil {
@@ -187,11 +187,11 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			if _, large := errors.AsType[*http.MaxBytesError](err); large || len(body) >= maxBody {
 				err = fail(http.StatusRequestEntityTooLarge, "the request is larger than %d bytes", maxBody)
 			}
-			a.write(w, r, answer{}, err, route)
+			a.write(w, r, answer{}, err)
 			return
 		}
 		ans, err := route.handler(r.Method)(&request{r, names, r.URL.Query(), body})
-		a.write(w, r, ans, err, route)
+		a.write(w, r, ans, err)
 	}
 }
 
@@ -276,7 +276,7 @@ func refuse(w http.ResponseWriter, r *http.Request, code int) {
 }
 
 // write writes an answer, or an error in its place.
-func (a *API) write(w http.ResponseWriter, r *http.Request, ans answer, err error, route *route) {
+func (a *API) write(w http.ResponseWriter, r *http.Request, ans answer, err error) {
 	if err != nil {
 		f, known := errors.AsType[*failure](err)
 		if !known {

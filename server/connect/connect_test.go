@@ -33,12 +33,6 @@ run: {mode: full}
 
 var following = strings.Replace(once, "{mode: full}", "{mode: full, follow: true}", 1)
 
-type connector struct {
-	Config map[string]string
-	Tasks  []struct{ Task int }
-	Type   string
-}
-
 type status struct {
 	Connector struct{ State, Trace string }
 	Tasks     []struct{ State, Trace string }

@@ -50,7 +50,6 @@ type world struct {
 	host   *host.Host
 	levels *connect.Levels
 	server *httptest.Server
-	log    *strings.Builder
 }
 
 // open starts a service of the files; with writable it may change them.

@@ -132,7 +132,7 @@ func (a *API) put(q *request, name string, want map[string]string, desired host.
 	if !there {
 		path = filepath.Join(a.Host.Folder(), fileName(name))
 	}
-	if err := a.mayWrite(path); err != nil {
+	if err := a.mayWrite(path, there); err != nil {
 		return answer{}, err
 	}
 	text, problems, err := a.edited(path, there, want)
@@ -177,13 +177,13 @@ func (a *API) rewrite(q *request, path string, text []byte) error {
 }
 
 // mayWrite refuses to change a file where the service is not to.
-func (a *API) mayWrite(path string) error {
+func (a *API) mayWrite(path string, there bool) error {
 	switch {
-	case !a.Writable && a.Host.Folder() == "":
+	case there && !a.Writable:
 		return fail(http.StatusForbidden, "connectors can't be changed here: edit the file %s, or start syncd serve with --writable", path)
 	case !a.Writable:
-		return fail(http.StatusForbidden, "connectors can't be changed here: write the file %s, or start syncd serve with --writable", path)
-	case filepath.Dir(path) == "." && a.Host.Folder() == "":
+		return fail(http.StatusForbidden, "connectors can't be added here: write the file %s, or start syncd serve with --writable", path)
+	case !there && a.Host.Folder() == "":
 		return fail(http.StatusForbidden, "connectors can't be added here: syncd serve was given files, and no folder for new ones")
 	}
 	return nil
