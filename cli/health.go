@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -28,13 +31,16 @@ const (
 // Docker's HEALTHCHECK: the image has no shell and no curl.
 func (a *app) healthCommand() *cobra.Command {
 	var timeout time.Duration
+	var caFile string
 	c := &cobra.Command{
 		Use:   "health [URL]",
 		Short: "Ask a running syncd whether it is healthy: exit code 0 if it is, 1 if not",
 		Long: `Ask a syncd that runs with --http whether it is healthy. The exit code is 0 if it answers so, and 1 if not.
-Without a URL, ` + envListen + ` says where it listens; the default is ` + healthAddress + `. Without a path, ` + healthPath + ` is asked.`,
+Without a URL, ` + envListen + ` says where it listens; the default is ` + healthAddress + `. Without a path, ` + healthPath + ` is asked.
+A service (syncd serve) with a certificate is asked by https, and its certificate must hold the name that is asked for.`,
 		Example: `  syncd health
-  syncd health 127.0.0.1:9090/readyz`,
+  syncd health 127.0.0.1:9090/readyz
+  syncd health --ca-file tls.crt https://127.0.0.1:8083`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			target := a.env(envListen)
@@ -48,9 +54,13 @@ Without a URL, ` + envListen + ` says where it listens; the default is ` + healt
 			if timeout <= 0 {
 				return usageError("--timeout must be more than 0, not %s", timeout)
 			}
+			roots, err := authorities("--ca-file", cmp.Or(caFile, a.env(envCA)))
+			if err != nil {
+				return err
+			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 			defer cancel()
-			answer, err := askHealth(ctx, u)
+			answer, err := askHealth(ctx, u, roots)
 			if err != nil {
 				return err
 			}
@@ -59,6 +69,7 @@ Without a URL, ` + envListen + ` says where it listens; the default is ` + healt
 		},
 	}
 	c.Flags().DurationVar(&timeout, "timeout", 3*time.Second, "how long to wait for the answer")
+	c.Flags().StringVar(&caFile, "ca-file", "", "a PEM file of the authorities that its certificate may be of ("+envCA+")")
 	return c
 }
 
@@ -94,13 +105,13 @@ func healthURL(target string) (string, error) {
 }
 
 // askHealth returns what a healthy program answers. It goes past any proxy and follows no redirect: what it asks is here.
-func askHealth(ctx context.Context, u string) (string, error) {
+func askHealth(ctx context.Context, u string, roots *x509.CertPool) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
 	if err != nil {
 		return "", err
 	}
 	client := http.Client{
-		Transport:     &http.Transport{DisableKeepAlives: true},
+		Transport:     &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	resp, err := client.Do(req)
@@ -109,7 +120,11 @@ func askHealth(ctx context.Context, u string) (string, error) {
 		if errors.As(err, &inner) {
 			err = inner.Err
 		}
-		return "", syncd.Hint(fmt.Errorf("no answer from %s: %w", u, err), "does syncd run there, with --http?")
+		err = fmt.Errorf("no answer from %s: %w", u, err)
+		if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted {
+			return "", syncd.Hint(err, "name the file of the authority of its certificate with --ca-file, and a host that the certificate is for")
+		}
+		return "", syncd.Hint(err, "does syncd run there, with --http?")
 	}
 	defer resp.Body.Close() //nolint:errcheck // it was only read
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 1024))

@@ -2,10 +2,13 @@ package cli_test
 
 import (
 	"bytes"
+	"encoding/pem"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +32,12 @@ func TestHealth(t *testing.T) {
 	t.Cleanup(func() { close(release) })
 	address := server.Listener.Addr().String()
 	_, port, _ := net.SplitHostPort(address)
+	encrypted := httptest.NewTLSServer(mux)
+	t.Cleanup(encrypted.Close)
+	authority := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(authority, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: encrypted.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	closed := httptest.NewServer(mux)
 	closed.Close()
 
@@ -51,6 +60,9 @@ func TestHealth(t *testing.T) {
 		"too slow":               {args: []string{"--timeout", "20ms", address + "/slow"}, code: 1, says: "deadline exceeded"},
 		"not a URL":              {args: []string{"ftp://x"}, code: 2, says: "neither an http URL nor an address"},
 		"no time":                {args: []string{"--timeout", "0s", address}, code: 2, says: "--timeout must be more than 0"},
+		"certificate":            {args: []string{"--ca-file", authority, encrypted.URL}, says: "ok"},
+		"unknown certificate":    {args: []string{encrypted.URL}, code: 1, says: "hint: name the file of the authority of its certificate with --ca-file"},
+		"no authority":           {args: []string{"--ca-file", authority + "x", encrypted.URL}, code: 1, says: "reading --ca-file"},
 		"two arguments":          {args: []string{address, address}, code: 2, says: "at most 1 arg"},
 	} {
 		t.Run(name, func(t *testing.T) {

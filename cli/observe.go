@@ -53,7 +53,7 @@ func (a *app) observe(ctx context.Context, cfg *config.Config, logger *slog.Logg
 		}
 	}
 	if on, fromEnv := a.traced(c.Traces); on {
-		if ob.tracing, err = a.startTracing(ctx, c.Traces, fromEnv, logger); err != nil {
+		if ob.tracing, err = a.startTracing(ctx, cfg, fromEnv, logger); err != nil {
 			return nil, err
 		}
 	}
@@ -82,7 +82,7 @@ func (a *app) observeJob(ctx context.Context, cfg *config.Config, logger *slog.L
 		}
 	}
 	if on, fromEnv := a.traced(c.Traces); on {
-		if ob.tracing, err = a.startTracing(ctx, c.Traces, fromEnv, logger); err != nil {
+		if ob.tracing, err = a.startTracing(ctx, cfg, fromEnv, logger); err != nil {
 			return nil, err
 		}
 	}
@@ -213,7 +213,8 @@ func (a *app) traced(c config.Traces) (on, fromEnv bool) {
 	}
 }
 
-func (a *app) startTracing(ctx context.Context, c config.Traces, fromEnv bool, logger *slog.Logger) (*tracing.Tracing, error) {
+func (a *app) startTracing(ctx context.Context, cfg *config.Config, fromEnv bool, logger *slog.Logger) (*tracing.Tracing, error) {
+	c := cfg.Observe.Traces
 	roots, err := authorities("observe.traces.ca_file", c.CAFile)
 	if err != nil {
 		return nil, err
@@ -228,7 +229,7 @@ func (a *app) startTracing(ctx context.Context, c config.Traces, fromEnv bool, l
 	}
 	return tracing.Start(ctx, tracing.Options{
 		Endpoint: c.Endpoint, HTTP: protocol == config.TraceHTTP, Headers: headers, RootCAs: roots,
-		SampleRatio: c.SampleRatio, Version: programVersion(), Logger: logger,
+		SampleRatio: c.SampleRatio, Version: programVersion(), Job: cfg.Name, Logger: logger,
 	})
 }
 

@@ -54,6 +54,7 @@ type Options struct {
 	RootCAs     *x509.CertPool // nil: the system's
 	SampleRatio float64        // of the batches
 	Version     string         // of syncd
+	Job         string         // whose traces they are; "" is not said
 	Logger      *slog.Logger
 }
 
@@ -62,6 +63,7 @@ type Tracing struct {
 	provider *sdk.TracerProvider
 	tracer   trace.Tracer
 	ratio    float64
+	job      []attribute.KeyValue // on every span
 	exporter *exporter
 }
 
@@ -87,7 +89,11 @@ func Start(ctx context.Context, o Options) (*Tracing, error) {
 		sdk.WithSampler(sdk.AlwaysSample()), sdk.WithResource(about),
 		sdk.WithSpanProcessor(sdk.NewBatchSpanProcessor(e, sdk.WithMaxQueueSize(maxQueue))),
 	)
-	return &Tracing{provider: provider, tracer: provider.Tracer("github.com/syncd-io/syncd"), ratio: o.SampleRatio, exporter: e}, nil
+	t := &Tracing{provider: provider, tracer: provider.Tracer("github.com/syncd-io/syncd"), ratio: o.SampleRatio, exporter: e}
+	if o.Job != "" {
+		t.job = []attribute.KeyValue{keyJob.String(strings.ToValidUTF8(o.Job, "?"))}
+	}
+	return t, nil
 }
 
 func (o Options) client() (otlptrace.Client, error) {
@@ -152,6 +158,7 @@ type Run struct {
 
 // The attributes.
 const (
+	keyJob         = attribute.Key("syncd.job")
 	keyRun         = attribute.Key("syncd.run_id")
 	keyCollection  = attribute.Key("syncd.collection")
 	keySplit       = attribute.Key("syncd.split")
@@ -163,8 +170,8 @@ const (
 
 // Run begins a run's trace. What is done with the context inside belongs to it. End must be called.
 func (t *Tracing) Run(ctx context.Context) (inside context.Context, r *Run) {
-	ctx, span := t.tracer.Start(ctx, "run", trace.WithNewRoot()) //nolint:spancheck // End ends it
-	return ctx, &Run{                                            //nolint:spancheck // as above
+	ctx, span := t.tracer.Start(ctx, "run", trace.WithNewRoot(), trace.WithAttributes(t.job...)) //nolint:spancheck // End ends it
+	return ctx, &Run{                                                                            //nolint:spancheck // as above
 		Tracing: t, span: span, link: trace.Link{SpanContext: span.SpanContext()}, id: keyRun.String(""),
 	}
 }
@@ -205,9 +212,10 @@ func (r *Run) Batch(ctx context.Context, b engine.BatchInfo) (inside context.Con
 	if r.ratio < 1 && rand.Float64() >= r.ratio { //nolint:gosec // which batches are traced is no secret
 		return context.WithValue(ctx, batchKey{}, &batch{}), nothing
 	}
-	ctx, span := r.tracer.Start(ctx, "batch", trace.WithNewRoot(), trace.WithLinks(r.link), trace.WithTimestamp(b.Read), trace.WithAttributes(
+	ctx, span := r.tracer.Start(ctx, "batch", trace.WithNewRoot(), trace.WithLinks(r.link), trace.WithTimestamp(b.Read), trace.WithAttributes(r.job...), trace.WithAttributes(
 		r.name(), keyCollection.String(b.Collection), keySplit.Int(b.Split), keyDocuments.Int(b.Documents)))
-	_, scan := r.tracer.Start(ctx, engine.StageScan.String(), trace.WithTimestamp(b.Read), trace.WithAttributes(keyDocuments.Int(b.Documents)))
+	_, scan := r.tracer.Start(ctx, engine.StageScan.String(), trace.WithTimestamp(b.Read), trace.WithAttributes(r.job...),
+		trace.WithAttributes(keyDocuments.Int(b.Documents)))
 	scan.End(trace.WithTimestamp(b.Read.Add(b.ReadTime)))
 	way := &batch{span: span}
 	return context.WithValue(ctx, batchKey{}, way), func(err error) {
@@ -223,8 +231,8 @@ func (r *Run) Stage(ctx context.Context, s engine.Stage, documents int) (inside 
 	if way != nil && way.span == nil {
 		return ctx, nothing
 	}
-	ctx, span := r.tracer.Start(ctx, s.String(), trace.WithAttributes(keyDocuments.Int(documents))) //nolint:spancheck // what is returned ends it
-	return ctx, func(err error) {                                                                   //nolint:spancheck // as above
+	ctx, span := r.tracer.Start(ctx, s.String(), trace.WithAttributes(r.job...), trace.WithAttributes(keyDocuments.Int(documents))) //nolint:spancheck // what is returned ends it
+	return ctx, func(err error) {                                                                                                   //nolint:spancheck // as above
 		if way != nil && s == engine.StageWrite && err == nil {
 			way.events += documents
 		}

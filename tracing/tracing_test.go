@@ -158,22 +158,27 @@ func TestTraces(t *testing.T) {
 			c := &collector{}
 			traced(t, tracing.Options{
 				Endpoint: c.serve(t, overHTTP), HTTP: overHTTP, Headers: map[string]string{"x-token": "secret"}, SampleRatio: 1, Version: "v1.2.3",
-				Logger: slog.New(slog.DiscardHandler),
+				Job: "pages", Logger: slog.New(slog.DiscardHandler),
 			}, options(t))
 			if c.about["service.name"] != "syncd" || c.about["service.version"] != "v1.2.3" || !slices.Contains(c.tokens, "secret") {
 				t.Errorf("resource %v, tokens %v", c.about, c.tokens)
+			}
+			for _, s := range c.spans {
+				if !strings.Contains(attributes(s), "job=pages") {
+					t.Errorf("the span %s does not tell its job: %s", s.Name, attributes(s))
+				}
 			}
 			runs, batches := c.named("run"), c.named("batch")
 			if len(runs) != 1 || len(batches) != 3 {
 				t.Fatalf("%d runs, %d batches among %d spans", len(runs), len(batches), len(c.spans))
 			}
-			if got, want := attributes(runs[0]), "documents=30 events=20 exit_code=0 run_id=run-1"; got != want {
+			if got, want := attributes(runs[0]), "documents=30 events=20 exit_code=0 job=pages run_id=run-1"; got != want {
 				t.Errorf("run: %s, want %s", got, want)
 			}
 			sent := 0
 			for _, b := range batches {
 				var n, e int
-				if _, err := fmt.Sscanf(attributes(b), "collection=page documents=%d events=%d run_id=run-1 split=0", &n, &e); err != nil || n != 10 {
+				if _, err := fmt.Sscanf(attributes(b), "collection=page documents=%d events=%d job=pages run_id=run-1 split=0", &n, &e); err != nil || n != 10 {
 					t.Errorf("batch: %s: %v", attributes(b), err)
 				}
 				sent += e
@@ -220,7 +225,7 @@ func TestFailureIsRecorded(t *testing.T) {
 func TestSampling(t *testing.T) {
 	c := &collector{}
 	traced(t, tracing.Options{Endpoint: c.serve(t, false), SampleRatio: 0, Logger: slog.New(slog.DiscardHandler)}, options(t))
-	if len(c.spans) != 1 || c.spans[0].Name != "run" {
+	if len(c.spans) != 1 || c.spans[0].Name != "run" || strings.Contains(attributes(c.spans[0]), "job=") { // of no job
 		t.Errorf("spans %v", c.spans)
 	}
 }
