@@ -37,6 +37,15 @@ func families(t *testing.T) []family {
 			}
 		}
 	})
+	service, err := metrics.NewService("v1.2.3", func() []metrics.JobState { return []metrics.JobState{{Job: "pages", State: "running"}} }).Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range service {
+		if f.GetName() == "syncd_job_state" {
+			gathered = append(gathered, f)
+		}
+	}
 	slices.SortFunc(gathered, func(a, b *dto.MetricFamily) int { return strings.Compare(a.GetName(), b.GetName()) })
 	var out []family
 	for _, f := range gathered {

@@ -19,19 +19,21 @@ type JobState struct{ Job, State string }
 type Service struct {
 	version string
 	process *prometheus.Registry
+	states  func() []JobState
 
 	mu   sync.Mutex
 	jobs map[string]*Metrics
 }
 
-// NewService returns the metrics of a service of that version of syncd. states tells how its jobs stand.
+// NewService returns the metrics of a service of that version of syncd. states tells how its jobs stand, all that there are; it is called
+// concurrently.
 func NewService(version string, states func() []JobState) *Service {
-	s := &Service{version: version, process: prometheus.NewRegistry(), jobs: map[string]*Metrics{}}
+	s := &Service{version: version, process: prometheus.NewRegistry(), states: states, jobs: map[string]*Metrics{}}
 	s.process.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), jobStates(states))
 	return s
 }
 
-// Job returns the metrics of a job, which outlive its runs.
+// Job returns the metrics of a job, which outlive its runs, and end with the job.
 func (s *Service) Job(name string) *Metrics {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -43,18 +45,18 @@ func (s *Service) Job(name string) *Metrics {
 	return m
 }
 
-// Forget drops the metrics of a job that is no more.
-func (s *Service) Forget(name string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.jobs, name)
-}
-
-// Gather implements prometheus.Gatherer.
+// Gather implements prometheus.Gatherer. It drops the metrics of jobs that are no more.
 func (s *Service) Gather() ([]*dto.MetricFamily, error) {
-	all := prometheus.Gatherers{s.process}
+	all, there := prometheus.Gatherers{s.process}, map[string]bool{}
+	for _, j := range s.states() {
+		there[j.Job] = true
+	}
 	s.mu.Lock()
-	for _, m := range s.jobs {
+	for name, m := range s.jobs {
+		if !there[name] {
+			delete(s.jobs, name)
+			continue
+		}
 		all = append(all, m.own)
 	}
 	s.mu.Unlock()
@@ -71,7 +73,7 @@ func (s *Service) Handler(logger *slog.Logger) http.Handler {
 // jobStates shows the states of jobs.
 type jobStates func() []JobState
 
-var jobStateDesc = prometheus.NewDesc("syncd_job_state", "What a job does: 1 for its state, by job and state.", []string{JobLabel, "state"}, nil)
+var jobStateDesc = prometheus.NewDesc("syncd_job_state", "What a job of a service does; 1 for the state it is in, and there is no other: running, waiting, retrying, done, paused, stopped, ending, failed, invalid or removed.", []string{JobLabel, "state"}, nil)
 
 // Describe implements prometheus.Collector.
 func (jobStates) Describe(ch chan<- *prometheus.Desc) { ch <- jobStateDesc }
