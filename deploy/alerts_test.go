@@ -1,6 +1,9 @@
 package deploy_test
 
 import (
+	"fmt"
+	"maps"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -8,7 +11,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/promqltest"
+	"github.com/prometheus/prometheus/template"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -31,7 +37,7 @@ func TestAlertsFire(t *testing.T) {
 		`syncd_dead_letters_total{collection="page"}`:                  "0",
 		`syncd_retries_total{plugin="mongo",reason="not the primary"}`: "3",
 	}
-	none := "-"
+	const none = "-"
 	for name, c := range map[string]struct {
 		values map[string]string
 		fire   []string
@@ -60,52 +66,178 @@ func TestAlertsFire(t *testing.T) {
 		"another target that follows": {map[string]string{`syncd_last_success_timestamp_seconds{instance="b"}`: "60"}, []string{"SyncdNoSuccess"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var load strings.Builder
-			load.WriteString("load 1m\n")
-			put := func(name, value string) {
-				if value != none {
-					if !strings.Contains(value, "x") {
-						value += "x2880"
-					}
-					load.WriteString("  " + name + " " + value + "\n")
-				}
+			values := maps.Clone(well)
+			maps.Copy(values, c.values)
+			alone := scrapes{}
+			for name, value := range values {
+				alone.put(name, value, "")
+			}
+			if diff := cmp.Diff(c.fire, alone.firing(t, now, false)); diff != "" {
+				t.Errorf("alerts (-want +got):\n%s", diff)
+			}
+			// The same in a service, beside a job that is well and looks at all documents again: of that one nothing fires, and it keeps
+			// nothing of the other silent.
+			service := scrapes{}
+			for name, value := range values {
+				service.put(name, value, "bad")
 			}
 			for name, value := range well {
-				if _, other := c.values[name]; !other {
-					put(name, value)
+				if name == "syncd_run_active" {
+					value = "1"
 				}
+				service.put(name, value, "good")
 			}
-			for name, value := range c.values {
-				put(name, value)
+			var want []string
+			for _, name := range c.fire {
+				want = append(want, name+" of bad")
 			}
-			stored := promqltest.LoadedStorage(t, load.String())
-			defer stored.Close()
-			engine := promqltest.NewTestEngine(t, false, 0, promqltest.DefaultMaxSamplesPerQuery)
-			var fire []string
-			for _, r := range alerts(t) {
-				q, err := engine.NewInstantQuery(t.Context(), stored, nil, r.Expr, time.Unix(now, 0))
-				if err != nil {
-					t.Fatal(err)
-				}
-				res := q.Exec(t.Context())
-				v, err := res.Vector()
-				if err != nil {
-					t.Fatalf("%s: %v", r.Alert, err)
-				}
-				if len(v) > 0 {
-					fire = append(fire, r.Alert)
-				}
-				q.Close()
+			if diff := cmp.Diff(want, service.firing(t, now, false)); diff != "" {
+				t.Errorf("alerts of a service (-want +got):\n%s", diff)
 			}
-			slices.Sort(fire)
-			if diff := cmp.Diff(c.fire, fire); diff != "" {
+		})
+	}
+}
+
+// TestJobAlertsFire has one of a service's two jobs in a state; times are in minutes before now.
+func TestJobAlertsFire(t *testing.T) {
+	const now = 2 * 24 * 3600
+	// Each begins with a sample, be it one of none: the store takes nothing that is much older than the first it is given.
+	always := func(state string) map[string]string { return map[string]string{state: "1x2880"} }
+	since := func(minutes int, state string) map[string]string {
+		return map[string]string{state: fmt.Sprintf("stale _x%d 1x%d", 2880-minutes-1, minutes), "running": fmt.Sprintf("1x%d stale", 2880-minutes-1)}
+	}
+	for name, c := range map[string]struct {
+		states map[string]string
+		fire   []string
+	}{
+		"running":             {always("running"), []string{"SyncdNoSuccess of bad"}},
+		"waiting":             {always("waiting"), []string{"SyncdNoSuccess of bad"}},
+		"paused":              {always("paused"), nil},
+		"stopped":             {always("stopped"), nil},
+		"done":                {always("done"), nil},
+		"failed":              {always("failed"), []string{"SyncdJobFailed of bad", "SyncdNoSuccess of bad"}},
+		"failed for 20":       {since(20, "failed"), []string{"SyncdJobFailed of bad", "SyncdNoSuccess of bad"}},
+		"failed for 10":       {since(10, "failed"), []string{"SyncdNoSuccess of bad"}},
+		"invalid for 20":      {since(20, "invalid"), []string{"SyncdJobFailed of bad", "SyncdNoSuccess of bad"}},
+		"removed for 20":      {since(20, "removed"), []string{"SyncdJobFailed of bad", "SyncdNoSuccess of bad"}},
+		"retrying for 20":     {since(20, "retrying"), []string{"SyncdJobFailed of bad", "SyncdNoSuccess of bad"}},
+		"retries all the day": {map[string]string{"running": strings.Repeat("1x3 stale ", 576), "retrying": strings.Repeat("stale _x2 1 stale ", 576)}, []string{"SyncdJobFailed of bad", "SyncdNoSuccess of bad"}},
+		"got over it": {map[string]string{"retrying": "stale _x2839 1x10 stale", "running": "1x2839 stale _x10 1x29"},
+			[]string{"SyncdNoSuccess of bad"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := scrapes{"process_start_time_seconds 0x2880", `syncd_build_info{syncd_job="bad"} 1x2880`, `syncd_build_info{syncd_job="good"} 1x2880`,
+				`syncd_job_state{state="running",syncd_job="good"} 1x2880`, `syncd_last_success_timestamp_seconds{syncd_job="good"} 172000x2880`,
+				// One that was added an hour ago has an hour's time, and one without a file was never seen to begin.
+				`syncd_build_info{syncd_job="new"} stale _x2819 1x60`, `syncd_job_state{state="running",syncd_job="new"} stale _x2819 1x60`}
+			for state, values := range c.states {
+				s = append(s, `syncd_job_state{state="`+state+`",syncd_job="bad"} `+values)
+			}
+			if diff := cmp.Diff(c.fire, s.firing(t, now, true)); diff != "" {
 				t.Errorf("alerts (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-type alert struct{ Alert, Expr string }
+// TestAlertsNameTheJob expands the texts of alerts for a job of a service, and for a process that has one job.
+func TestAlertsNameTheJob(t *testing.T) {
+	const definitions = "{{ $labels := .Labels }}{{ $value := .Value }}"
+	for _, r := range alerts(t) {
+		for _, job := range []string{"", "orders"} {
+			labels := map[string]string{"job": "syncd", "instance": "a:9090", "collection": "page", "content_type": "page", "plugin": "mongo", "reason": "r",
+				"stream": "shop", "state": "failed"}
+			if job != "" {
+				labels["syncd_job"] = job
+			}
+			data := template.AlertTemplateData(labels, nil, "", promql.Sample{F: 7})
+			for _, field := range []string{"summary", "description"} {
+				said, err := template.NewTemplateExpander(t.Context(), definitions+r.Annotations[field], r.Alert, data, 0, nil, &url.URL{}, nil).Expand()
+				if err != nil || strings.Contains(said, "no value") || said == "" {
+					t.Errorf("%s: %s: %q, %v", r.Alert, field, said, err)
+				}
+				if field == "summary" && (job != "" && !strings.Contains(said, job) || job == "" && r.Alert != "SyncdJobFailed" && strings.HasPrefix(said, ":")) {
+					t.Errorf("%s of job %q: %q", r.Alert, job, said)
+				}
+			}
+		}
+	}
+}
+
+// scrapes are series and their values, one a minute, in the notation of Prometheus's own tests.
+type scrapes []string
+
+// put adds a series of a service's job; of a process that runs one job its name is empty. The value "-" is none.
+func (s *scrapes) put(name, value, job string) {
+	if value == "-" {
+		return
+	}
+	if !strings.Contains(value, "x") {
+		value += "x2880"
+	}
+	if job != "" && strings.HasPrefix(name, "syncd_") {
+		metric, labels, some := strings.Cut(name, "{")
+		if some {
+			labels = "," + labels
+		} else {
+			labels = "}"
+		}
+		name = metric + `{syncd_job="` + job + `"` + labels
+	}
+	if line := name + " " + value; !slices.Contains(*s, line) {
+		*s = append(*s, line)
+	}
+}
+
+// firing lists the alerts whose expression has a result, each with the job that it is about; with lasting only those that had the same
+// one for as long as the rule asks for.
+func (s scrapes) firing(t *testing.T, now int64, lasting bool) (fire []string) {
+	t.Helper()
+	stored := promqltest.LoadedStorage(t, "load 1m\n  "+strings.Join(s, "\n  ")+"\n")
+	defer stored.Close()
+	engine := promqltest.NewTestEngine(t, false, 0, promqltest.DefaultMaxSamplesPerQuery)
+	for _, r := range alerts(t) {
+		var pending time.Duration
+		if lasting && r.For != "" {
+			d, err := model.ParseDuration(r.For)
+			if err != nil {
+				t.Fatalf("%s: %v", r.Alert, err)
+			}
+			pending = time.Duration(d)
+		}
+		const step = time.Minute
+		end := time.Unix(now, 0)
+		q, err := engine.NewRangeQuery(t.Context(), stored, nil, r.Expr, end.Add(-pending), end, step)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res := q.Exec(t.Context())
+		all, err := res.Matrix()
+		if err != nil {
+			t.Fatalf("%s: %v", r.Alert, err)
+		}
+		for _, series := range all {
+			if len(series.Floats) < int(pending/step)+1 {
+				continue
+			}
+			name := r.Alert
+			if job := series.Metric.Get("syncd_job"); job != "" {
+				name += " of " + job
+			}
+			if !slices.Contains(fire, name) {
+				fire = append(fire, name)
+			}
+		}
+		q.Close()
+	}
+	slices.Sort(fire)
+	return fire
+}
+
+type alert struct {
+	Alert, Expr, For string
+	Annotations      map[string]string
+}
 
 func alerts(t *testing.T) (all []alert) {
 	t.Helper()

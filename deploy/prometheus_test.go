@@ -27,9 +27,9 @@ func series(t *testing.T) map[string][]string {
 	}
 	row := regexp.MustCompile("(?m)^\\| `(syncd_\\w+)` \\| (counter|gauge|histogram) \\| ([a-z_, ]*) \\| ")
 	for _, m := range row.FindAllStringSubmatch(read(t, filepath.Join(root, "docs", "monitoring.md")), -1) {
-		name, labels := m[1], slices.Clone(target)
+		name, labels := m[1], append(slices.Clone(target), "syncd_job") // absent in a process that runs one job
 		for label := range strings.SplitSeq(m[3], ", ") {
-			if label != "" {
+			if label != "" && label != "syncd_job" {
 				labels = append(labels, label)
 			}
 		}
@@ -96,25 +96,38 @@ func ask(t *testing.T, where, expr string, known map[string][]string) (labels []
 	return labels
 }
 
-func TestDashboard(t *testing.T) {
-	text, err := os.ReadFile("grafana/syncd-dashboard.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var board struct {
-		Panels []struct {
-			ID      int
-			Title   string
-			Type    string
-			Targets []struct{ Expr, LegendFormat string }
-			GridPos struct{ X, Y, W, H int }
+type panel struct {
+	ID      int
+	Title   string
+	Type    string
+	Targets []struct{ Expr, LegendFormat string }
+	GridPos struct{ X, Y, W, H int }
+
+	FieldConfig struct {
+		Defaults struct {
+			Mappings []struct {
+				Options map[string]struct{ Text string }
+			}
 		}
-		Annotations struct{ List []struct{ Expr string } }
-		Templating  struct{ List []struct{ Query any } }
 	}
-	if err := json.Unmarshal(text, &board); err != nil {
+}
+
+type grafana struct {
+	Panels      []panel
+	Annotations struct{ List []struct{ Expr string } }
+	Templating  struct{ List []struct{ Query any } }
+}
+
+func dashboard(t *testing.T) (board grafana) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(read(t, "grafana/syncd-dashboard.json")), &board); err != nil {
 		t.Fatal(err)
 	}
+	return board
+}
+
+func TestDashboard(t *testing.T) {
+	board := dashboard(t)
 	known := series(t)
 	legend := regexp.MustCompile(`\{\{(\w+)\}\}`)
 	asked := map[string]bool{}
@@ -142,6 +155,13 @@ func TestDashboard(t *testing.T) {
 					asked[name] = true
 				}
 			}
+			// Of each metric the job that was chosen, and a line for each; what is added up over jobs is said to be.
+			if strings.Count(target.Expr, "syncd_job=~\"$syncd_job\"") != len(regexp.MustCompile(`syncd_\w+\{`).FindAllString(target.Expr, -1)) {
+				t.Errorf("panel %s: a metric of all jobs in %s", p.Title, target.Expr)
+			}
+			if strings.Contains(target.Expr, "syncd_") && !strings.Contains(target.LegendFormat, "{{syncd_job}}") && p.Title != "Jobs by state" {
+				t.Errorf("panel %s: the legend %q does not tell the job", p.Title, target.LegendFormat)
+			}
 		}
 	}
 	for _, a := range board.Annotations.List {
@@ -164,6 +184,32 @@ func TestDashboard(t *testing.T) {
 	for name := range known {
 		if strings.HasPrefix(name, "syncd_") && !asked[name] {
 			t.Errorf("no panel shows %s", name)
+		}
+	}
+}
+
+// TestDashboardStates has the number of each state that a job can be in shown as its name.
+func TestDashboardStates(t *testing.T) {
+	board := dashboard(t)
+	i := slices.IndexFunc(board.Panels, func(p panel) bool { return p.Type == "state-timeline" })
+	if i < 0 {
+		t.Fatal("no panel shows the states of jobs over time")
+	}
+	p := board.Panels[i]
+	states := regexp.MustCompile(`(?m)^\t\w+ +State += "(\w+)"`).FindAllStringSubmatch(read(t, filepath.Join(root, "job", "host", "status.go")), -1)
+	if len(states) < 10 {
+		t.Fatalf("package host has the states %v", states)
+	}
+	numbers := map[string]string{}
+	for _, m := range regexp.MustCompile(`state="(\w+)"\} \* (\d+)`).FindAllStringSubmatch(p.Targets[0].Expr, -1) {
+		numbers[m[1]] = m[2]
+	}
+	if len(numbers) != len(states) {
+		t.Errorf("the panel knows %d states, package host %d", len(numbers), len(states))
+	}
+	for _, s := range states {
+		if text := p.FieldConfig.Defaults.Mappings[0].Options[numbers[s[1]]].Text; text != s[1] {
+			t.Errorf("a job that is %s is shown as %q", s[1], text)
 		}
 	}
 }
