@@ -4,6 +4,7 @@
 package deploy_test
 
 import (
+	"bufio"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,7 +12,11 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v3"
 )
 
 const root = ".."
@@ -115,6 +120,79 @@ func validate(t *testing.T, config string, environ []string) {
 	cmd.Env = append([]string{}, environ...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("syncd validate %s: %v\n%s", config, err, out)
+	}
+}
+
+// serverSettings are what a service's file says.
+type settings struct {
+	Listen      string
+	StopTimeout string `yaml:"stop_timeout"`
+	TLS         struct {
+		CertFile string `yaml:"cert_file"`
+		KeyFile  string `yaml:"key_file"`
+	}
+	Users  map[string]map[string]string
+	Limits struct{ Memory int64 }
+}
+
+func serverSettings(t *testing.T, file string) settings {
+	t.Helper()
+	var c struct{ Server settings }
+	if err := yaml.Unmarshal([]byte(read(t, file)), &c); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	return c.Server
+}
+
+// checkStop reports a service whose runs may take longer to end than what stops it waits.
+func checkStop(t *testing.T, file string, s settings, wait time.Duration) {
+	t.Helper()
+	const cutOff = 15 * time.Second // what was cut off, and the listener, take some time to end
+	if stop, err := time.ParseDuration(s.StopTimeout); err != nil || stop+cutOff > wait || stop*2 < wait {
+		t.Errorf("%s: runs have %s to end, and the service %s: %v", file, s.StopTimeout, wait, err)
+	}
+}
+
+// serves starts a service, asks it whether it is healthy, as whoever trusts the authority in caFile, and ends it.
+func serves(t *testing.T, environ []string, caFile string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), syncd, append([]string{"serve"}, args...)...)
+	cmd.Env, cmd.WaitDelay = environ, 10*time.Second
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	url := ""
+	var log strings.Builder
+	lines := bufio.NewScanner(stderr)
+	for url == "" && lines.Scan() {
+		log.WriteString(lines.Text() + "\n")
+		if m := regexp.MustCompile(`msg=serving url=(https?)://[^ ]*:(\d+)/`).FindStringSubmatch(lines.Text()); m != nil {
+			url = m[1] + "://127.0.0.1:" + m[2]
+		}
+	}
+	if url == "" {
+		t.Errorf("syncd serve %s: %v\n%s", strings.Join(args, " "), cmd.Wait(), &log)
+		return
+	}
+	ask := exec.CommandContext(t.Context(), syncd, "health", "--timeout", "30s", url+"/healthz")
+	if caFile != "" {
+		ask.Env = append(ask.Environ(), "SYNCD_SERVER_CA_FILE="+caFile)
+	}
+	if out, err := ask.CombinedOutput(); err != nil {
+		t.Errorf("syncd health %s: %v\n%s", url, err, out)
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	for lines.Scan() {
+		log.WriteString(lines.Text() + "\n")
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("syncd serve ended with %v\n%s", err, &log)
 	}
 }
 

@@ -5,8 +5,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/unit"
 )
@@ -63,6 +65,55 @@ func TestSystemd(t *testing.T) {
 	validate(t, prod, environ)
 }
 
+func TestSystemdService(t *testing.T) {
+	t.Parallel()
+	once, service := directives(t, "syncd.service"), directives(t, "syncd-serve.service")
+	for key, want := range map[string]string{
+		"Service.Type": "exec", "Service.StateDirectory": "syncd-serve", "Service.Restart": "on-failure", "Service.RestartPreventExitStatus": "2 3",
+		"Service.ExecReload": "/bin/kill -HUP $MAINPID", "Install.WantedBy": "multi-user.target",
+	} {
+		if got := service[key]; !slices.Equal(got, []string{want}) {
+			t.Errorf("%s is %q, not %q", key, got, want)
+		}
+	}
+	// Whatever takes rights from a run takes them from the service.
+	for key, values := range once {
+		for _, prefix := range []string{"Protect", "Private", "Restrict", "SystemCall", "Lock", "MemoryDeny", "NoNew", "Capab", "Ambient", "Dynamic", "Remove", "UMask", "ProcSubset", "EnvironmentFile"} {
+			if strings.HasPrefix(key, "Service."+prefix) && !slices.Equal(service[key], values) {
+				t.Errorf("%s is %q, and %q in syncd.service", key, service[key], values)
+			}
+		}
+	}
+	state := "%S/" + service["Service.StateDirectory"][0]
+	for _, pair := range strings.Fields(strings.Join(service["Service.Environment"], " ")) {
+		if name, value, _ := strings.Cut(pair, "="); !variables[name] || value != state {
+			t.Errorf("Environment=%s is no variable of syncd's, or not the folder that it may write to", pair)
+		}
+	}
+
+	const config = "systemd/service.yaml.example"
+	command := strings.Fields(service["Service.ExecStart"][0])
+	if !slices.Equal(command, []string{"/usr/bin/syncd", "serve", "-c", "/etc/syncd/service.yaml", "/etc/syncd/jobs"}) {
+		t.Errorf("it starts %q", command)
+	}
+	checkArguments(t, "ExecStart", command[1:])
+	settings := serverSettings(t, config)
+	if settings.Listen != "127.0.0.1:8083" {
+		t.Errorf("others than this machine can connect to %s", settings.Listen)
+	}
+	wait, err := time.ParseDuration(strings.Replace(service["Service.TimeoutStopSec"][0], "min", "m", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkStop(t, config, settings, wait)
+	most, ok := strings.CutSuffix(service["Service.MemoryMax"][0], "G")
+	if n, err := strconv.Atoi(most); !ok || err != nil || settings.Limits.Memory == 0 || settings.Limits.Memory*3/2+(128<<20) > int64(n)<<30 {
+		t.Errorf("MemoryMax=%sG, server.limits.memory %d", most, settings.Limits.Memory)
+	}
+	jobs := t.TempDir()
+	serves(t, []string{"HOME=" + t.TempDir()}, "", "-c", config, "--listen", "127.0.0.1:0", jobs)
+}
+
 func TestSystemdVerify(t *testing.T) {
 	t.Parallel()
 	analyze, err := exec.LookPath("systemd-analyze")
@@ -71,18 +122,18 @@ func TestSystemdVerify(t *testing.T) {
 	}
 	verify := func(change func(string) string) (string, error) {
 		dir := t.TempDir()
-		for _, file := range []string{"syncd.service", "syncd.timer"} {
+		for _, file := range []string{"syncd.service", "syncd.timer", "syncd-serve.service"} {
 			// It looks whether the program is there.
 			text := strings.ReplaceAll(read(t, filepath.Join("systemd", file)), "/usr/bin/syncd", syncd)
 			write(t, filepath.Join(dir, file), change(text))
 		}
-		cmd := exec.Command(analyze, "verify", "--man=no", filepath.Join(dir, "syncd.service"), filepath.Join(dir, "syncd.timer"))
+		cmd := exec.Command(analyze, "verify", "--man=no", filepath.Join(dir, "syncd.service"), filepath.Join(dir, "syncd.timer"), filepath.Join(dir, "syncd-serve.service"))
 		cmd.Env = append(os.Environ(), "SYSTEMD_LOG_LEVEL=warning")
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
 	// A directive that systemd does not know is a warning, and no error.
-	if out, err := verify(func(text string) string { return text }); err != nil || strings.Contains(out, "syncd.") {
+	if out, err := verify(func(text string) string { return text }); err != nil || strings.Contains(out, "syncd.") || strings.Contains(out, "syncd-serve.") {
 		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
 	broken := func(text string) string { return strings.Replace(text, "ProtectSystem=", "ProtectSytem=", 1) }
