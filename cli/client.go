@@ -26,8 +26,8 @@ import (
 const (
 	envServer   = "SYNCD_SERVER"
 	envUser     = "SYNCD_SERVER_USER"
-	envPassword = "SYNCD_SERVER_PASSWORD"
-	envToken    = "SYNCD_SERVER_TOKEN"
+	envPassword = "SYNCD_SERVER_PASSWORD" //nolint:gosec // the name of a variable
+	envToken    = "SYNCD_SERVER_TOKEN"    //nolint:gosec // as above
 	envCA       = "SYNCD_SERVER_CA_FILE"
 )
 

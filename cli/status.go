@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -233,7 +234,7 @@ func (a *app) showDetail(d *api.Detail) error {
 			c := &l.Collections[i]
 			documents := "?"
 			if c.Expected != nil {
-				documents = fmt.Sprint(*c.Expected)
+				documents = strconv.FormatInt(*c.Expected, 10)
 			}
 			rows = append(rows, text.Row(c.Name, documents, c.Counts.Scanned, c.Counts.Acked, c.Counts.Failed(), fmt.Sprintf("%d of %d", c.SplitsDone, c.Splits)))
 		}
@@ -266,7 +267,7 @@ func (a *app) printRows(rows [][]string) {
 		}
 		fmt.Fprintln(w)
 	}
-	w.Flush()
+	_ = w.Flush() // what can't be written is told when the program ends
 }
 
 // scopeOf is what a run was about.
@@ -293,7 +294,7 @@ func progressOf(l *runlog.Live) string {
 	case l == nil:
 		return "-"
 	case l.Expected == nil || *l.Expected <= 0:
-		return fmt.Sprint(l.Counts.Scanned)
+		return strconv.FormatInt(l.Counts.Scanned, 10)
 	}
 	share := min(100, math.Floor(100*float64(l.Counts.Scanned)/float64(*l.Expected)))
 	return fmt.Sprintf("%d of %d, %.0f%%", l.Counts.Scanned, *l.Expected, share)

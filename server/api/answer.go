@@ -25,6 +25,12 @@ type Error struct {
 	Code   string `json:"code" doc:"The same in a word: bad_request, not_found, method_not_allowed, conflict, too_large, media_type, too_many, starting, ending or failed."`
 }
 
+// Refusal is the answer to who may not ask: it comes before any route is looked for.
+type Refusal struct {
+	Code    int    `json:"error_code" doc:"The status."`
+	Message string `json:"message" doc:"Why."`
+}
+
 func (e *Error) Error() string { return e.Text }
 
 func badRequest(text, hint string) *Error {

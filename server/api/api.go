@@ -52,7 +52,7 @@ type API struct {
 	stream stream
 	works  works
 
-	ctx    context.Context // ends with Close
+	ctx    context.Context //nolint:containedctx // of what goes on in the background; it ends with Close
 	cancel context.CancelFunc
 	under  sync.WaitGroup // what goes on in the background
 }

@@ -248,7 +248,7 @@ func (s *service) described() *document {
 		return s.document
 	}
 	w := httptest.NewRecorder()
-	s.api.ServeHTTP(w, httptest.NewRequest("GET", "/api/v1/openapi.json", nil))
+	s.api.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/api/v1/openapi.json", nil))
 	if w.Code == http.StatusServiceUnavailable { // it has not begun; another has the same
 		s.document = newService(s.t, nil).serve().described()
 		return s.document
@@ -276,7 +276,7 @@ func (d *document) holds(r *http.Request, resp *http.Response, body []byte) stri
 	status := fmt.Sprint(resp.StatusCode)
 	operation, listed := at(d.text, "paths", path, strings.ToLower(r.Method))
 	switch {
-	case path == "" && resp.StatusCode != 404 || path != "" && !listed && resp.StatusCode != 405:
+	case path == "" && resp.StatusCode != http.StatusNotFound || path != "" && !listed && resp.StatusCode != http.StatusMethodNotAllowed:
 		return "it is not to be answered so"
 	case !listed:
 		return ""

@@ -1,10 +1,10 @@
 package api
 
 import (
-	"encoding/json"
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/syncd-io/syncd/report"
@@ -114,7 +114,7 @@ func (a *API) document(w http.ResponseWriter, _ *http.Request) {
 // openAPI is the table as an OpenAPI document.
 func (a *API) openAPI() map[string]any {
 	known := schemas{}
-	problem := known.of(Error{})
+	problem, refusal := known.of(Error{}), known.of(Refusal{})
 	known.of(Removed{})
 	paths := map[string]map[string]any{}
 	for _, r := range a.routes {
@@ -124,7 +124,7 @@ func (a *API) openAPI() map[string]any {
 		}
 		operation := map[string]any{"summary": r.about, "operationId": operationID(r)}
 		var parameters []any
-		for name := range pathParameters(r.path) {
+		for _, name := range slices.Sorted(maps.Keys(pathParameters(r.path))) {
 			parameters = append(parameters, map[string]any{"name": name, "in": "path", "required": true, "schema": map[string]any{"type": "string"}})
 		}
 		for _, q := range r.query {
@@ -148,6 +148,9 @@ func (a *API) openAPI() map[string]any {
 		for _, s := range append(slices.Clone(r.refuses), http.StatusServiceUnavailable) {
 			answers[status(s)] = map[string]any{"description": http.StatusText(s) + ".", "content": content("application/json", problem)}
 		}
+		for _, s := range []int{http.StatusUnauthorized, http.StatusForbidden} {
+			answers[status(s)] = map[string]any{"description": http.StatusText(s) + ".", "content": content("application/json", refusal)}
+		}
 		operation["responses"] = answers
 		paths[path][strings.ToLower(r.method)] = operation
 	}
@@ -161,7 +164,15 @@ func (a *API) openAPI() map[string]any {
 			"title": "syncd", "version": version, "license": map[string]any{"name": "Apache-2.0", "identifier": "Apache-2.0"},
 			"description": "The jobs of a syncd service: how they stand, what is wanted of them, and comparisons that send nothing.",
 		},
-		"paths": paths, "components": map[string]any{"schemas": known},
+		"paths": paths, "components": map[string]any{
+			"schemas": known,
+			"securitySchemes": map[string]any{
+				"password": map[string]any{"type": "http", "scheme": "basic"}, "token": map[string]any{"type": "http", "scheme": "bearer"},
+				"certificate": map[string]any{"type": "mutualTLS"},
+			},
+		},
+		// Without users, which only a loopback address allows, nobody has to say who they are.
+		"security": []any{map[string]any{"password": []any{}}, map[string]any{"token": []any{}}, map[string]any{"certificate": []any{}}, map[string]any{}},
 	}
 }
 
@@ -169,18 +180,16 @@ func content(media string, schema any) map[string]any {
 	return map[string]any{media: map[string]any{"schema": schema}}
 }
 
-func status(code int) string {
-	text, _ := json.Marshal(code) // a number always has a JSON form
-	return string(text)
-}
+func status(code int) string { return strconv.Itoa(code) }
 
 // operationID is the method and the path as a name.
 func operationID(r route) string {
-	name := strings.ToLower(r.method)
+	var name strings.Builder
+	name.WriteString(strings.ToLower(r.method))
 	for _, part := range strings.FieldsFunc(r.path, func(c rune) bool { return c == '/' || c == '{' || c == '}' || c == '.' }) {
-		name += strings.ToUpper(part[:1]) + part[1:]
+		name.WriteString(strings.ToUpper(part[:1]) + part[1:])
 	}
-	return name
+	return name.String()
 }
 
 // pathParameters are the names in braces.
@@ -191,5 +200,5 @@ func pathParameters(path string) map[string]bool {
 			names[strings.TrimSuffix(name, "}")] = true
 		}
 	}
-	return maps.Clone(names)
+	return names
 }

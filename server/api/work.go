@@ -93,20 +93,20 @@ type work struct {
 	dropped     bool
 }
 
-func (w *works) init() {
-	w.turns, w.explains, w.changed = make(chan struct{}, worksAtOnce), make(chan struct{}, explainsAtOnce), make(chan struct{})
+func (s *works) init() {
+	s.turns, s.explains, s.changed = make(chan struct{}, worksAtOnce), make(chan struct{}, explainsAtOnce), make(chan struct{})
 }
 
-func (w *works) changes() <-chan struct{} {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.changed
+func (s *works) changes() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changed
 }
 
 // tell says that something has changed. The lock is held.
-func (w *works) tell() {
-	close(w.changed)
-	w.changed = make(chan struct{})
+func (s *works) tell() {
+	close(s.changed)
+	s.changed = make(chan struct{})
 }
 
 func tooMany(what string) *Error {
