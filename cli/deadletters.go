@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -211,7 +212,7 @@ source as it is now, and the index is asked again, as a run that sends a plan do
 		case err != nil:
 			return err
 		case len(letters) == 0:
-			return syncd.Hint(fmt.Errorf("there are no such dead letters"), "syncd deadletters list shows what there is")
+			return syncd.Hint(errors.New("there are no such dead letters"), "syncd deadletters list shows what there is")
 		}
 		dir, err := os.MkdirTemp("", "syncd-retry-")
 		if err != nil {

@@ -260,14 +260,14 @@ func TestCertificates(t *testing.T) {
 	}
 	forged := other.client("ann.example")
 	forged.Transport.(*http.Transport).TLSClientConfig.RootCAs = own.client("").Transport.(*http.Transport).TLSClientConfig.RootCAs
-	req, _ := http.NewRequestWithContext(t.Context(), "GET", base+"/x", nil)
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/x", nil)
 	if resp, err := forged.Do(req); err == nil {
 		resp.Body.Close()
 		t.Errorf("a certificate of another authority: %d", resp.StatusCode)
 	}
-	req, _ = http.NewRequestWithContext(t.Context(), "GET", "http://"+s.Address()+"/x", nil)
+	req, _ = http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.Address()+"/x", nil)
 	if resp, err := plain().Do(req); err == nil {
-		if resp.Body.Close(); resp.StatusCode != 400 {
+		if resp.Body.Close(); resp.StatusCode != http.StatusBadRequest {
 			t.Errorf("without encryption: %d", resp.StatusCode)
 		}
 	}
@@ -295,7 +295,7 @@ func TestSlowClients(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	req, _ := http.NewRequestWithContext(ctx, "GET", "http://"+s.Address()+"/healthz", nil)
+	req, _ := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.Address()+"/healthz", nil)
 	resp, err := plain().Do(req)
 	if err != nil {
 		t.Fatal(err)

@@ -79,7 +79,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if o.TLS != nil {
 		listener = tls.NewListener(listener, o.TLS)
 	}
-	handler := http.Handler(http.MaxBytesHandler(o.handler(), maxBody))
+	handler := http.MaxBytesHandler(o.handler(), maxBody)
 	if o.Access != nil {
 		handler = o.Access.guard(handler)
 	}

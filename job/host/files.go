@@ -155,7 +155,7 @@ func (h *Host) apply() {
 		if first := claimed[c.Name]; first == nil {
 			claimed[c.Name] = f
 		} else if first != f {
-			double[c.Name] = append(double[c.Name], fmt.Sprintf("%s is not run: its job has the name of this one; give it another with name:", f.path))
+			double[c.Name] = append(double[c.Name], f.path+" is not run: its job has the name of this one; give it another with name:")
 		}
 	}
 	for _, f := range found {

@@ -76,7 +76,7 @@ type Host struct {
 	rescan chan struct{}  // holds a wish to look at the files
 	scans  sync.Mutex     // one look at a time
 	lives  sync.WaitGroup // of the keepers
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // of Serve: the jobs live as long
 	stop   <-chan struct{}
 }
 

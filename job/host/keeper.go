@@ -403,7 +403,7 @@ func (k *keeper) turn(ctx context.Context, c *config.Config, drain <-chan struct
 	if k.h.memory == nil {
 		return func() {}, true
 	}
-	size := min(int64(c.Run.Memory), k.h.o.Memory) // a job that alone needs more runs alone
+	size := min(c.Run.Memory, k.h.o.Memory) // a job that alone needs more runs alone
 	if !k.h.memory.TryAcquire(size) {
 		k.mu.Lock()
 		k.set(Waiting, "other jobs take all the memory that jobs may take together", "give the service more memory, or its jobs less: run.memory")
