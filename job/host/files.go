@@ -203,7 +203,9 @@ func (h *Host) keep(name string) *keeper {
 		h.keepers[name] = k
 	}
 	k.mu.Lock()
-	k.deleted = false
+	if k.deleted { // what was wanted of the one before was forgotten
+		k.deleted, k.asked, k.wanted = false, nil, h.desired.of(name).Desired
+	}
 	k.mu.Unlock()
 	return k
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/job"
+	"github.com/syncd-io/syncd/runlog"
 	"github.com/syncd-io/syncd/spec"
 	"github.com/syncd-io/syncd/tally"
 )
@@ -138,7 +139,7 @@ func pass(d time.Duration) {
 	synctest.Wait()
 }
 
-// loadFake reads a configuration of words: name=…, every=…, follow, memory=…, extends=… and bad.
+// loadFake reads a configuration of words: name=…, every=…, cron=… with _ for spaces, follow, memory=…, extends=… and bad.
 func loadFake(path string) (r config.Result) {
 	text, err := os.ReadFile(path)
 	r.Files = []string{path}
@@ -151,6 +152,8 @@ func loadFake(path string) (r config.Result) {
 		case "every":
 			c.Schedule.Every, _ = time.ParseDuration(value)
 			c.Schedule.Jitter = new(time.Duration)
+		case "cron":
+			c.Schedule.Cron, c.Schedule.Jitter = strings.ReplaceAll(value, "_", " "), new(time.Duration)
 		case "follow":
 			c.Run.Follow = true
 		case "memory":
@@ -597,6 +600,153 @@ func TestManyJobsForAnHour(t *testing.T) {
 			if n := w.begun(s.Name); n < 2 {
 				t.Errorf("%s ran %d times: %+v", s.Name, n, s)
 			}
+		}
+		w.close()
+	})
+}
+
+// A timer fires a little late, and a machine may have slept: the time that has come is not taken for one that was missed.
+func TestTheTimeOfAScheduleComes(t *testing.T) {
+	now := time.Now()
+	for name, s := range map[string]config.Schedule{"every": {Every: time.Hour}, "cron": {Cron: "0 3 * * *"}} {
+		k := &keeper{name: name, file: "a.yaml", cfg: &config.Config{Schedule: s}, wanted: WantRunning, next: now.Add(-time.Millisecond)}
+		if run, until := k.decide(now); run == nil {
+			t.Errorf("%s: the next run is at %s", name, until)
+		}
+	}
+}
+
+func TestANewScheduleTakesEffect(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, Options{})
+		w.write("a.yaml", "every=24h")
+		w.Reload()
+		pass(10 * time.Minute)
+		w.write("a.yaml", "every=1h")
+		w.Reload()
+		pass(time.Minute)
+		if s := w.wants("a", Waiting); s.Next == nil || time.Until(*s.Next) > time.Hour {
+			t.Errorf("the next run: %v", s.Next)
+		}
+		pass(time.Hour)
+		if n := w.begun("a"); n != 2 {
+			t.Errorf("there were %d runs", n)
+		}
+		w.close()
+	})
+}
+
+func TestWhatWasEndedGoesOn(t *testing.T) {
+	interrupted := func(_ context.Context, r Run) error {
+		<-r.Drain
+		return job.ErrInterrupted
+	}
+	tests := map[string]func(w *world){
+		"a restart": func(w *world) { _ = w.Restart("a", "") },
+		"a pause": func(w *world) {
+			_ = w.Want("a", WantPaused, "")
+			pass(time.Minute)
+			w.wants("a", Paused)
+			_ = w.Want("a", WantRunning, "")
+		},
+		"a changed file": func(w *world) {
+			w.write("a.yaml", "cron=@every_2h memory=1")
+			w.Reload()
+		},
+	}
+	for name, end := range tests {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t, Options{})
+				w.do = interrupted
+				w.write("a.yaml", "cron=@every_1h")
+				w.Reload()
+				pass(time.Second)
+				if err := w.Trigger("a", Trigger{}, ""); err != nil { // not by its schedule
+					t.Fatal(err)
+				}
+				w.wants("a", Running)
+				end(w)
+				pass(time.Second)
+				w.wants("a", Running)
+				if n := w.begun("a"); n != 2 {
+					t.Errorf("there were %d runs", n)
+				}
+				w.close()
+			})
+		})
+	}
+}
+
+func TestWhatAnEarlierProcessHasBegunGoesOn(t *testing.T) {
+	for outcome, want := range map[tally.Outcome]int{tally.Interrupted: 1, tally.Complete: 0} {
+		bubble(t, func(t *testing.T) {
+			runs := t.TempDir()
+			if err := runlog.Append(runs, runlog.Run{Job: "a", Started: time.Now(), Outcome: outcome}); err != nil {
+				t.Fatal(err)
+			}
+			w := newWorld(t, Options{RunsDir: func(*config.Config) string { return runs }})
+			w.write("a.yaml", "cron=@every_1h")
+			w.Reload()
+			pass(time.Minute)
+			if n := w.begun("a"); n != want {
+				t.Errorf("there were %d runs behind one that was %s", n, outcome)
+			}
+			w.close()
+		})
+	}
+}
+
+func TestARunThatIsDoneWhenItIsPausedIsNotRunAgain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, Options{})
+		w.do = untilDrained // and is done by then
+		w.write("a.yaml", "")
+		w.Reload()
+		pass(time.Second)
+		if err := w.Want("a", WantPaused, ""); err != nil {
+			t.Fatal(err)
+		}
+		w.wants("a", Paused)
+		if err := w.Want("a", WantRunning, ""); err != nil {
+			t.Fatal(err)
+		}
+		w.wants("a", Done)
+		w.close()
+	})
+}
+
+// A file that changes when a run has just ended is not what that run has done.
+func TestARunIsNotThatOfALaterFile(t *testing.T) {
+	c := &config.Config{}
+	k := &keeper{name: "a", file: "a.yaml", cfg: c, wanted: WantRunning, ends: true}
+	k.concluded(c, Trigger{}, nil, false, time.Now())
+	if run, _ := k.decide(time.Now()); run == nil {
+		t.Errorf("it is %s", k.state)
+	}
+}
+
+func TestAJobThatIsMadeAgainWhileItEndsIsWantedAsSaid(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, Options{})
+		w.do = func(_ context.Context, r Run) error {
+			<-r.Drain
+			time.Sleep(10 * time.Second)
+			return nil
+		}
+		w.write("a.yaml", "follow")
+		w.Reload()
+		pass(time.Second)
+		if err := w.Delete("a", ""); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Create("a", filepath.Join(w.dir, "a.yaml"), []byte("follow"), WantPaused, ""); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Minute)
+		w.wants("a", Paused)
+		if n := w.begun("a"); n != 1 {
+			t.Errorf("there were %d runs", n)
 		}
 		w.close()
 	})

@@ -50,6 +50,7 @@ type keeper struct {
 	reason, hint string
 	since        time.Time
 	next         time.Time // of a run by schedule, or behind a failure; zero: none
+	began        time.Time // the last run, which the schedule counts from; zero: none is known
 	done         bool      // it has run with this revision
 	failed       bool      // and nobody tries again
 	retrying     bool      // next is behind a failure
@@ -107,6 +108,9 @@ func (k *keeper) apply(f *file, problems []string) {
 		if changed := k.revision != f.revision; changed || back {
 			first := k.cfg == nil
 			k.cfg, k.revision = c, f.revision
+			if k.retrying {
+				k.asked = &Trigger{} // the file may have been mended for it
+			}
 			k.failed, k.retrying, k.done = false, false, false
 			k.reason, k.hint = "", ""
 			k.pauses.Reset()
@@ -127,26 +131,30 @@ func (k *keeper) recall() {
 	runs, _ := runlog.Read(k.h.o.RunsDir(k.cfg), k.name, 1) // without a record it runs
 	if len(runs) == 1 {
 		k.done = runs[0].Config == k.revision && runs[0].Outcome.Finished() && !runs[0].Planned
-		k.next = k.cfg.Schedule.Runs().Next(runs[0].Started, time.Now())
+		k.began = runs[0].Started
+		if runs[0].Outcome == tally.Interrupted && !runs[0].Planned {
+			k.asked = &Trigger{} // it goes on, whenever the schedule comes
+		}
 	}
 }
 
-// plan finds when the schedule comes next, where it is not known yet.
+// plan finds when the schedule comes next.
 func (k *keeper) plan(now time.Time) {
-	again := k.cfg.Schedule.Runs()
-	switch {
-	case again.IsZero():
-		k.next = time.Time{}
-	case k.next.IsZero() || k.next.Before(now):
-		k.next = again.Next(time.Time{}, now)
+	k.next = time.Time{}
+	if again := k.cfg.Schedule.Runs(); !again.IsZero() {
+		k.next = again.Next(k.began, now)
 	}
 }
 
 func (k *keeper) want(w Desired) {
 	k.tell(func() {
+		resumed := k.wanted != w && w == WantRunning
 		k.wanted = w
 		if w == WantRunning {
 			k.revive()
+		}
+		if resumed && k.cfg != nil { // a time of the schedule that has passed meanwhile is not made up for
+			k.plan(time.Now())
 		}
 	})
 }
@@ -162,6 +170,9 @@ func (k *keeper) revive() {
 
 func (k *keeper) restart() {
 	k.tell(func() {
+		if k.retrying {
+			k.asked = &Trigger{}
+		}
 		k.revive()
 		k.done = false
 		k.ends = k.monitor != nil
@@ -334,7 +345,10 @@ func (k *keeper) decide(now time.Time) (run *Trigger, until time.Time) {
 	case k.retrying, k.cfg.Run.Follow:
 		return &Trigger{}, until
 	case !k.cfg.Schedule.Runs().IsZero():
-		if k.plan(now); now.Before(k.next) {
+		if k.next.IsZero() {
+			k.plan(now)
+		}
+		if now.Before(k.next) { // else it has come: a timer is always a little late
 			k.set(Waiting, k.reason, k.hint)
 			return nil, k.next
 		}
@@ -357,12 +371,13 @@ func (k *keeper) run(t Trigger) {
 		k.again = make(chan struct{}, 1)
 	}
 	again := k.again
+	began := time.Now()
+	k.began = began
 	k.set(Waiting, "", "")
 	k.mu.Unlock()
 	drain := make(chan struct{})
 	ctx, hard := context.WithCancel(k.h.ctx)
 	defer hard()
-	began := time.Now()
 	var err error
 	done := make(chan struct{})
 	go func() {
@@ -393,7 +408,7 @@ func (k *keeper) run(t Trigger) {
 	}
 	k.mu.Lock()
 	k.monitor, k.again = nil, nil
-	k.concluded(t, err, drained, began)
+	k.concluded(c, t, err, drained, began)
 	k.mu.Unlock()
 	k.h.notify()
 }
@@ -472,8 +487,8 @@ func (k *keeper) await(done <-chan struct{}, drain chan<- struct{}, cut context.
 	}
 }
 
-// concluded says what comes behind a run.
-func (k *keeper) concluded(t Trigger, err error, drained bool, began time.Time) {
+// concluded says what comes behind a run with that configuration, which may be another by now.
+func (k *keeper) concluded(c *config.Config, t Trigger, err error, drained bool, began time.Time) {
 	now := time.Now()
 	k.reason, k.hint, k.retrying = "", "", false
 	if err != nil {
@@ -482,13 +497,14 @@ func (k *keeper) concluded(t Trigger, err error, drained bool, began time.Time) 
 	outcome := job.OutcomeOf(err)
 	scheduled := k.cfg != nil && !k.cfg.Schedule.Runs().IsZero()
 	switch {
-	case drained && (err == nil || outcome == tally.Interrupted || errors.Is(err, context.Canceled)):
+	case drained && (err == nil && c.Run.Follow || outcome == tally.Interrupted || errors.Is(err, context.Canceled)):
 		k.reason, k.hint = "", ""
+		k.asked = &t // it goes on as soon as it may, whenever the schedule comes
 	case t.Plan != nil:
 		// What was asked for is not asked for again.
 	case outcome.Finished():
 		k.pauses.Reset()
-		k.done = true
+		k.done = !k.ends // with the file as it is now, and since a restart was asked for
 		k.next = k.cfg.Schedule.Runs().Next(began, now)
 	case outcome == tally.Stopped || isUsage(err):
 		// To try again would come to the same, but for a schedule: the documents may be others by then.
