@@ -43,7 +43,7 @@ type does struct {
 	From, Index, To place
 	Collections     []collection
 	Schedule        string
-	Mode            string
+	Full            bool // everything is sent
 	Files           []string
 }
 
@@ -135,12 +135,14 @@ func complete(s *host.Status, runs []runlog.Run, now time.Time) answerLine {
 	case tally.NotArrived:
 		a.Tone = "odd"
 		a.Answer = fmt.Sprintf("Not known: as of %s UTC all was sent, but the index did not show all of it in time", at)
-	default:
+	case tally.Complete:
+		if r.Total.Unasked > 0 {
+			a.Answer = fmt.Sprintf("All was sent as of %s UTC, %s; the index was not asked", at, documents(all))
+			break
+		}
 		a.Tone = "good"
 		a.Answer = fmt.Sprintf("Yes, as of %s UTC: %s looked at", at, documents(all))
 		switch sent := r.Total.Acked; {
-		case r.Total.Unasked > 0:
-			a.Answer += fmt.Sprintf(", %s sent without asking the index", report.Number(sent))
 		case sent > 0:
 			a.Answer += fmt.Sprintf(", %s missing or of another version and sent", report.Number(sent))
 		case all > 0:
@@ -232,7 +234,7 @@ func doesOf(c *config.Config, s *host.Status) *does {
 		return nil
 	}
 	d := &does{
-		From: placeOf(c.Source), Index: placeOf(c.Checker), To: placeOf(c.Sink), Schedule: scheduled(s), Mode: string(c.Run.Mode), Files: c.Files,
+		From: placeOf(c.Source), Index: placeOf(c.Checker), To: placeOf(c.Sink), Schedule: scheduled(s), Full: c.Run.Mode == config.Full, Files: c.Files,
 	}
 	if n, ok := c.Source.Settings.(syncd.DatabaseNamer); ok {
 		if d.From.Where != "" {

@@ -58,6 +58,7 @@ func (p *Page) listJobs(r *http.Request) (answer, error) {
 	groups := []jobGroup{{Title: "Need somebody"}, {Title: "Under way"}, {Title: "Wait for their time"}, {Title: "Paused, stopped or done"}}
 	all := p.o.Host.Jobs()
 	v.Jobs = len(all)
+	p.past.keep(all)
 	for i := range all {
 		s := &all[i]
 		if v.Filter != "" && !strings.Contains(strings.ToLower(s.Name), strings.ToLower(v.Filter)) {

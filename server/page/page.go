@@ -25,6 +25,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/syncd-io/syncd"
@@ -86,6 +87,7 @@ type Page struct {
 	views   map[string]*template.Template
 	handler http.Handler
 	samples samples
+	past    past
 	turn    chan struct{} // holds one while dead letters are looked at
 	now     func() time.Time
 }
@@ -98,7 +100,7 @@ func New(o Options) *Page {
 	if o.By == nil {
 		o.By = func(r *http.Request) string { return cmp.Or(server.Who(r.Context()), r.RemoteAddr) }
 	}
-	p := &Page{o: o, token: rand.Text(), views: views(), turn: make(chan struct{}, 1), now: time.Now}
+	p := &Page{o: o, token: rand.Text(), views: views(), past: past{jobs: map[string]remembered{}}, turn: make(chan struct{}, 1), now: time.Now}
 	mux := http.NewServeMux()
 	static, err := fs.Sub(files, "static")
 	if err != nil {
@@ -230,17 +232,52 @@ func (p *Page) wrong(err error) answer {
 	return answer{view: "wrong", title: "That did not work", status: e.status, data: map[string]string{"What": text.Line(e.What), "Hint": text.Line(e.Hint)}}
 }
 
-// runs are the last runs of a job, at most so many, the newest first. A record that can't be read is none.
+// past remembers the last runs of jobs, which are shown again and again.
+type past struct {
+	mu   sync.Mutex
+	jobs map[string]remembered
+}
+
+type remembered struct {
+	stamp string
+	runs  []runlog.Run
+}
+
+// keep forgets all jobs but these.
+func (p *past) keep(jobs []host.Status) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	kept := make(map[string]remembered, len(jobs))
+	for i := range jobs {
+		if known, ok := p.jobs[jobs[i].Name]; ok {
+			kept[jobs[i].Name] = known
+		}
+	}
+	p.jobs = kept
+}
+
+// runs are the last runs of a job, at most so many, the newest first. They must not be changed. A record that can't be read is none.
 func (p *Page) runs(name string, most int) []runlog.Run {
 	c, err := p.o.Host.Config(name)
 	if err != nil {
 		return nil // it is gone meanwhile
 	}
-	runs, err := runlog.Read(p.o.RunsDir(c), name, most)
-	if err != nil {
-		p.o.Logger.Warn("the record of a job's runs can't be read", "job", name, "error", err.Error())
+	dir := p.o.RunsDir(c)
+	stamp := dir + runlog.Stamp(dir, name)
+	p.past.mu.Lock()
+	known := p.past.jobs[name]
+	p.past.mu.Unlock()
+	if known.stamp != stamp {
+		if known.runs, err = runlog.Read(dir, name, historyRuns); err != nil {
+			p.o.Logger.Warn("the record of a job's runs can't be read", "job", name, "error", err.Error())
+			return known.runs
+		}
+		known.stamp = stamp
+		p.past.mu.Lock()
+		p.past.jobs[name] = known
+		p.past.mu.Unlock()
 	}
-	return runs
+	return known.runs[:min(most, len(known.runs))]
 }
 
 // operates refuses a request that may change nothing.

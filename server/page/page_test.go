@@ -1,6 +1,7 @@
 package page_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,8 +19,11 @@ import (
 
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/job/host"
+	"github.com/syncd-io/syncd/report"
 	"github.com/syncd-io/syncd/runlog"
+	"github.com/syncd-io/syncd/server/api"
 	"github.com/syncd-io/syncd/server/page"
+	"github.com/syncd-io/syncd/spec"
 	"github.com/syncd-io/syncd/tally"
 )
 
@@ -125,7 +129,10 @@ func newPage(t *testing.T, j *jobs, change func(*page.Options)) *page.Page {
 	t.Helper()
 	dir := t.TempDir()
 	record(t, dir, j.all, time.Now(), "why")
-	o := page.Options{Host: j, RunsDir: func(*config.Config) string { return dir }, Version: "test", Logger: slog.New(slog.DiscardHandler)}
+	o := page.Options{
+		Host: j, API: said("why"), Resolve: func(string) (*config.Effective, spec.Diagnostics) { return nil, nil },
+		RunsDir: func(*config.Config) string { return dir }, Version: "test", Logger: slog.New(slog.DiscardHandler),
+	}
 	if change != nil {
 		change(&o)
 	}
@@ -145,6 +152,9 @@ func addresses(all []host.Status) []string {
 	for _, j := range all {
 		name := url.QueryEscape(j.Name)
 		out = append(out, "/ui/job?name="+name, "/ui/job?did=stop&name="+name)
+		for _, tab := range []string{"explain?", "explain?collection=c&id=1&", "plan?", "plan?id=2&", "config?", "dead?", "apply?", "again?"} {
+			out = append(out, "/ui/"+tab+"name="+name)
+		}
 		for _, what := range []string{"pause", "resume", "stop", "restart", "run", "fresh", "else"} {
 			out = append(out, "/ui/do?what="+what+"&name="+name)
 		}
@@ -159,16 +169,52 @@ func TestEveryPageIsSound(t *testing.T) {
 			j := &jobs{all: stands(time.Now(), text)}
 			dir := t.TempDir()
 			record(t, dir, j.all, time.Now(), text)
-			p := newPage(t, j, func(o *page.Options) { o.RunsDir = func(*config.Config) string { return dir } })
+			p := newPage(t, j, func(o *page.Options) {
+				o.RunsDir = func(*config.Config) string { return dir }
+				o.API = said(text)
+				o.Resolve = func(string) (*config.Effective, spec.Diagnostics) {
+					return nil, spec.Diagnostics{{Severity: spec.Error, Code: spec.CodeSyntax, Message: text, Path: text, Hint: text}, {Severity: spec.Warning, Message: text}}
+				}
+			})
 			for _, path := range addresses(j.all) {
 				code, body := get(t, p, path)
-				if code != http.StatusOK && code != http.StatusNotFound {
+				if code != http.StatusOK && code != http.StatusNotFound && !(code == http.StatusConflict && (strings.Contains(path, "/apply") || strings.Contains(path, "/again"))) {
 					t.Errorf("%s: %d", path, code)
 				}
 				sound(t, path, body)
 			}
 		})
 	}
+}
+
+// said is an interface of the service in which all texts are the same.
+func said(text string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var answer any
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/explain"):
+			answer = report.Explanation{
+				Collection: text, ID: text, Found: true, Version: &text, ContentType: text, Seed: text, PointID: text, Held: true, Payload: map[string]string{text: text}, Chunks: 3,
+				Same: []string{text, text}, Verdict: "stale", Why: text, EventKey: text, Topic: text,
+			}
+		case strings.HasSuffix(r.URL.Path, "/plans"):
+			counts := report.PlanCounts{Documents: 3, Events: 2, Bytes: 2e6, Orphan: ptr(int64(1))}
+			plan := report.Plan{
+				Sample: 0.1, Collections: []report.PlanCollection{{Name: text, ContentType: text, PlanCounts: counts}}, Total: counts, More: 7,
+				Differences: []report.Difference{{Collection: text, ID: text, Verdict: "missing", Why: text}}, Failures: []report.FailedDocument{{Collection: text, ID: text, Reason: text}},
+			}
+			var works api.Works
+			for _, j := range stands(time.Now(), text) {
+				works.Works = append(works.Works, api.Work{ID: "1", Job: j.Name, By: text, State: "done", Error: text, Hint: text, Plan: &plan, Ended: ptr(time.Now())},
+					api.Work{ID: "2", Job: j.Name, By: text, State: "running", Progress: j.Live})
+			}
+			answer = works
+		default:
+			w.WriteHeader(http.StatusNotFound)
+			answer = api.Error{Text: text, Hint: text}
+		}
+		_ = json.NewEncoder(w).Encode(answer)
+	})
 }
 
 // sound looks at what every page has to have, and must not have.
@@ -474,5 +520,25 @@ func TestWhatDoesNotWorkIsSaid(t *testing.T) {
 			t.Errorf("%v: %d", err, w.Code)
 		}
 		sound(t, path, w.Body.String())
+	}
+}
+
+// BenchmarkManyJobs is the list of 100 jobs with 500 runs each.
+func BenchmarkManyJobs(b *testing.B) {
+	j, dir, now := &jobs{}, b.TempDir(), time.Now()
+	for i := range 100 {
+		s := stands(now, "x")[i%13]
+		s.Name = fmt.Sprintf("job-%03d", i)
+		j.all = append(j.all, s)
+		for n := range 500 {
+			at := now.Add(time.Duration(n-500) * time.Hour)
+			if err := runlog.Append(dir, runlog.Run{Job: s.Name, RunID: "x", Started: at, Ended: at, Outcome: tally.Complete, Freshness: &at, Total: tally.Counts{Scanned: 1500, Present: 1500}}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	p := page.New(page.Options{Host: j, RunsDir: func(*config.Config) string { return dir }, Logger: slog.New(slog.DiscardHandler)})
+	for b.Loop() {
+		p.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/ui/", nil))
 	}
 }

@@ -19,6 +19,7 @@ type planView struct {
 	Plans    []api.Work // of this job, the newest first
 	Shown    *api.Work
 	Running  bool // it has not ended
+	Full     bool // the job does not ask the index, so there is nothing to find out
 	Progress *progress
 	Apply    bool   // it can be sent
 	Why      string // it can't
@@ -49,7 +50,11 @@ func (p *Page) plan(r *http.Request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	v := planView{Name: name, Now: p.now()}
+	c, err := p.o.Host.Config(name)
+	if err != nil {
+		return answer{}, err
+	}
+	v := planView{Name: name, Now: p.now(), Full: c != nil && c.Run.Mode == config.Full}
 	if v.Plans, err = p.plans(r, name); err != nil {
 		return answer{}, err
 	}
