@@ -24,7 +24,7 @@ const patience = 40 * time.Second
 // chromium is the browser of all tests, started by the first.
 var chromium struct {
 	sync.Once
-	ctx  context.Context
+	ctx  context.Context //nolint:containedctx // chromedp keeps the browser, and the tab, in it
 	stop func()
 	err  error
 }
@@ -57,7 +57,7 @@ func start() {
 	allocated, cancel := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.UserDataDir(dir), chromedp.Flag("disable-gpu", true), chromedp.WSURLReadTimeout(patience))...)
 	ctx, end := chromedp.NewContext(allocated)
-	chromium.ctx = ctx
+	chromium.ctx = ctx //nolint:fatcontext // it is made once
 	chromium.stop = func() {
 		end()
 		cancel()
@@ -69,7 +69,7 @@ func start() {
 // tab is a tab of the browser, which fails its test where the page complains, or asks anybody but its service.
 type tab struct {
 	t    *testing.T
-	ctx  context.Context
+	ctx  context.Context //nolint:containedctx // chromedp keeps the browser, and the tab, in it
 	from string // what every request must begin with
 
 	mu       sync.Mutex
