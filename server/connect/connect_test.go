@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/syncd-io/syncd"
@@ -519,5 +520,64 @@ func TestBeforeTheFilesAreRead(t *testing.T) {
 	w.server = newServer(t, api)
 	if r := w.do("GET", "/connectors/a", ""); r.code != 503 || !strings.Contains(r.text, "being read") {
 		t.Errorf("%d %s", r.code, r.text)
+	}
+}
+
+func TestOffsetsInTheSink(t *testing.T) {
+	w := open(t, true, map[string]string{"a.yaml": strings.Replace(once, `fileStream: {topic`, `exact: {topic`, 1)})
+	w.do("PUT", "/connectors/a/stop", "")
+	w.settled()
+	for _, c := range []struct{ method, body string }{
+		{"GET", ""}, {"PATCH", `{"offsets":[{"partition":{"stream":"s"},"offset":null}]}`}, {"DELETE", ""},
+	} {
+		if r := w.do(c.method, "/connectors/a/offsets", c.body); r.code != 501 || !strings.Contains(r.text, "syncd run --fresh") {
+			t.Errorf("%s: %d %s", c.method, r.code, r.text)
+		}
+	}
+}
+
+func TestDeletedConnectors(t *testing.T) {
+	w := open(t, true, map[string]string{"a.yaml": following})
+	w.settled()
+	body := `{"name":"a","config":` + w.do("GET", "/connectors/a/config", "").text + `,"initial_state":"STOPPED"}`
+	body = strings.Replace(body, "[redacted]", "new", 1)
+	for range 5 {
+		if r := w.do("DELETE", "/connectors/a", ""); r.code != 204 {
+			t.Fatal(r.code, r.text)
+		}
+		if r := w.do("GET", "/connectors", ""); r.text != "[]" {
+			t.Errorf("it is listed: %s", r.text)
+		}
+		if _, err := os.Stat(filepath.Join(w.dir, "a.yaml")); err == nil {
+			t.Error("its file is there")
+		}
+		if r := w.do("POST", "/connectors", body); r.code != 201 {
+			t.Fatal(r.code, r.text)
+		}
+		w.until("it is stopped", func() bool { s, err := w.host.Job("a"); return err == nil && s.State == host.Stopped })
+		w.do("PUT", "/connectors/a/resume", "")
+		w.settled()
+	}
+}
+
+func TestConcurrentClients(t *testing.T) {
+	w := open(t, true, map[string]string{"a.yaml": following, "b.yaml": once})
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			for n := range 10 {
+				w.do("PATCH", "/connectors/b/config", fmt.Sprintf(`{"run.batch_size":"%d"}`, 1+i*10+n))
+				w.do("PUT", "/connectors/a/"+[]string{"pause", "resume", "stop"}[(i+n)%3], "")
+				w.do("GET", "/connectors?expand=info&expand=status", "")
+				w.do("GET", "/connectors/a/offsets", "")
+				w.do("PUT", "/admin/loggers/job.a", `{"level":"DEBUG"}`)
+			}
+		})
+	}
+	all.Wait()
+	w.do("PUT", "/connectors/a/resume", "")
+	w.settled()
+	if got := strings.Count(w.file("b.yaml"), "batch_size"); got != 1 {
+		t.Errorf("%d settings:\n%s", got, w.file("b.yaml"))
 	}
 }

@@ -40,6 +40,11 @@ type topic struct {
 
 func (c *topic) Route(syncd.Target) string { return c.Topic }
 
+// exact configures a sink that keeps positions in transactions.
+type exact struct{ topic }
+
+func (*exact) Transactional() bool { return true }
+
 // world is a service of jobs in memory.
 type world struct {
 	t      *testing.T
@@ -109,6 +114,7 @@ func (w *world) registry() *syncd.Registry {
 			WithVersion("1", syncd.Stable),
 		syncd.NewSource("other", "Others.", lines{File: "in.txt"}, func(context.Context, lines, syncd.Env) (syncd.Source, error) { return w.source, nil }),
 		syncd.NewSink("fileStream", "Events.", topic{}, func(context.Context, topic, syncd.Env) (syncd.Sink, error) { return sink, nil }),
+		syncd.NewSink("exact", "Events, once.", exact{}, func(context.Context, exact, syncd.Env) (syncd.Sink, error) { return sink, nil }),
 		syncd.NewChecker("none", "Nothing.", struct{}{}, func(context.Context, struct{}, syncd.Env) (syncd.Checker, error) {
 			return syncdtest.NewMemoryChecker(), nil
 		}),
