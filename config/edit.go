@@ -103,11 +103,8 @@ func (e *flatEdit) check() {
 		if _, kept := e.want[key]; kept || key == FlatClass || key == FlatName {
 			continue
 		}
-		switch at := e.now.origins[key]; {
-		case at.Source == e.in.Path:
+		if e.now.origins[key].Source == e.in.Path { // what others set stays, which verify finds
 			e.remove = append(e.remove, flatChange{key: key, path: pathOf(key)})
-		case !e.fresh:
-			e.problem(key, "%s is set at %s, and can't be taken back here: write it as it is, or change it there", key, at)
 		}
 	}
 	slices.SortStableFunc(e.set, func(a, b flatChange) int { return cmp.Compare(a.order, b.order) })

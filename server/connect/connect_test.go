@@ -45,7 +45,7 @@ func TestReadOnlyServiceNamesTheFile(t *testing.T) {
 	config := `{"connector.class":"fileStream"}`
 	for _, c := range []struct{ method, path, body, says string }{
 		{"POST", "/connectors", `{"name":"new/one","config":` + config + `}`, filepath.Join(w.dir, "new%2fone.yaml")},
-		{"PUT", "/connectors/a/config", config, filepath.Join(w.dir, "a.yaml")},
+		{"PUT", "/connectors/a/config", config, "edit the file " + filepath.Join(w.dir, "a.yaml")},
 		{"PATCH", "/connectors/a/config", `{}`, filepath.Join(w.dir, "a.yaml")},
 		{"DELETE", "/connectors/a", "", filepath.Join(w.dir, "a.yaml")},
 	} {
@@ -558,6 +558,25 @@ func TestDeletedConnectors(t *testing.T) {
 		w.do("PUT", "/connectors/a/resume", "")
 		w.settled()
 	}
+}
+
+func TestADeletedConnectorThatHangsIsNotShown(t *testing.T) {
+	w := open(t, true, nil)
+	w.hangs = make(chan struct{})
+	body := `{"name":"a","config":{"connector.class":"fileStream","sink.fileStream.topic":"t","mapping.collections.lines":"line","run.mode":"full"}}`
+	if r := w.do("POST", "/connectors", body); r.code != 201 {
+		t.Fatal(r.code, r.text)
+	}
+	w.until("it runs", func() bool { s, _ := w.host.Job("a"); return s.State == host.Running })
+	w.do("DELETE", "/connectors/a", "")
+	if list, one := w.do("GET", "/connectors", ""), w.do("GET", "/connectors/a", ""); list.text != "[]" || one.code != 404 {
+		t.Errorf("%s %d", list.text, one.code)
+	}
+	if r := w.do("POST", "/connectors", body); r.code != 201 {
+		t.Error(r.code, r.text)
+	}
+	close(w.hangs)
+	w.settled()
 }
 
 func TestConcurrentClients(t *testing.T) {

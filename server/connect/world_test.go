@@ -51,7 +51,8 @@ type world struct {
 	dir    string // of the jobs' files
 	state  string
 	source *syncdtest.MemorySource
-	broken chan error // what the next run ends with
+	broken chan error    // what the next run ends with
+	hangs  chan struct{} // not nil: runs do not end before it is closed
 	host   *host.Host
 	levels *connect.Levels
 	server *httptest.Server
@@ -81,6 +82,9 @@ func open(t *testing.T, writable bool, files map[string]string, environ ...strin
 			case err := <-w.broken:
 				return job.Result{}, err
 			default:
+			}
+			if w.hangs != nil {
+				<-w.hangs
 			}
 			j := &job.Job{Config: r.Config, Logger: r.Logger, Getenv: func(string) string { return "" }, Drain: r.Drain, Revision: r.Revision}
 			j.Config.Run.StateDir = w.state
