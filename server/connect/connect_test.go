@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -577,6 +578,46 @@ func TestADeletedConnectorThatHangsIsNotShown(t *testing.T) {
 	}
 	close(w.hangs)
 	w.settled()
+}
+
+// TestHostileRequests sends a thousand requests that are put together at random, the same in every run: each has a code of the client's
+// mistakes, or an answer, and an error's body is an error's.
+func TestHostileRequests(t *testing.T) {
+	w := open(t, true, map[string]string{"a.yaml": once})
+	w.settled()
+	random := rand.New(rand.NewPCG(1, 2))
+	pick := func(from ...string) string { return from[random.IntN(len(from))] }
+	for range 1000 {
+		path := ""
+		for range random.IntN(6) {
+			path += "/" + pick("connectors", "a", "b", "config", "status", "tasks", "0", "-1", "restart", "offsets", "topics", "reset", "pause", "stop",
+				"connector-plugins", "fileStream", "validate", "admin", "loggers", "root", "%2e%2e", "%00", "%ff", "%2f", "..;", "a%0d%0ab", strings.Repeat("x", 300), "")
+		}
+		if path == "" || path[0] != '/' {
+			path = "/"
+		}
+		path += pick("", "", "?expand=status", "?expand=%ff&expand=info", "?includeTasks=maybe&onlyFailed=TRUE", "?a=%zz;b", "?connectorsOnly=false")
+		body := pick("", "", "null", "[]", "{}", `""`, "1", "{", `{"a":{"b":[]}}`, `{"name":"..","config":{}}`, `{"name":"\u0000","config":{"connector.class":"fileStream"}}`,
+			`{"name":"b","config":{"connector.class":"fileStream","sink.fileStream.topic":"\u2028","mapping.collections.\\":"x","run.mode":"full"}}`,
+			`{"connector.class":"fileStream","run.collections":"[","a..b":"x",".":"y","run":"{\"mode\":1}"}`, `{"offsets":[{"partition":null,"offset":null}]}`,
+			`{"offsets":null}`, `{"level":1}`, `{"level":"\n"}`, strings.Repeat("[", 10000), "\xff\xfe", `{"a":"`+strings.Repeat("b", 100000)+`"}`)
+		r := w.do(pick("GET", "PUT", "POST", "PATCH", "DELETE", "HEAD", "OPTIONS", "FOO"), path, body, "Accept", pick("", "*/*", "application/json", "text/html", "\"", ";q=1,,"))
+		switch {
+		case r.code >= 500 || r.code < 200:
+			t.Errorf("%s with %.100q: %d %s", path, body, r.code, r.text)
+		case r.code >= 400 && r.text != "" && !strings.HasPrefix(r.text, fmt.Sprintf(`{"error_code":%d,"message":"`, r.code)):
+			t.Errorf("%s with %.100q: %d %s", path, body, r.code, r.text)
+		}
+	}
+	entries, err := os.ReadDir(w.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if name := e.Name(); strings.Trim(strings.TrimSuffix(name, ".yaml"), "abcdefghijklmnopqrstuvwxyz0123456789%_-.") != "" {
+			t.Errorf("a file is called %q", name)
+		}
+	}
 }
 
 func TestConcurrentClients(t *testing.T) {
