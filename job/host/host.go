@@ -73,9 +73,9 @@ type Host struct {
 	changed chan struct{}      // closed when something has changed
 	ready   bool               // the files were read
 
-	rescan chan struct{}  // holds a wish to look at the files
-	scans  sync.Mutex     // one look at a time
-	lives  sync.WaitGroup // of the keepers
+	rescan chan struct{}   // holds a wish to look at the files
+	scans  sync.Mutex      // one look at a time
+	lives  sync.WaitGroup  // of the keepers
 	ctx    context.Context //nolint:containedctx // of Serve: the jobs live as long
 	stop   <-chan struct{}
 }
