@@ -70,7 +70,7 @@ func start() {
 type tab struct {
 	t    *testing.T
 	ctx  context.Context //nolint:containedctx // chromedp keeps the browser, and the tab, in it
-	from string // what every request must begin with
+	from string          // what every request must begin with
 
 	mu       sync.Mutex
 	expected []string // complaints that the test means to cause

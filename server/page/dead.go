@@ -82,13 +82,16 @@ func letterOf(l job.DeadLetter, now time.Time) letter {
 	return out
 }
 
-// topics are where a sink of a configuration sends the events of the collections.
-func topics(c *config.Config, sink config.Plugin) (out []string) {
+// topics are where a sink of a configuration sends the events of the collections, or only of those that letters are of.
+func topics(c *config.Config, sink config.Plugin, letters ...job.DeadLetter) (out []string) {
 	route, ok := sink.Settings.(syncd.Router)
 	if !ok {
 		return nil
 	}
 	for _, rule := range c.Mapping.Rules {
+		if len(letters) > 0 && !slices.ContainsFunc(letters, func(l job.DeadLetter) bool { return l.Collection == rule.Collection.Name }) {
+			continue
+		}
 		if topic := route.Route(rule.Target()); topic != "" && !slices.Contains(out, topic) {
 			out = append(out, topic)
 		}
@@ -166,7 +169,7 @@ func (p *Page) again(r *http.Request) (answer, error) {
 		return answer{}, err
 	}
 	to := placeOf(c.Sink)
-	v := againView{Name: name, Place: r.URL.Query().Get("place"), Documents: len(letters), Where: to.Label, Topics: topics(c, c.Sink)}
+	v := againView{Name: name, Place: r.URL.Query().Get("place"), Documents: len(letters), Where: to.Label, Topics: topics(c, c.Sink, letters...)}
 	if to.Where != "" {
 		v.Where += " at " + to.Where
 	}
