@@ -177,6 +177,12 @@ func (f *follower) run(ctx context.Context, o Options, told Observer, res *Resul
 			return err
 		}
 	}
+	if f.done { // no look at all documents says under which id everything happens
+		res.Report.RunID = o.RunID
+		if told.RunID != nil {
+			told.RunID(o.RunID)
+		}
+	}
 	pauses := retry.Pauses{Policy: outages}
 	for {
 		began := time.Now()
@@ -293,7 +299,7 @@ func (f *follower) follow(ctx context.Context, o *Options) (again *Reconcile, er
 	eo := o.Options
 	eo.Drain, eo.DryRun, eo.Index = pause, nil, nil
 	e := engine.New(eo)
-	shown := &streaming{engine: e, since: time.Now()}
+	shown := &streaming{engine: e, runID: o.RunID, since: time.Now()}
 	preparing, stopPreparing := wait.Grace(ctx, o.Drain, drainGrace, nil)
 	err = e.Prepare(preparing)
 	stopPreparing()

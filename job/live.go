@@ -105,7 +105,8 @@ func (r *recorder) ended(res *Result, err error, follows bool) {
 		Collections: c.Run.Collections, Planned: r.planned, Resumed: r.resumed, Follows: follows, Total: report.Total, Deleted: report.Deleted,
 		Followed: res.Followed, Config: r.j.Revision,
 	}
-	if run.Started.IsZero() {
+	looked := !run.Started.IsZero() // at documents, rather than only following their changes
+	if !looked {
 		run.Started = r.began
 	}
 	run.Started = run.Started.UTC()
@@ -115,7 +116,7 @@ func (r *recorder) ended(res *Result, err error, follows bool) {
 	for _, o := range report.Orphans {
 		run.Orphans += o.Orphans
 	}
-	if run.Outcome == tally.Complete && !r.planned && len(run.Collections) == 0 {
+	if looked && run.Outcome == tally.Complete && !r.planned && len(run.Collections) == 0 {
 		run.Freshness = &run.Started
 	}
 	if again := c.Schedule.Runs(); !again.IsZero() {

@@ -214,8 +214,26 @@ func TestFollowingIsRecorded(t *testing.T) {
 			t.Fatal(err)
 		}
 		runs, now = f.recorded(t), f.underWay(t)
-		if now != nil || len(runs) != 3 || runs[0].Followed == nil || runs[0].Followed.Acked < 1 || runs[0].Total.Scanned != 0 {
+		if now != nil || len(runs) != 3 || runs[0].Followed == nil || runs[0].Followed.Acked < 1 || runs[0].Total.Scanned != 0 || runs[0].Freshness != nil {
 			t.Errorf("the end: %+v, %+v", now, runs)
+		}
+		// One that goes on following looks at no documents, so it proves nothing new, and goes by the id of the run that it resumes.
+		drain, monitor = make(chan struct{}), &job.Monitor{}
+		j = f.job(t, drain)
+		go func() {
+			_, err := j.Backfill(t.Context(), job.Request{Monitor: monitor})
+			done <- err
+		}()
+		time.Sleep(5 * time.Second)
+		if now = f.underWay(t); now == nil || now.RunID == "" || now.RunID != runs[0].RunID || now.Phase != "following changes" {
+			t.Errorf("following, resumed: %+v, after %+v", now, runs[0])
+		}
+		close(drain)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if runs = f.recorded(t); len(runs) != 4 || !runs[0].Resumed || runs[0].RunID != runs[1].RunID || runs[0].Freshness != nil || runs[0].Outcome != tally.Complete {
+			t.Errorf("the end of what was resumed: %+v", runs)
 		}
 	})
 }

@@ -71,6 +71,7 @@ func (m *Monitor) keeps(st store.Store) {
 // streaming is the following of streams, which goes on until it is paused: for a reconcile, or while servers are down.
 type streaming struct {
 	engine *engine.Engine
+	runID  string
 	since  time.Time
 	window atomic.Pointer[syncd.Window] // of all streams, as last asked; nil is not known
 	paused atomic.Bool
@@ -111,7 +112,7 @@ func (m *Monitor) Snapshot() (s Snapshot, ok bool) {
 		}
 		s.Phase, s.LastMove, s.Working, s.Stalled = PhaseFollow, now.LastMove, now.Working, false
 		if !ok {
-			s.Started = f.since
+			s.RunID, s.Started = f.runID, f.since
 		}
 		ok = true
 	}

@@ -48,6 +48,9 @@ type Run struct {
 	Freshness   *time.Time    `json:"complete_at,omitempty"` // when a complete look at all documents began
 }
 
+// Looked reports whether the run looked at documents, rather than only followed their changes.
+func (r *Run) Looked() bool { return r.Followed == nil || r.Total.Scanned > 0 || r.Freshness != nil }
+
 // Live is how the run under way stands.
 type Live struct {
 	Job         string       `json:"job"`

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/job"
+	"github.com/syncd-io/syncd/planfile"
 	"github.com/syncd-io/syncd/runlog"
 	"github.com/syncd-io/syncd/spec"
 	"github.com/syncd-io/syncd/tally"
@@ -49,7 +51,10 @@ func (w *world) open(o Options) {
 	if o.Paths == nil {
 		o.Paths = []string{w.dir}
 	}
-	o.StateDir, o.Load, o.Run, o.Logger = filepath.Join(w.dir, "state"), loadFake, w.run, slog.New(slog.DiscardHandler)
+	o.StateDir, o.Load, o.Run = filepath.Join(w.dir, "state"), loadFake, w.run
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
 	if o.Poll == 0 {
 		o.Poll = time.Second
 	}
@@ -321,7 +326,8 @@ func TestAWishThatCannotBeKeptChangesNothing(t *testing.T) {
 
 func TestFilesThatChange(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		w := newWorld(t, Options{})
+		var log bytes.Buffer
+		w := newWorld(t, Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		w.do = untilDrained
 		w.write("a.yaml", "follow")
 		w.write("b.yaml", "follow")
@@ -343,6 +349,9 @@ func TestFilesThatChange(t *testing.T) {
 		pass(3 * time.Second)
 		if s := w.wants("a", Running); len(s.Problems) != 1 || s.Healthy() || w.begun("a") != 2 {
 			t.Errorf("a file that can't be used: %+v", s)
+		}
+		if n := strings.Count(log.String(), "can't be used as it is"); n != 1 {
+			t.Errorf("that a file can't be used was said %d times: %s", n, &log)
 		}
 		w.write("a.yaml", "follow memory=7")
 		pass(3 * time.Second)
@@ -526,6 +535,13 @@ func TestTriggers(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-asked
+		if err := w.Trigger("follows", Trigger{Fresh: true}, ""); err != nil { // it looks at everything anyway
+			t.Fatal(err)
+		}
+		<-asked
+		if err := w.Trigger("follows", Trigger{Plan: &planfile.Plan{}}, ""); !errors.Is(err, ErrConflict) || !strings.Contains(err.Error(), "follows changes") {
+			t.Errorf("a plan for a job that follows: %v", err)
+		}
 		if err := w.Trigger("slow", Trigger{}, ""); !errors.Is(err, ErrConflict) {
 			t.Errorf("a job runs twice at once: %v", err)
 		}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -90,6 +92,9 @@ func (k *keeper) look() {
 func (k *keeper) apply(f *file, problems []string) {
 	k.mu.Lock()
 	same := k.file == f.path && !k.gone && k.revision == f.revision && len(k.problems) == len(problems)
+	if len(problems) > 0 && !slices.Equal(k.problems, problems) {
+		k.h.o.Logger.Warn("the file of a job can't be used as it is", "job", k.name, "file", f.path, "problems", strings.Join(problems, "; "), "runs", k.cfg != nil)
+	}
 	if same && f.result.Config != nil {
 		k.cfg = f.result.Config // secrets may have changed
 	}
@@ -203,15 +208,15 @@ func (k *keeper) trigger(t Trigger) error {
 			err = conflict(k.name, "is %s: resume it first", k.wanted)
 		case k.cfg == nil:
 			err = conflict(k.name, "has a file that can't be used")
-		case k.monitor != nil && k.again != nil && t == Trigger{}:
+		case k.cfg.Run.Follow && t.Plan != nil:
+			err = conflict(k.name, "follows changes: a plan is sent by a run that ends")
+		case k.monitor != nil && k.again != nil: // it looks at everything, fresh or not
 			select {
 			case k.again <- struct{}{}:
 			default: // it is about to
 			}
 		case k.monitor != nil:
 			err = conflict(k.name, "has a run under way: wait for its end, or stop it")
-		case k.cfg.Run.Follow && t.Plan != nil:
-			err = conflict(k.name, "follows changes: a plan is sent by a run that ends")
 		default:
 			k.revive()
 			k.asked = &t

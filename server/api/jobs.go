@@ -50,6 +50,8 @@ type Freshness struct {
 
 // FreshnessOf tells from what is under way, which may be nil, and from the last runs, the newest first, what the index lacks.
 func FreshnessOf(live *runlog.Live, runs []runlog.Run) (f Freshness) {
+	var left int64 // by the last look at all documents
+	failed := FailedSince(live, runs)
 	for i := range runs {
 		r := &runs[i]
 		if f.CompleteAt == nil && r.Freshness != nil {
@@ -58,11 +60,9 @@ func FreshnessOf(live *runlog.Live, runs []runlog.Run) (f Freshness) {
 		if whole := !r.Planned && len(r.Collections) == 0 && r.Outcome.Finished(); !whole {
 			continue
 		}
-		if f.Behind == nil {
-			behind := lacking(r.Total) + lacking(r.Deleted)
-			if r.Followed != nil {
-				behind += r.Followed.Failed()
-			}
+		if f.Behind == nil && r.Looked() {
+			left = lacking(r.Total) + lacking(r.Deleted)
+			behind := left + failed
 			f.Behind = &behind
 		}
 		if covered := r.Total.Scanned - r.Total.Gone; f.Coverage == nil && covered > 0 {
@@ -73,9 +73,12 @@ func FreshnessOf(live *runlog.Live, runs []runlog.Run) (f Freshness) {
 	if live == nil || live.Counts.Scanned == 0 && len(live.Streams) == 0 { // nothing is known yet but what was
 		return f
 	}
-	behind := lacking(live.Counts) + lacking(live.Deleted)
+	behind := lacking(live.Counts) + lacking(live.Deleted) + failed
+	if live.Counts.Scanned == 0 { // it only follows
+		behind += left
+	}
 	for _, s := range live.Streams {
-		behind += int64(s.Waiting) + s.Counts.Failed()
+		behind += int64(s.Waiting)
 		if s.Lag != nil && (f.Lag == nil || *s.Lag > *f.Lag) {
 			f.Lag = s.Lag
 		}
@@ -91,6 +94,39 @@ func FreshnessOf(live *runlog.Live, runs []runlog.Run) (f Freshness) {
 		}
 	}
 	return f
+}
+
+// FailedSince is how many changes could not be sent since the last look at all documents began, which finds what became of those
+// before. live may be nil; the newest run comes first.
+func FailedSince(live *runlog.Live, runs []runlog.Run) int64 {
+	var now, before int64 // since the streams began
+	known := live != nil && len(live.Streams) > 0
+	if known {
+		for _, s := range live.Streams {
+			now += s.Counts.Failed()
+		}
+	}
+	for i := range runs {
+		r := &runs[i]
+		if r.Planned || len(r.Collections) > 0 || !r.Outcome.Finished() && r.Looked() {
+			continue
+		}
+		var followed int64
+		if r.Followed != nil {
+			followed = r.Followed.Failed()
+		}
+		if r.Looked() {
+			before = followed
+			break
+		}
+		if !known {
+			now, known = followed, true
+		}
+	}
+	if !known {
+		return 0
+	}
+	return max(0, now-before)
 }
 
 // lacking is how many documents had to be sent and were not confirmed.

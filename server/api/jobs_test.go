@@ -20,6 +20,9 @@ func TestFreshness(t *testing.T) {
 	failed := runlog.Run{RunID: "none", Started: *at(5), Outcome: tally.Failed}
 	some := runlog.Run{RunID: "some", Started: *at(6), Outcome: tally.Complete, Collections: []string{"page"}, Total: tally.Counts{Scanned: 1, Present: 1}}
 	planned := runlog.Run{RunID: "plan", Started: *at(7), Outcome: tally.Complete, Planned: true, Total: tally.Counts{Scanned: 1, Missing: 1, Acked: 1}}
+	looked := func(hour int, failed int64) runlog.Run { // again, by a job whose stream had had failures
+		return runlog.Run{RunID: "again", Outcome: tally.Complete, Freshness: at(hour), Total: tally.Counts{Scanned: 10, Present: 10}, Followed: &tally.Counts{FailedWrite: failed}}
+	}
 	for name, c := range map[string]struct {
 		live *runlog.Live
 		runs []runlog.Run
@@ -42,6 +45,19 @@ func TestFreshness(t *testing.T) {
 		"all that it found is sent": {
 			&runlog.Live{Counts: tally.Counts{Scanned: 9, Missing: 3, Acked: 3}, Collections: []runlog.Collection{{OldestMissing: at(2)}}},
 			[]runlog.Run{complete}, api.Freshness{CompleteAt: at(3), CompleteRun: "whole", Behind: n(0), Coverage: x(1)},
+		},
+		"it only followed since": {
+			nil, []runlog.Run{{Outcome: tally.Complete, Followed: &tally.Counts{Scanned: 9, Acked: 5, FailedWrite: 4}}, looked(4, 3)},
+			api.Freshness{CompleteAt: at(4), CompleteRun: "again", Behind: n(1), Coverage: x(1)},
+		},
+		"what failed before all was looked at again is found by that": {
+			&runlog.Live{Counts: tally.Counts{Scanned: 10, Present: 10}, Streams: []runlog.Stream{{Counts: tally.Counts{FailedWrite: 3}}}},
+			[]runlog.Run{looked(4, 3), complete}, api.Freshness{CompleteAt: at(4), CompleteRun: "again", Behind: n(0), Coverage: x(1)},
+		},
+		"it goes on following, with what a look has left": {
+			&runlog.Live{Streams: []runlog.Stream{{Waiting: 1, Counts: tally.Counts{FailedWrite: 1}}}},
+			[]runlog.Run{{Outcome: tally.Failed, Followed: &tally.Counts{FailedWrite: 1}}, withFailures, complete},
+			api.Freshness{CompleteAt: at(3), CompleteRun: "whole", Behind: n(4), Coverage: x(0.8)},
 		},
 		"following": {
 			&runlog.Live{Streams: []runlog.Stream{{Waiting: 3, Lag: x(1.5)}, {Waiting: 1, Lag: x(40), Counts: tally.Counts{FailedWrite: 2}}, {}}},

@@ -18,6 +18,8 @@ import (
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/job/host"
 	"github.com/syncd-io/syncd/planfile"
+	"github.com/syncd-io/syncd/runlog"
+	"github.com/syncd-io/syncd/tally"
 )
 
 const (
@@ -32,7 +34,7 @@ type deadView struct {
 	Now     time.Time
 	Where   *place
 	Topics  []string
-	Failed  int64 // documents that failed, in the runs that are kept
+	Failed  int64 // documents that failed, in the runs that are kept and the one under way
 	Kept    int64 // of them, those that the dead letters took
 	Read    int64 // letters
 	Letters []letter
@@ -52,10 +54,38 @@ func (p *Page) dead(r *http.Request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	v := deadView{Name: name, Now: p.now()}
-	for _, run := range p.runs(name, historyRuns) {
-		v.Failed += run.Total.Failed() + run.Deleted.Failed()
-		v.Kept += run.Total.DeadLettered + run.Deleted.DeadLettered
+	v, runs := deadView{Name: name, Now: p.now()}, p.runs(name, historyRuns)
+	count := func(c tally.Counts) {
+		v.Failed += c.Failed()
+		v.Kept += c.DeadLettered
+	}
+	s, err := p.o.Host.Job(name)
+	if err != nil {
+		return answer{}, err
+	}
+	var followed *tally.Counts // since the streams began: the newest counts hold those before
+	if l := s.Live; l != nil {
+		if !slices.ContainsFunc(runs, func(r runlog.Run) bool { return r.RunID == l.RunID && r.Looked() }) { // a look that is recorded is in it
+			count(l.Counts)
+			count(l.Deleted)
+		}
+		for i := range l.Streams {
+			if followed == nil {
+				followed = &tally.Counts{}
+			}
+			followed.Add(l.Streams[i].Counts)
+		}
+	}
+	for i := range runs {
+		r := &runs[i]
+		count(r.Total)
+		count(r.Deleted)
+		if followed == nil {
+			followed = r.Followed
+		}
+	}
+	if followed != nil {
+		count(*followed)
 	}
 	if c != nil && c.DeadLetter.Settings != nil {
 		where := placeOf(c.DeadLetter)

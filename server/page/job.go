@@ -3,6 +3,7 @@ package page
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/syncd-io/syncd"
@@ -157,6 +158,14 @@ func complete(s *host.Status, runs []runlog.Run, now time.Time) answerLine {
 	}
 	if s.Follows && s.Live != nil && s.Live.Phase == following {
 		a.More = append(a.More, "what was changed since is followed")
+		if n := api.FailedSince(s.Live, runs); n > 0 {
+			if a.Tone == "good" {
+				a.Answer, a.Tone = "No: "+plural(n, "change", "changes")+" since "+at+" UTC could not be sent. Then it was complete: "+strings.TrimPrefix(a.Answer, "Yes, as of "+at+" UTC: "), "odd"
+			} else {
+				a.Answer += ", and " + plural(n, "change", "changes") + " since could not be sent"
+			}
+			a.More = append(a.More, "the dead letters say why; to look at everything now sends what is mended")
+		}
 	} else {
 		a.More = append(a.More, "what was changed since is looked at by the next run")
 	}
@@ -350,7 +359,7 @@ func lineOf(r *runlog.Run, now time.Time) runLine {
 		l.What = "of a plan"
 	case len(r.Collections) > 0:
 		l.What = "of some collections"
-	case r.Followed != nil && r.Total.Scanned == 0:
+	case !r.Looked():
 		l.What = "following"
 	default:
 		l.What = r.Mode

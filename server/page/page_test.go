@@ -390,6 +390,55 @@ func words(n *html.Node) string {
 	return strings.Join(strings.Fields(b.String()), " ")
 }
 
+// TestWhatFailedWhileAJobFollowed keeps its index from being called complete until all documents are looked at again, and one that goes
+// on following has not looked at any.
+func TestWhatFailedWhileAJobFollowed(t *testing.T) {
+	now := time.Now()
+	at := now.Add(-time.Hour)
+	failed := &tally.Counts{Scanned: 3, Acked: 2, FailedWrite: 1, DeadLettered: 1}
+	look := runlog.Run{Job: "job", RunID: "look", Started: at, Ended: at, Outcome: tally.Complete, Follows: true, Freshness: &at, Total: tally.Counts{Scanned: 840, Missing: 840, Acked: 840}}
+	follows := runlog.Run{Job: "job", RunID: "look", Started: at, Ended: now, Outcome: tally.Complete, Resumed: true, Followed: failed}
+	again := look
+	again.RunID, again.Followed = "again", failed
+	for name, c := range map[string]struct {
+		runs []runlog.Run
+		want []string
+		not  string
+	}{
+		"since the last look": {
+			[]runlog.Run{look, follows},
+			[]string{"No: 1 change since ", "Then it was complete: 840 documents looked at", "1 document could not be sent; the dead letters took 1 of them", "1 behind, 1 change could not be sent"}, ": 0 documents looked at",
+		},
+		"before it": {[]runlog.Run{look, follows, again}, []string{"Yes, as of ", "nothing behind", "1 document could not be sent"}, "1 behind"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			live := &runlog.Live{RunID: "look", Started: at, Phase: "following changes", Streams: []runlog.Stream{{Name: "s", Idle: true, Lag: ptr(0.0), Counts: *failed}}}
+			dir := t.TempDir()
+			for _, r := range c.runs {
+				if err := runlog.Append(dir, r); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p := newPage(t, &jobs{all: []host.Status{{Name: "job", State: host.Running, Live: live, Follows: true, Schedule: "follow"}}}, func(o *page.Options) {
+				o.RunsDir = func(*config.Config) string { return dir }
+			})
+			var all string
+			for _, path := range []string{"/ui/", "/ui/job?name=job", "/ui/dead?name=job"} {
+				_, body := get(t, p, path)
+				all += body
+			}
+			for _, part := range c.want {
+				if !strings.Contains(all, part) {
+					t.Errorf("%q is not said", part)
+				}
+			}
+			if strings.Contains(all, c.not) {
+				t.Errorf("%q is said", c.not)
+			}
+		})
+	}
+}
+
 func TestHeadersForbidWhatIsFromElsewhere(t *testing.T) {
 	p := newPage(t, &jobs{}, nil)
 	for _, path := range []string{"/ui/", "/ui/static/page.js", "/ui/nothing", "/ui/static/"} {

@@ -153,6 +153,9 @@ func freshness(s *host.Status, runs []runlog.Run, now time.Time) string {
 		if b := behind(l, &f); b != "" {
 			parts = append(parts, b)
 		}
+		if n := api.FailedSince(l, runs); n > 0 && l.Phase == following {
+			parts = append(parts, plural(n, "change", "changes")+" could not be sent")
+		}
 		if f.OldestMissing != nil {
 			parts = append(parts, "oldest missing "+span(now.Sub(*f.OldestMissing).Truncate(time.Second)))
 		}
@@ -212,7 +215,7 @@ func covered(c *tally.Counts) int64 { return c.Present + c.Overtaken + c.Acked }
 func coverage(runs []runlog.Run) (share float64, run *runlog.Run, ok bool) {
 	for i := range runs {
 		r := &runs[i]
-		if !r.Outcome.Finished() || r.Planned || len(r.Collections) > 0 {
+		if !r.Outcome.Finished() || !r.Looked() || r.Planned || len(r.Collections) > 0 {
 			continue
 		}
 		if all := r.Total.Scanned - r.Total.Gone; all > 0 {
