@@ -10,7 +10,9 @@
 //     with TLS and client certificates, and with both;
 //   - Kafka Connect with MongoDB's connector (Maven Central; package connectworker);
 //   - SecantusDB (PyPI; package secantus): MongoDB's protocol on WiredTiger, MongoDB's storage engine;
-//   - mongo-java-server (Maven Central; the sandbox's package javaserver): MongoDB's protocol in Java.
+//   - mongo-java-server (Maven Central; the sandbox's package javaserver): MongoDB's protocol in Java;
+//   - clients of Kafka Connect (PyPI, Maven Central; package connectclients): kafka-connect-py, kafkaconnect and org.sourcelab's, which
+//     drive a service by its REST API.
 //
 // None of the registries that a build reaches has a mongod or a Qdrant: point the suite at yours, see below. Until then
 // Qdrant is the sandbox's, and where a test is about Kafka alone, so is the fast server that makes documents up.
