@@ -7,6 +7,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/cli/reference"
+	runreport "github.com/syncd-io/syncd/report"
+	"github.com/syncd-io/syncd/server/api"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -86,4 +89,19 @@ func (a *app) tellFailure(err error, code int) {
 		f.Problems = append(f.Problems, d.String())
 	}
 	_ = a.tell(&f) // there is nowhere else to say it
+}
+
+// outputs are what commands print for programs.
+func outputs() []reference.Output {
+	return []reference.Output{
+		{Command: "syncd status", Value: api.Jobs{}},
+		{Command: "syncd status JOB", Value: api.Detail{}},
+		{Command: "syncd pause, resume, stop, restart, trigger", Value: api.Job{}},
+		{Command: "syncd plan", Value: runreport.Plan{}},
+		{Command: "syncd verify", Value: runreport.Audit{}},
+		{Command: "syncd explain", Value: runreport.Explanation{}},
+		{Command: "syncd plugins", Value: []ShownPlugin{}},
+		{Command: "syncd validate", Value: Validation{}},
+		{Command: "Errors", Value: Failure{}},
+	}
 }

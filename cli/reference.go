@@ -25,7 +25,7 @@ func (a *app) referenceCommand() *cobra.Command {
 			if (dir == "") == (man == "") {
 				return usageError("where to? name a folder with --dir, or one for man pages with --man")
 			}
-			program := reference.Program{Root: c.Root(), Registry: a.registry, Plugins: a.plugins, ExitCodes: exitCodes()}
+			program := reference.Program{Root: c.Root(), Registry: a.registry, Plugins: a.plugins, ExitCodes: exitCodes(), Outputs: outputs()}
 			program.Version, _ = built()
 			if man != "" {
 				if err := makeDir(man); err != nil {

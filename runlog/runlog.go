@@ -27,25 +27,25 @@ import (
 
 // Run is a run that ended, or a period of following.
 type Run struct {
-	Job         string        `json:"job"`
-	RunID       string        `json:"run_id"`
-	Started     time.Time     `json:"started"`
-	Ended       time.Time     `json:"ended"`
-	Outcome     tally.Outcome `json:"outcome"`
-	Error       string        `json:"error,omitempty"`
-	Hint        string        `json:"hint,omitempty"`
-	Mode        string        `json:"mode"`
-	Collections []string      `json:"collections,omitempty"` // that were chosen; none stands for all of the mapping
-	Planned     bool          `json:"planned,omitempty"`     // it sent what a plan said
-	Resumed     bool          `json:"resumed,omitempty"`
-	Follows     bool          `json:"follows,omitempty"` // it went on with following changes
-	Total       tally.Counts  `json:"total"`
-	Deleted     tally.Counts  `json:"deleted"`
-	Orphans     int64         `json:"orphans,omitempty"`     // that were found
-	Followed    *tally.Counts `json:"followed,omitempty"`    // changes, since the streams began; nil where none were followed
-	Config      string        `json:"config,omitempty"`      // fingerprint of the configuration as it took effect
-	Next        *time.Time    `json:"next,omitempty"`        // when the schedule comes again, as far as that was known
-	Freshness   *time.Time    `json:"complete_at,omitempty"` // when a complete look at all documents began
+	Job         string        `json:"job" doc:"The job's name."`
+	RunID       string        `json:"run_id" doc:"The run's id, which is in the header syncd-run-id of its events."`
+	Started     time.Time     `json:"started" doc:"When it began."`
+	Ended       time.Time     `json:"ended" doc:"When it ended."`
+	Outcome     tally.Outcome `json:"outcome" doc:"complete, failures, not_arrived, stopped, interrupted or failed, as in reports."`
+	Error       string        `json:"error,omitempty" doc:"Why it did not end well."`
+	Hint        string        `json:"hint,omitempty" doc:"What to do about it."`
+	Mode        string        `json:"mode" doc:"incremental or full, as configured."`
+	Collections []string      `json:"collections,omitempty" doc:"That were chosen; none stands for all of the mapping."`
+	Planned     bool          `json:"planned,omitempty" doc:"It sent what a plan said."`
+	Resumed     bool          `json:"resumed,omitempty" doc:"It went on where an interrupted run had ended."`
+	Follows     bool          `json:"follows,omitempty" doc:"It went on with following changes."`
+	Total       tally.Counts  `json:"total" doc:"Counts of documents, as syncd state show has them."`
+	Deleted     tally.Counts  `json:"deleted" doc:"The same of the deletes of orphans."`
+	Orphans     int64         `json:"orphans,omitempty" doc:"That were found."`
+	Followed    *tally.Counts `json:"followed,omitempty" doc:"Changes, since the streams began; left out where none were followed."`
+	Config      string        `json:"config,omitempty" doc:"Fingerprint of the configuration as it took effect."`
+	Next        *time.Time    `json:"next,omitempty" doc:"When the schedule comes again, as far as that was known."`
+	Freshness   *time.Time    `json:"complete_at,omitempty" doc:"When a complete look at all documents began."`
 }
 
 // Looked reports whether the run looked at documents, rather than only followed their changes.
@@ -53,47 +53,47 @@ func (r *Run) Looked() bool { return r.Followed == nil || r.Total.Scanned > 0 ||
 
 // Live is how the run under way stands.
 type Live struct {
-	Job         string       `json:"job"`
-	RunID       string       `json:"run_id"`
-	PID         int          `json:"pid"`
-	Host        string       `json:"host"`
-	Config      string       `json:"file,omitempty"` // the configuration's file
-	Started     time.Time    `json:"started"`
-	Updated     time.Time    `json:"updated"`
-	Phase       string       `json:"phase"`
-	Expected    *int64       `json:"expected,omitempty"` // documents, where every collection's number is known
-	PerSecond   float64      `json:"documents_per_second"`
-	ETA         *float64     `json:"eta_seconds,omitempty"`
-	Counts      tally.Counts `json:"counts"`
-	Deleted     tally.Counts `json:"deleted"`
-	Stalled     bool         `json:"stalled"`
-	Paused      bool         `json:"paused"` // streams are not read: all documents are looked at again, or a server is down
-	Collections []Collection `json:"collections"`
-	Streams     []Stream     `json:"streams,omitempty"`
-	Window      *float64     `json:"window_seconds,omitempty"` // how far back the source keeps its changes, where it tells
+	Job         string       `json:"job" doc:"The job's name."`
+	RunID       string       `json:"run_id" doc:"The run's id."`
+	PID         int          `json:"pid" doc:"The process that runs it."`
+	Host        string       `json:"host" doc:"The machine of that process."`
+	Config      string       `json:"file,omitempty" doc:"The configuration's file."`
+	Started     time.Time    `json:"started" doc:"When it began."`
+	Updated     time.Time    `json:"updated" doc:"When this was said."`
+	Phase       string       `json:"phase" doc:"What it is about: starting, reading, looking for orphans, waiting for the index, following changes or done."`
+	Expected    *int64       `json:"expected,omitempty" doc:"Documents, where every collection's number is known."`
+	PerSecond   float64      `json:"documents_per_second" doc:"Documents read per second."`
+	ETA         *float64     `json:"eta_seconds,omitempty" doc:"How long reading still takes, about."`
+	Counts      tally.Counts `json:"counts" doc:"Counts of documents, as syncd state show has them."`
+	Deleted     tally.Counts `json:"deleted" doc:"The same of the deletes of orphans."`
+	Stalled     bool         `json:"stalled" doc:"Nothing has moved for longer than run.stall_after."`
+	Paused      bool         `json:"paused" doc:"Streams are not read: all documents are looked at again, or a server is down."`
+	Collections []Collection `json:"collections" doc:"Its collections."`
+	Streams     []Stream     `json:"streams,omitempty" doc:"The streams that are followed."`
+	Window      *float64     `json:"window_seconds,omitempty" doc:"How far back the source keeps its changes, where it tells."`
 }
 
 // Collection is how far the run came with one.
 type Collection struct {
-	Name          string       `json:"name"`
-	ContentType   string       `json:"content_type"`
-	Expected      *int64       `json:"expected,omitempty"`
-	Started       bool         `json:"started"`
-	Done          bool         `json:"done"`
-	Splits        int          `json:"splits"`
-	SplitsDone    int          `json:"splits_done"`
-	Counts        tally.Counts `json:"counts"`
-	OldestMissing *time.Time   `json:"oldest_missing,omitempty"`
+	Name          string       `json:"name" doc:"Its name in the source."`
+	ContentType   string       `json:"content_type" doc:"What the index calls its documents."`
+	Expected      *int64       `json:"expected,omitempty" doc:"Documents that it holds, where that is known."`
+	Started       bool         `json:"started" doc:"It is read."`
+	Done          bool         `json:"done" doc:"It was read to its end."`
+	Splits        int          `json:"splits" doc:"Its parts, as far as they are known."`
+	SplitsDone    int          `json:"splits_done" doc:"Parts that were read to their end."`
+	Counts        tally.Counts `json:"counts" doc:"Counts of its documents."`
+	OldestMissing *time.Time   `json:"oldest_missing,omitempty" doc:"When the document that is missing and that changed longest ago was changed."`
 }
 
 // Stream is one that is followed.
 type Stream struct {
-	Name    string       `json:"name"`
-	Counts  tally.Counts `json:"counts"` // since it began
-	Waiting int          `json:"waiting"`
-	Lag     *float64     `json:"lag_seconds,omitempty"` // where it is known
-	Silent  float64      `json:"silent_seconds"`
-	Idle    bool         `json:"idle"` // there is nothing left to handle
+	Name    string       `json:"name" doc:"Its name."`
+	Counts  tally.Counts `json:"counts" doc:"Since it began."`
+	Waiting int          `json:"waiting" doc:"Changes that were read and are not handled yet."`
+	Lag     *float64     `json:"lag_seconds,omitempty" doc:"Where it is known."`
+	Silent  float64      `json:"silent_seconds" doc:"How long the source has said nothing."`
+	Idle    bool         `json:"idle" doc:"There is nothing left to handle."`
 }
 
 const (

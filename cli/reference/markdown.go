@@ -53,6 +53,7 @@ func indexPage(registry *syncd.Registry) string {
 		"- [Configuration](configuration.md): every setting that is not a plugin's, and the environment variables\n" +
 		"- [Service](service.md): the settings of a service of many jobs\n" +
 		"- [Commands](cli.md): every command and flag\n" +
+		"- [Output for programs](output.md): what commands print with `-o json`\n" +
 		"- [Diagnostics](diagnostics.md): every code, with an example\n\n")
 	b.WriteString(PluginTable(ByKind(registry), true))
 	return b.String()

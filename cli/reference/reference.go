@@ -23,6 +23,13 @@ type Program struct {
 	Plugins   []syncd.Plugin // in the order in which the program names them
 	Version   string
 	ExitCodes []ExitCode
+	Outputs   []Output
+}
+
+// Output is what a command prints for programs.
+type Output struct {
+	Command string // how it is called
+	Value   any    // of the type that it prints
 }
 
 // ExitCode is a code, or several, and what it means.
@@ -51,6 +58,7 @@ func (p *Program) Pages(examples Examples) (map[string]string, error) {
 		"README.md":        indexPage(p.Registry),
 		"configuration.md": p.configurationPage(),
 		"service.md":       servicePage(),
+		"output.md":        p.outputPage(),
 		"cli.md":           commands,
 		"diagnostics.md":   diagnosticsPage(examples),
 	}

@@ -25,9 +25,9 @@ const (
 
 // Wish is what was last wanted of a job.
 type Wish struct {
-	Desired Desired   `json:"desired"`
-	By      string    `json:"by,omitempty"`
-	At      time.Time `json:"at"`
+	Desired Desired   `json:"desired" doc:"running, paused or stopped."`
+	By      string    `json:"by,omitempty" doc:"Who wanted that."`
+	At      time.Time `json:"at" doc:"Since when."`
 }
 
 // desires keeps the wishes in a file, which is replaced as a whole. Jobs without one are to run.

@@ -25,20 +25,19 @@ const (
 
 // Status is how a job stands.
 type Status struct {
-	Name     string     `json:"name"`
-	File     string     `json:"file"`
-	Wish     Wish       `json:"wish"`
-	State    State      `json:"state"`
-	Reason   string     `json:"reason,omitempty"` // why, where the state does not say it
-	Hint     string     `json:"hint,omitempty"`   // what to do
-	Since    time.Time  `json:"since"`
-	Next     *time.Time `json:"next,omitempty"` // when it runs again
-	Schedule string     `json:"schedule"`       // once, every …, cron … or follow
-	Follows  bool       `json:"follows"`
-	// Problems are what keeps the file from being used; where the job runs all the same, it is with what the file said before.
-	Problems []string     `json:"problems,omitempty"`
-	Live     *runlog.Live `json:"run,omitempty"` // under way
-	Revision string       `json:"revision,omitempty"`
+	Name     string       `json:"name" doc:"The job's name."`
+	File     string       `json:"file" doc:"Its file."`
+	Wish     Wish         `json:"wish" doc:"What is wanted of it."`
+	State    State        `json:"state" doc:"What it does: running, waiting, retrying, done, paused, stopped, ending, failed, invalid or removed; from a state folder killed or ended."`
+	Reason   string       `json:"reason,omitempty" doc:"Why, where the state does not say it."`
+	Hint     string       `json:"hint,omitempty" doc:"What to do about it."`
+	Since    time.Time    `json:"since" doc:"Since when."`
+	Next     *time.Time   `json:"next,omitempty" doc:"When it runs again."`
+	Schedule string       `json:"schedule" doc:"When it runs: once, every …, cron … or follow."`
+	Follows  bool         `json:"follows" doc:"It follows changes."`
+	Problems []string     `json:"problems,omitempty" doc:"What keeps the file from being used; where the job runs all the same, it is with what the file said before."`
+	Live     *runlog.Live `json:"run,omitempty" doc:"The run under way."`
+	Revision string       `json:"revision,omitempty" doc:"Changes with its files."`
 }
 
 // Healthy reports whether the job does what is wanted of it.
