@@ -133,7 +133,7 @@ func (a *app) deadLettersListCommand() *cobra.Command {
 		Example: "  syncd deadletters list -c configs/prod.yaml --since 24h\n  syncd deadletters list -c configs/prod.yaml --collection page --reason 'too large'",
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	c.Flags().IntVar(&f.limit, "limit", 50, "how many (`NUMBER`) to print; 0 prints all")
+	c.Flags().IntVar(&f.limit, "limit", 50, "print at most this `NUMBER`; 0 prints all")
 	return a.onLetters(c, &f, func(ctx context.Context, _ *config.Config, _ *slog.Logger, j *job.Job, _ []string) error {
 		letters, err := a.letters(ctx, j, &f, nil)
 		if err != nil {
