@@ -26,9 +26,10 @@ type Engine struct {
 	Options
 	documents feed
 	orphans   feed
-	streams   atomic.Pointer[[]*split] // that are followed; nil follows none
-	followed  map[string]*followed     // the streams' collections, by name; set before streams
-	merged    atomic.Int64             // changes of streams that were left out for a later one of the same document
+	streams   atomic.Pointer[[]*split]      // that are followed; nil follows none
+	deleting  atomic.Pointer[[]*collection] // of the orphans, for a snapshot; nil before they are deleted
+	followed  map[string]*followed          // the streams' collections, by name; set before streams
+	merged    atomic.Int64                  // changes of streams that were left out for a later one of the same document
 
 	route     func(syncd.Target) string // nil: the sink has no names for where changes go
 	committer store.Committer           // nil: the sink is written to, and the checkpoints follow
@@ -207,6 +208,7 @@ func (e *Engine) Delete(ctx context.Context, orphans syncd.Source) error {
 		c.sunk = e.places[e.placeOf(c)]
 		e.orphans.collections = append(e.orphans.collections, c)
 	}
+	e.deleting.Store(&e.orphans.collections)
 	return e.run(ctx, e.snapshot(&e.orphans))
 }
 

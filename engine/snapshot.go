@@ -59,8 +59,10 @@ func (e *Engine) Snapshot() Snapshot {
 		s.Total.Add(p.Counts)
 		s.Resumed += p.Earlier.Scanned
 	}
-	for _, c := range e.orphans.collections {
-		s.Deleted.Add(c.snapshot())
+	if orphans := e.deleting.Load(); orphans != nil {
+		for _, c := range *orphans {
+			s.Deleted.Add(c.snapshot())
+		}
 	}
 	return s
 }
