@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -25,7 +26,7 @@ type DeadLetters struct {
 // DeadLetter is the last dead letter of a document.
 type DeadLetter struct {
 	syncd.DeadLetter
-	Times int64 // how often the document became one
+	Times int64 // how often the document became one; less where there were more documents than are kept
 }
 
 // DeadLetters reads what was written as dead letters of the job's collections, and keeps the newest of at most so many documents. It
@@ -55,8 +56,7 @@ func (j *Job) DeadLetters(ctx context.Context, most int) (res DeadLetters, err e
 	for _, r := range c.Mapping.Rules {
 		targets = append(targets, r.Target())
 	}
-	type document struct{ collection, id string }
-	last := map[document]*DeadLetter{}
+	last := map[letterOf]*DeadLetter{}
 	for l, err := range read(ctx, targets) {
 		if err != nil {
 			return res, err
@@ -65,12 +65,15 @@ func (j *Job) DeadLetters(ctx context.Context, most int) (res DeadLetters, err e
 		if l.Collection == "" {
 			l.Collection = j.collectionOf(&l)
 		}
-		of := document{l.Collection, l.ID}
+		of := letterOf{l.Collection, l.ID}
 		if l.ID == "" {
 			of.id = l.Place // it is nobody's
 		}
 		d := last[of]
 		if d == nil {
+			if len(last) >= 2*most { // there may be more than memory holds
+				keepNewest(last, most)
+			}
 			d = &DeadLetter{}
 			last[of] = d
 		}
@@ -79,19 +82,32 @@ func (j *Job) DeadLetters(ctx context.Context, most int) (res DeadLetters, err e
 			d.DeadLetter = l
 		}
 	}
+	keepNewest(last, most)
 	for _, d := range last {
 		res.Letters = append(res.Letters, *d)
 	}
-	slices.SortFunc(res.Letters, func(a, b DeadLetter) int {
-		if c := b.At.Compare(a.At); c != 0 {
-			return c
-		}
-		return strings.Compare(b.Place, a.Place)
-	})
-	if len(res.Letters) > most {
-		res.Letters = res.Letters[:most]
-	}
+	slices.SortFunc(res.Letters, newer)
 	return res, nil
+}
+
+// letterOf is whose a dead letter is.
+type letterOf struct{ collection, id string }
+
+// newer orders letters, the newest first.
+func newer(a, b DeadLetter) int {
+	if c := b.At.Compare(a.At); c != 0 {
+		return c
+	}
+	return strings.Compare(b.Place, a.Place)
+}
+
+// keepNewest drops all but so many. What is dropped was no more among the newest, and never is again, unless its document becomes a dead
+// letter once more.
+func keepNewest(last map[letterOf]*DeadLetter, most int) {
+	all := slices.SortedFunc(maps.Keys(last), func(a, b letterOf) int { return newer(*last[a], *last[b]) })
+	for _, of := range all[min(len(all), most):] {
+		delete(last, of)
+	}
 }
 
 // collectionOf is the collection of a letter whose place does not say it: the one with its content type whose events go where the letter's

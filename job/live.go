@@ -8,6 +8,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/runlog"
+	"github.com/syncd-io/syncd/spec"
 	"github.com/syncd-io/syncd/store"
 	"github.com/syncd-io/syncd/store/bolt"
 	"github.com/syncd-io/syncd/tally"
@@ -111,7 +112,7 @@ func (r *recorder) ended(res *Result, err error, follows bool) {
 	}
 	run.Started = run.Started.UTC()
 	if err != nil {
-		run.Error, run.Hint = err.Error(), syncd.HintOf(err)
+		run.Error, run.Hint = spec.ScrubURLs(err.Error()), spec.ScrubURLs(syncd.HintOf(err))
 	}
 	for _, o := range report.Orphans {
 		run.Orphans += o.Orphans

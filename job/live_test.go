@@ -44,7 +44,7 @@ func (f *followed) underWay(t *testing.T) *runlog.Live {
 
 // TestEveryRunIsRecorded with how it ended, and nothing is left that says that it is under way.
 func TestEveryRunIsRecorded(t *testing.T) {
-	down := errors.New("no answer")
+	down := errors.New("no answer of mongodb://ann:hush@db/x")
 	for name, c := range map[string]struct {
 		prepare func(f *followed, drain chan struct{})
 		outcome tally.Outcome
@@ -64,8 +64,8 @@ func TestEveryRunIsRecorded(t *testing.T) {
 			f.faults.Write = syncdtest.Always(syncdtest.Fault{Fail: map[int]error{0: down}})
 		}, tally.Failures, "could not be sent", func(r runlog.Run) bool { return r.Freshness == nil && r.Total.FailedWrite > 0 && r.Hint != "" }},
 		"failed": {func(f *followed, _ chan struct{}) {
-			f.faults.Write = syncdtest.Always(syncdtest.Fault{Err: syncd.Hint(down, "look there")})
-		}, tally.Failed, "no answer", func(r runlog.Run) bool { return r.Hint == "look there" && r.Freshness == nil }},
+			f.faults.Write = syncdtest.Always(syncdtest.Fault{Err: syncd.Hint(down, "look there: mongodb://ann:hush@db")})
+		}, tally.Failed, "no answer", func(r runlog.Run) bool { return strings.HasPrefix(r.Hint, "look there") && r.Freshness == nil }},
 		"stopped": {func(f *followed, _ chan struct{}) {
 			f.faults.Write = syncdtest.Always(syncdtest.Fault{Fail: map[int]error{0: down, 1: down, 2: down}})
 			f.more = "errors: {max: 1}\n"
@@ -95,7 +95,7 @@ func TestEveryRunIsRecorded(t *testing.T) {
 				}
 				r := runs[0]
 				if r.Job != "job" || r.Outcome != c.outcome || !strings.Contains(r.Error, c.why) || c.why == "" && r.Error != "" || r.Config != "r1" || r.Mode != "incremental" ||
-					r.Ended.Before(r.Started) || r.Planned || r.Resumed || r.Follows || !c.is(r) {
+					strings.Contains(r.Error+r.Hint, "hush") || r.Ended.Before(r.Started) || r.Planned || r.Resumed || r.Follows || !c.is(r) {
 					t.Errorf("%+v\n%v", r, err)
 				}
 				if now := f.underWay(t); now != nil {

@@ -5,7 +5,7 @@
 //   - a job has two files: its runs, a line of JSON each, and what is under way, which is replaced as a whole;
 //   - only the process that owns the job's state writes them;
 //   - a line that was cut off, and one of a later version that can't be read, is passed over;
-//   - no secret is in either, since errors are free of them;
+//   - no secret is in either: who appends a run takes the passwords of addresses out of its error;
 //   - they are records for people: that they can't be written ends no run.
 package runlog
 

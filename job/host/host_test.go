@@ -215,7 +215,9 @@ func TestSchedules(t *testing.T) {
 func TestFailuresAreTriedAgain(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, Options{})
-		w.do = func(context.Context, Run) error { return syncd.Hint(errors.New("no server"), "start it") }
+		w.do = func(context.Context, Run) error {
+			return syncd.Hint(errors.New("no server mongodb://ann:hush@db"), "start mongodb://ann:hush@db")
+		}
 		w.per["guarded"] = func(context.Context, Run) error {
 			return &job.EndError{Outcome: tally.Stopped, Err: errors.New("drift")}
 		}
@@ -228,7 +230,7 @@ func TestFailuresAreTriedAgain(t *testing.T) {
 		w.per["daily"] = w.per["guarded"]
 		w.Reload()
 		pass(time.Second)
-		if s := w.wants("down", Retrying); s.Reason != "no server" || s.Hint != "start it" || s.Next == nil || s.Healthy() {
+		if s := w.wants("down", Retrying); !strings.HasPrefix(s.Reason, "no server mongodb://") || !strings.HasPrefix(s.Hint, "start ") || strings.Contains(s.Reason+s.Hint, "hush") || s.Next == nil || s.Healthy() {
 			t.Errorf("%+v", s)
 		}
 		if s := w.wants("fatal", Retrying); !strings.Contains(s.Reason, "panic: a plugin") {

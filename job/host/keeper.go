@@ -16,6 +16,7 @@ import (
 	"github.com/syncd-io/syncd/internal/retry"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/runlog"
+	"github.com/syncd-io/syncd/spec"
 	"github.com/syncd-io/syncd/store"
 	"github.com/syncd-io/syncd/tally"
 )
@@ -497,7 +498,7 @@ func (k *keeper) concluded(c *config.Config, t Trigger, err error, drained bool,
 	now := time.Now()
 	k.reason, k.hint, k.retrying = "", "", false
 	if err != nil {
-		k.reason, k.hint = err.Error(), syncd.HintOf(err)
+		k.reason, k.hint = spec.ScrubURLs(err.Error()), spec.ScrubURLs(syncd.HintOf(err))
 	}
 	outcome := job.OutcomeOf(err)
 	scheduled := k.cfg != nil && !k.cfg.Schedule.Runs().IsZero()

@@ -219,7 +219,7 @@ func (p *Page) shown(h func(*http.Request) (answer, error)) http.Handler {
 func (p *Page) wrong(err error) answer {
 	e, ok := errors.AsType[*problem](err)
 	if !ok {
-		e = &problem{http.StatusInternalServerError, err.Error(), syncd.HintOf(err)}
+		e = &problem{http.StatusInternalServerError, spec.ScrubURLs(err.Error()), spec.ScrubURLs(syncd.HintOf(err))}
 		switch {
 		case errors.Is(err, host.ErrNoJob):
 			e.status = http.StatusNotFound

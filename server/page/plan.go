@@ -10,6 +10,7 @@ import (
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/report"
 	"github.com/syncd-io/syncd/server/api"
+	"github.com/syncd-io/syncd/spec"
 )
 
 // planView is what a run would send.
@@ -198,5 +199,5 @@ func problemOf(err error) *problem {
 	if e, ok := errors.AsType[*problem](err); ok {
 		return e
 	}
-	return &problem{http.StatusInternalServerError, err.Error(), syncd.HintOf(err)}
+	return &problem{http.StatusInternalServerError, spec.ScrubURLs(err.Error()), spec.ScrubURLs(syncd.HintOf(err))}
 }
