@@ -190,6 +190,7 @@ func (a *app) connectAPI(h *host.Host, s *config.Server, levels *connect.Levels,
 	return connect.New(connect.Options{
 		Host: h, Registry: a.registry, Environ: a.environ, StateDir: a.runsDir(s), Levels: levels, Writable: s.Writable,
 		Version: programVersion(), Page: page.Prefix, Logger: logger, By: who,
+		CanOperate: func(r *http.Request) bool { return server.CanOperate(r.Context()) },
 	})
 }
 

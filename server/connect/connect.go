@@ -54,7 +54,9 @@ type Options struct {
 	Version  string                        // of syncd
 	Page     string                        // path of the page that a browser is sent to; empty where there is none
 	By       func(r *http.Request) string  // who asks; nil is the address
-	Logger   *slog.Logger
+	// CanOperate reports whether who asks may drive jobs; nil lets everybody.
+	CanOperate func(r *http.Request) bool
+	Logger     *slog.Logger
 }
 
 // API answers requests. It is an http.Handler.

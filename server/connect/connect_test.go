@@ -641,3 +641,36 @@ func TestConcurrentClients(t *testing.T) {
 		t.Errorf("%d settings:\n%s", got, w.file("b.yaml"))
 	}
 }
+
+// TestWhoValidatesLearnsNoVariable: whoever may look may have a configuration validated, which may refer to the service's environment and
+// to files that it can read.
+func TestWhoValidatesLearnsNoVariable(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(file, []byte("hunter2: [in a file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := open(t, false, map[string]string{"a.yaml": once}, "APP_KEY=hunter2")
+	for _, value := range []string{"${APP_KEY}", "${NONE:-${APP_KEY}}", "${APP_KEY:-x}", "${file:" + file + "}", "x${APP_KEY}"} {
+		for _, key := range []string{
+			"name", "tasks.max", "run.mode", "run.timeout", "run.dry_run", "schedule.every", "schedule.cron", "mapping.collections", "mapping.collections.x", "extends",
+			"run.batch_size", "errors.max", "source.fileStream.pages", "sink", "sink.fileStream.topic", "observe.http.listen", "run.collections", "nonsense", "connector.class",
+		} {
+			settings := map[string]string{"connector.class": "fileStream", "name": "n", key: value}
+			body, err := json.Marshal(settings)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r := w.do("PUT", "/connector-plugins/fileStream/config/validate", string(body)); strings.Contains(r.text, "hunter2") {
+				at := strings.Index(r.text, "hunter2")
+				t.Errorf("%s: %s: …%s", key, value, r.text[max(0, at-150):min(len(r.text), at+50)])
+			}
+			if r := w.do("PUT", "/connector-plugins/fileStream/config/validate?as=reader", string(body)); key != "connector.class" && r.code != http.StatusForbidden {
+				t.Errorf("%s: %s: %d for a reader", key, value, r.code)
+			}
+		}
+	}
+	own := w.do("GET", "/connectors/a/config", "").text
+	if r := w.do("PUT", "/connector-plugins/fileStream/config/validate?as=reader", own); r.code != http.StatusOK || !strings.Contains(own, "${") {
+		t.Errorf("what a job's file says: %d for a reader: %s", r.code, own)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/syncd-io/syncd"
@@ -251,6 +252,11 @@ func (a *API) validate(q *request) (answer, error) {
 	path, there := filepath.Join(a.Host.Folder(), fileName(name)), false
 	if j, _, err := a.findJob(name, notFound); err == nil && named {
 		path, there = j.File, true
+		if err := a.mayRefer(q, want, a.flat(j).Values); err != nil {
+			return answer{}, err
+		}
+	} else if err := a.mayRefer(q, want, nil); err != nil {
+		return answer{}, err
 	}
 	given := maps.Clone(want)
 	var problems []config.FlatProblem
@@ -263,6 +269,20 @@ func (a *API) validate(q *request) (answer, error) {
 		return answer{}, err
 	}
 	return answer{body: a.validation(q.names[0], p, given, append(problems, more...))}, nil
+}
+
+// mayRefer refuses references that the job's file does not have, to who may only look: what is wrong with a value may tell the value, and
+// so what the service's environment holds.
+func (a *API) mayRefer(q *request, want, has map[string]string) error {
+	if a.CanOperate == nil || a.CanOperate(q.Request) {
+		return nil
+	}
+	for _, key := range sorted(want) {
+		if now, there := has[key]; strings.Contains(want[key], "${") && !(there && now == want[key]) {
+			return fail(http.StatusForbidden, "%s refers to a variable that the job's file does not: to validate that takes the role operate", strconv.Quote(key))
+		}
+	}
+	return nil
 }
 
 // validation shows settings with what is wrong with them.

@@ -99,6 +99,7 @@ func open(t *testing.T, writable bool, files map[string]string, environ ...strin
 	w.server = httptest.NewServer(connect.New(connect.Options{
 		Host: w.host, Registry: registry, Environ: environ, StateDir: func(*config.Config) string { return w.state }, Levels: w.levels,
 		Writable: writable, Version: "0.0.0", Page: "/ui/", Logger: logger,
+		CanOperate: func(r *http.Request) bool { return r.URL.Query().Get("as") != "reader" },
 	}))
 	t.Cleanup(func() {
 		w.server.Close()

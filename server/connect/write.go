@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -248,7 +249,31 @@ func (a *API) edited(path string, there bool, want map[string]string) (text []by
 	if c := result.Config; c != nil && c.Name != want[config.FlatName] { // a variable says otherwise
 		problems = append(problems, config.FlatProblem{Key: config.FlatName, Message: fmt.Sprintf("the job would be called %s, since the environment says so", c.Name)})
 	}
+	for i := range problems {
+		problems[i].Message = a.unresolved(problems[i].Message, want)
+	}
 	return text, problems, nil
+}
+
+// reference is a reference to a variable, which may have a default.
+var reference = regexp.MustCompile(`\$\{([A-Za-z0-9_]+)`)
+
+// unresolved is a message with the names of the variables that settings refer to, where it has their values, which may be secrets.
+func (a *API) unresolved(message string, want map[string]string) string {
+	for _, key := range sorted(want) {
+		for _, ref := range reference.FindAllStringSubmatch(want[key], -1) {
+			for _, pair := range a.Environ {
+				name, value, _ := strings.Cut(pair, "=")
+				if name != ref[1] || len(value) < 3 { // such a short one is no secret, and would be found everywhere
+					continue
+				}
+				quoted := strconv.Quote(value)
+				message = strings.ReplaceAll(message, quoted[1:len(quoted)-1], "${"+name+"}")
+				message = strings.ReplaceAll(message, value, "${"+name+"}")
+			}
+		}
+	}
+	return message
 }
 
 // pathOf is the setting that a diagnostic is about; a section that is missing is told as one of the whole.
