@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/net/html"
 
@@ -141,7 +142,10 @@ func TestDeletesAreCountedBeforeTheyAreSent(t *testing.T) {
 			s.Checker.Put(service.Point("page", "page", i), map[string]any{"content_type": "page", "mongo_id": fmt.Sprintf("page-%05d", i), "chunk_index": 0})
 		}
 		s.Write("shop", service.Plugins+"mapping: {owner: {exclusive: true}, collections: {page: page}}\nrun: {orphans: "+c.orphans+"}\nschedule: {every: 1h}\nlimits: {max_deletes: 5}\n")
-		s.Stands("shop", host.Waiting)
+		s.Until("the first run is done", func() bool {
+			j, err := s.Host.Job("shop")
+			return err == nil && j.State == host.Waiting && j.Next != nil && time.Until(*j.Next) > time.Minute
+		})
 		before := deletes(s)
 		_, at := send(t, s, "/ui/plan?name=shop", "/ui/plan?name=shop", url.Values{"sample": {"0"}})
 		s.Until("the plan is done", func() bool { return strings.Contains(load(t, s, at), "It is done") })
