@@ -2,12 +2,15 @@ package deploy_test
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"os/exec"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/compose-spec/compose-go/v2/cli"
 	"github.com/compose-spec/compose-go/v2/types"
@@ -16,7 +19,7 @@ import (
 // load reads the compose file as docker compose does: schema, interpolation, consistency.
 func load(t *testing.T, environ ...string) *types.Project {
 	t.Helper()
-	options, err := cli.NewProjectOptions([]string{"compose.yaml"}, cli.WithEnv(environ), cli.WithResolvedPaths(true))
+	options, err := cli.NewProjectOptions([]string{"compose.yaml"}, cli.WithEnv(environ), cli.WithResolvedPaths(true), cli.WithProfiles([]string{"*"}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +49,7 @@ func TestCompose(t *testing.T) {
 	if name := project.Volumes["qdrant_data"].Name; name != "data-sync_qdrant_data" {
 		t.Errorf("the index's volume is called %q", name)
 	}
-	for _, name := range []string{"mongodb", "qdrant", "kafka", "backfill"} {
+	for _, name := range []string{"mongodb", "qdrant", "kafka", "backfill", "serve"} {
 		s, err := project.GetService(name)
 		if err != nil {
 			t.Fatal(err)
@@ -55,7 +58,7 @@ func TestCompose(t *testing.T) {
 			if s.HealthCheck == nil {
 				t.Errorf("%s has no health check", name)
 			}
-			if !regexp.MustCompile(`:v?\d+\.\d+\.\d+$`).MatchString(s.Image) {
+			if name != "serve" && !regexp.MustCompile(`:v?\d+\.\d+\.\d+$`).MatchString(s.Image) {
 				t.Errorf("%s: the image %s has no exact version", name, s.Image)
 			}
 		}
@@ -81,6 +84,52 @@ func TestCompose(t *testing.T) {
 	}
 	checkVariables(t, "compose.yaml", "config.yaml", slices.Collect(maps.Keys(backfill.Environment)))
 	validate(t, "config.yaml", environ(backfill))
+}
+
+func TestComposeServe(t *testing.T) {
+	t.Parallel()
+	project := load(t)
+	serve, backfill := project.Services["serve"], project.Services["backfill"]
+	if !slices.Equal(serve.Profiles, []string{"serve"}) || len(backfill.Profiles) > 0 {
+		t.Errorf("docker compose up starts both: profiles %v and %v", serve.Profiles, backfill.Profiles)
+	}
+	if serve.Image != backfill.Image || !serve.ReadOnly || !slices.Equal(serve.CapDrop, backfill.CapDrop) || !slices.Equal(serve.SecurityOpt, backfill.SecurityOpt) {
+		t.Error("the service is confined less than the run")
+	}
+	if !reflect.DeepEqual(serve.DependsOn, backfill.DependsOn) {
+		t.Errorf("it depends on %v", serve.DependsOn)
+	}
+	settings := serverSettings(t, "serve/service.yaml")
+	checkStop(t, "serve/service.yaml", settings, time.Duration(*serve.StopGracePeriod))
+	if len(serve.Ports) != 1 || settings.Listen != fmt.Sprintf("0.0.0.0:%d", serve.Ports[0].Target) {
+		t.Errorf("it listens at %s, and %v is published", settings.Listen, serve.Ports)
+	}
+	checkArguments(t, "compose.yaml", serve.Command)
+	health := serve.HealthCheck.Test
+	if want := []string{"CMD", "/usr/local/bin/syncd", "health", "--ca-file", settings.TLS.CertFile, fmt.Sprintf("https://127.0.0.1:%d/healthz", serve.Ports[0].Target)}; !slices.Equal(health, want) {
+		t.Errorf("the health check is %q, not %q", health, want)
+	}
+	checkArguments(t, "compose.yaml", health[2:])
+	checkVariables(t, "compose.yaml", "config.yaml", slices.Collect(maps.Keys(serve.Environment)))
+	validate(t, "serve/jobs/backfill.yaml", environ(serve))
+
+	// What is mounted as it lies in the container, and secrets as docs/deployment.md makes them.
+	box := container{t.TempDir()}
+	for _, v := range serve.Volumes {
+		switch {
+		case v.Type == types.VolumeTypeBind && v.ReadOnly:
+			box.mount(t, v.Source, v.Target)
+		case v.Target != "/var/lib/syncd" || v.Source != "backfill_state" || *serve.Environment["SYNCD_SERVER__STATE_DIR"] != v.Target:
+			t.Errorf("it mounts %v", v)
+		}
+	}
+	box.certificate(t, settings.TLS.CertFile, settings.TLS.KeyFile)
+	box.put(t, "/etc/syncd/serve/secrets/operator.hash", hash+"\n")
+	jobs := box.serves(t, append(environ(serve), "MONGODB_URI=mongodb://127.0.0.1:1", "QDRANT_URL=http://127.0.0.1:1", "KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:1"),
+		settings.TLS.CertFile, []string{"SYNCD_SERVER_USER=operator", "SYNCD_SERVER_PASSWORD=" + password}, serve.Command)
+	if !strings.Contains(jobs, "backfill") {
+		t.Errorf("there is no job backfill:\n%s", jobs)
+	}
 }
 
 // The user's own commands.

@@ -5,7 +5,14 @@ package deploy_test
 
 import (
 	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
+	"math/big"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -153,8 +160,90 @@ func checkStop(t *testing.T, file string, s settings, wait time.Duration) {
 	}
 }
 
-// serves starts a service, asks it whether it is healthy, as whoever trusts the authority in caFile, and ends it.
-func serves(t *testing.T, environ []string, caFile string, args ...string) {
+// hash is that of password, as bcrypt makes it with little work.
+const (
+	password = "secret"
+	hash     = "$2a$04$aU8X68XthWFC4OxgPKV47.sztiAjqx4PIF2v0hRfxxKIPAtb7Kgbm"
+)
+
+// container is a folder that stands for the root of a container's file system. What is put there names files by their place in it.
+type container struct{ root string }
+
+func (c container) path(name string) string { return filepath.Join(c.root, name) }
+
+// inside has a text name files where they are.
+func (c container) inside(text string) string {
+	for _, dir := range []string{"/etc/syncd", "/var/lib/syncd"} {
+		text = strings.ReplaceAll(text, dir, c.path(dir))
+	}
+	return text
+}
+
+func (c container) put(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(c.path(name)), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, c.path(name), c.inside(text))
+}
+
+// mount puts a file or a folder there.
+func (c container) mount(t *testing.T, source, target string) {
+	t.Helper()
+	err := filepath.WalkDir(source, func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(source, path)
+		if err == nil {
+			c.put(t, filepath.Join(target, name), read(t, path))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// certificate makes one for this machine, which is its own authority.
+func (c container) certificate(t *testing.T, certFile, keyFile string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	about := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, about, about, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.put(t, certFile, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})))
+	c.put(t, keyFile, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})))
+}
+
+// serves has the container run a command that is syncd serve, at any port of every address. The variables in who tell
+// who asks it for its jobs.
+func (c container) serves(t *testing.T, environ []string, certFile string, who []string, command []string) (jobs string) {
+	t.Helper()
+	for i := range environ {
+		environ[i] = c.inside(environ[i])
+	}
+	var args []string
+	for _, arg := range command[1:] {
+		args = append(args, c.inside(arg))
+	}
+	return serves(t, environ, c.path(certFile), who, append(args, "--listen", "0.0.0.0:0")...)
+}
+
+// serves starts a service, asks it for its jobs as soon as it has read their files, as whoever trusts the authority in caFile, and ends it.
+func serves(t *testing.T, environ []string, caFile string, who []string, args ...string) (jobs string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), syncd, append([]string{"serve"}, args...)...)
 	cmd.Env, cmd.WaitDelay = environ, 10*time.Second
@@ -170,20 +259,32 @@ func serves(t *testing.T, environ []string, caFile string, args ...string) {
 	lines := bufio.NewScanner(stderr)
 	for url == "" && lines.Scan() {
 		log.WriteString(lines.Text() + "\n")
-		if m := regexp.MustCompile(`msg=serving url=(https?)://[^ ]*:(\d+)/`).FindStringSubmatch(lines.Text()); m != nil {
+		if m := regexp.MustCompile(`\burl"?[=:]"?(https?)://[^ "]*:(\d+)/`).FindStringSubmatch(lines.Text()); m != nil {
 			url = m[1] + "://127.0.0.1:" + m[2]
 		}
 	}
 	if url == "" {
-		t.Errorf("syncd serve %s: %v\n%s", strings.Join(args, " "), cmd.Wait(), &log)
-		return
+		t.Fatalf("syncd serve %s: %v\n%s", strings.Join(args, " "), cmd.Wait(), &log)
 	}
-	ask := exec.CommandContext(t.Context(), syncd, "health", "--timeout", "30s", url+"/healthz")
-	if caFile != "" {
-		ask.Env = append(ask.Environ(), "SYNCD_SERVER_CA_FILE="+caFile)
+	ask := func(args ...string) (string, error) {
+		c := exec.CommandContext(t.Context(), syncd, args...)
+		c.Env = append(c.Environ(), append([]string{"SYNCD_SERVER_CA_FILE=" + caFile}, who...)...)
+		out, err := c.CombinedOutput()
+		return string(out), err
 	}
-	if out, err := ask.CombinedOutput(); err != nil {
-		t.Errorf("syncd health %s: %v\n%s", url, err, out)
+	if out, err := ask("health", "--timeout", "30s", url+"/healthz"); err != nil {
+		t.Errorf("syncd health: %v\n%s", err, out)
+	}
+	for {
+		if out, err := ask("health", "--timeout", "30s", url+"/readyz"); err == nil {
+			break
+		} else if !strings.Contains(out, "are being read") {
+			t.Errorf("syncd health: %v\n%s", err, out)
+			break
+		}
+	}
+	if jobs, err = ask("status", "--server", url); err != nil {
+		t.Errorf("syncd status: %v\n%s", err, jobs)
 	}
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Error(err)
@@ -194,6 +295,7 @@ func serves(t *testing.T, environ []string, caFile string, args ...string) {
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("syncd serve ended with %v\n%s", err, &log)
 	}
+	return jobs
 }
 
 func read(t *testing.T, file string) string {

@@ -3,11 +3,15 @@ package deploy_test
 import (
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -33,6 +37,10 @@ func decode(text []byte) (any, error) {
 		object = &corev1.ConfigMap{}
 	case "v1 Secret":
 		object = &corev1.Secret{}
+	case "v1 Service":
+		object = &corev1.Service{}
+	case "apps/v1 Deployment":
+		object = &appsv1.Deployment{}
 	case "v1 PersistentVolumeClaim":
 		object = &corev1.PersistentVolumeClaim{}
 	case "batch/v1 Job":
@@ -47,10 +55,10 @@ func decode(text []byte) (any, error) {
 	return object, yaml.UnmarshalStrict(text, object)
 }
 
-// built is what kubectl apply -k sends, by kind.
-func built(t *testing.T) map[string]any {
+// built is what kubectl apply -k of a folder sends, by kind, and by kind and name.
+func built(t *testing.T, folder string) map[string]any {
 	t.Helper()
-	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), "kubernetes")
+	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), folder)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +75,7 @@ func built(t *testing.T) map[string]any {
 		if r.GetKind() != "Namespace" && r.GetNamespace() != "syncd" {
 			t.Errorf("%s is in namespace %q", r.CurId(), r.GetNamespace())
 		}
-		objects[r.GetKind()] = object
+		objects[r.GetKind()], objects[r.GetKind()+" "+r.GetName()] = object, object
 	}
 	return objects
 }
@@ -87,7 +95,7 @@ func object[T any](t *testing.T, file string) *T {
 
 func TestKubernetes(t *testing.T) {
 	t.Parallel()
-	objects := built(t)
+	objects := built(t, "kubernetes")
 	for _, kind := range []string{"Namespace", "ConfigMap", "PersistentVolumeClaim", "CronJob", "NetworkPolicy"} {
 		if objects[kind] == nil {
 			t.Fatalf("kustomization.yaml makes no %s", kind)
@@ -155,23 +163,7 @@ func checkJob(t *testing.T, objects map[string]any, job *batchv1.JobSpec) {
 		t.Errorf("not retried are %v", final)
 	}
 
-	// The rules by which a cluster admits a pod to a namespace that enforces the level restricted.
-	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	namespace := objects["Namespace"].(*corev1.Namespace)
-	level := api.LevelVersion{Level: api.Level(namespace.Labels[api.EnforceLevelLabel]), Version: api.LatestVersion()}
-	if level.Level != api.LevelRestricted {
-		t.Errorf("the namespace enforces %q", level.Level)
-	}
-	result := policy.AggregateCheckResults(evaluator.EvaluatePod(level, &job.Template.ObjectMeta, &pod))
-	if !result.Allowed {
-		t.Errorf("a cluster would not admit the pod: %s", result.ForbiddenDetail())
-	}
-	if s := container.SecurityContext; s.ReadOnlyRootFilesystem == nil || !*s.ReadOnlyRootFilesystem {
-		t.Error("the root file system can be written to")
-	}
+	checkPod(t, objects["Namespace"].(*corev1.Namespace), &job.Template)
 
 	// A probe asks the port at which the arguments have it listen, from outside the container.
 	listen := ""
@@ -203,6 +195,167 @@ func checkJob(t *testing.T, objects map[string]any, job *batchv1.JobSpec) {
 	}
 	if ref := container.EnvFrom[0].SecretRef; ref == nil || ref.Name != object[corev1.Secret](t, "secret.example.yaml").Name {
 		t.Error("the variables are not those of the Secret")
+	}
+}
+
+// checkPod applies the rules by which a cluster admits a pod to a namespace that enforces the level restricted.
+func checkPod(t *testing.T, namespace *corev1.Namespace, pod *corev1.PodTemplateSpec) {
+	t.Helper()
+	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	level := api.LevelVersion{Level: api.Level(namespace.Labels[api.EnforceLevelLabel]), Version: api.LatestVersion()}
+	if level.Level != api.LevelRestricted {
+		t.Errorf("the namespace enforces %q", level.Level)
+	}
+	result := policy.AggregateCheckResults(evaluator.EvaluatePod(level, &pod.ObjectMeta, &pod.Spec))
+	if !result.Allowed {
+		t.Errorf("a cluster would not admit the pod: %s", result.ForbiddenDetail())
+	}
+	if s := pod.Spec.Containers[0].SecurityContext; s.ReadOnlyRootFilesystem == nil || !*s.ReadOnlyRootFilesystem {
+		t.Error("the root file system can be written to")
+	}
+}
+
+// TestKubernetesServe looks at the service's objects, and starts it as its pod would.
+func TestKubernetesServe(t *testing.T) {
+	t.Parallel()
+	const folder = "kubernetes/serve"
+	objects := built(t, folder)
+	if objects["Secret"] != nil {
+		t.Error("the example's placeholders are applied")
+	}
+	once := built(t, "kubernetes")
+	for name := range once {
+		if strings.Contains(name, " ") && objects[name] != nil && !strings.HasPrefix(name, "Namespace ") {
+			t.Errorf("%s is that of the CronJob, too", name)
+		}
+	}
+	deployment := objects["Deployment"].(*appsv1.Deployment)
+	if *deployment.Spec.Replicas != 1 || deployment.Spec.Strategy.Type != appsv1.RecreateDeploymentStrategyType {
+		t.Errorf("%d pods, %s: two processes would have one state", *deployment.Spec.Replicas, deployment.Spec.Strategy.Type)
+	}
+	template := &deployment.Spec.Template
+	pod, box := template.Spec, container{t.TempDir()}
+	c := pod.Containers[0]
+	checkPod(t, objects["Namespace"].(*corev1.Namespace), template)
+	checkArguments(t, "args", c.Args)
+	if image := once["CronJob"].(*batchv1.CronJob).Spec.JobTemplate.Spec.Template.Spec.Containers[0].Image; c.Image != image {
+		t.Errorf("it runs %s, the CronJob %s", c.Image, image)
+	}
+	if *pod.EnableServiceLinks || *pod.AutomountServiceAccountToken {
+		t.Error("it is given what it has no use for")
+	}
+
+	// All that selects the pods does, and the Service and the policy let its port through.
+	service, network := objects["Service"].(*corev1.Service), objects["NetworkPolicy"].(*networkingv1.NetworkPolicy)
+	for what, selector := range map[string]map[string]string{
+		"Deployment": deployment.Spec.Selector.MatchLabels, "Service": service.Spec.Selector, "NetworkPolicy": network.Spec.PodSelector.MatchLabels,
+	} {
+		if !maps.Equal(selector, template.Labels) {
+			t.Errorf("the %s selects %v, and the pods are %v", what, selector, template.Labels)
+		}
+	}
+	settings := serverSettings(t, folder+"/service.yaml")
+	checkStop(t, folder+"/service.yaml", settings, time.Duration(*pod.TerminationGracePeriodSeconds)*time.Second)
+	port := c.Ports[0]
+	if settings.Listen != fmt.Sprintf("0.0.0.0:%d", port.ContainerPort) {
+		t.Errorf("it listens at %s, and its port is %d", settings.Listen, port.ContainerPort)
+	}
+	if p := service.Spec.Ports[0]; p.TargetPort.StrVal != port.Name || p.Port != port.ContainerPort {
+		t.Errorf("the Service's port is %v", p)
+	}
+	if p := network.Spec.Ingress[0].Ports[0]; p.Port.IntVal != port.ContainerPort {
+		t.Errorf("the NetworkPolicy lets %v in", p)
+	}
+	for path, probe := range map[string]*corev1.Probe{"/healthz": c.StartupProbe, "/healthz ": c.LivenessProbe, "/readyz": c.ReadinessProbe} {
+		if get := probe.HTTPGet; get == nil || get.Path != strings.TrimSpace(path) || get.Scheme != corev1.URISchemeHTTPS || get.Port.StrVal != port.Name {
+			t.Errorf("a probe asks %v, not %s", get, path)
+		}
+	}
+	if most := c.Resources.Limits.Memory().Value(); settings.Limits.Memory == 0 || settings.Limits.Memory*3/2+(128<<20) > most {
+		t.Errorf("server.limits.memory is %d, and the pod has %d", settings.Limits.Memory, most)
+	}
+
+	// The Secrets, of which the one of a TLS certificate has the names that cert-manager gives.
+	secrets := map[string]*corev1.Secret{}
+	for text := range strings.SplitSeq(read(t, folder+"/secret.example.yaml")+"\n---\n"+read(t, "kubernetes/secret.example.yaml"), "\n---\n") {
+		o, err := decode([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		secrets[o.(*corev1.Secret).Name] = o.(*corev1.Secret)
+	}
+	var environ, names []string
+	for _, from := range c.EnvFrom {
+		secret := secrets[from.SecretRef.Name]
+		if secret == nil {
+			t.Fatalf("there is no example of the Secret %s", from.SecretRef.Name)
+		}
+		for name, value := range secret.StringData {
+			switch {
+			case strings.HasSuffix(name, "_HASH"):
+				value = hash
+			case strings.HasSuffix(name, "_TOKEN"):
+				value = name + "-0123456789"
+			case strings.HasSuffix(name, "_URI"):
+				value = "mongodb://127.0.0.1:1"
+			case strings.HasSuffix(name, "_URL"):
+				value = "https://127.0.0.1:1"
+			}
+			environ, names = append(environ, name+"="+value), append(names, name)
+		}
+	}
+	used := slices.Concat(inConfig(t, folder+"/service.yaml"), inConfig(t, folder+"/jobs/backfill.yaml"))
+	slices.Sort(used)
+	slices.Sort(names)
+	if !slices.Equal(used, names) {
+		t.Errorf("the Secrets have %v, and the files use %v", names, used)
+	}
+	validate(t, folder+"/jobs/backfill.yaml", environ)
+
+	// What is mounted as it lies in the container: a ConfigMap's files are links to links.
+	mounts := map[string]string{}
+	for _, m := range c.VolumeMounts {
+		mounts[m.Name] = m.MountPath
+		if m.SubPath != "" {
+			t.Errorf("%s would never be renewed", m.MountPath)
+		}
+	}
+	for _, v := range pod.Volumes {
+		at := mounts[v.Name]
+		switch {
+		case v.ConfigMap != nil:
+			held := objects["ConfigMap "+v.ConfigMap.Name].(*corev1.ConfigMap)
+			for name, text := range held.Data {
+				box.put(t, at+"/..2026_11_28/"+name, text)
+				link(t, filepath.Join("..data", name), box.path(at+"/"+name))
+			}
+			link(t, "..2026_11_28", box.path(at+"/..data"))
+		case v.Secret != nil:
+			if s := secrets[v.Secret.SecretName]; s == nil || s.Type != corev1.SecretTypeTLS || at+"/"+corev1.TLSCertKey != settings.TLS.CertFile ||
+				at+"/"+corev1.TLSPrivateKeyKey != settings.TLS.KeyFile {
+				t.Errorf("the certificate is not that of the Secret %s", v.Secret.SecretName)
+			}
+		case v.PersistentVolumeClaim != nil:
+			if objects["PersistentVolumeClaim "+v.PersistentVolumeClaim.ClaimName] == nil || c.Env[0].Name != "SYNCD_SERVER__STATE_DIR" || c.Env[0].Value != at {
+				t.Errorf("the state is not kept in %s", v.PersistentVolumeClaim.ClaimName)
+			}
+		}
+	}
+	box.certificate(t, settings.TLS.CertFile, settings.TLS.KeyFile)
+	environ = append(environ, c.Env[0].Name+"="+c.Env[0].Value, "SYNCD_RUN__STATE_DIR="+c.Env[0].Value) // the image sets the other
+	jobs := box.serves(t, environ, settings.TLS.CertFile, []string{"SYNCD_SERVER_TOKEN=PROMETHEUS_TOKEN-0123456789"}, c.Args)
+	if !regexp.MustCompile(`backfill +waiting`).MatchString(jobs) {
+		t.Errorf("there is no job backfill:\n%s", jobs)
+	}
+}
+
+func link(t *testing.T, to, name string) {
+	t.Helper()
+	if err := os.Symlink(to, name); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -111,7 +111,7 @@ func TestSystemdService(t *testing.T) {
 		t.Errorf("MemoryMax=%sG, server.limits.memory %d", most, settings.Limits.Memory)
 	}
 	jobs := t.TempDir()
-	serves(t, []string{"HOME=" + t.TempDir()}, "", "-c", config, "--listen", "127.0.0.1:0", jobs)
+	serves(t, []string{"HOME=" + t.TempDir()}, "", nil, "-c", config, "--listen", "127.0.0.1:0", jobs)
 }
 
 func TestSystemdVerify(t *testing.T) {
