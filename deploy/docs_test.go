@@ -13,7 +13,7 @@ func TestDocumentation(t *testing.T) {
 	t.Parallel()
 	text := read(t, filepath.Join(root, "docs", "deployment.md"))
 	// After the program's name, or the image's, or the service's.
-	command := regexp.MustCompile("(?m)(?:(?:^|[ `])syncd|syncd:0\\.1\\.0|/usr/local/bin/syncd backfill) ((?:run|validate|verify|health)\\b[^`|\\n]*)")
+	command := regexp.MustCompile("(?m)(?:(?:^|[ `])syncd|syncd:0\\.1\\.0|/usr/local/bin/syncd backfill) ((?:run|validate|verify|health|serve|status|pause|resume)\\b[^`|\\n]*)")
 	found := 0
 	for _, m := range command.FindAllStringSubmatch(text, -1) {
 		found++
@@ -26,7 +26,7 @@ func TestDocumentation(t *testing.T) {
 	if found < 10 {
 		t.Errorf("only %d commands were found", found)
 	}
-	for _, m := range regexp.MustCompile(`[^/\w]((?:deploy|configs|systemd)/[a-zA-Z./]*\w)`).FindAllStringSubmatch(text, -1) {
+	for _, m := range regexp.MustCompile(`[^/\w]((?:deploy|configs|systemd)/[a-zA-Z./-]*\w)`).FindAllStringSubmatch(text, -1) {
 		file, name := m[1], m[1]
 		if strings.HasPrefix(file, "systemd/") {
 			name = "deploy/" + file
