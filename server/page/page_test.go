@@ -21,6 +21,7 @@ import (
 	"github.com/syncd-io/syncd/job/host"
 	"github.com/syncd-io/syncd/report"
 	"github.com/syncd-io/syncd/runlog"
+	"github.com/syncd-io/syncd/server"
 	"github.com/syncd-io/syncd/server/api"
 	"github.com/syncd-io/syncd/server/page"
 	"github.com/syncd-io/syncd/spec"
@@ -590,5 +591,49 @@ func BenchmarkManyJobs(b *testing.B) {
 	p := page.New(page.Options{Host: j, RunsDir: func(*config.Config) string { return dir }, Logger: slog.New(slog.DiscardHandler)})
 	for b.Loop() {
 		p.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/ui/", nil))
+	}
+}
+
+// TestTheServersAccessDecides who sees buttons, and whose name is in the log.
+func TestTheServersAccessDecides(t *testing.T) {
+	j := &jobs{all: stands(time.Now(), "x")}
+	log, fine := slog.New(slog.DiscardHandler), func() error { return nil }
+	s, err := server.Start(t.Context(), server.Options{
+		Listen: "127.0.0.1:0", Access: server.NewAccess([]server.User{{Name: "reader", Token: "of-reader"}, {Name: "anna", Operate: true, Token: "of-anna"}}, log),
+		Logger: log, Metrics: http.NotFoundHandler(), Healthy: fine, Ready: fine, Routes: newPage(t, j, nil).Routes(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ask := func(method, token, body string) (int, string) {
+		r, err := http.NewRequest(method, "http://"+s.Address()+"/ui/do?what=stop&name="+url.QueryEscape(j.all[0].Name), strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+token)
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+		answer, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		text, _ := io.ReadAll(answer.Body)
+		return answer.StatusCode, string(text)
+	}
+	if code, _ := ask(http.MethodGet, "of-nobody", ""); code != http.StatusUnauthorized {
+		t.Error(code)
+	}
+	if _, body := ask(http.MethodGet, "of-reader", ""); tokens.MatchString(body) || !strings.Contains(body, "you may look, not drive") {
+		t.Error("a reader sees buttons")
+	}
+	_, body := ask(http.MethodGet, "of-anna", "")
+	form := url.Values{"token": {tokens.FindStringSubmatch(body)[1]}}.Encode()
+	if code, _ := ask(http.MethodPost, "of-reader", form); code != http.StatusForbidden || len(j.did) > 0 {
+		t.Error(code, j.did)
+	}
+	if code, _ := ask(http.MethodPost, "of-anna", form); code != http.StatusSeeOther || !slices.Equal(j.did, []string{"stopped " + j.all[0].Name + " anna"}) {
+		t.Error(code, j.did)
 	}
 }
