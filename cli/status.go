@@ -227,7 +227,9 @@ func (a *app) showDetail(d *api.Detail) error {
 		row("run", fmt.Sprintf("%s, process %d on %s", l.RunID, l.PID, l.Host))
 		row("since", text.Moment(l.Started))
 		row("phase", l.Phase)
-		row("progress", progressOf(l))
+		if len(l.Collections) > 0 || l.Counts.Scanned > 0 { // else it only follows
+			row("progress", progressOf(l))
+		}
 		row("left", leftOf(l))
 		rows := [][]string{text.Row("COLLECTION", "DOCUMENTS", "HANDLED", "SENT", "FAILED", "SPLITS DONE")}
 		for i := range l.Collections {
@@ -238,8 +240,10 @@ func (a *app) showDetail(d *api.Detail) error {
 			}
 			rows = append(rows, text.Row(c.Name, documents, c.Counts.Scanned, c.Counts.Acked, c.Counts.Failed(), fmt.Sprintf("%d of %d", c.SplitsDone, c.Splits)))
 		}
-		fmt.Fprintln(a.stdout)
-		text.Table(a.stdout, rows)
+		if len(l.Collections) > 0 {
+			fmt.Fprintln(a.stdout)
+			text.Table(a.stdout, rows)
+		}
 	}
 	if len(d.Runs) == 0 {
 		return nil
@@ -247,8 +251,13 @@ func (a *app) showDetail(d *api.Detail) error {
 	rows := [][]string{text.Row("STARTED", "TOOK", "OUTCOME", "SCOPE", "DOCUMENTS", "SENT", "FAILED", "WHY")}
 	for i := range d.Runs {
 		r := &d.Runs[i]
+		done := r.Total
+		done.Add(r.Deleted)
+		if !r.Looked() {
+			done = *r.Followed
+		}
 		rows = append(rows, text.Row(text.Moment(r.Started), span(r.Ended.Sub(r.Started)), string(r.Outcome), scopeOf(r), r.Total.Scanned,
-			r.Total.Acked+r.Deleted.Acked, r.Total.Failed()+r.Deleted.Failed(), cmp.Or(r.Error, "-")))
+			done.Acked, done.Failed(), cmp.Or(r.Error, "-")))
 	}
 	fmt.Fprintln(a.stdout)
 	a.printRows(rows)
@@ -276,13 +285,15 @@ func scopeOf(r *runlog.Run) string {
 	switch {
 	case r.Planned:
 		scope = "plan"
+	case !r.Looked():
+		scope = "following"
 	case len(r.Collections) > 0:
 		scope += " of " + shortened(r.Collections)
 	}
 	if r.Resumed {
 		scope += ", resumed"
 	}
-	if r.Follows {
+	if r.Follows && r.Looked() {
 		scope += ", then follows"
 	}
 	return scope

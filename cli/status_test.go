@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -133,6 +134,29 @@ func memoryPlugins() []syncd.Plugin {
 			return syncdtest.NewMemoryChecker(), nil
 		}),
 		syncd.NewSink("memory", "", struct{}{}, func(context.Context, struct{}, syncd.Env) (syncd.Sink, error) { return syncdtest.NewMemorySink(), nil }),
+	}
+}
+
+// TestStatusOfWhatOnlyFollowed says so, with what became of changes.
+func TestStatusOfWhatOnlyFollowed(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	for _, r := range []runlog.Run{
+		{Outcome: tally.Complete, Mode: "incremental", Follows: true, Freshness: &now, Total: tally.Counts{Scanned: 840, Acked: 840}},
+		{Outcome: tally.Complete, Mode: "incremental", Follows: true, Resumed: true, Followed: &tally.Counts{Scanned: 19, Acked: 17, FailedWrite: 2}},
+	} {
+		r.Job, r.Started, r.Ended = "pages", now, now
+		if err := runlog.Append(dir, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var out, errs bytes.Buffer
+	if code := (program{args: []string{"status", "pages", "--state-dir", dir}, stdout: &out, stderr: &errs, plugins: memoryPlugins()}).run(t.Context()); code != 0 {
+		t.Fatal(code, errs.String())
+	}
+	for _, want := range []string{`complete +following, resumed +0 +17 +2 +-`, `complete +incremental, then follows +840 +840 +0 +-`, `index +2 behind`} {
+		if !regexp.MustCompile(want).MatchString(out.String()) {
+			t.Errorf("there is no %q in\n%s", want, out.String())
+		}
 	}
 }
 

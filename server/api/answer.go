@@ -50,7 +50,7 @@ func asError(err error) *Error {
 	_, invalid := errors.AsType[*job.InvalidError](err)
 	switch {
 	case errors.Is(err, host.ErrNoJob):
-		return &Error{Status: http.StatusNotFound, Code: "not_found", Text: err.Error(), Hint: "GET " + prefix + "jobs lists what there is"}
+		return &Error{Status: http.StatusNotFound, Code: "not_found", Text: err.Error(), Hint: "syncd status and GET " + prefix + "jobs list what there is"}
 	case errors.Is(err, host.ErrConflict), usage, invalid:
 		return conflict(err)
 	}
