@@ -40,13 +40,14 @@ func fieldRows(b *strings.Builder, t reflect.Type, prefix string, inside []refle
 		if name == "" || name == "-" {
 			continue
 		}
-		path, inner := prefix+name, f.Type
+		inner, lists := f.Type, 0
 		for inner.Kind() == reflect.Pointer || inner.Kind() == reflect.Slice && inner.Elem().Kind() != reflect.Uint8 {
 			if inner.Kind() == reflect.Slice {
-				path += "[]"
+				lists++
 			}
 			inner = inner.Elem()
 		}
+		path := prefix + name + strings.Repeat("[]", lists)
 		fmt.Fprintf(b, "| `%s` | %s |\n", path, cell(f.Tag.Get("doc")))
 		if inner.Kind() == reflect.Struct && inner != reflect.TypeFor[time.Time]() && inner.Name() != "Counts" {
 			fieldRows(b, inner, path+".", append(inside, t))
