@@ -156,18 +156,21 @@ func complete(s *host.Status, runs []runlog.Run, now time.Time) answerLine {
 	if r.Orphans > r.Deleted.Acked {
 		a.More = append(a.More, plural(r.Orphans-r.Deleted.Acked, "point is", "points are")+" of documents that are gone; a run with run.orphans: prune removes them")
 	}
-	if s.Follows && s.Live != nil && s.Live.Phase == following {
-		a.More = append(a.More, "what was changed since is followed")
-		if n := api.FailedSince(s.Live, runs); n > 0 {
-			if a.Tone == "good" {
-				a.Answer, a.Tone = "No: "+plural(n, "change", "changes")+" since "+at+" UTC could not be sent. Then it was complete: "+strings.TrimPrefix(a.Answer, "Yes, as of "+at+" UTC: "), "odd"
-			} else {
-				a.Answer += ", and " + plural(n, "change", "changes") + " since could not be sent"
-			}
-			a.More = append(a.More, "the dead letters say why; to look at everything now sends what is mended")
-		}
-	} else {
+	switch {
+	case !s.Follows:
 		a.More = append(a.More, "what was changed since is looked at by the next run")
+	case s.Live != nil && s.Live.Phase == following:
+		a.More = append(a.More, "what was changed since is followed")
+	default:
+		a.More = append(a.More, "what was changed since is followed when it goes on")
+	}
+	if n := api.FailedSince(s.Live, runs); s.Follows && n > 0 {
+		if a.Tone == "good" {
+			a.Answer, a.Tone = "No: "+plural(n, "change", "changes")+" since "+at+" UTC could not be sent. Then it was complete: "+strings.TrimPrefix(a.Answer, "Yes, as of "+at+" UTC: "), "odd"
+		} else {
+			a.Answer += ", and " + plural(n, "change", "changes") + " since could not be sent"
+		}
+		a.More = append(a.More, "the dead letters say why; to look at everything now sends what is mended")
 	}
 	return a
 }

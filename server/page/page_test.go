@@ -411,9 +411,15 @@ func TestWhatFailedWhileAJobFollowed(t *testing.T) {
 			[]string{"No: 1 change since ", "Then it was complete: 840 documents looked at", "1 document could not be sent; the dead letters took 1 of them", "1 behind, 1 change could not be sent"}, ": 0 documents looked at",
 		},
 		"before it": {[]runlog.Run{look, follows, again}, []string{"Yes, as of ", "nothing behind", "1 document could not be sent"}, "1 behind"},
+		"since, and it is stopped": {
+			[]runlog.Run{look, follows}, []string{"No: 1 change since ", "followed when it goes on", "1 document could not be sent"}, "by the next run",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			live := &runlog.Live{RunID: "look", Started: at, Phase: "following changes", Streams: []runlog.Stream{{Name: "s", Idle: true, Lag: ptr(0.0), Counts: *failed}}}
+			if strings.Contains(name, "stopped") {
+				live = nil
+			}
 			dir := t.TempDir()
 			for _, r := range c.runs {
 				if err := runlog.Append(dir, r); err != nil {
