@@ -769,3 +769,53 @@ func TestAJobThatIsMadeAgainWhileItEndsIsWantedAsSaid(t *testing.T) {
 		w.close()
 	})
 }
+
+func TestAResumedJobThatWasToBeTriedAgainIsTriedAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, Options{})
+		w.do = func(context.Context, Run) error { return errors.New("no server") }
+		w.write("a.yaml", "cron=@every_1h")
+		w.Reload()
+		pass(time.Second)
+		if err := w.Trigger("a", Trigger{}, ""); err != nil {
+			t.Fatal(err)
+		}
+		w.wants("a", Retrying)
+		w.do = nil
+		if err := w.Want("a", WantRunning, ""); err != nil {
+			t.Fatal(err)
+		}
+		w.wants("a", Waiting)
+		if n := w.begun("a"); n != 2 {
+			t.Errorf("there were %d runs", n)
+		}
+		w.close()
+	})
+}
+
+// TestNothingBeginsAtTheEnd, though a file comes while the jobs end.
+func TestNothingBeginsAtTheEnd(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, Options{})
+		w.per["a"] = func(_ context.Context, r Run) error {
+			<-r.Drain
+			time.Sleep(time.Second)
+			return nil
+		}
+		w.write("a.yaml", "follow")
+		w.Reload()
+		pass(time.Second)
+		close(w.stop)
+		synctest.Wait()
+		if err := w.Write(filepath.Join(w.dir, "b.yaml"), []byte("follow"), ""); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-w.done; err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if n := w.begun("b"); n != 0 {
+			t.Errorf("%d runs began", n)
+		}
+	})
+}

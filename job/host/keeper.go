@@ -165,8 +165,11 @@ func (k *keeper) want(w Desired) {
 	})
 }
 
-// revive forgets that the job failed.
+// revive forgets that the job failed; one that was to be tried again is so at once.
 func (k *keeper) revive() {
+	if k.retrying {
+		k.asked = &Trigger{}
+	}
 	if k.retrying || k.failed {
 		k.failed, k.retrying, k.reason, k.hint, k.next = false, false, "", "", time.Time{}
 		k.pauses.Reset()
@@ -176,9 +179,6 @@ func (k *keeper) revive() {
 
 func (k *keeper) restart() {
 	k.tell(func() {
-		if k.retrying {
-			k.asked = &Trigger{}
-		}
 		k.revive()
 		k.done = false
 		k.ends = k.monitor != nil
@@ -258,7 +258,7 @@ func (k *keeper) config() *config.Config {
 
 // live is the keeper's work, until the host ends.
 func (k *keeper) live() {
-	for {
+	for !k.h.ending() {
 		run, at := k.decide(time.Now())
 		k.h.notify()
 		var timer *time.Timer
@@ -280,7 +280,7 @@ func (k *keeper) live() {
 		if timer != nil {
 			timer.Stop()
 		}
-		if k.h.ending() || k.dismissed() {
+		if k.dismissed() {
 			return
 		}
 	}

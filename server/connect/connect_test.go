@@ -674,3 +674,18 @@ func TestWhoValidatesLearnsNoVariable(t *testing.T) {
 		t.Errorf("what a job's file says: %d for a reader: %s", r.code, own)
 	}
 }
+
+func TestOffsetsThatAnotherProcessWorksOn(t *testing.T) {
+	w := open(t, true, map[string]string{"a.yaml": once})
+	w.settled()
+	w.do("PUT", "/connectors/a/stop", "")
+	w.settled()
+	st, err := bolt.Open(w.state, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = st.Close(t.Context(), store.End{}) }()
+	if r := w.do("DELETE", "/connectors/a/offsets", ""); r.code != http.StatusConflict || !strings.Contains(r.text, "process") {
+		t.Errorf("%d %s", r.code, r.text)
+	}
+}

@@ -171,6 +171,9 @@ func (a *API) modify(q *request, f func(dir string, c *config.Config) error) err
 			}
 			return f(a.StateDir(c), c)
 		})
+		if _, busy := errors.AsType[*bolt.BusyError](err); busy {
+			return fail(http.StatusConflict, "%s", said(err))
+		}
 		if !errors.Is(err, host.ErrConflict) {
 			return err
 		}
