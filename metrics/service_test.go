@@ -40,7 +40,7 @@ func TestService(t *testing.T) {
 	s.Job("notes").End(metrics.End{Outcome: tally.Failed, ExitCode: 1})
 	check(`syncd_job_state{state="failed",syncd_job="notes"}`, `syncd_job_state{state="running",syncd_job="pages"}`,
 		`syncd_runs_total{outcome="complete",syncd_job="pages"}`, `syncd_runs_total{outcome="failed",syncd_job="notes"}`)
-	if s.Job("pages") != s.Job("pages") {
+	if before := s.Job("pages"); s.Job("pages") != before {
 		t.Error("the metrics of a job do not outlive its runs")
 	}
 	states = states[:1]
