@@ -38,6 +38,7 @@ type Access struct {
 	log    *slog.Logger
 	origin *http.CrossOriginProtection
 
+	decoy   []byte        // takes as long to compare as the hash of a user, so that the time does not tell which users there are
 	hashing chan struct{} // bounds what passwords may cost
 	key     [32]byte      // of what is remembered of passwords
 	mu      sync.Mutex
@@ -49,13 +50,19 @@ const (
 	maxProved  = 1000 // before what is remembered is forgotten
 )
 
-// nobody's hash takes as long to compare as that of a user, so that the time does not tell which users there are.
+// nobody is the hash that the password of an unknown user is compared with, where no user has one.
 var nobody = []byte("$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy")
 
 // NewAccess returns the access of these users. What they do, and who is refused, is logged.
 func NewAccess(users []User, log *slog.Logger) *Access {
-	a := &Access{users: users, log: log, origin: http.NewCrossOriginProtection(), hashing: make(chan struct{}, maxHashing), proved: map[[32]byte]int{}}
+	a := &Access{users: users, log: log, origin: http.NewCrossOriginProtection(), decoy: nobody, hashing: make(chan struct{}, maxHashing), proved: map[[32]byte]int{}}
 	_, _ = rand.Read(a.key[:]) // it never fails
+	most := 0
+	for _, u := range users {
+		if cost, err := bcrypt.Cost(u.PasswordHash); err == nil && cost > most {
+			a.decoy, most = u.PasswordHash, cost
+		}
+	}
 	return a
 }
 
@@ -145,7 +152,7 @@ func (a *Access) admit(r *http.Request) (c caller, problem string) {
 // by a hash with a key that only it has, since bcrypt takes long on purpose.
 func (a *Access) byPassword(ctx context.Context, name, password string) int {
 	i := slices.IndexFunc(a.users, func(u User) bool { return u.Name == name && len(u.PasswordHash) > 0 })
-	hash := nobody
+	hash := a.decoy
 	if i >= 0 {
 		hash = a.users[i].PasswordHash
 	}
