@@ -3,7 +3,10 @@ package mongo
 import (
 	"context"
 	"iter"
+	"runtime/debug"
 	"sync"
+
+	"github.com/syncd-io/syncd/internal/panics"
 )
 
 // prefetch yields what next returns, until next says that no more follows. While one value is handled, next is called for one
@@ -23,6 +26,14 @@ func prefetch[T any](ctx context.Context, next func(context.Context) (value T, m
 		r.more = r.more && r.err == nil
 		r.alone = r.more && !ahead()
 		return r
+	}
+	askBeside := func(ctx context.Context) (r result) {
+		defer func() {
+			if value := recover(); value != nil { // it would end the process, and with it other jobs
+				r = result{err: &panics.Error{Value: value, Stack: debug.Stack()}}
+			}
+		}()
+		return ask(ctx)
 	}
 	var none T
 	// askOn sends results, the first of which is r.
@@ -46,7 +57,7 @@ func prefetch[T any](ctx context.Context, next func(context.Context) (value T, m
 					return
 				}
 			}
-			r = ask(ctx)
+			r = askBeside(ctx)
 		}
 	}
 	return func(yield func(T, error) bool) {

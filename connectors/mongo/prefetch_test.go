@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/syncd-io/syncd/internal/panics"
 )
 
 // counting returns a next for prefetch that gives 1, 2, … n, and then err; ask, if not nil, is called with each number before.
@@ -189,5 +191,21 @@ func TestPrefetchAsksForTheFirstInPlace(t *testing.T) {
 	panics := counting(1, nil, func(context.Context, int) error { panic("in place") })
 	for range prefetch(t.Context(), panics, always) {
 		t.Error("a value")
+	}
+}
+
+func TestPrefetchHasAPanicBesideAsAnError(t *testing.T) {
+	next := counting(3, nil, func(_ context.Context, i int) error {
+		if i == 2 {
+			panic("a broken answer")
+		}
+		return nil
+	})
+	var last error
+	for _, err := range prefetch(t.Context(), next, always) {
+		last = err
+	}
+	if p, ok := errors.AsType[*panics.Error](last); !ok || p.Value != "a broken answer" || len(p.Stack) == 0 {
+		t.Errorf("%v", last)
 	}
 }
