@@ -278,7 +278,7 @@ func (a *API) mayRefer(q *request, want, has map[string]string) error {
 		return nil
 	}
 	for _, key := range sorted(want) {
-		if now, there := has[key]; strings.Contains(want[key], "${") && !(there && now == want[key]) {
+		if now, there := has[key]; strings.Contains(want[key], "${") && (!there || now != want[key]) {
 			return fail(http.StatusForbidden, "%s refers to a variable that the job's file does not: to validate that takes the role operate", strconv.Quote(key))
 		}
 	}

@@ -143,7 +143,7 @@ func TestDeletesAreCountedBeforeTheyAreSent(t *testing.T) {
 		}
 		s.Write("shop", service.Plugins+"mapping: {owner: {exclusive: true}, collections: {page: page}}\nrun: {orphans: "+c.orphans+"}\nschedule: {every: 1h}\nlimits: {max_deletes: 5}\n")
 		s.Until("the first run is done", func() bool {
-			j, err := s.Host.Job("shop")
+			j, err := s.Job("shop")
 			return err == nil && j.State == host.Waiting && j.Next != nil && time.Until(*j.Next) > time.Minute
 		})
 		before := deletes(s)
