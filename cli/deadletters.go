@@ -3,7 +3,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,6 +18,7 @@ import (
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/job"
+	runreport "github.com/syncd-io/syncd/report"
 )
 
 func (a *app) deadLettersCommand() *cobra.Command {
@@ -89,42 +89,6 @@ func (a *app) onLetters(c *cobra.Command, f *letterFlags, run func(ctx context.C
 	return c
 }
 
-// shownLetter is a dead letter in the words of JSON.
-type shownLetter struct {
-	ID          string          `json:"id"`
-	Collection  string          `json:"collection,omitempty"`
-	ContentType string          `json:"content_type,omitempty"`
-	Reason      string          `json:"reason"`
-	Stage       string          `json:"stage"`
-	Class       string          `json:"class,omitempty"`
-	At          *time.Time      `json:"at,omitempty"`
-	Times       int64           `json:"times"`
-	Place       string          `json:"place"`
-	Route       string          `json:"route,omitempty"`
-	RunID       string          `json:"run_id,omitempty"`
-	Value       json.RawMessage `json:"value,omitempty"`
-	Bytes       []byte          `json:"value_base64,omitempty"` // a value that is no JSON
-}
-
-func shownLetterOf(l job.DeadLetter, value bool) shownLetter {
-	s := shownLetter{
-		ID: l.ID, Collection: l.Collection, ContentType: l.ContentType, Reason: l.Reason, Stage: l.Stage, Class: l.Class, Times: l.Times, Place: l.Place,
-		Route: l.Route, RunID: l.RunID,
-	}
-	if !l.At.IsZero() {
-		at := l.At.UTC()
-		s.At = &at
-	}
-	switch {
-	case !value:
-	case json.Valid(l.Value):
-		s.Value = l.Value
-	default:
-		s.Bytes = l.Value
-	}
-	return s
-}
-
 func (a *app) deadLettersListCommand() *cobra.Command {
 	var f letterFlags
 	var asJSON bool
@@ -144,9 +108,9 @@ func (a *app) deadLettersListCommand() *cobra.Command {
 			letters = letters[:f.limit]
 		}
 		if asJSON {
-			out := make([]shownLetter, 0, len(letters))
+			out := make([]runreport.DeadLetter, 0, len(letters))
 			for _, l := range letters {
-				out = append(out, shownLetterOf(l, false))
+				out = append(out, runreport.NewDeadLetter(l, false))
 			}
 			return printJSON(a.stdout, out)
 		}
@@ -185,7 +149,7 @@ func (a *app) deadLettersShowCommand() *cobra.Command {
 			return syncd.Hint(fmt.Errorf("there is no dead letter of %s", text.Of(args[0])), "syncd deadletters list shows what there is")
 		}
 		for _, l := range letters { // ids may be the same in several collections
-			if err := printJSON(a.stdout, shownLetterOf(l, true)); err != nil {
+			if err := printJSON(a.stdout, runreport.NewDeadLetter(l, true)); err != nil {
 				return err
 			}
 		}

@@ -82,6 +82,19 @@ func File(path string) Plan {
 	}}
 }
 
+// Held is the plan in a file that may be removed: the file is open until nobody has the plan any more.
+func Held(path string) (*Plan, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &Plan{Open: func() (io.ReadCloser, error) { return io.NopCloser(io.NewSectionReader(f, 0, info.Size())), nil }}, nil
+}
+
 // Check reads the whole plan and returns its header, or an error that says what is wrong with the file.
 func (p Plan) Check() (Header, error) {
 	var h Header

@@ -1,9 +1,11 @@
 package report
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
+	"time"
 	"unicode/utf8"
 
 	"github.com/syncd-io/syncd"
@@ -317,4 +319,41 @@ func EventKey(key string) string {
 		return key
 	}
 	return fmt.Sprintf("%x", key) // BSON
+}
+
+// DeadLetter is the last dead letter of a document.
+type DeadLetter struct {
+	ID          string          `json:"id" doc:"The document's id; empty if it has none."`
+	Collection  string          `json:"collection,omitempty" doc:"Its collection, where that is known."`
+	ContentType string          `json:"content_type,omitempty" doc:"What the index calls it."`
+	Reason      string          `json:"reason" doc:"Why it could not be sent."`
+	Stage       string          `json:"stage" doc:"Where it failed, in Kafka Connect's word."`
+	Class       string          `json:"class,omitempty" doc:"The kind of the error."`
+	At          *time.Time      `json:"at,omitempty" doc:"When the letter was written, where that is known."`
+	Times       int64           `json:"times" doc:"How often the document became a dead letter."`
+	Place       string          `json:"place" doc:"Where the letter stands: topic, partition and offset; file and line."`
+	Route       string          `json:"route,omitempty" doc:"Where its event was to go."`
+	RunID       string          `json:"run_id,omitempty" doc:"The run."`
+	Value       json.RawMessage `json:"value,omitempty" doc:"What there is of the document, where that is asked for and is JSON."`
+	Bytes       []byte          `json:"value_base64,omitempty" doc:"The same, where it is no JSON."`
+}
+
+// NewDeadLetter is a dead letter as it is shown, with what there is of the document if value says so.
+func NewDeadLetter(l job.DeadLetter, value bool) DeadLetter {
+	s := DeadLetter{
+		ID: l.ID, Collection: l.Collection, ContentType: l.ContentType, Reason: l.Reason, Stage: l.Stage, Class: l.Class, Times: l.Times, Place: l.Place,
+		Route: l.Route, RunID: l.RunID,
+	}
+	if !l.At.IsZero() {
+		at := l.At.UTC()
+		s.At = &at
+	}
+	switch {
+	case !value:
+	case json.Valid(l.Value):
+		s.Value = l.Value
+	default:
+		s.Bytes = l.Value
+	}
+	return s
 }

@@ -51,6 +51,20 @@ func (a *API) table() []route {
 			},
 			gives: report.Explanation{}, status: 200, refuses: []int{400, 404, 409, 429, 500}, handler: a.wanted(200, a.explain),
 		},
+		{
+			method: "GET", path: "jobs/{name}/deadletters", about: "The documents that could not be sent, by the last dead letter of each.",
+			query: []parameter{
+				{name: "limit", about: "How many at most, up to 1000; 50 if it is left out.", of: 0},
+				{name: "id", about: "Only the letter of this document, or at this place, with what there is of the document.", of: ""},
+				{name: "collection", about: "Only those of this collection.", of: ""}, {name: "reason", about: "Only those whose reason holds this text.", of: ""},
+			},
+			gives: DeadLetters{}, status: 200, refuses: []int{400, 404, 409, 429, 500}, handler: a.wanted(200, a.listDeadLetters),
+		},
+		{
+			method: "POST", path: "jobs/{name}/deadletters/retry",
+			about: "Have the documents of dead letters sent again, as they are in the source now and as far as the index still lacks them.",
+			takes: RetryRequest{}, gives: Retried{}, status: 202, refuses: []int{400, 404, 409, 413, 415, 429, 500}, handler: a.wanted(202, a.retryDeadLetters),
+		},
 		{method: "POST", path: "jobs/{name}/pause", about: "Have a job pause: it goes on where it was when it is resumed.", gives: Job{}, status: 202, refuses: []int{404}, handler: a.wanted(202, a.pause)},
 		{method: "POST", path: "jobs/{name}/stop", about: "Have a job stop: meanwhile its state may be changed.", gives: Job{}, status: 202, refuses: []int{404}, handler: a.wanted(202, a.stop)},
 		{method: "POST", path: "jobs/{name}/resume", about: "Have a job run that was paused or stopped, or that failed.", gives: Job{}, status: 202, refuses: []int{404}, handler: a.wanted(202, a.resume)},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -433,15 +432,10 @@ func (a *API) planOf(id, name string, c *config.Config) (*planfile.Plan, error) 
 	case c == nil || c.Mapping.Fingerprint() != w.fingerprint:
 		return nil, conflict(syncd.Hint(errors.New("the job's mapping is another one than the plan was made with"), "ask for another plan"))
 	default:
-		f, err := os.Open(w.file)
+		plan, err := planfile.Held(w.file)
 		if err != nil {
 			return nil, fmt.Errorf("opening the plan: %w", err)
 		}
-		info, err := f.Stat()
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("opening the plan: %w", err), f.Close())
-		}
-		// The runtime closes the file when nobody has the plan any more.
-		return &planfile.Plan{Open: func() (io.ReadCloser, error) { return io.NopCloser(io.NewSectionReader(f, 0, info.Size())), nil }}, nil
+		return plan, nil
 	}
 }

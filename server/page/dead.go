@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -232,7 +231,7 @@ func (p *Page) sentAgain(r *http.Request) (answer, error) {
 		for _, l := range left {
 			v.Left = append(v.Left, leftOut{cmp.Or(l.Collection, l.ContentType), cmp.Or(l.ID, l.Place), l.Why})
 		}
-		plan, err = kept(path)
+		plan, err = planfile.Held(path)
 		return err
 	})
 	if err == nil && v.Sent > 0 {
@@ -245,17 +244,4 @@ func (p *Page) sentAgain(r *http.Request) (answer, error) {
 		return answer{to: link("job", name, "did", "again")}, nil
 	}
 	return answer{view: "again", title: "Dead letters that can't be sent", job: name, tab: "dead", data: v}, nil
-}
-
-// kept is a plan whose file may be removed: it is open until nobody has the plan any more.
-func kept(path string) (*planfile.Plan, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	return &planfile.Plan{Open: func() (io.ReadCloser, error) { return io.NopCloser(io.NewSectionReader(f, 0, info.Size())), nil }}, nil
 }
