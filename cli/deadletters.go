@@ -91,12 +91,12 @@ func (a *app) onLetters(c *cobra.Command, f *letterFlags, run func(ctx context.C
 
 func (a *app) deadLettersListCommand() *cobra.Command {
 	var f letterFlags
-	var asJSON bool
 	c := &cobra.Command{
 		Use: "list -c FILE", Short: "List the documents that could not be sent, the newest first", Args: cobra.NoArgs,
 		Example: "  syncd deadletters list -c configs/prod.yaml --since 24h\n  syncd deadletters list -c configs/prod.yaml --collection page --reason 'too large'",
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	a.formatFlag(c)
+	a.jsonFlag(c)
 	c.Flags().IntVar(&f.limit, "limit", 50, "print at most this `NUMBER`; 0 prints all")
 	return a.onLetters(c, &f, func(ctx context.Context, _ *config.Config, _ *slog.Logger, j *job.Job, _ []string) error {
 		letters, err := a.letters(ctx, j, &f, nil)
@@ -107,12 +107,12 @@ func (a *app) deadLettersListCommand() *cobra.Command {
 		if f.limit > 0 && found > f.limit {
 			letters = letters[:f.limit]
 		}
-		if asJSON {
+		if a.json {
 			out := make([]runreport.DeadLetter, 0, len(letters))
 			for _, l := range letters {
 				out = append(out, runreport.NewDeadLetter(l, false))
 			}
-			return printJSON(a.stdout, out)
+			return a.tell(out)
 		}
 		if found == 0 {
 			text.Fprintf(a.stdout, "There are no such dead letters.\n")

@@ -100,7 +100,7 @@ func outputs() []reference.Output {
 		{Command: "syncd plan", Value: runreport.Plan{}},
 		{Command: "syncd verify", Value: runreport.Audit{}},
 		{Command: "syncd explain", Value: runreport.Explanation{}},
-		{Command: "syncd deadletters list, show", Value: runreport.DeadLetter{}},
+		{Command: "syncd deadletters list", Value: []runreport.DeadLetter{}},
 		{Command: "syncd plugins", Value: []ShownPlugin{}},
 		{Command: "syncd validate", Value: Validation{}},
 		{Command: "Errors", Value: Failure{}},

@@ -22,10 +22,12 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
+	filesource "github.com/syncd-io/syncd/connectors/file"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/job/host"
 	"github.com/syncd-io/syncd/runlog"
 	"github.com/syncd-io/syncd/server/api"
+	filesink "github.com/syncd-io/syncd/sinks/file"
 	"github.com/syncd-io/syncd/spec"
 	"github.com/syncd-io/syncd/syncdtest"
 )
@@ -100,6 +102,7 @@ func newService(t *testing.T, files map[string]string) *service {
 		}),
 		syncd.NewChecker("memory", "", struct{}{}, func(context.Context, struct{}, syncd.Env) (syncd.Checker, error) { return s.checker, nil }),
 		syncd.NewSink("memory", "", struct{}{}, func(context.Context, struct{}, syncd.Env) (syncd.Sink, error) { return s.sink, nil }),
+		filesource.Plugin(), filesink.Plugin(),
 	)
 	if err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding"
+	"encoding/json"
 	"reflect"
 	"strings"
 	"time"
@@ -17,6 +18,10 @@ func (s schemas) typ(t reflect.Type) map[string]any {
 	switch {
 	case t == reflect.TypeFor[time.Time]():
 		return map[string]any{"type": "string", "format": "date-time"}
+	case t == reflect.TypeFor[json.RawMessage]():
+		return map[string]any{} // anything
+	case t == reflect.TypeFor[[]byte]():
+		return map[string]any{"type": "string", "contentEncoding": "base64"}
 	case t.Implements(reflect.TypeFor[encoding.TextMarshaler]()):
 		return map[string]any{"type": "string"}
 	}
