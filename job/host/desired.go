@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/syncd-io/syncd"
@@ -33,14 +35,15 @@ type Wish struct {
 // desires keeps the wishes in a file, which is replaced as a whole. Jobs without one are to run.
 type desires struct {
 	path string
-	mu   sync.Mutex
-	jobs map[string]Wish
+	mu   sync.Mutex // of those who change them: nobody who asks waits for the disk
+	jobs atomic.Pointer[map[string]Wish]
 }
 
 const desiresFile = "service.json"
 
 func openDesires(dir string) (*desires, error) {
-	d := &desires{path: filepath.Join(dir, desiresFile), jobs: map[string]Wish{}}
+	d, jobs := &desires{path: filepath.Join(dir, desiresFile)}, map[string]Wish{}
+	d.jobs.Store(&jobs)
 	text, err := os.ReadFile(d.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -48,7 +51,7 @@ func openDesires(dir string) (*desires, error) {
 	case err != nil:
 		return nil, fmt.Errorf("reading which jobs are to run: %w", err)
 	}
-	if err := json.Unmarshal(text, &d.jobs); err != nil { // to run what was stopped may do harm
+	if err := json.Unmarshal(text, &jobs); err != nil { // to run what was stopped may do harm
 		return nil, syncd.Hint(fmt.Errorf("reading which jobs are to run: %s: %w", d.path, err),
 			"remove the file: then all jobs run, those that were paused or stopped as well")
 	}
@@ -57,9 +60,7 @@ func openDesires(dir string) (*desires, error) {
 
 // of returns what is wanted of a job.
 func (d *desires) of(job string) Wish {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if w, ok := d.jobs[job]; ok {
+	if w, ok := (*d.jobs.Load())[job]; ok {
 		return w
 	}
 	return Wish{Desired: WantRunning}
@@ -67,36 +68,36 @@ func (d *desires) of(job string) Wish {
 
 // set keeps what is wanted of a job. On error the old wish stays.
 func (d *desires) set(job string, want Desired, by string) error {
-	return d.change(func() {
-		d.jobs[job] = Wish{want, by, time.Now().UTC()}
+	return d.change(func(jobs map[string]Wish) {
+		jobs[job] = Wish{want, by, time.Now().UTC()}
 		if want == WantRunning && by == "" {
-			delete(d.jobs, job)
+			delete(jobs, job)
 		}
 	})
 }
 
 // forget drops what was wanted of a job.
 func (d *desires) forget(job string) error {
-	return d.change(func() { delete(d.jobs, job) })
+	return d.change(func(jobs map[string]Wish) { delete(jobs, job) })
 }
 
-func (d *desires) change(f func()) error {
+func (d *desires) change(f func(jobs map[string]Wish)) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	old := make(map[string]Wish, len(d.jobs))
-	for name, w := range d.jobs {
-		old[name] = w
+	jobs := maps.Clone(*d.jobs.Load())
+	if jobs == nil {
+		jobs = map[string]Wish{} // the file held null
 	}
-	f()
-	if err := d.write(); err != nil {
-		d.jobs = old
+	f(jobs)
+	if err := d.write(jobs); err != nil {
 		return fmt.Errorf("keeping what is wanted of the job: %w", err)
 	}
+	d.jobs.Store(&jobs)
 	return nil
 }
 
-func (d *desires) write() error {
-	text, err := json.MarshalIndent(d.jobs, "", "  ")
+func (d *desires) write(jobs map[string]Wish) error {
+	text, err := json.MarshalIndent(jobs, "", "  ")
 	if err != nil {
 		return err
 	}

@@ -78,8 +78,12 @@ func find(paths []string) (found []string, problem string) {
 			continue
 		}
 		for _, e := range entries {
-			if name := e.Name(); isFile(name) && !strings.HasPrefix(name, ".") && !e.IsDir() {
-				found = append(found, filepath.Join(path, name))
+			name := filepath.Join(path, e.Name())
+			if !isFile(name) || strings.HasPrefix(e.Name(), ".") {
+				continue
+			}
+			if info, err := os.Stat(name); err != nil || info.Mode().IsRegular() { // to read a pipe would wait for its writer
+				found = append(found, name)
 			}
 		}
 	}

@@ -388,6 +388,9 @@ func TestOtherFilesOfAFolder(t *testing.T) {
 		w.write("never.yaml", "bad")
 		w.write("notes.txt", "bad")
 		w.write(".hidden.yaml", "")
+		if err := os.Mkdir(filepath.Join(w.dir, "folder.yaml"), 0o700); err != nil {
+			t.Fatal(err)
+		}
 		w.Reload()
 		pass(time.Second)
 		var names []string
