@@ -25,7 +25,7 @@ const (
 // Schedule is the `schedule` section.
 type Schedule struct {
 	Every     time.Duration  `yaml:"every" rule:"omitempty,min=1s" example:"15m" doc:"Run again and again, so long after the last start; a run that takes longer delays the next."`
-	Cron      string         `yaml:"cron" example:"*/15 * * * *" doc:"Run at the times of a cron expression; CRON_TZ=Europe/Berlin in front sets the time zone."`
+	Cron      string         `yaml:"cron" example:"0 * * * *" doc:"Run at the times of a cron expression; CRON_TZ=Europe/Berlin in front sets the time zone."`
 	Jitter    *time.Duration `yaml:"jitter" rule:"omitempty,min=0" example:"10s" doc:"Delay each run by a random time up to this; not set, a tenth of the interval, at most 30s."`
 	Reconcile *When          `yaml:"reconcile" doc:"With run.follow, when all documents are looked at again as a run does, orphans too where run.orphans says so; changes wait meanwhile."`
 }
@@ -49,7 +49,9 @@ func (s *Schedule) CheckConfig(d *spec.Decoder, n *spec.Node) {
 	case s.Every != 0 || s.Cron != "":
 		(&When{Every: s.Every, Cron: s.Cron}).CheckConfig(d, n)
 	case s.Jitter != nil:
-		d.Errorf(n.Get("jitter"), spec.CodeNoEffect, "add schedule.every or schedule.cron", "schedule.jitter delays nothing")
+		d.In("jitter", func() {
+			d.Report(spec.Warning, n.Get("jitter"), spec.CodeNoEffect, "add schedule.every or schedule.cron", "%s delays nothing", d.Path())
+		})
 	}
 }
 

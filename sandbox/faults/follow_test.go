@@ -260,7 +260,9 @@ func (s followSchedule) play(t *testing.T) {
 			return
 		}
 		lost = true
-		if !s.may(overrun, damaged) {
+		// A server can't go on behind an event in pieces whose document, looked up anew, does not make the same pieces any more.
+		otherPieces := s.large > 0 && strings.Contains(r.stderr, "Attempted to resume from a split event")
+		if !s.may(overrun, damaged) && !otherPieces {
 			t.Errorf("the position was lost, though the oplog has it all: %s", r)
 		}
 	}
