@@ -97,7 +97,7 @@ func TestDrivingAService(t *testing.T) {
 	}{
 		{[]string{"status"}, 0, "pages  running  -", "", host.Running, false},
 		{[]string{"status", "pages"}, 0, "Job pages: running\n", "", host.Running, false},
-		{[]string{"status", "page"}, 1, "", "error: there is no such job: page\nhint: GET /api/v1/jobs", host.Running, false},
+		{[]string{"status", "page"}, 1, "", "error: there is no such job: page\nhint: syncd status and GET /api/v1/jobs", host.Running, false},
 		{[]string{"status", "page", "-o", "json"}, 1, `"error": "there is no such job: page"`, "error: ", host.Running, false},
 		{[]string{"trigger", "pages", "--fresh"}, 1, "", "has a run under way", host.Running, false},
 		{[]string{"pause", "pages"}, 0, "and to be paused\n", "", host.Paused, false},
