@@ -61,6 +61,7 @@ func testSinkSuite(t *testing.T, p *place, change func(*sink.Config)) {
 		plugin := sink.Plugin()
 		c := plugin.Config().(*sink.Config)
 		c.BootstrapServers, c.TopicPrefix = p.kafka, p.name
+		c.Headers = []string{"all"} // the suite looks for each
 		c.CreateTopics = &sink.CreateTopics{Partitions: 3}
 		change(c)
 		s, err := plugin.OpenSink(t.Context(), c, syncd.Env{Logger: slog.New(slog.DiscardHandler)})
