@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -178,13 +176,7 @@ source as it is now, and the index is asked again, as a run that sends a plan do
 		case len(letters) == 0:
 			return syncd.Hint(errors.New("there are no such dead letters"), "syncd deadletters list shows what there is")
 		}
-		dir, err := os.MkdirTemp("", "syncd-retry-")
-		if err != nil {
-			return err
-		}
-		defer func() { _ = os.RemoveAll(dir) }() // what is left does no harm
-		path := filepath.Join(dir, "plan")
-		n, left, err := j.PlanDeadLetters(ctx, letters, path)
+		plan, n, left, err := j.PlanDeadLetters(ctx, letters)
 		if err != nil {
 			return err
 		}
@@ -194,12 +186,8 @@ source as it is now, and the index is asked again, as a run that sends a plan do
 		if n == 0 {
 			return &codeError{exitFailures, fmt.Errorf("none of %s can be sent again", text.Plural(len(letters), "document", "documents"))}
 		}
-		plan, err := j.OpenPlan(path)
-		if err != nil {
-			return err
-		}
 		cfg.Run.Follow = false
-		err = a.backfill(ctx, cfg, logger, backfillOptions{plan: &plan, fresh: new(bool), progress: progress.None})
+		err = a.backfill(ctx, cfg, logger, backfillOptions{plan: plan, fresh: new(bool), progress: progress.None})
 		if err == nil && len(left) > 0 {
 			err = &codeError{exitFailures, fmt.Errorf("%s could not be sent again", text.Plural(len(left), "document", "documents"))}
 		}

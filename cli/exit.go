@@ -99,7 +99,7 @@ func (a *app) exit(err error) int {
 	paint := a.painter(a.stderr)
 	text.Fprintf(a.stderr, "%s %v\n", text.Safe(paint(red, "error:")), err)
 	if p, ok := errors.AsType[*panics.Error](err); ok {
-		_, _ = a.stderr.Write(p.Stack) // for whoever mends it
+		_, _ = a.stderr.Write(p.Stack) // for a report of the fault
 	}
 	if hint := syncd.HintOf(err); hint != "" {
 		text.Fprintf(a.stderr, "%s %s\n", text.Safe(paint(yellow, "hint:")), hint)

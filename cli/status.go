@@ -378,7 +378,7 @@ func (a *app) triggerCommand() *cobra.Command {
 	c := a.drive(&cobra.Command{
 		Use: "trigger JOB", Short: "Start a run of a job now, or have one that follows look at all documents again", Example: "  syncd trigger pages\n  syncd trigger pages --fresh",
 	}, "runs", func() any { return &q })
-	c.Flags().BoolVar(&q.Fresh, "fresh", false, "begin anew, whatever is kept")
+	c.Flags().BoolVar(&q.Fresh, "fresh", false, "read all documents again, even if there is an interrupted run to resume")
 	c.Flags().StringVar(&q.Plan, "plan", "", "send what this plan of the service says, named by its id, and nothing else")
 	return c
 }

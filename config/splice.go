@@ -12,7 +12,7 @@ import (
 )
 
 // fileEdit is the text of a file that changes one setting at a time. A change is made in the text where that is possible, so that all
-// else stays byte for byte as it was; where it is not, the file is written anew from its tree, with its comments.
+// else stays byte for byte as it was. Where that is not possible, the whole file is written from its tree, with its comments.
 type fileEdit struct {
 	path string
 	data string
@@ -205,7 +205,7 @@ func (t *treeEdit) remove(path []string) (splice, error) {
 	return t.inFlow(steps, splice{from: from, to: to}), nil
 }
 
-// inFlow has the outermost block that is written in braces written anew, where one is on the way.
+// inFlow replaces a change inside of a block in braces, such as {a: 1}, by one that writes the outermost such block again.
 func (t *treeEdit) inFlow(steps []step, how splice) splice {
 	for _, s := range steps {
 		if s.node.Style&yaml.FlowStyle == 0 {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -132,9 +134,15 @@ type Unsendable struct {
 	Why string
 }
 
-// PlanDeadLetters writes a plan that sends the documents of dead letters again, as far as the index still lacks them. It returns how many
+// PlanDeadLetters makes a plan that sends the documents of dead letters again, as far as the index still lacks them. It returns how many
 // documents the plan has, and those letters whose documents it can't have.
-func (j *Job) PlanDeadLetters(ctx context.Context, letters []DeadLetter, path string) (planned int, left []Unsendable, err error) {
+func (j *Job) PlanDeadLetters(ctx context.Context, letters []DeadLetter) (plan *planfile.Plan, planned int, left []Unsendable, err error) {
+	dir, err := os.MkdirTemp("", "syncd-retry-")
+	if err != nil {
+		return nil, 0, nil, fmt.Errorf("making room for the plan: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // what is left does no harm
+	path := filepath.Join(dir, "plan")
 	byName := map[string][]DeadLetter{}
 	for _, l := range letters {
 		switch {
@@ -179,7 +187,10 @@ func (j *Job) PlanDeadLetters(ctx context.Context, letters []DeadLetter, path st
 		}
 		return nil
 	})
-	return planned, left, err
+	if err == nil {
+		plan, err = planfile.Held(path)
+	}
+	return plan, planned, left, err
 }
 
 // findAtOnce is how many documents the source is asked for in one question.

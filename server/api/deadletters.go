@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -116,22 +114,14 @@ func (a *API) retryDeadLetters(w http.ResponseWriter, r *http.Request) (any, err
 		if len(letters) == 0 {
 			return &Error{Status: http.StatusNotFound, Code: "not_found", Text: "there are no such dead letters", Hint: "GET the dead letters to see them"}
 		}
-		dir, err := os.MkdirTemp("", "syncd-retry-")
-		if err != nil {
-			return err
-		}
-		defer func() { _ = os.RemoveAll(dir) }() // what is left does no harm
-		path := filepath.Join(dir, "plan")
-		n, left, err := j.PlanDeadLetters(ctx, letters, path)
-		if err != nil {
+		var left []job.Unsendable
+		if plan, out.Documents, left, err = j.PlanDeadLetters(ctx, letters); err != nil {
 			return err
 		}
 		for _, l := range left {
 			out.Left = append(out.Left, LeftOut{cmp.Or(l.Collection, l.ContentType), cmp.Or(l.ID, l.Place), l.Why})
 		}
-		out.Documents = n
-		plan, err = planfile.Held(path)
-		return err
+		return nil
 	})
 	if err == nil && out.Documents > 0 {
 		err = a.o.Host.Trigger(r.PathValue("name"), host.Trigger{Plan: plan}, a.o.By(r))

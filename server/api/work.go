@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/internal/panics"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/job/host"
 	"github.com/syncd-io/syncd/planfile"
@@ -327,13 +327,11 @@ func (a *API) execute(ctx context.Context, w *work, c *config.Config, f func(con
 
 // guarded runs f, which has plugins work, and makes an error of their panics.
 func (a *API) guarded(name string, f func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("a plugin, or syncd itself, has a fault: panic: %v", p)
-			a.o.Logger.Error("a comparison has panicked", "job", name, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-		}
-	}()
-	return f()
+	err = panics.Caught(f)()
+	if p, ok := errors.AsType[*panics.Error](err); ok {
+		a.o.Logger.Error("a question of a job has panicked", "job", name, "panic", fmt.Sprint(p.Value), "stack", string(p.Stack))
+	}
+	return err
 }
 
 // shown is how a work stands. The lock is held.

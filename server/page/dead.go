@@ -3,16 +3,15 @@ package page
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"time"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/internal/panics"
 	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/job/host"
@@ -147,13 +146,11 @@ func (p *Page) looking(ctx context.Context, c *config.Config, f func(context.Con
 	case <-ctx.Done():
 		return &problem{http.StatusTooManyRequests, "Others look at dead letters", "try again in a moment"}
 	}
-	defer func() {
-		if e := recover(); e != nil {
-			p.o.Logger.Error("reading dead letters has panicked", "job", c.Name, "panic", fmt.Sprint(e), "stack", string(debug.Stack()))
-			err = fmt.Errorf("a plugin, or syncd itself, has a fault: panic: %v", e)
-		}
-	}()
-	return f(ctx, p.o.Job(c, p.o.Logger.With("job", c.Name)))
+	err = panics.Caught(func() error { return f(ctx, p.o.Job(c, p.o.Logger.With("job", c.Name))) })()
+	if e, ok := errors.AsType[*panics.Error](err); ok {
+		p.o.Logger.Error("reading dead letters has panicked", "job", c.Name, "panic", fmt.Sprint(e.Value), "stack", string(e.Stack))
+	}
+	return err
 }
 
 // againView asks before dead letters are sent again, or says what became of that.
@@ -218,21 +215,14 @@ func (p *Page) sentAgain(r *http.Request) (answer, error) {
 	v := againView{Name: name}
 	var plan *planfile.Plan
 	err = p.looking(r.Context(), c, func(ctx context.Context, j *job.Job) error {
-		dir, err := os.MkdirTemp("", "syncd-retry-")
-		if err != nil {
-			return err
-		}
-		defer func() { _ = os.RemoveAll(dir) }() // what is left does no harm
-		path := filepath.Join(dir, "plan")
 		var left []job.Unsendable
-		if v.Sent, left, err = j.PlanDeadLetters(ctx, letters, path); err != nil {
+		if plan, v.Sent, left, err = j.PlanDeadLetters(ctx, letters); err != nil {
 			return err
 		}
 		for _, l := range left {
 			v.Left = append(v.Left, leftOut{cmp.Or(l.Collection, l.ContentType), cmp.Or(l.ID, l.Place), l.Why})
 		}
-		plan, err = planfile.Held(path)
-		return err
+		return nil
 	})
 	if err == nil && v.Sent > 0 {
 		err = p.o.Host.Trigger(name, host.Trigger{Plan: plan}, p.o.By(r))
