@@ -30,7 +30,7 @@ type connectFlags struct {
 func (a *app) connectFlags(c *cobra.Command) *connectFlags {
 	f := &connectFlags{app: a}
 	c.Flags().BoolVar(&f.connect, "connect", false, "connect to the servers of each valid configuration and check that a run finds what it needs; nothing is written")
-	c.Flags().DurationVar(&f.timeout, "connect-timeout", 15*time.Second, "how long each server may take with --connect")
+	spanVar(c.Flags(), &f.timeout, "connect-timeout", 15*time.Second, "how long each server may take with --connect")
 	return f
 }
 

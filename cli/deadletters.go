@@ -46,7 +46,7 @@ func (f *letterFlags) add(c *cobra.Command) {
 	f.commonFlags.add(c)
 	c.Flags().StringVar(&f.collection, "collection", "", "only those of this collection")
 	c.Flags().StringVar(&f.reason, "reason", "", "only those whose reason holds this text")
-	c.Flags().DurationVar(&f.since, "since", 0, "only those that were written within so long, such as 24h")
+	spanVar(c.Flags(), &f.since, "since", 0, "only those that were written within so long, such as 24h")
 }
 
 // most is more documents than anyone looks at; their letters are in memory.

@@ -68,7 +68,7 @@ A service (syncd serve) with a certificate is asked by https, and its certificat
 			return err
 		},
 	}
-	c.Flags().DurationVar(&timeout, "timeout", 3*time.Second, "how long to wait for the answer")
+	spanVar(c.Flags(), &timeout, "timeout", 3*time.Second, "how long to wait for the answer")
 	c.Flags().StringVar(&caFile, "ca-file", "", "a PEM file of the authorities that its certificate may be of ("+envCA+")")
 	return c
 }

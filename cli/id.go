@@ -16,12 +16,12 @@ func (a *app) idCommand() *cobra.Command {
 	var fields []string
 	var chunk int
 	c := &cobra.Command{
-		Use:     "id -c FILE --collection NAME ID...",
+		Use:     "id -c FILE COLLECTION ID...",
 		Short:   "Print the seed and the point id of documents, without connecting to anything",
-		Example: `  syncd id -c configs/base.yaml --collection workItem 507f1f77bcf86cd799439011`,
-		Args: func(_ *cobra.Command, ids []string) error {
-			if len(ids) == 0 {
-				return usageError("which document? give at least one id: syncd id -c FILE --collection NAME ID")
+		Example: `  syncd id -c configs/base.yaml workItem 507f1f77bcf86cd799439011`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) < 2 && (collection == "" || len(args) == 0) {
+				return usageError("id takes a collection and at least one id: syncd id -c FILE COLLECTION ID")
 			}
 			return nil
 		},
@@ -30,7 +30,7 @@ func (a *app) idCommand() *cobra.Command {
 				return usageError("which configuration? give one with -c FILE")
 			}
 			if collection == "" {
-				return usageError("which collection? give one with --collection NAME")
+				collection, ids = ids[0], ids[1:]
 			}
 			if chunk < 0 {
 				return usageError("--chunk must be at least 0")
@@ -65,7 +65,8 @@ func (a *app) idCommand() *cobra.Command {
 		},
 	}
 	configFlag(c, &path)
-	c.Flags().StringVar(&collection, "collection", "", "the documents' collection")
+	c.Flags().StringVar(&collection, "collection", "", "the documents' collection, which used to be said so")
+	_ = c.Flags().MarkHidden("collection")
 	c.Flags().IntVar(&chunk, "chunk", 0, "the `INDEX` of the chunk; 0 stands for the document")
 	c.Flags().StringArrayVar(&fields, "field", nil, "a field that the seed uses, as `NAME=TEXT`")
 	return c

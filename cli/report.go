@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,10 +31,11 @@ func newRunReport(path string, cfg *config.Config, plan bool) (*runReport, error
 		return nil, nil //nolint:nilnil // no report
 	}
 	began := time.Now()
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		path = filepath.Join(path, began.UTC().Format("run-20060102T150405.000Z.json"))
+	path, err := runreport.Place(path, began)
+	if err == nil {
+		err = runreport.Writable(path)
 	}
-	if err := runreport.Writable(path); err != nil {
+	if err != nil {
 		return nil, &codeError{exitUsage, err}
 	}
 	program, goVersion := built()
@@ -136,14 +135,14 @@ func (a *app) reportCommand() *cobra.Command {
 	var asJSON bool
 	var html string
 	c := &cobra.Command{
-		Use:   "report FILE...",
+		Use:   "report FILE|FOLDER...",
 		Short: "Print the report of a run, compare two, or make a page with plots",
 		Long: `report reads files that syncd run --report has written. It prints one, says what changed between two, and lists
-several, the run that began first on top. With --html it makes a page of the latest one, and of how it went over all of them.
+several, the run that began first on top. A folder stands for the reports in it. With --html it makes a page of the latest one, and of how it went over all of them.
 The page is one file that needs nothing else.`,
 		Example: `  syncd report last.json
   syncd report yesterday.json last.json
-  syncd report runs/*.json --html history.html`,
+  syncd report runs/ --html history.html`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usageError("which report? name a file that syncd run --report FILE has written")

@@ -27,10 +27,9 @@ type scheduleFlags struct {
 func (f *scheduleFlags) add(c *cobra.Command) {
 	fs := c.Flags()
 	f.given = fs.Changed
-	fs.DurationVar(&f.every, "every", 0, "run again and again, so long after the last start, such as 15m; a run that takes longer delays the next")
+	spanVar(fs, &f.every, "every", 0, "run again and again, so long after the last start, such as 15m; a run that takes longer delays the next")
 	fs.StringVar(&f.cron, "cron", "", `run at the times of this cron expression, such as "*/15 * * * *"; CRON_TZ=Europe/Berlin in front sets the time zone`)
-	fs.DurationVar(&f.jitter, "jitter", -1, "delay each scheduled run by a random time up to this; by default a tenth of the interval, at most 30s")
-	fs.Lookup("jitter").DefValue = "0s" // which help leaves out
+	spanVar(fs, &f.jitter, "jitter", -1, "delay each scheduled run by a random time up to this; by default a tenth of the interval, at most 30s")
 }
 
 // parse returns the schedule, or ok false where there is none.

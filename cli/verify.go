@@ -53,7 +53,7 @@ A difference younger than --min-age is looked at again before it counts, so that
 	common.add(c)
 	a.fileFlag(c, &output, "write the differences to this file, as a plan")
 	a.jsonFlag(c)
-	c.Flags().DurationVar(&minAge, "min-age", 10*time.Second, "look again at differences younger than this; 0 counts all at once")
+	spanVar(c.Flags(), &minAge, "min-age", 10*time.Second, "look again at differences younger than this; 0 counts all at once")
 	c.Flags().String("collections", "", "only these collections, separated by commas (run.collections)")
 	return c
 }

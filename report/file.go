@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/syncd-io/syncd"
 )
@@ -83,28 +85,91 @@ func Writable(path string) error {
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
-// Read reads reports, and returns them by the time at which their runs began.
+// Place makes a path to write a report to of one that may be a folder, where each run has a file of its own. A path that ends with a
+// separator is a folder, which is made if there is none.
+func Place(path string, began time.Time) (string, error) {
+	if folder := filepath.Clean(path); folder != path && os.IsPathSeparator(path[len(path)-1]) {
+		if err := os.Mkdir(folder, 0o700); err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) { // Writable says what is not there
+			return "", fmt.Errorf("making a folder for reports: %w", err)
+		}
+	} else if info, err := os.Stat(path); err != nil || !info.IsDir() {
+		return path, nil
+	}
+	return filepath.Join(path, began.UTC().Format(runPrefix+"20060102T150405.000Z.json")), nil
+}
+
+// runPrefix is what the names of reports in a folder begin with.
+const runPrefix = "run-"
+
+// Read reads reports, and returns them by the time at which their runs began. A folder stands for the reports in it; other JSON that is
+// there is passed over.
 func Read(paths ...string) ([]*Report, error) {
-	out := make([]*Report, len(paths))
-	for i, path := range paths {
-		b, err := os.ReadFile(path)
+	var out []*Report
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err == nil && info.IsDir() {
+			some, err := readFolder(path)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, some...)
+			continue
+		}
+		r, err := readFile(path)
 		if err != nil {
-			return nil, fmt.Errorf("reading the report: %w", err)
+			return nil, err
 		}
-		if out[i], err = parse(b); err != nil {
-			return nil, fmt.Errorf("reading %s: %w", path, err)
-		}
+		out = append(out, r)
 	}
 	slices.SortStableFunc(out, func(a, b *Report) int { return a.Started.Compare(b.Started) })
 	return out, nil
 }
+
+func readFile(path string) (*Report, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the report: %w", err)
+	}
+	r, err := parse(b)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	return r, nil
+}
+
+func readFolder(path string) ([]*Report, error) {
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading reports: %w", err)
+	}
+	var out []*Report
+	for _, e := range entries {
+		if e.IsDir() || filepath.Ext(e.Name()) != ".json" {
+			continue
+		}
+		r, err := readFile(filepath.Join(path, e.Name()))
+		switch {
+		case err == nil:
+			out = append(out, r)
+		case errors.Is(err, errNoReport) && !strings.HasPrefix(e.Name(), runPrefix):
+		default:
+			return nil, err
+		}
+	}
+	if len(out) == 0 {
+		return nil, syncd.Hint(fmt.Errorf("reading reports: there is none in the folder %s", path), "syncd run --report %s writes one there", path)
+	}
+	return out, nil
+}
+
+var errNoReport = errors.New("it is not the report of a run")
 
 func parse(b []byte) (*Report, error) {
 	var head struct {
 		Format *int `json:"syncd_report"`
 	}
 	if err := json.Unmarshal(b, &head); err != nil || head.Format == nil {
-		return nil, syncd.Hint(errors.New("it is not the report of a run"), "a report is what syncd run --report FILE writes")
+		return nil, syncd.Hint(errNoReport, "a report is what syncd run --report FILE writes")
 	}
 	if *head.Format < 1 || *head.Format > Format {
 		return nil, syncd.Hint(fmt.Errorf("the report has format %d, and this program reads formats up to %d", *head.Format, Format),

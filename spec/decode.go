@@ -469,18 +469,30 @@ func (d *Decoder) leadingZero(n *Node, how, value string) {
 // duration reads "250ms", "1m30s", or a plain number of seconds.
 func (d *Decoder) duration(n *Node, v reflect.Value) {
 	if n.Kind == Scalar {
-		if dur, err := time.ParseDuration(n.Text); err == nil {
-			v.SetInt(int64(dur))
-			return
-		}
-		if s, err := strconv.ParseFloat(n.Text, 64); err == nil && math.Abs(s) < math.MaxInt64/float64(time.Second) {
-			v.SetInt(int64(s * float64(time.Second)))
-			d.leadingZero(n, "as decimal", strconv.FormatFloat(s, 'g', -1, 64)+"s")
+		if span, plain, ok := ParseSpan(n.Text); ok {
+			v.SetInt(int64(span))
+			if plain {
+				d.leadingZero(n, "as decimal", strconv.FormatFloat(span.Seconds(), 'g', -1, 64)+"s")
+			}
 			return
 		}
 	}
-	d.Errorf(n, CodeWrongType, "", `%s must be a time span such as 500ms, 10s or 2m (a plain number is seconds), not %s`,
-		d.subject(), n.describe())
+	d.Errorf(n, CodeWrongType, "", `%s must be %s, not %s`, d.subject(), SpanForms, n.describe())
+}
+
+// SpanForms says in messages how a time span is written.
+const SpanForms = "a time span such as 500ms, 10s or 2m (a plain number is seconds)"
+
+// ParseSpan reads a time span as settings and flags have it: "250ms", "1m30s", or a plain number of seconds, which plain reports.
+func ParseSpan(text string) (span time.Duration, plain, ok bool) {
+	if span, err := time.ParseDuration(text); err == nil {
+		return span, false, true
+	}
+	s, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(math.Abs(s) < math.MaxInt64/float64(time.Second)) { // NaN is no span
+		return 0, false, false
+	}
+	return time.Duration(s * float64(time.Second)), true, true
 }
 
 func scalarName(k reflect.Kind) string {
