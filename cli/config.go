@@ -35,7 +35,7 @@ printed as YAML can be loaded again.`,
   syncd config print configs/dev.yaml --batch-size 50
   syncd config print configs/prod.yaml --format json | jq .config.run`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			file, err := configPath(path, args)
+			file, err := a.configPath(path, args)
 			if err != nil {
 				return err
 			}

@@ -75,9 +75,6 @@ func (a *app) letters(ctx context.Context, j *job.Job, f *letterFlags, ids []str
 func (a *app) onLetters(c *cobra.Command, f *letterFlags, run func(ctx context.Context, cfg *config.Config, logger *slog.Logger, j *job.Job, args []string) error) *cobra.Command {
 	f.add(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		if f.path == "" {
-			return usageError("which configuration? give one with -c FILE")
-		}
 		cfg, logger, err := a.load(&f.commonFlags, nil, nil)
 		if err != nil {
 			return err

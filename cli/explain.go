@@ -23,9 +23,6 @@ func (a *app) explainCommand() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if common.path == "" {
-				return usageError("which configuration? give one with -c FILE")
-			}
 			cfg, logger, err := a.load(&common, nil, mustAsk("explain"))
 			if err != nil {
 				return err
@@ -51,6 +48,7 @@ func (a *app) explainCommand() *cobra.Command {
 	a.formatFlag(c)
 	a.jsonFlag(c)
 	common.add(c)
+	c.ValidArgsFunction = a.collectionFirst
 	return c
 }
 

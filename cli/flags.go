@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -12,14 +13,15 @@ import (
 	"github.com/syncd-io/syncd/internal/text"
 )
 
-// onceFlag is the flag -c, which is refused if it is given twice: the last would win in silence.
+// onceFlag is the flag -c, which is refused if it is given twice: the last would win in silence. The same again does no harm;
+// completion reads the flags twice.
 type onceFlag struct{ path *string }
 
 func (f onceFlag) String() string { return *f.path }
 func (f onceFlag) Type() string   { return "string" }
 
 func (f onceFlag) Set(path string) error {
-	if *f.path != "" {
+	if *f.path != "" && *f.path != path {
 		return fmt.Errorf("there is %q already, and only one configuration can be given", *f.path)
 	}
 	*f.path = path
@@ -27,11 +29,28 @@ func (f onceFlag) Set(path string) error {
 }
 
 func configFlag(c *cobra.Command, path *string) {
-	c.Flags().VarP(onceFlag{path}, "config", "c", "the configuration file")
+	c.Flags().VarP(onceFlag{path}, "config", "c", "the configuration file (default $"+envConfig+", else "+defaultFile+" of this folder)")
 }
 
-// configPath takes the configuration file from -c or from the one positional argument.
-func configPath(flag string, args []string) (string, error) {
+// What a configuration is that no flag and no argument names: the file that the variable names, else this one, if it is there.
+const (
+	envConfig   = config.EnvFile
+	defaultFile = "syncd.yaml"
+)
+
+// usualConfig is the configuration where none is named; empty where there is none.
+func (a *app) usualConfig() string {
+	if path := a.env(envConfig); path != "" {
+		return path
+	}
+	if _, err := os.Stat(defaultFile); err == nil {
+		return defaultFile
+	}
+	return ""
+}
+
+// configPath takes the configuration file from -c or from the one positional argument, or else the usual one.
+func (a *app) configPath(flag string, args []string) (string, error) {
 	switch {
 	case flag != "" && len(args) > 0:
 		return "", usageError("the configuration is given twice: %q with -c, and %q", flag, args[0])
@@ -42,7 +61,10 @@ func configPath(flag string, args []string) (string, error) {
 	case len(args) > 1:
 		return "", usageError("more than one configuration: %s", strings.Join(args, " "))
 	}
-	return "", usageError("which configuration? give one with -c FILE, or make one with syncd init")
+	if usual := a.usualConfig(); usual != "" {
+		return usual, nil
+	}
+	return "", usageError("which configuration? give one with -c FILE or by the variable %s, or make one with syncd init, which writes %s", envConfig, defaultFile)
 }
 
 // commonFlags are those of every command that connects.
@@ -88,7 +110,7 @@ func (f *commonFlags) progressForm(form string) string {
 
 // load reads the configuration that the flags and the command's one free argument name.
 func (a *app) load(f *commonFlags, args []string, overrides []config.Override) (*config.Config, *slog.Logger, error) {
-	file, err := configPath(f.path, args)
+	file, err := a.configPath(f.path, args)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -26,8 +26,9 @@ func (a *app) idCommand() *cobra.Command {
 			return nil
 		},
 		RunE: func(_ *cobra.Command, ids []string) error {
-			if path == "" {
-				return usageError("which configuration? give one with -c FILE")
+			path, err := a.configPath(path, nil)
+			if err != nil {
+				return err
 			}
 			if collection == "" {
 				collection, ids = ids[0], ids[1:]
@@ -67,6 +68,7 @@ func (a *app) idCommand() *cobra.Command {
 	configFlag(c, &path)
 	c.Flags().StringVar(&collection, "collection", "", "the documents' collection, which used to be said so")
 	_ = c.Flags().MarkHidden("collection")
+	c.ValidArgsFunction = a.collectionFirst
 	c.Flags().IntVar(&chunk, "chunk", 0, "the `INDEX` of the chunk; 0 stands for the document")
 	c.Flags().StringArrayVar(&fields, "field", nil, "a field that the seed uses, as `NAME=TEXT`")
 	return c

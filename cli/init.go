@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -27,7 +28,7 @@ func (a *app) initCommand() *cobra.Command {
 		Use:   "init [FILE]",
 		Short: "Write a commented configuration to start from",
 		Long: `Write a commented configuration to start from: every setting of the chosen plugins with its default and what it does.
-FILE is syncd.yaml if it is not given, and - is standard output. A file that exists is never changed.
+FILE is what the other commands read where none is named: ` + envConfig + `, or else ` + defaultFile + `; - is standard output. A file that exists is never changed.
 
 With --mongo it looks at the database and lists its collections with a content type for each. The connection string is not
 written into the file, which names an environment variable instead. On the command line everyone on this machine can read
@@ -37,7 +38,7 @@ it (ps), so give it by a variable, --mongo env:MONGODB_URI, or by standard input
   syncd init --sink file`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			file, choices := "syncd.yaml", wizard.Choices{Database: database, Plugins: map[syncd.Kind]string{}}
+			file, choices := cmp.Or(a.env(envConfig), defaultFile), wizard.Choices{Database: database, Plugins: map[syncd.Kind]string{}}
 			if len(args) == 1 {
 				file = args[0]
 			}

@@ -71,7 +71,7 @@ or edited is not sent.`,
 
 // planWritten says where the plan is and how to send it, which takes the same collections.
 func (a *app) planWritten(output string, common *commonFlags, args []string, cfg *config.Config) {
-	file, _ := configPath(common.path, args) // it was loaded
+	file, _ := a.configPath(common.path, args) // it was loaded
 	only := ""
 	if len(cfg.Run.Collections) > 0 {
 		only = " --collections " + strings.Join(cfg.Run.Collections, ",")

@@ -29,7 +29,7 @@ func (a *app) stateCommand() *cobra.Command {
 		Use:   "state",
 		Short: "Show or clear what is kept of jobs",
 		Long: `A run keeps in run.state_dir how far it came, under the name of its job, so that the next run of that job resumes where it
-was interrupted. These commands read that folder: the one of the configuration given with -c, else the default one. A job
+was interrupted. These commands read that folder: the one of the configuration, else the default one. A job
 that delivers exactly once keeps its state in the sink's transactions: with -c they read that, too; a run
 that was cut off there shows as running until the next one.`,
 		Args: cobra.NoArgs,
@@ -45,6 +45,9 @@ func (a *app) onStates(c *cobra.Command, run func(ctx context.Context, s *states
 	configFlag(c, &file)
 	c.Flags().StringVar(&dir, "dir", "", "the folder, if no configuration names it (run.state_dir)")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if file == "" && dir == "" {
+			file = a.usualConfig()
+		}
 		s, err := a.states(file, dir)
 		if err != nil {
 			return err
@@ -191,6 +194,7 @@ func (a *app) stateShowCommand() *cobra.Command {
 	}
 	a.formatFlag(c)
 	a.jsonFlag(c)
+	c.ValidArgsFunction = a.keptJobs
 	return a.onStates(c, func(ctx context.Context, s *states, job string) error {
 		e, err := s.find(ctx, job)
 		if err != nil {
@@ -211,6 +215,7 @@ func (a *app) stateClearCommand() *cobra.Command {
 		Example: "  syncd state clear pages-to-qdrant\n  syncd state clear --all",
 	}
 	c.Flags().BoolVar(&all, "all", false, "forget every job of the folder")
+	c.ValidArgsFunction = a.keptJobs
 	return a.onStates(c, func(_ context.Context, s *states, job string) error {
 		if all == (job != "") {
 			return usageError("name one job, or say --all; syncd state list shows them")

@@ -52,7 +52,7 @@ by syncd run. A run whose process is gone shows as killed.`,
 				return err
 			}
 			text.Fprintf(a.stderr, "No service answers at %s: this is what the state folder says\n", asks.base)
-			return a.statusOf("", "", name)
+			return a.statusOf(a.usualConfig(), "", name)
 		},
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			return a.jobNames(cmd.Context(), flags, args), cobra.ShellCompDirectiveNoFileComp

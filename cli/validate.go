@@ -39,7 +39,11 @@ file the blocks fenced with ` + "```yaml" + ` are checked that hold a section of
 				args = append(args, path)
 			}
 			if len(args) == 0 {
-				return usageError("which configuration? give at least one file")
+				usual, err := a.configPath("", nil)
+				if err != nil {
+					return err
+				}
+				args = []string{usual}
 			}
 			if format == "" {
 				format = string(a.diagnosticFormat())

@@ -10,10 +10,14 @@ import (
 )
 
 const (
-	envSource    = "environment variable " // begins the Source of what a variable sets
-	envPrefix    = "SYNCD_"
-	envTest      = "SYNCD_TEST_" // the test suites' own
-	envClient    = "SYNCD_SERVER"
+	envSource = "environment variable " // begins the Source of what a variable sets
+	envPrefix = "SYNCD_"
+	envTest   = "SYNCD_TEST_" // the test suites' own
+	envClient = "SYNCD_SERVER"
+
+	// EnvFile names the file of the configuration itself.
+	EnvFile = "SYNCD_CONFIG"
+
 	envSeparator = "__"
 	envMode      = "INCREMENTAL_BACKFILL"
 )
@@ -79,6 +83,9 @@ func (l *loader) variables() (out []envSetting) {
 		path := strings.Split(strings.ToLower(strings.TrimPrefix(name, envPrefix)), envSeparator)
 		if len(path) == 1 && strings.HasPrefix(name, envClient) {
 			continue // how clients reach a service
+		}
+		if name == EnvFile {
+			continue
 		}
 		if len(path) < 2 && path[0] != "name" || slices.Contains(path, "") {
 			l.diags = append(l.diags, spec.Diagnostic{
