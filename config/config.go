@@ -226,6 +226,7 @@ func (l *loader) tree() (*spec.Node, error) {
 func (l *loader) decode(tree *spec.Node) *Config {
 	f := newFile(l.in.Registry)
 	f.Errors.DeadLetter.beside = &f.Sink
+	l.checkEmpty(tree)
 	d := spec.NewDecoder()
 	if l.partial() {
 		d.AllowMissing()
@@ -252,7 +253,7 @@ func (l *loader) decode(tree *spec.Node) *Config {
 	l.checkPrune(d, tree, f, c)
 	l.checkFollow(d, tree, f, c)
 	l.checkErrors(d, tree, f, c)
-	l.diags = append(l.diags, d.Diagnostics()...)
+	l.diags = append(l.diags, l.located(tree, d.Diagnostics())...)
 	c.Source = Plugin{f.Source.plugin, f.Source.config}
 	c.Checker = Plugin{f.Checker.plugin, f.Checker.config}
 	c.Sink = Plugin{f.Sink.plugin, f.Sink.config}

@@ -81,7 +81,12 @@ func (r reader) file(path string, from spec.Pos) *layer {
 	place := placeOf(path)
 	if y, seen := r.read[place]; seen {
 		if y != nil && !y.read {
-			report(spec.CodeExtendsCycle, "", "%s extends itself", path)
+			r.broken = true
+			through := ""
+			if placeOf(from.Source) != place {
+				through = ", through " + from.Source
+			}
+			report(spec.CodeExtendsCycle, "take this extends out, or name the file that it is to build on", "%s extends itself%s", path, through)
 			return nil
 		}
 		return y

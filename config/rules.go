@@ -118,6 +118,46 @@ func (l *loader) checkPlaces(d *spec.Decoder, tree *spec.Node, f *file, c *Confi
 	}
 }
 
+// checkEmpty finds a file in which nothing is set, and says so in place of each thing that it lacks.
+func (l *loader) checkEmpty(tree *spec.Node) {
+	if l.partial() || !tree.Get(string(syncd.KindSource)).IsNull() || slices.ContainsFunc(l.layers, func(y *spec.Node) bool { return len(y.Entries) > 0 }) {
+		return
+	}
+	l.broken = true
+	l.diags = append(l.diags, spec.Diagnostic{
+		Severity: spec.Error, Code: spec.CodeMissingField, Pos: tree.Pos, Message: "nothing is set here",
+		Hint: "syncd init NAME.yaml writes a configuration to start from; extends: FILE builds on another",
+	})
+}
+
+// located moves what is wrong between two places of different files to where the file that builds on the other caused it: that is
+// the one under edit.
+func (l *loader) located(tree *spec.Node, diags spec.Diagnostics) spec.Diagnostics {
+	rank := func(p spec.Pos) int {
+		if i := slices.Index(l.Files, p.Source); i >= 0 {
+			return i
+		}
+		return len(l.Files) // a variable or a flag
+	}
+	collections, _ := tree.Nearest([]string{"mapping", "collections"})
+	own := func(p spec.Pos) bool { // has the collection at this place a seed of its own?
+		return slices.ContainsFunc(collections.Entries, func(e spec.Entry) bool { return keyOf(e.Value) == p && e.Value.Get("seed") != nil })
+	}
+	for i := range diags {
+		d := &diags[i]
+		if d.Code != spec.CodeSeedCollision || d.Related.IsZero() {
+			continue
+		}
+		if rank(d.Related) > rank(d.Pos) {
+			d.Pos, d.Related = d.Related, d.Pos
+		}
+		if seed, whole := tree.Nearest([]string{"mapping", "seed"}); whole && rank(seed.Pos) > rank(d.Pos) && (!own(d.Pos) || !own(d.Related)) {
+			d.Pos, d.Path = seed.Pos, "mapping.seed"
+		}
+	}
+	return diags
+}
+
 // checkCollections finds a configuration without collections, which would read nothing.
 func (l *loader) checkCollections(d *spec.Decoder, tree *spec.Node, f *file) {
 	at, whole := tree.Nearest([]string{"mapping", "collections"})
