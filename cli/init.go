@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -24,10 +25,11 @@ const mongoSource = "mongo"
 
 func (a *app) initCommand() *cobra.Command {
 	var source, checker, sink, mongo, database string
+	var all bool
 	c := &cobra.Command{
 		Use:   "init [FILE]",
 		Short: "Write a commented configuration to start from",
-		Long: `Write a commented configuration to start from: every setting of the chosen plugins with its default and what it does.
+		Long: `Write a commented configuration to start from: what most people set first, or with --all every setting of the chosen plugins.
 FILE is what the other commands read where none is named: ` + envConfig + `, or else ` + defaultFile + `; - is standard output. A file that exists is never changed.
 
 With --mongo it looks at the database and lists its collections with a content type for each. The connection string is not
@@ -38,7 +40,7 @@ it (ps), so give it by a variable, --mongo env:MONGODB_URI, or by standard input
   syncd init --sink file`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			file, choices := cmp.Or(a.env(envConfig), defaultFile), wizard.Choices{Database: database, Plugins: map[syncd.Kind]string{}}
+			file, choices := cmp.Or(a.env(envConfig), defaultFile), wizard.Choices{Database: database, All: all, Schema: cmp.Or(schemaID(), localSchema), Plugins: map[syncd.Kind]string{}}
 			if len(args) == 1 {
 				file = args[0]
 			}
@@ -83,6 +85,7 @@ it (ps), so give it by a variable, --mongo env:MONGODB_URI, or by standard input
 			return a.nextSteps(file, choices)
 		},
 	}
+	c.Flags().BoolVar(&all, "all", false, "write every setting, with its default and what it does")
 	c.Flags().StringVar(&source, "source", "", "the source's plugin")
 	c.Flags().StringVar(&checker, "checker", "", "the checker's plugin")
 	c.Flags().StringVar(&sink, "sink", "", "the sink's plugin")
@@ -216,9 +219,16 @@ func (a *app) nextSteps(file string, choices wizard.Choices) error {
 	if choices.Variable != "" {
 		step("export "+choices.Variable+"=…", "the connection string, which is not in the file")
 	}
-	step("syncd validate "+file, "is everything spelt right?")
-	step("syncd validate --connect "+file, "do the servers have what a run needs?")
-	step("syncd run -c "+file+" --dry-run", "what would be sent?")
-	step("syncd run -c "+file, "send it")
+	if schemaID() == "" {
+		step("syncd schema > "+filepath.Join(filepath.Dir(file), localSchema), "what an editor completes and checks the file by")
+	}
+	read := " -c " + file
+	if file == a.usualConfig() { // where it is looked for anyway
+		read = ""
+	}
+	step("syncd validate"+read, "is everything spelt right?")
+	step("syncd validate"+read+" --connect", "do the servers have what a run needs?")
+	step("syncd run"+read+" --dry-run", "what would be sent?")
+	step("syncd run"+read, "send it")
 	return nil
 }

@@ -13,6 +13,7 @@ const Dialect = "https://json-schema.org/draft/2020-12/schema"
 // Schema is a JSON Schema, as far as configurations need one. It encodes itself the same way every time.
 type Schema struct {
 	Dialect     string `json:"$schema,omitempty"`
+	ID          string `json:"$id,omitempty"`
 	Ref         string `json:"$ref,omitempty"`
 	Title       string `json:"title,omitempty"`
 	Description string `json:"description,omitempty"`

@@ -17,6 +17,8 @@ type Choices struct {
 	Database    string                // that holds the collections; empty is an example's
 	Variable    string                // that holds the address of the source; empty names none
 	Collections []Collection          // to read; none stands for those of the described system
+	Schema      string                // where an editor finds the schema of the file
+	All         bool                  // show every setting, and not only those that most people set first
 }
 
 // Collection is a collection that the source has.

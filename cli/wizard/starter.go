@@ -26,9 +26,13 @@ type starter struct {
 // Starter writes the text of a first configuration of a program with these plugins.
 func Starter(registry *syncd.Registry, choices Choices) (string, error) {
 	s := &starter{choices: choices}
+	fmt.Fprintf(&s.b, "# yaml-language-server: $schema=%s\n", choices.Schema)
 	s.prose("", `A configuration of syncd, written by "syncd init".`)
-	s.prose("", `A line that begins with # and a name, without a space, is a setting with its default: take the # away to change it, `+
-		`and that of the block around it, if it has one.`)
+	if !choices.All {
+		s.prose("", `It has what most people set first. "syncd init --all" writes every setting, and "syncd settings run.orphans" explains one.`)
+	}
+	s.prose("", `A line that begins with # and a name, without a space, is a setting that is not set: it shows the default, or, where it says so, `+
+		`an example. To set it take the # away, and that of the block around it, if it has one.`)
 	s.prose("", `${NAME} is an environment variable, ${NAME:-value} has a value for where it is not set, and ${file:/run/secrets/name} is `+
 		`what a file holds.`)
 	for _, section := range config.Describe(registry) {
@@ -40,6 +44,7 @@ func Starter(registry *syncd.Registry, choices Choices) (string, error) {
 				return "", fmt.Errorf("the %s %q has no settings", kind, choices.Plugins[kind])
 			}
 			plugin := section.Shape.Fields[i]
+			plugin.Shape.Fields = s.chosen(plugin.Shape.Fields)
 			s.b.WriteString("\n")
 			s.prose("", sentence(section.Doc)+" "+sentence(plugin.Doc))
 			if len(plugin.Shape.Fields) == 0 {
@@ -49,12 +54,36 @@ func Starter(registry *syncd.Registry, choices Choices) (string, error) {
 			fmt.Fprintf(&s.b, "%s:\n", section.Name)
 			s.block(plugin, "  ")
 		case spec.BlockForm:
+			if section.Shape.Fields = s.chosen(section.Shape.Fields); len(section.Shape.Fields) == 0 {
+				continue
+			}
 			s.b.WriteString("\n")
 			s.prose("", sentence(section.Doc))
 			s.block(section, "")
 		}
 	}
 	return s.b.String(), nil
+}
+
+// firsts are the settings that the short form shows though nothing has to be set: what most people come to next.
+var firsts = []string{
+	"checker.qdrant.collection", "checker.qdrant.api_key", "sink.kafka.topic", "mapping.version", "run.orphans", "errors.dead_letter",
+}
+
+// chosen are those of settings, and of what is in them, that the file shows.
+func (s *starter) chosen(fields []spec.Setting) (out []spec.Setting) {
+	if s.choices.All {
+		return fields
+	}
+	for _, f := range fields {
+		if s.active(f) || slices.Contains(firsts, spec.PathString(f.Path)) {
+			if f.Shape.Form == spec.BlockForm && !slices.Contains(firsts, spec.PathString(f.Path)) {
+				f.Shape.Fields = s.chosen(f.Shape.Fields)
+			}
+			out = append(out, f)
+		}
+	}
+	return out
 }
 
 func sentence(text string) string {
@@ -106,7 +135,7 @@ func (s *starter) setting(f spec.Setting, indent string) {
 	case f.Shape.Form == spec.BlockForm && s.active(f):
 		s.block(f, indent)
 	default:
-		line := fmt.Sprintf("%s#%s: %s", indent, f.Name, sampleOf(f))
+		line := indent + "#" + sampleLine(f)
 		if len(line) <= proseWidth || f.Shape.Form != spec.BlockForm {
 			s.b.WriteString(line + "\n")
 			return
@@ -114,7 +143,7 @@ func (s *starter) setting(f spec.Setting, indent string) {
 		fmt.Fprintf(&s.b, "%s#%s:\n", indent, f.Name)
 		for _, inner := range f.Shape.Fields {
 			if inner.Deprecated == "" {
-				fmt.Fprintf(&s.b, "%s#  %s: %s\n", indent, inner.Name, sampleOf(inner))
+				fmt.Fprintf(&s.b, "%s#  %s\n", indent, sampleLine(inner))
 			}
 		}
 	}
@@ -157,7 +186,7 @@ var samples = map[string]string{
 	"mapping.version":    "{field: updatedAt, payload: updatedAt}",
 	"mapping.chunks":     "{payload: chunk_count}",
 
-	"errors.dead_letter": "{file: {path: dead-letters.ndjson}}",
+	"errors.dead_letter": "{file: {path: dead-letters.ndjson, format: envelope}}",
 }
 
 // value is what the file sets f to, as YAML; false if f is left at its default.
@@ -199,6 +228,26 @@ func (s *starter) value(f spec.Setting) (string, bool) {
 		return quoted("${" + f.Env[0] + ":-" + text + "}"), true
 	}
 	return scalar(text), true
+}
+
+// sampleLine is a setting with a value that it could have, which is called an example where it is not the default.
+func sampleLine(f spec.Setting) string {
+	line := f.Name + ": " + sampleOf(f)
+	if isExample(f) {
+		line += "  # an example"
+	}
+	return line
+}
+
+// isExample reports whether sampleOf has something else than the default.
+func isExample(f spec.Setting) bool {
+	if _, ok := samples[spec.PathString(f.Path)]; ok {
+		return true
+	}
+	if f.Shape.Form == spec.BlockForm {
+		return slices.ContainsFunc(f.Shape.Fields, func(inner spec.Setting) bool { return inner.Deprecated == "" && isExample(inner) })
+	}
+	return f.Example != "" && f.Example != shown(f)
 }
 
 // sampleOf is a value that a setting which is left at its default could have, in one line: the default, where there is one.

@@ -89,7 +89,7 @@ func TestInitLooksAtTheDatabase(t *testing.T) {
 // TestInitWritesSettingsThatCanBeSet takes the comment signs of each setting away in turn.
 func TestInitWritesSettingsThatCanBeSet(t *testing.T) {
 	dir := t.TempDir()
-	first := syncd(t, nil, "init", "-")
+	first := syncd(t, nil, "init", "--all", "-")
 	first.wants(t, 0)
 	lines := strings.Split(first.stdout, "\n")
 	hidden := regexp.MustCompile(`^( *)#([A-Za-z_ ]+:.*)$`)
