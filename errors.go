@@ -11,6 +11,9 @@ import (
 var (
 	// ErrUnavailable means that the far side could not be reached or asked now; it may work later.
 	ErrUnavailable = errors.New("unavailable")
+	// ErrForeign means that something else seems to answer where the far side was to be. Wrapped beside ErrUnavailable it may still be
+	// an outage, which is worth waiting for, but not worth doing without the far side.
+	ErrForeign = errors.New("something else answers there")
 	// ErrCollectionNotFound means that the source has no such collection.
 	ErrCollectionNotFound = errors.New("collection not found")
 	// ErrTooLarge means that one change is larger than the sink, or what is behind it, takes. Sent without its document it

@@ -61,8 +61,9 @@ func (r *Recent) Sent(rule *mapping.Rule, changes []syncd.Change) {
 }
 
 // Await waits until the index shows the events sent last, and then until it holds as many points as it should at least, or
-// no longer grows: events sent last may be indexed before others, and some documents an indexer never indexes. It returns
-// false when the time is up, drain is closed, or the index can't be asked.
+// no longer changes: events sent last may be indexed before others, and some documents an indexer never indexes. Where points
+// is negative it is not known how many there will be, since some were deleted. It returns false when the time is up, drain is
+// closed, or the index can't be asked.
 func (r *Recent) Await(ctx context.Context, drain <-chan struct{}, timeout time.Duration, points int64) bool {
 	ctx, stop := wait.Drained(ctx, drain)
 	defer stop()
@@ -102,7 +103,7 @@ func (r *Recent) awaitLast(ctx context.Context) bool {
 	}
 }
 
-// awaitCount waits until the index holds so many points, or as many as the time before.
+// awaitCount waits until the index holds so many points, where that is not negative, or as many as the time before.
 func (r *Recent) awaitCount(ctx context.Context, want int64) bool {
 	inspect := r.checker.Abilities().Inspect
 	if inspect == nil {
@@ -114,7 +115,7 @@ func (r *Recent) awaitCount(ctx context.Context, want int64) bool {
 		if err != nil {
 			return false
 		}
-		if index.Points >= want || index.Points == last {
+		if want >= 0 && index.Points >= want || index.Points == last {
 			return true
 		}
 		last = index.Points

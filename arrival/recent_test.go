@@ -90,3 +90,31 @@ func TestTheLastDeletesAreWaitedForToo(t *testing.T) {
 		}
 	})
 }
+
+// TestTheCountIsAwaitedWhereItFalls: how many points deletes leave is not known, so their number is waited for until it rests.
+func TestTheCountIsAwaitedWhereItFalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rules := fixture.Rules(t, "page")
+		index := syncdtest.NewMemoryChecker()
+		recent := arrival.NewRecent(index)
+		sent := inserts("page", 0, 200)
+		for i := range sent {
+			sent[i].Operation = syncd.Delete
+		}
+		index.Add(points(sent)...)
+		recent.Sent(rules[0], sent)
+		index.Remove(points(sent[136:])...) // the last 64 are first, and the others follow one by one
+		go func() {
+			for i := range 100 {
+				time.Sleep(20 * time.Millisecond)
+				index.Remove(points(sent[i : i+1])...)
+			}
+		}()
+		if !recent.Await(t.Context(), nil, time.Minute, -1) {
+			t.Error("it gave up")
+		}
+		if now, err := index.Abilities().Inspect(t.Context()); err != nil || now.Points != 36 {
+			t.Errorf("%d points, %v", now.Points, err)
+		}
+	})
+}

@@ -178,6 +178,9 @@ func (c *connection) cannotOpen(ctx context.Context, s endpoint, err error) sync
 	note := ""
 	switch c.config.Run.OnCheckUnavailable {
 	case config.OutageFull:
+		if errors.Is(err, syncd.ErrForeign) {
+			return f // a run would end
+		}
 		note = "as it is, a run would send every document (run.on_check_unavailable: full)"
 	case config.OutageWait:
 		note = "as it is, a run would wait for it (run.on_check_unavailable: wait)"

@@ -200,25 +200,77 @@ func (p *printer) summary(res job.Result, err error) {
 	if r.Resumed > 0 {
 		p.printf("Resumed: %s handled before the interruption\n", text.Plural(r.Resumed, "document of these was", "documents of these were"))
 	}
-	t.Add(r.Deleted)
+	p.last(res, err)
+}
+
+// last prints the line that says how the run ended. "Complete" is said of nothing else than what ended with exit code 0.
+func (p *printer) last(res job.Result, err error) {
+	r := res.Report
 	switch {
-	case r.DryRun:
-		p.printf("Dry run: nothing was sent; a run would send %s\n", events(t.WouldSend))
 	case !res.Ended:
 		p.notComplete(res, err)
+	case r.DryRun:
+		t := r.Total
+		t.Add(r.Deleted)
+		p.printf("Dry run: nothing was sent; a run would send %s%s\n", events(t.WouldSend), p.but(res, err))
 	case p.whole && r.NothingFound(): // the error says what is wrong
 		p.printf("%s none of the collections was found\n", p.painted(red, "NOT complete:"))
-	case t.Collisions > 0: // the index can't hold every document, so nothing is complete; the error says how many
-		p.printf("%s %s sent, %d confirmed\n", p.painted(yellow, "Finished:"), events(t.Emitted), t.Acked)
-	case t.Emitted == 0:
-		p.printf("%s nothing had to be sent\n", p.painted(green, "Complete:"))
-	case t.Emitted > t.Acked:
-		p.printf("%s %s sent, %d confirmed, %d refused\n", p.painted(yellow, "Complete:"), events(t.Emitted), t.Acked, t.FailedWrite)
-	case r.Total.Emitted == 0:
-		p.printf("%s no document had to be sent; %s sent, all confirmed\n", p.painted(green, "Complete:"), text.Plural(t.Acked, "delete", "deletes"))
+	case job.OutcomeOf(err) != tally.Complete:
+		p.printf("%s %s%s\n", p.painted(yellow, "NOT complete:"), delivered(r), p.but(res, err))
 	default:
-		p.printf("%s %s sent, all confirmed\n", p.painted(green, "Complete:"), events(r.Total.Acked))
+		p.printf("%s %s%s\n", p.painted(green, "Complete:"), delivered(r), p.but(res, err))
 	}
+}
+
+// delivered says what was sent. An event that the sink refused was not.
+func delivered(r job.Report) string {
+	documents, deletes := r.Total.Emitted-r.Total.FailedWrite, r.Deleted.Emitted-r.Deleted.FailedWrite
+	t := r.Total
+	t.Add(r.Deleted)
+	confirmed := ", all confirmed"
+	if n := t.Unconfirmed(); n > 0 {
+		confirmed = fmt.Sprintf(", %d confirmed", t.Acked)
+	}
+	switch {
+	case documents+deletes == 0 && t.ToSend() == t.Gone+t.Overtaken && t.Failed() == 0:
+		return "nothing had to be sent"
+	case documents+deletes == 0:
+		return "nothing was sent"
+	case documents == 0 && r.Total.ToSend() == 0:
+		return "no document had to be sent; " + text.Plural(deletes, "delete", "deletes") + " sent" + confirmed
+	case deletes == 0:
+		return events(documents) + " sent" + confirmed
+	}
+	return events(documents) + " sent, " + text.Plural(deletes, "delete", "deletes") + " sent" + confirmed
+}
+
+// but says what is to be known beside what was sent.
+func (p *printer) but(res job.Result, err error) string {
+	r, out := res.Report, ""
+	add := func(format string, args ...any) { out += "; " + fmt.Sprintf(format, args...) }
+	if n := r.Failed(); n > 0 {
+		add("%s could not be sent", text.Plural(n, "document", "documents"))
+	}
+	if n := r.Total.Collisions; n > 0 {
+		add("%s the point id of another", text.Plural(n, "document has", "documents have"))
+	}
+	if a := r.Arrivals; a != nil && job.OutcomeOf(err) != tally.Complete {
+		switch {
+		case !a.Known && a.Sent > 0:
+			add("whether they are in the index is not known")
+		case a.Missing() > 0:
+			add("%d of them not seen in %s", a.Missing(), p.index)
+		}
+	}
+	return out + p.notAsked(r)
+}
+
+// notAsked repeats at the end that the index could not be asked, which was said at the start.
+func (p *printer) notAsked(r job.Report) string {
+	if !r.Full || p.fullByConfig {
+		return ""
+	}
+	return "; " + p.index + " was not asked"
 }
 
 // following says that changes are followed from now on.
@@ -244,10 +296,13 @@ func (p *printer) notComplete(res job.Result, err error) {
 	if n := t.Unconfirmed(); n > 0 {
 		p.printf(", %d more sent and perhaps arrived", n)
 	}
+	p.printf("%s", p.notAsked(res.Report))
 	var guard *tally.GuardError
 	var drift *audit.DriftError
 	var versions *audit.VersionDriftError
 	switch {
+	case res.Report.DryRun:
+		p.printf("; the dry run did not look at everything\n")
 	case errors.As(err, &guard), errors.As(err, &drift), errors.As(err, &versions): // the hint says what to do first
 		p.printf("\n")
 	case res.Resumable:
@@ -345,15 +400,18 @@ func (p *printer) orphans(r job.Report) {
 	}
 }
 
+// indexLine says how many points there are. That is no number of documents: chunks are points of their own, a document that was
+// sent again is no further one, and others may write, too.
 func (p *printer) indexLine(r job.Report) {
 	before, after := r.Index.Before.Points, r.Index.After.Points
 	p.printf("\n%s points: %d -> %d (%+d)", p.index, before, after, after-before)
-	switch {
-	case r.Index.CaughtUp:
-	case r.Index.Waited > 0:
-		p.printf("; the indexer has not caught up yet after %s", round(r.Index.Waited))
-	default:
-		p.printf("; the indexer was not waited for")
+	switch expected := r.Total.Acked - r.Total.Stale - r.Total.Partial - r.Deleted.Acked; {
+	case !r.Index.CaughtUp && r.Index.Waited > 0:
+		p.printf(" so far; the indexer has not caught up yet after %s", round(r.Index.Waited))
+	case !r.Index.CaughtUp:
+		p.printf(" so far; the indexer was not waited for")
+	case after-before != max(expected, 0) && after-before != expected:
+		p.printf("; this is no count of documents: chunks are points, too, and others may write here")
 	}
 	p.printf("\n")
 }

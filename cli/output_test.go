@@ -64,7 +64,7 @@ func TestSummary(t *testing.T) {
 		want   string
 		named  bool
 	}{
-		"some refused": {func(r *job.Result) { r.Report.Total.FailedWrite = 1 }, nil, "Complete: 3 events sent, 2 confirmed, 1 refused\n", true},
+		"some refused": {func(r *job.Result) { r.Report.Total.FailedWrite = 1 }, &job.EndError{Outcome: tally.Failures}, "NOT complete: 2 events sent, all confirmed; 1 document could not be sent; 1 of them not seen in The list\n", true},
 		"interrupted": {
 			func(r *job.Result) { r.Ended, r.Report.Interrupted = false, true }, job.ErrInterrupted,
 			"NOT complete: 2 events confirmed, 1 more sent and perhaps arrived; run it again to send the rest\n", false,
@@ -77,7 +77,7 @@ func TestSummary(t *testing.T) {
 			func(r *job.Result) { r.Ended, r.Resumable = false, true }, &job.EndError{Outcome: tally.Stopped, Err: &tally.GuardError{}},
 			"NOT complete: 2 events confirmed, 1 more sent and perhaps arrived\n", false,
 		},
-		"not arrived": {func(r *job.Result) { r.Report.Total.Emitted = 2 }, &job.EndError{Outcome: tally.NotArrived}, "Complete: 2 events sent, all confirmed\n", true},
+		"not arrived": {func(r *job.Result) { r.Report.Total.Emitted = 2 }, &job.EndError{Outcome: tally.NotArrived}, "NOT complete: 2 events sent, all confirmed; 1 of them not seen in The list\n", true},
 		"deletes": {
 			func(r *job.Result) {
 				r.Report.Total, r.Report.Deleted = tally.Counts{Scanned: 3, Present: 3}, tally.Counts{Emitted: 4, Acked: 4}
@@ -87,7 +87,7 @@ func TestSummary(t *testing.T) {
 		"deletes that are refused": {
 			func(r *job.Result) {
 				r.Report.Total, r.Report.Deleted = tally.Counts{Scanned: 3, Present: 3}, tally.Counts{Emitted: 4, Acked: 3, FailedWrite: 1}
-			}, &job.EndError{Outcome: tally.Failures}, "Complete: 4 events sent, 3 confirmed, 1 refused\n", true,
+			}, &job.EndError{Outcome: tally.Failures}, "NOT complete: no document had to be sent; 3 deletes sent, all confirmed; 1 document could not be sent; 1 of them not seen in The list\n", true,
 		},
 		"a dry run": {
 			func(r *job.Result) { r.Report.DryRun, r.Report.Total = true, tally.Counts{Scanned: 3, WouldSend: 3} }, nil,

@@ -53,7 +53,11 @@ func listChecker() syncd.Plugin {
 			defer f.Close()
 			l := list{}
 			for s := bufio.NewScanner(f); s.Scan(); {
-				l[uuid.MustParse(s.Text())] = true
+				id, err := uuid.Parse(s.Text())
+				if err != nil {
+					return nil, fmt.Errorf("%s: what is there is no list: %w", c.Path, errors.Join(syncd.ErrForeign, syncd.ErrUnavailable))
+				}
+				l[id] = true
 			}
 			return l, nil
 		}).WithLabel("The list")

@@ -207,6 +207,9 @@ func (j *Job) openChecker(ctx context.Context, env syncd.Env) (syncd.Checker, er
 	if err == nil || !errors.Is(err, syncd.ErrUnavailable) || ctx.Err() != nil {
 		return checker, err
 	}
+	if c.Run.OnCheckUnavailable == config.OutageFull && errors.Is(err, syncd.ErrForeign) {
+		return nil, err // a wrong address must not send every document
+	}
 	policy := slog.String("policy", "run.on_check_unavailable: "+string(c.Run.OnCheckUnavailable))
 	label := c.Checker.Label()
 	why := strings.TrimPrefix(err.Error(), "could not connect to "+label+" ") // it is said below

@@ -347,7 +347,11 @@ func (r *run) await(ctx context.Context, err error) {
 		index.CaughtUp = true
 	case r.WaitTimeout > 0 && ended:
 		start := time.Now()
-		index.CaughtUp = r.recent.Await(ctx, r.Drain, r.WaitTimeout, index.Before.Points+r.report.Total.Acked)
+		points := index.Before.Points + r.report.Total.Acked
+		if r.report.Deleted.Acked > 0 {
+			points = -1
+		}
+		index.CaughtUp = r.recent.Await(ctx, r.Drain, r.WaitTimeout, points)
 		index.Waited = time.Since(start)
 	}
 	if !ended || !index.Known || acked == 0 {

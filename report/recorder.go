@@ -108,11 +108,11 @@ func (r *Recorder) sample(snapshot func() (job.Snapshot, bool)) (thinned bool) {
 		return false
 	}
 	n := s.Total
-	sample := Sample{At: seconds(s.Elapsed), Phase: s.Phase.String(), Bytes: s.Bytes, Documents: n.Scanned, Sent: n.Emitted, Acked: n.Acked, Failed: n.Failed()}
+	sample := Sample{At: seconds(s.Elapsed), Phase: s.Phase.String(), Bytes: s.Bytes, Documents: n.Scanned, Sent: n.Emitted - n.FailedWrite, Acked: n.Acked, Failed: n.Failed()}
 	for i := range s.Collections {
 		before := &s.Collections[i].Earlier
 		sample.Documents -= before.Scanned
-		sample.Sent -= before.Emitted
+		sample.Sent -= before.Emitted - before.FailedWrite
 		sample.Acked -= before.Acked
 		sample.Failed -= before.Failed()
 	}

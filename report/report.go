@@ -94,7 +94,7 @@ type Counts struct {
 	WouldSend    int64    `json:"would_send" doc:"Documents that a dry run did not send."`
 	Gone         int64    `json:"gone" doc:"Documents deleted before they could be sent."`
 	Overtaken    int64    `json:"overtaken" doc:"Documents that the index had when it was asked again right before sending."`
-	Sent         int64    `json:"sent" doc:"Events given to the sink."`
+	Sent         int64    `json:"sent" doc:"Events that were sent; those that the sink refused are not."`
 	Acked        int64    `json:"acked" doc:"Events that the sink confirmed."`
 	Unconfirmed  int64    `json:"unconfirmed" doc:"Events whose fate is not known, since the run ended early."`
 	Referenced   int64    `json:"referenced" doc:"Events sent without their document, which was too large."`
@@ -231,7 +231,7 @@ type Sample struct {
 	At        float64 `json:"at_seconds" doc:"Time since the run began."`
 	Phase     string  `json:"phase" doc:"What the run was about: starting, reading, looking for orphans, waiting for the index or done."`
 	Documents int64   `json:"documents" doc:"Documents read."`
-	Sent      int64   `json:"sent" doc:"Events given to the sink, without deletes."`
+	Sent      int64   `json:"sent" doc:"Events that were sent, without deletes and what the sink refused."`
 	Acked     int64   `json:"acked" doc:"Events that the sink confirmed, without deletes."`
 	Failed    int64   `json:"failed" doc:"Documents that could not be sent, without deletes."`
 	Bytes     int64   `json:"bytes" doc:"Bytes of events."`
@@ -356,7 +356,7 @@ func countsOf(c tally.Counts, took time.Duration, resumed int64) Counts {
 	out := Counts{
 		Documents: c.Scanned, Present: c.Present, Missing: c.Missing, Stale: c.Stale, Partial: c.Partial, Unread: c.Unread, Unasked: c.Unasked,
 		Young: c.Young, Unindexed: c.Unindexed, Unsampled: c.Unsampled, WouldSend: c.WouldSend, Gone: c.Gone, Overtaken: c.Overtaken,
-		Sent: c.Emitted, Acked: c.Acked, Unconfirmed: c.Unconfirmed(), Referenced: c.Referenced, DeadLettered: c.DeadLettered,
+		Sent: c.Emitted - c.FailedWrite, Acked: c.Acked, Unconfirmed: c.Unconfirmed(), Referenced: c.Referenced, DeadLettered: c.DeadLettered,
 		Collisions: c.Collisions, Failed: c.Failed(), FailedRead: c.FailedRead, FailedEncode: c.FailedEncode, FailedWrite: c.FailedWrite,
 		Covered: c.Present + c.Overtaken + c.Acked, Seconds: seconds(took),
 	}

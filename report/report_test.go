@@ -224,9 +224,9 @@ func TestVerdicts(t *testing.T) {
 	}{
 		{whole(), tally.Complete, nil, "Complete: 1,600 documents checked, 100 sent, all confirmed"},
 		{dry, tally.Complete, nil, "Dry run: 1,600 documents checked, nothing sent; a run would send 100 events"},
-		{runOf(time.Second, collectionReport("page", "page", 1500, 100, 2, time.Second)), tally.Failures, nil, "Finished, but 2 documents could not be sent: 1,600 documents checked, 100 sent, 98 confirmed, 2 refused"},
+		{runOf(time.Second, collectionReport("page", "page", 1500, 100, 2, time.Second)), tally.Failures, nil, "Finished, but 2 documents could not be sent: 1,600 documents checked, 98 sent and confirmed, 2 refused"},
 		{twice, tally.Failures, nil, "Finished, but 14 documents have the point id of another document: 1,600 documents checked, 100 sent, all confirmed"},
-		{worse, tally.Failures, nil, "Finished, but 2 documents could not be sent, and 1 document has the point id of another document: 1,600 documents checked, 100 sent, 98 confirmed, 2 refused"},
+		{worse, tally.Failures, nil, "Finished, but 2 documents could not be sent, and 1 document has the point id of another document: 1,600 documents checked, 98 sent and confirmed, 2 refused"},
 		{cut, tally.Interrupted, nil, "Interrupted: 1,600 of 4,000 documents checked, 100 sent, all confirmed; run it again to do the rest"},
 		{unknown, tally.Interrupted, nil, "Interrupted: 1,600 documents checked, 100 sent, all confirmed; run it again to do the rest"},
 		{whole(), tally.NotArrived, &arrival.Arrivals{Sent: 100, Arrived: 97, Known: true}, "Sent, but not all arrived: 1,600 documents checked, 100 sent, all confirmed, 97 in the index"},
@@ -273,9 +273,9 @@ func TestDeletes(t *testing.T) {
 	if want := "Finished, but 6 documents could not be sent: 1,510 documents checked, 184 deletes confirmed, 6 failed"; r.Verdict != want {
 		t.Errorf("%q, not %q", r.Verdict, want)
 	}
-	r.Totals.Sent, r.Totals.Acked, r.Totals.Unconfirmed = 20, 12, 5
+	r.Totals.Sent, r.Totals.Acked, r.Totals.Unconfirmed, r.Collections[0].FailedWrite = 20, 12, 5, 3
 	r.End(tally.Failures, 5, "", "")
-	if want := "20 sent, 12 confirmed, 3 refused, 5 perhaps arrived, 184 deletes confirmed, 6 deletes failed"; !strings.HasSuffix(r.Verdict, want) {
+	if want := "20 sent, 12 confirmed, 5 perhaps arrived, 3 refused, 184 deletes confirmed, 6 deletes failed"; !strings.HasSuffix(r.Verdict, want) {
 		t.Errorf("%q, not %q", r.Verdict, want)
 	}
 	var b bytes.Buffer

@@ -84,26 +84,35 @@ func (r *Report) delivery() string {
 		deletes += o.Deleted
 		failed += o.Failed
 	}
+	refused := int64(0) // of documents
+	for i := range r.Collections {
+		refused += r.Collections[i].FailedWrite
+	}
 	var out string
 	switch {
 	case r.DryRun:
 		return "nothing sent"
 	case t.Sent == 0 && failed > 0:
-		return fmt.Sprintf("%s confirmed, %s failed", plural(deletes, "delete", "deletes"), Number(failed))
+		out = fmt.Sprintf("%s confirmed, %s failed", plural(deletes, "delete", "deletes"), Number(failed))
 	case t.Sent == 0 && deletes > 0:
-		return plural(deletes, "delete", "deletes") + " sent, all confirmed"
+		out = plural(deletes, "delete", "deletes") + " sent, all confirmed"
 	case t.Sent == 0:
-		return "nothing sent"
+		out = "nothing sent"
+	case t.Sent == t.Acked && refused > 0:
+		out = Number(t.Sent) + " sent and confirmed"
 	case t.Sent == t.Acked:
 		out = Number(t.Sent) + " sent, all confirmed"
 	default:
 		out = fmt.Sprintf("%s sent, %s confirmed", Number(t.Sent), Number(t.Acked))
-		if refused := t.Sent - t.Acked - t.Unconfirmed; refused > 0 { // without deletes
-			out += ", " + Number(refused) + " refused"
-		}
 		if t.Unconfirmed > 0 {
 			out += ", " + Number(t.Unconfirmed) + " perhaps arrived"
 		}
+	}
+	if refused > 0 {
+		out += ", " + Number(refused) + " refused"
+	}
+	if t.Sent == 0 { // which says what became of deletes
+		return out
 	}
 	if deletes > 0 || failed > 0 {
 		out += ", " + plural(deletes, "delete", "deletes") + " confirmed"

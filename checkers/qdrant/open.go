@@ -177,14 +177,19 @@ func (c *checker) info(ctx context.Context) (*qdrant.CollectionInfo, error) {
 	return r.GetResult(), err
 }
 
-// cannotConnect says why the first request failed. within is what is left of connect_timeout.
+// cannotConnect says why the first request failed, and looks for it within what is left of connect_timeout, or a little behind its
+// end.
 func (c *checker) cannotConnect(ctx, within context.Context, secure *tls.Config, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("connecting to Qdrant at %s: %w", c.ep.addr(), ctx.Err())
 	}
+	why := reason(err)
 	switch status.Code(err) {
 	case codes.DeadlineExceeded:
-		return c.unreachable(fmt.Sprintf("no answer within %v", c.conf.ConnectTimeout), err)
+		why = fmt.Sprintf("no answer within %v", c.conf.ConnectTimeout)
+		var cancel context.CancelFunc
+		within, cancel = context.WithTimeout(ctx, longestProbe)
+		defer cancel()
 	case codes.Unauthenticated:
 		return c.unauthorized("connecting to Qdrant at "+c.ep.addr(), err)
 	case codes.PermissionDenied:
@@ -196,33 +201,37 @@ func (c *checker) cannotConnect(ctx, within context.Context, secure *tls.Config,
 		return c.explain("connecting to Qdrant at "+c.ep.addr(), err)
 	}
 
-	why := probe(within, c.ep.addr(), secure)
-	if why == nil {
-		return c.unreachable(reason(err), err)
+	found := probe(within, c.ep.addr(), secure)
+	if found == nil {
+		return c.unreachable(why, err)
 	}
 	var hint string
-	text := why.Error()
-	_, untrusted := errors.AsType[dial.UntrustedError](why)
-	refused, isRefused := errors.AsType[dial.RefusedError](why)
+	text := found.Error()
+	_, untrusted := errors.AsType[dial.UntrustedError](found)
+	refused, isRefused := errors.AsType[dial.RefusedError](found)
 	switch {
+	case errors.Is(found, errKafka), errors.Is(found, errNoFrame):
+		return c.notQdrant(text, errors.Join(found, err))
+	case errors.Is(found, errHangsUp):
+		return c.fail(portHint, "connecting to Qdrant at "+c.ep.addr()+": "+text, syncd.ErrForeign, syncd.ErrUnavailable, err)
 	case untrusted:
-		hint = dial.CertificateHint(why,
+		hint = dial.CertificateHint(found,
 			"connect by a name that the certificate holds, or set tls.server_name to one",
 			"renew the server's certificate; if it should be valid, set this machine's clock",
 			"set tls.ca_file to the certificate of the authority that signed the server's")
 	case isRefused:
 		hint = "set tls.cert_file and tls.key_file if the server asks for a client's certificate, to one that it trusts; else check that the port is Qdrant's gRPC port"
 		text = "the TLS handshake failed: " + refused.Unwrap().Error()
-	case errors.Is(why, errHTTP1):
+	case errors.Is(found, errHTTP1):
 		hint = "use Qdrant's gRPC port, 6334 unless configured otherwise"
-	case errors.Is(why, dial.ErrWantsTLS):
+	case errors.Is(found, dial.ErrWantsTLS):
 		hint = "begin url with https://, or set tls.enabled: true"
-	case errors.Is(why, dial.ErrNoTLS):
+	case errors.Is(found, dial.ErrNoTLS):
 		hint = "begin url with http://, or remove tls.enabled, unless the port is wrong"
 	default: // no connection
-		return c.unreachable(text, why)
+		return c.unreachable(text, found)
 	}
-	return c.fail(hint, "connecting to Qdrant at "+c.ep.addr()+": "+text, why, err)
+	return c.fail(hint, "connecting to Qdrant at "+c.ep.addr()+": "+text, found, err)
 }
 
 func (c *checker) unreachable(why string, err error) error {
@@ -233,12 +242,14 @@ func (c *checker) unreachable(why string, err error) error {
 	return c.fail(hint, "could not connect to Qdrant at "+c.ep.addr()+": "+why, syncd.ErrUnavailable, err)
 }
 
+const portHint = "check host and port; Qdrant's gRPC port is 6334 unless configured otherwise"
+
 func (c *checker) notQdrant(why string, err error) error {
 	var causes []error
 	if err != nil {
 		causes = append(causes, err)
 	}
-	return c.fail("check host and port; Qdrant's gRPC port is 6334 unless configured otherwise",
+	return c.fail(portHint,
 		"connecting to Qdrant at "+c.ep.addr()+": what answers there is not Qdrant: "+why, causes...)
 }
 

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -74,13 +75,8 @@ func TestOpenUnreachable(t *testing.T) {
 	t.Run("no such host", func(t *testing.T) {
 		refusal{text: "could not connect to Qdrant at nowhere.invalid:6334: ", unavailable: true}.check(t, testConfig("nowhere.invalid"))
 	})
-	t.Run("hangs up", func(t *testing.T) {
-		refusal{text: "could not connect to Qdrant at ", unavailable: true}.check(t, testConfig(serve(t, func(c net.Conn) {})))
-	})
-	t.Run("another protocol", func(t *testing.T) {
-		refusal{text: "could not connect to Qdrant at ", unavailable: true}.check(t, testConfig(serve(t, func(c net.Conn) {
-			_, _ = io.WriteString(c, "220 mail.example.com ESMTP\r\n")
-		})))
+	t.Run("a proxy without a server", func(t *testing.T) { // hangs up unasked
+		refusal{text: "could not connect to Qdrant at ", unavailable: true}.check(t, testConfig(accept(t, func(net.Conn) {})))
 	})
 	t.Run("unavailable behind a proxy", func(t *testing.T) {
 		s := newStub()
@@ -106,27 +102,81 @@ func TestUnreachableHintTellsOfTheMappedPort(t *testing.T) {
 	}
 }
 
+// TestOpenFindsSomethingElse: what answers there, and is not Qdrant, is no outage that stands for an empty index.
+func TestOpenFindsSomethingElse(t *testing.T) {
+	says := func(text string) func(net.Conn) {
+		return func(c net.Conn) {
+			_, _ = io.WriteString(c, text)
+			_, _ = c.Read(make([]byte, 1024))
+		}
+	}
+	for name, answers := range map[string]func(net.Conn){
+		"an answer":   says("-ERR unknown command 'PRI'\r\n"), // Redis
+		"a short one": says("S"),                              // PostgreSQL, of an error
+	} {
+		t.Run(name, func(t *testing.T) {
+			refusal{text: "what answers there is not Qdrant: it speaks neither HTTP/2 nor HTTP/1", hint: "6334"}.check(t, testConfig(serve(t, answers)))
+		})
+	}
+	t.Run("a greeting", func(t *testing.T) {
+		addr := accept(t, func(c net.Conn) {
+			_, _ = io.WriteString(c, "220 mail.example.com ESMTP\r\n")
+			_, _ = c.Read(make([]byte, 1024))
+		})
+		refusal{text: "what answers there is not Qdrant: it speaks neither", hint: "6334"}.check(t, testConfig(addr))
+	})
+	t.Run("a broker", func(t *testing.T) { // which waits for the rest of the preface
+		addr := accept(t, func(c net.Conn) {
+			head := make([]byte, 14)
+			if _, err := io.ReadFull(c, head); err == nil && head[0] == 0 {
+				_, _ = c.Write(append([]byte{0, 0, 0, 6}, head[8:12]...))
+				return
+			}
+			_, _ = c.Read(make([]byte, 1024))
+			_, _ = c.Read(make([]byte, 1))
+		})
+		conf := testConfig(addr)
+		conf.ConnectTimeout = 300 * time.Millisecond
+		refusal{text: "what answers there is not Qdrant: it is a Kafka broker", hint: "6334"}.check(t, conf)
+	})
+	t.Run("hangs up", func(t *testing.T) { // at the preface: MongoDB, or a connection that was cut at this moment
+		conf := testConfig(serve(t, func(net.Conn) {}))
+		refusal{text: "it hangs up when it is spoken to in gRPC", hint: "6334", unavailable: true}.check(t, conf)
+		if _, err := open(t.Context(), conf, quiet()); !errors.Is(err, syncd.ErrForeign) {
+			t.Errorf("it is no sign of something else: %v", err)
+		}
+	})
+}
+
 // serve accepts connections, reads what comes first, calls f and hangs up.
 func serve(t *testing.T, f func(net.Conn)) string {
+	return accept(t, func(c net.Conn) {
+		_, _ = c.Read(make([]byte, 1024))
+		f(c)
+	})
+}
+
+// accept accepts connections, calls f and hangs up.
+func accept(t *testing.T, f func(net.Conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
+	var serving sync.WaitGroup
+	serving.Go(func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			_, _ = c.Read(make([]byte, 1024))
-			f(c)
-			_ = c.Close()
+			serving.Go(func() {
+				f(c)
+				_ = c.Close()
+			})
 		}
-	}()
-	t.Cleanup(func() { _ = l.Close(); <-ended })
+	})
+	t.Cleanup(func() { _ = l.Close(); serving.Wait() })
 	return l.Addr().String()
 }
 

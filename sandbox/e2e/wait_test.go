@@ -23,7 +23,7 @@ func TestWaitNamesWhatIsDropped(t *testing.T) {
 	insert(t, database(t, s, "ProjectManagement"), "page", plainDocs(100)...)
 	r := syncd(t, s.Environ(), "run", "-c", config, "--collections", "page", "--wait", "--wait-timeout", "5s")
 	r.wants(t, 4, `^Qdrant shows 97 of 100 events sent after 5.*\(.*/s\)$`, `^Sent, but not in Qdrant:$`, `^Qdrant points: 0 -> 97 \(\+97\)`,
-		`^Complete: 100 events sent, all confirmed$`, `^error: 3 of 100 events sent did not appear in Qdrant within 5s$`, `^hint: `)
+		`^NOT complete: 100 events sent, all confirmed; 3 of them not seen in Qdrant$`, `^error: 3 of 100 events sent did not appear in Qdrant within 5s$`, `^hint: `)
 	named := regexp.MustCompile(`(?m)^  page (\S+): topic (\S+), partition (\d+), offset (\d+), point id \S+$`).FindAllStringSubmatch(r.stdout, -1)
 	if len(named) != 3 {
 		t.Fatalf("%d are named: %s", len(named), r)
@@ -75,7 +75,7 @@ func TestWaitNeedsTheIndex(t *testing.T) {
 	syncd(t, s.Environ(), "run", "-c", config, "--wait", "--no-incremental").wants(t, 2, `^error: --wait needs the index`)
 	environ := append(s.Environ(), "QDRANT_URL=http://"+closedPort(t), "SYNCD_CHECKER__QDRANT__CONNECT_TIMEOUT=1s")
 	r := syncd(t, environ, "run", "-c", config, "--collections", "page", "--wait")
-	r.wants(t, 1, `falling back to full backfill`, `^Complete: 5 events sent`, `^error: whether the 5 events sent have arrived is not known: Qdrant was not asked$`)
+	r.wants(t, 1, `falling back to full backfill`, `^NOT complete: 5 events sent, all confirmed; whether they are in the index is not known; Qdrant was not asked$`, `^error: whether the 5 events sent have arrived is not known: Qdrant was not asked$`)
 }
 
 // TestSecondRunWaitsForTheConsumers starts a second run while the indexer has not read what the first one sent.
