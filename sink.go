@@ -28,7 +28,8 @@ type Sink interface {
 // of them.
 type SinkAbilities struct {
 	// Prepare is called once before the first Write, or Commit with changes, not in a dry run: it checks that all targets can be written to
-	// and reports all that can't in one error.
+	// and reports all that can't in one error. Collections that the source does not have are not among them, unless their changes are
+	// followed.
 	Prepare func(ctx context.Context, run Run) error
 
 	// Route names the place to which a target's changes go: a topic, a file. A sink's config type may implement [Router] as

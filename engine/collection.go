@@ -30,6 +30,7 @@ type collection struct {
 
 	identity string // as the source gives it; "" where it can't tell
 	sunk     string // identity of where its events go, as the sink gives it; "" where it can't tell
+	absent   bool   // it was not there when the run began, so that there may be no place for its events
 	proved   bool   // by an earlier run: what the source holds by now says nothing about it
 
 	collisions *collisions // set before a split is handed out; nil finds none

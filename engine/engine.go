@@ -125,11 +125,17 @@ func (e *Engine) sendsAll() bool {
 	return e.Checker == nil || e.Index != nil && e.Index.Points == 0
 }
 
-// Prepare finds out what there is to work with, before anything is read.
+// Prepare finds out what there is to work with, before anything is read. Places are made for collections that are there: a wrong
+// database is to leave none behind.
 func (e *Engine) Prepare(ctx context.Context) error {
 	run := syncd.Run{ID: e.RunID}
-	for _, rule := range e.Rules {
-		run.Targets = append(run.Targets, rule.Target())
+	if err := e.lookFor(ctx); err != nil {
+		return err
+	}
+	for _, c := range e.documents.collections {
+		if !c.absent {
+			run.Targets = append(run.Targets, c.target)
+		}
 	}
 	for _, s := range []struct {
 		sink syncd.Sink
@@ -151,6 +157,37 @@ func (e *Engine) Prepare(ctx context.Context) error {
 		return err
 	}
 	return e.recall(ctx)
+}
+
+// lookFor notes which collections the source does not have. A list may be incomplete, so it is asked about each that is not in it; where
+// there is no list, all count as there.
+func (e *Engine) lookFor(ctx context.Context) error {
+	can := e.Source.Abilities()
+	if can.Collections == nil || e.Ahead || e.Sink == nil || e.DryRun != nil || e.Sink.Abilities().Prepare == nil {
+		return nil
+	}
+	names, err := can.Collections(ctx)
+	if err != nil {
+		e.Logger.Debug("the source's collections can't be listed", "error", err)
+		return ctx.Err() // a login may be allowed to read and not to list
+	}
+	listed := make(map[string]bool, len(names))
+	for _, name := range names {
+		listed[name] = true
+	}
+	for _, c := range e.documents.collections {
+		if listed[c.rule.Collection.Name] {
+			continue
+		}
+		switch {
+		case can.Estimate != nil:
+			_, _, err = can.Estimate(ctx, c.rule.Collection)
+		case can.Count != nil:
+			_, err = can.Count(ctx, c.rule.Collection)
+		}
+		c.absent = errors.Is(err, syncd.ErrCollectionNotFound)
+	}
+	return ctx.Err()
 }
 
 // recall looks at what the run did before it was interrupted. It counts against the run's limits, which a resumed run must not
@@ -423,7 +460,7 @@ const placesAtOnce = 64
 func (e *Engine) identifyPlaces(ctx context.Context) error {
 	first := map[string]*collection{} // of each place
 	for _, c := range e.documents.collections {
-		if name := e.placeOf(c); first[name] == nil {
+		if name := e.placeOf(c); first[name] == nil && !c.absent {
 			first[name] = c
 		}
 	}

@@ -23,6 +23,7 @@ type Options struct {
 	Index   *syncd.Index // what the index held at the start; nil is not known
 
 	DryRun     *DryRun // nothing is sent; nil sends
+	Ahead      bool    // places are prepared for collections that the source does not have yet as well: they may come
 	BatchSize  int     // documents, at least 1
 	BatchBytes int     // bytes of whole documents per batch and per write, at least 1; Memory may allow less
 	Memory     Memory

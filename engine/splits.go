@@ -163,6 +163,9 @@ func (p *planner) plan(ctx, reading context.Context, c *collection, a asked) err
 	case err != nil:
 		return text.Doing(err, "counting collection %s", c.rule.Collection.Name)
 	}
+	if c.absent {
+		return p.notFound(ctx, c, errors.New("it appeared after the run had begun; the next run reads it"))
+	}
 	c.setFound(true, n)
 	p.e.compare(c, n)
 	if err := p.start(ctx, c); err != nil {

@@ -297,7 +297,7 @@ func (f *follower) follow(ctx context.Context, o *Options) (again *Reconcile, er
 		close(pause)
 	}()
 	eo := o.Options
-	eo.Drain, eo.DryRun, eo.Index = pause, nil, nil
+	eo.Drain, eo.DryRun, eo.Index, eo.Ahead = pause, nil, nil, true
 	e := engine.New(eo)
 	shown := &streaming{engine: e, runID: o.RunID, since: time.Now()}
 	preparing, stopPreparing := wait.Grace(ctx, o.Drain, drainGrace, nil)

@@ -335,3 +335,17 @@ func TestFullMode(t *testing.T) {
 		}
 	}
 }
+
+// TestAWrongDatabaseLeavesNoTopics: they are made for collections that are there.
+func TestAWrongDatabaseLeavesNoTopics(t *testing.T) {
+	s := start(t, noIndexer)
+	insert(t, database(t, s, "ProjectManagement"), "page", plainDocs(3)...)
+	r := syncd(t, append(s.Environ(), "MONGODB_DATABASE=Nowhere"), "run", "-c", config)
+	r.wants(t, 4, `^error: the source has none of the collections$`)
+	r.wantsNot(t, "created Kafka topic")
+	r = syncd(t, s.Environ(), "run", "-c", config)
+	r.wants(t, 0, `created Kafka topic.*ProjectManagement\.page`, `^Complete: 3 events sent, all confirmed$`)
+	if n := strings.Count(r.stderr, "created Kafka topic"); n != 1 {
+		t.Errorf("%d topics: %s", n, r)
+	}
+}
