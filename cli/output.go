@@ -24,6 +24,7 @@ import (
 // printer writes what a run does to standard output, as plain aligned text.
 type printer struct {
 	w             io.Writer
+	cfg           *config.Config
 	source, index string // the products' names
 	dryRun        bool
 	fullByConfig  bool
@@ -37,7 +38,7 @@ func newPrinter(w io.Writer, cfg *config.Config) *printer {
 		index = cfg.Checker.Label()
 	}
 	return &printer{
-		w: w, source: cfg.Source.Label(), index: index,
+		w: w, cfg: cfg, source: cfg.Source.Label(), index: index,
 		dryRun: cfg.Run.DryRun, fullByConfig: cfg.Run.Mode == config.Full,
 		whole: len(cfg.Run.Collections) == 0,
 	}

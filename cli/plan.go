@@ -65,7 +65,7 @@ or edited is not sent.`,
 	a.jsonFlag(c)
 	c.Flags().BoolVar(&all, "all", false, "write also the documents that need nothing")
 	c.Flags().StringVar(&sample, "sample", "", "look only at this share of the documents, such as 1%, and estimate the rest")
-	c.Flags().String("collections", "", "only these collections, separated by commas (run.collections)")
+	c.Flags().String("collections", "", collectionsUsage)
 	return c
 }
 
@@ -78,6 +78,8 @@ func (a *app) planWritten(output string, common *commonFlags, args []string, cfg
 	}
 	text.Fprintf(a.stdout, "\nThe plan is in %s; to send it: syncd run -c %s%s --plan %s\n", output, file, only, output)
 }
+
+const collectionsUsage = "only these collections, separated by commas; 'page*,!pageDraft' are those that begin with page but for one (run.collections)"
 
 // collectionOverride is --collections as a setting.
 func collectionOverride(cmd *cobra.Command) ([]config.Override, error) {
@@ -115,19 +117,21 @@ func (p *printer) plan(plan *runreport.Plan, r job.Report) {
 	if plan.Sample > 0 {
 		p.printf("A sample of %g%%; all numbers but the documents are estimates\n\n", plan.Sample*100)
 	}
-	rows := [][]string{text.Row("Collection", "Documents", "= Present", "+ Missing", "~ Stale", "% Partial", "- Orphan", "Events", "Bytes")}
-	row := func(name string, n *runreport.PlanCounts) {
+	t := newTable(p.cfg)
+	t.row("Collection", "Content type", "Documents", "= Present", "+ Missing", "~ Stale", "% Partial", "- Orphan", "Events", "Bytes")
+	row := func(name, contentType string, n *runreport.PlanCounts) {
 		orphans := "-"
 		if n.Orphan != nil {
 			orphans = strconv.FormatInt(*n.Orphan, 10)
 		}
-		rows = append(rows, text.Row(name, n.Documents, n.Present, n.Missing, n.Stale, n.Partial, orphans, n.Events, n.Bytes))
+		t.row(name, contentType, n.Documents, n.Present, n.Missing, n.Stale, n.Partial, orphans, n.Events, n.Bytes)
 	}
 	for i := range plan.Collections {
-		row(plan.Collections[i].Name, &plan.Collections[i].PlanCounts)
+		c := &plan.Collections[i]
+		row(c.Name, c.ContentType, &c.PlanCounts)
 	}
-	row("Total", &plan.Total)
-	text.Table(p.w, rows)
+	row("Total", "", &plan.Total)
+	text.TableOf(p.w, t.names, t.rows)
 	for _, c := range r.Collections {
 		for i, e := range c.Examples {
 			if i == 0 {

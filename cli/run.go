@@ -99,7 +99,7 @@ func (a *app) runCommand() *cobra.Command {
 	f.BoolVar(&once, "once", false, "run once, whatever the configuration's schedule says")
 	f.Bool("follow", false, "after the run, follow changes as they happen, until told to stop (run.follow)")
 	f.Bool("dry-run", false, "read and check, send nothing, and say what would be sent (run.dry_run)")
-	f.String("collections", "", "only these collections, separated by commas (run.collections)")
+	f.String("collections", "", collectionsUsage)
 	f.String("batch-size", "", "documents per batch (run.batch_size)")
 	spanVar(f, new(time.Duration), "sleep", 0, "pause after each batch, such as 500ms (run.sleep)")
 	f.String("mode", "", "incremental, or full to send every document (run.mode)")

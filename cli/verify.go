@@ -54,7 +54,7 @@ A difference younger than --min-age is looked at again before it counts, so that
 	a.fileFlag(c, &output, "write the differences to this file, as a plan")
 	a.jsonFlag(c)
 	spanVar(c.Flags(), &minAge, "min-age", 10*time.Second, "look again at differences younger than this; 0 counts all at once")
-	c.Flags().String("collections", "", "only these collections, separated by commas (run.collections)")
+	c.Flags().String("collections", "", collectionsUsage)
 	return c
 }
 
@@ -66,15 +66,40 @@ func mustAsk(command string) []config.Override {
 	}
 }
 
-// audit prints coverage per content type, and the differences if there are any.
+// table is a table about collections, with what the index calls their documents where that is not their name: run, plan and verify list
+// the same.
+type table struct {
+	names int // columns
+	rows  [][]string
+}
+
+func newTable(cfg *config.Config) *table {
+	for _, r := range cfg.Mapping.Rules {
+		if r.ContentType != r.Collection.Name {
+			return &table{names: 2}
+		}
+	}
+	return &table{names: 1}
+}
+
+func (t *table) row(name, contentType string, cells ...any) {
+	t.rows = append(t.rows, append([]string{name, contentType}[:t.names], text.Row(cells...)...))
+}
+
+// audit prints coverage per collection, and the differences if there are any.
 func (p *printer) audit(a *job.Audit, found *runreport.Audit) {
 	r := a.Report
-	rows := [][]string{text.Row("Content type", "Documents", "Present", "Coverage", "Missing", "Stale", "Partial", "Orphan", "Errors")}
+	t := newTable(p.cfg)
+	t.row("Collection", "Content type", "Documents", "Present", "Coverage", "Missing", "Stale", "Partial", "Orphan", "Errors")
+	row := func(name, contentType string, c *runreport.AuditCounts) {
+		t.row(name, contentType, c.Documents, c.Present, coverage(c.Coverage), c.Missing, c.Stale, c.Partial, c.Orphan, c.Failed)
+	}
 	for i := range found.Collections {
 		c := &found.Collections[i]
-		rows = append(rows, text.Row(c.ContentType, c.Documents, c.Present, coverage(c.Coverage), c.Missing, c.Stale, c.Partial, c.Orphan, c.Failed))
+		row(c.Name, c.ContentType, &c.AuditCounts)
 	}
-	text.Table(p.w, append(rows, text.Row("Total", found.Total.Documents, found.Total.Present, coverage(found.Total.Coverage))))
+	row("Total", "", &found.Total)
+	text.TableOf(p.w, t.names, t.rows)
 	p.failures(r)
 	if n := r.Total.Unread; n > 0 {
 		p.printf("\nThe number of chunks of %s can't be read (mapping.chunks): they count as partial\n", text.Plural(n, "document", "documents"))

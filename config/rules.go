@@ -194,10 +194,7 @@ func (l *loader) selectCollections(d *spec.Decoder, tree *spec.Node, f *file, c 
 		}
 		return list // a list in one text: from a variable or a flag
 	}
-	known := make(map[string]bool, len(c.Mapping.Rules))
-	for _, r := range c.Mapping.Rules {
-		known[r.Collection.Name] = true
-	}
+	chosen, unmatched := c.Mapping.Choose(f.Run.Collections)
 	unknown := 0
 	firsts := make(map[string]int, len(f.Run.Collections))
 	for i, name := range f.Run.Collections {
@@ -209,25 +206,45 @@ func (l *loader) selectCollections(d *spec.Decoder, tree *spec.Node, f *file, c 
 			continue
 		}
 		firsts[name] = i
-		if known[name] || l.partial() && tree.Get("mapping").Get("collections") == nil {
+		if !unmatched[name] || l.partial() && tree.Get("mapping").Get("collections") == nil {
 			continue // which collections there are is said elsewhere
 		}
 		diag := spec.Diagnostic{
 			Severity: spec.Error, Code: spec.CodeUnknownCollection, Pos: place(i).Pos, Path: "run.collections",
 			Message: fmt.Sprintf("unknown collection %q", name),
 		}
-		if unknown++; unknown <= maxProposals {
-			_, err := c.Mapping.Select([]string{name})
-			diag.Hint = syncd.HintOf(err)
+		switch unknown++; {
+		case mapping.IsPattern(name):
+			diag.Message = fmt.Sprintf("no collection matches %q", name)
+			diag.Hint = spec.Known(namesOf(c.Mapping))
+		case unknown <= maxProposals:
+			diag.Hint = spec.DidYouMean(name, namesOf(c.Mapping))
 		}
 		d.Add(diag)
 	}
-	if unknown > 0 {
-		return
+	switch whole := len(c.Mapping.Rules); {
+	case unknown > 0 || len(unmatched) > 0:
+	case len(chosen.Rules) == 0 && whole > 0:
+		d.Add(spec.Diagnostic{
+			Severity: spec.Error, Code: spec.CodeUnknownCollection, Pos: list.Pos, Path: "run.collections",
+			Message: fmt.Sprintf("run.collections leaves no collection: %s", strings.Join(f.Run.Collections, ", ")), Hint: spec.Known(namesOf(c.Mapping)),
+		})
+	default:
+		c.Mapping = chosen
+		if slices.ContainsFunc(f.Run.Collections, mapping.IsPattern) {
+			if c.Run.Collections = namesOf(chosen); len(c.Run.Collections) == whole {
+				c.Run.Collections = nil // they are not a choice
+			}
+		}
 	}
-	if selected, err := c.Mapping.Select(f.Run.Collections); err == nil {
-		c.Mapping = selected
+}
+
+func namesOf(m *mapping.Mapping) []string {
+	names := make([]string, len(m.Rules))
+	for i, r := range m.Rules {
+		names[i] = r.Collection.Name
 	}
+	return names
 }
 
 // smallestDocument is the length of {_id: 1} in MongoDB's encoding.

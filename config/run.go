@@ -19,7 +19,7 @@ type Run struct {
 type Work struct {
 	Mode               Mode          `yaml:"mode" env:"INCREMENTAL_BACKFILL" rule:"oneof=incremental full" doc:"Which documents to send: incremental (those that the index lacks) or full (all)."`
 	Follow             bool          `yaml:"follow" doc:"After the run, follow the changes of the collections as they happen, from the moment at which the run began, until told to stop."`
-	Collections        []string      `yaml:"collections" env:"BACKFILL_COLLECTIONS" doc:"Read only these collections of the mapping; empty means all."`
+	Collections        []string      `yaml:"collections" env:"BACKFILL_COLLECTIONS" doc:"Read only these collections of the mapping; empty means all. In a name * stands for any text and ? for any character, and ! in front leaves out what matches: [page*, \"!pageDraft\"]."`
 	DryRun             bool          `yaml:"dry_run" env:"BACKFILL_DRY_RUN" doc:"Read and check, but send nothing, and say what would be sent."`
 	OnCheckUnavailable OutagePolicy  `yaml:"on_check_unavailable" rule:"oneof=full fail wait" doc:"When the index can't be reached at the start: send everything (full), end the run (fail), or try again until it can be reached (wait)."`
 	Orphans            OrphanMode    `yaml:"orphans" rule:"oneof=off report prune" doc:"Points whose documents are gone: do not look for them (off), count and name them (report), or send delete events for them (prune)."`

@@ -3,6 +3,7 @@ package report
 import (
 	"io"
 	"math"
+	"slices"
 	"strconv"
 
 	"github.com/syncd-io/syncd/internal/text"
@@ -115,12 +116,25 @@ func (r *Report) orphans(number func(int64) string) []string {
 	return append(cells, number(total))
 }
 
+// typed reports whether what the index calls the documents of a collection is not its name, so that both have to be shown.
+func (r *Report) typed() bool {
+	return slices.ContainsFunc(r.Collections, func(c Collection) bool { return c.ContentType != c.Name })
+}
+
+// Names is how many columns of the table are names.
+func (r *Report) Names() int {
+	if r.typed() {
+		return 2
+	}
+	return 1
+}
+
 // rows are the table's: titles, one row a collection, totals. number writes its numbers.
 func (r *Report) rows(number func(int64) string) [][]string {
-	columns, orphans := r.columns(), r.orphans(number)
+	columns, orphans, names := r.columns(), r.orphans(number), r.Names()
 	at := orphanColumn(columns)
-	row := func(name string, cell func(column) string, orphan string) []string {
-		cells := []string{name}
+	row := func(name, contentType string, cell func(column) string, orphan string) []string {
+		cells := []string{name, contentType}[:names]
 		for i, c := range columns {
 			if i == at && orphans != nil {
 				cells = append(cells, orphan)
@@ -135,16 +149,16 @@ func (r *Report) rows(number func(int64) string) [][]string {
 		}
 		return orphans[i]
 	}
-	rows := [][]string{row("Collection", func(c column) string { return c.title }, "Orphan")}
+	rows := [][]string{row("Collection", "Content type", func(c column) string { return c.title }, "Orphan")}
 	for i := range r.Collections {
 		n := &r.Collections[i]
-		rows = append(rows, row(n.Name, func(c column) string { return c.cell(&n.Counts, number) }, orphan(i)))
+		rows = append(rows, row(n.Name, n.ContentType, func(c column) string { return c.cell(&n.Counts, number) }, orphan(i)))
 	}
-	return append(rows, row("Total", func(c column) string { return c.cell(&r.Totals, number) }, orphan(len(r.Collections))))
+	return append(rows, row("Total", "", func(c column) string { return c.cell(&r.Totals, number) }, orphan(len(r.Collections))))
 }
 
 // Table writes the collections' table: what every run has, and the columns that are not zero everywhere.
-func (r *Report) Table(w io.Writer) { text.Table(w, r.rows(plain)) }
+func (r *Report) Table(w io.Writer) { text.TableOf(w, r.Names(), r.rows(plain)) }
 
 // plain writes a number as programs read it.
 func plain(n int64) string { return strconv.FormatInt(n, 10) }

@@ -32,6 +32,11 @@ func DidYouMean(name string, candidates []string) string {
 	if near := Nearest(name, candidates); near != "" {
 		return fmt.Sprintf("did you mean %q?", near)
 	}
+	return Known(candidates)
+}
+
+// Known is the hint that lists all names that there are.
+func Known(candidates []string) string {
 	if len(candidates) == 0 {
 		return ""
 	}

@@ -39,7 +39,10 @@ func Row(cells ...any) []string {
 }
 
 // Table prints rows, each cell as [Line] shows it; it aligns the first column to the left and all others to the right.
-func Table(w io.Writer, rows [][]string) {
+func Table(w io.Writer, rows [][]string) { TableOf(w, 1, rows) }
+
+// TableOf is Table with so many columns that are aligned to the left.
+func TableOf(w io.Writer, left int, rows [][]string) {
 	var width []int
 	for _, row := range rows {
 		for i, cell := range row {
@@ -54,10 +57,13 @@ func Table(w io.Writer, rows [][]string) {
 		var b strings.Builder
 		for i, cell := range row {
 			cell = Line(cell)
-			if i == 0 {
+			if i > 0 {
+				b.WriteString("  ")
+			}
+			if i < left {
 				fmt.Fprintf(&b, "%-*s", width[i], cell)
 			} else {
-				fmt.Fprintf(&b, "  %*s", width[i], cell)
+				fmt.Fprintf(&b, "%*s", width[i], cell)
 			}
 		}
 		fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
