@@ -211,9 +211,7 @@ func (p *printer) last(res job.Result, err error) {
 	case !res.Ended:
 		p.notComplete(res, err)
 	case r.DryRun:
-		t := r.Total
-		t.Add(r.Deleted)
-		p.printf("Dry run: nothing was sent; a run would send %s%s\n", events(t.WouldSend), p.but(res, err))
+		p.printf("Dry run: nothing was sent; a run would send %s%s\n", sending(r.Total.WouldSend, r.WouldDelete), p.but(res, err))
 	case p.whole && r.NothingFound(): // the error says what is wrong
 		p.printf("%s none of the collections was found\n", p.painted(red, "NOT complete:"))
 	case job.OutcomeOf(err) != tally.Complete:
@@ -239,10 +237,8 @@ func delivered(r job.Report) string {
 		return "nothing was sent"
 	case documents == 0 && r.Total.ToSend() == 0:
 		return "no document had to be sent; " + text.Plural(deletes, "delete", "deletes") + " sent" + confirmed
-	case deletes == 0:
-		return events(documents) + " sent" + confirmed
 	}
-	return events(documents) + " sent, " + text.Plural(deletes, "delete", "deletes") + " sent" + confirmed
+	return sending(documents, deletes) + " sent" + confirmed
 }
 
 // but says what is to be known beside what was sent.
@@ -251,6 +247,9 @@ func (p *printer) but(res job.Result, err error) string {
 	add := func(format string, args ...any) { out += "; " + fmt.Sprintf(format, args...) }
 	if n := r.Failed(); n > 0 {
 		add("%s could not be sent", text.Plural(n, "document", "documents"))
+	}
+	if n := res.DeletesLeftOut; n > 0 {
+		add("%s left out (--prune=false)", text.Plural(n, "delete of the plan is", "deletes of the plan are"))
 	}
 	if n := r.Total.Collisions; n > 0 {
 		add("%s the point id of another", text.Plural(n, "document has", "documents have"))
@@ -272,6 +271,14 @@ func (p *printer) notAsked(r job.Report) string {
 		return ""
 	}
 	return "; " + p.index + " was not asked"
+}
+
+// sending counts events and deletes.
+func sending(documents, deletes int64) string {
+	if deletes == 0 {
+		return events(documents)
+	}
+	return events(documents) + " and " + text.Plural(deletes, "delete", "deletes")
 }
 
 // following says that changes are followed from now on.

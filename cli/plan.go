@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -17,14 +18,18 @@ import (
 func (a *app) planCommand() *cobra.Command {
 	var common commonFlags
 	var output, sample string
-	var all bool
+	var all, detailed bool
 	c := &cobra.Command{
 		Use:   "plan [-c] FILE",
 		Short: "Show what a run would send, and why, without sending anything",
 		Long: `plan compares the source with the index in both directions: documents that the index has (=), lacks (+), has in
 another version (~) or only in part (%), and points whose documents are gone (-). With -o it writes the differences to a
 file, one JSON object a line, which syncd run --plan sends. Its last line has a count and a digest: a plan that was cut off
-or edited is not sent.`,
+or edited is not sent.
+
+With --detailed-exitcode it ends with 4, as verify does, if there is anything to send or to delete, and with 0 if there is nothing;
+5 says as ever that there are documents that can't be sent, whatever else there is. (2, which terraform ends with, is a mistake on the
+command line here.)`,
 		Example: `  syncd plan -c configs/prod.yaml --sample 1%
   syncd plan -c configs/prod.yaml -o plan.ndjson && syncd run -c configs/prod.yaml --plan plan.ndjson`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -47,6 +52,9 @@ or edited is not sent.`,
 					return err
 				}
 				plan := runreport.NewPlan(res, share)
+				if err == nil && detailed && plan.Differs() {
+					err = &codeError{code: exitStopped}
+				}
 				if a.json {
 					plan.Name(first)
 					plan.File = output
@@ -54,7 +62,7 @@ or edited is not sent.`,
 				}
 				newPrinter(a.stdout, cfg).plan(&plan, res.Report)
 				if output != "" {
-					a.planWritten(output, &common, args, cfg)
+					a.planWritten(output, &common, args, cfg, &plan)
 				}
 				return err
 			})
@@ -64,13 +72,18 @@ or edited is not sent.`,
 	a.fileFlag(c, &output, "write the differences to this file")
 	a.jsonFlag(c)
 	c.Flags().BoolVar(&all, "all", false, "write also the documents that need nothing")
+	c.Flags().BoolVar(&detailed, "detailed-exitcode", false, "end with 4 if there is anything to send or to delete")
 	c.Flags().StringVar(&sample, "sample", "", "look only at this share of the documents, such as 1%, and estimate the rest")
 	c.Flags().String("collections", "", collectionsUsage)
 	return c
 }
 
 // planWritten says where the plan is and how to send it, which takes the same collections.
-func (a *app) planWritten(output string, common *commonFlags, args []string, cfg *config.Config) {
+func (a *app) planWritten(output string, common *commonFlags, args []string, cfg *config.Config, plan *runreport.Plan) {
+	if !plan.Differs() {
+		text.Fprintf(a.stdout, "\nThe plan is in %s; there is nothing to send\n", output)
+		return
+	}
 	file, _ := a.configPath(common.path, args) // it was loaded
 	only := ""
 	if len(cfg.Run.Collections) > 0 {
@@ -146,5 +159,19 @@ func (p *printer) plan(plan *runreport.Plan, r job.Report) {
 	if !plan.Asked {
 		p.printf("\n%s was not asked, so every document counts as to be sent\n", p.index)
 	}
-	p.printf("\nA run would send %s of about %d bytes\n", text.Plural(plan.Total.Events, "event", "events"), plan.Total.Bytes)
+	what := fmt.Sprintf("%s of about %d bytes", events(plan.Total.Events), plan.Total.Bytes)
+	deletes := int64(0)
+	if plan.Total.Orphan != nil {
+		deletes = *plan.Total.Orphan
+	}
+	switch {
+	case plan.Total.Events == 0 && deletes == 0:
+		p.printf("\nA run would send nothing\n")
+	case deletes == 0:
+		p.printf("\nA run would send %s\n", what)
+	case plan.Total.Events == 0:
+		p.printf("\nA run with --prune would send %s, and no documents\n", text.Plural(deletes, "delete", "deletes"))
+	default:
+		p.printf("\nA run would send %s, with --prune %s, too\n", what, text.Plural(deletes, "delete", "deletes"))
+	}
 }

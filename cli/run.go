@@ -63,6 +63,8 @@ func (a *app) runCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
+				prune, _ := cmd.Flags().GetBool("prune")
+				plan.WithoutDeletes = cmd.Flags().Changed("prune") && !prune
 				b.plan = &plan
 			}
 			if b.observer, err = a.observe(cmd.Context(), cfg, logger); err != nil {
@@ -88,7 +90,7 @@ func (a *app) runCommand() *cobra.Command {
 	}
 	common.add(c)
 	f := c.Flags()
-	f.StringVar(&planPath, "plan", "", "send exactly what this plan says, after asking the index again (see syncd plan)")
+	f.StringVar(&planPath, "plan", "", "send exactly what this plan says, its deletes among it, after asking the index again (see syncd plan); --prune=false leaves the deletes out")
 	when.add(c)
 	f.String("http", "", "serve metrics and health at this address, such as 127.0.0.1:9090 (observe.http.listen)")
 	f.Bool("pprof", false, "serve profiles of the process, too (observe.http.pprof)")

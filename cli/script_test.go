@@ -3,6 +3,7 @@ package cli_test
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -16,12 +17,13 @@ import (
 	"github.com/syncd-io/syncd/cli"
 	filesource "github.com/syncd-io/syncd/connectors/file"
 	filesink "github.com/syncd-io/syncd/sinks/file"
+	"github.com/syncd-io/syncd/syncdtest"
 )
 
 // TestMain makes the scripts' command syncd of this test binary.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"syncd": func() { os.Exit(cli.Main(filesource.Plugin(), filesink.Plugin(), listChecker())) },
+		"syncd": func() { os.Exit(cli.Main(filesource.Plugin(), filesink.Plugin(), listChecker(), pointsChecker())) },
 	})
 }
 
@@ -61,6 +63,30 @@ func listChecker() syncd.Plugin {
 			}
 			return l, nil
 		}).WithLabel("The list")
+}
+
+// pointsChecker has an index that can do all that a checker can: a file with the seed and the payload of each point.
+func pointsChecker() syncd.Plugin {
+	return syncd.NewChecker("points", "Checks against a file of points.", listConfig{},
+		func(_ context.Context, c listConfig, _ syncd.Env) (syncd.Checker, error) {
+			f, err := os.Open(c.Path)
+			if err != nil {
+				return nil, fmt.Errorf("%s: no points: %w", c.Path, syncd.ErrUnavailable)
+			}
+			defer f.Close()
+			index := syncdtest.NewMemoryChecker()
+			for s := bufio.NewScanner(f); s.Scan(); {
+				var p struct {
+					Seed    string
+					Payload map[string]any
+				}
+				if err := json.Unmarshal(s.Bytes(), &p); err != nil {
+					return nil, err
+				}
+				index.Put(uuid.NewSHA1(uuid.NameSpaceURL, []byte(p.Seed)), p.Payload)
+			}
+			return index, nil
+		}).WithLabel("The index")
 }
 
 type list map[uuid.UUID]bool

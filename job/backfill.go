@@ -13,7 +13,6 @@ import (
 	"github.com/syncd-io/syncd/planfile"
 	"github.com/syncd-io/syncd/sendlog"
 	"github.com/syncd-io/syncd/tally"
-	"github.com/syncd-io/syncd/verdict"
 )
 
 // UsageError says that what was asked for contradicts the configuration.
@@ -51,6 +50,8 @@ type Result struct {
 	Ended     bool           // every document was looked at, and the orphans where they were asked for: an error says what came of it
 	Followed  *tally.Counts  // changes that were followed by then, since the streams began; nil where none are followed
 	Streams   []StreamCounts // the same of each stream
+	// DeletesLeftOut is how many deletes of a plan were not to be sent.
+	DeletesLeftOut int64
 	// Fingerprint is the same for two runs that do the same work in the same places; empty if that was not found out.
 	Fingerprint string
 }
@@ -104,7 +105,7 @@ func (j *Job) backfill(ctx context.Context, p *Plugins, q Request, res *Result) 
 	var f *follower
 	switch {
 	case q.Plan != nil:
-		if err := j.follow(q.Plan, &o); err != nil {
+		if res.DeletesLeftOut, err = j.follow(q.Plan, &o); err != nil {
 			return err
 		}
 	case !j.Config.Run.DryRun:
@@ -199,18 +200,21 @@ func (j *Job) execute(ctx context.Context, p *Plugins, o Options, told Observer,
 	return err
 }
 
-// follow makes a run send what a plan says.
-func (j *Job) follow(plan *planfile.Plan, o *Options) error {
+// follow makes a run send what a plan says, its deletes among it, whatever run.orphans says: the plan was looked at. It returns how many
+// deletes are left out, where they are to be.
+func (j *Job) follow(plan *planfile.Plan, o *Options) (leftOut int64, err error) {
 	o.Source = plan.Source(o.Source, j.Config.Mapping.Rules)
-	o.PlannedOrphans = []verdict.Item{}
-	if o.Orphans == OrphansPrune {
-		orphans, err := plan.Orphans(j.Config.Mapping.Rules)
-		if err != nil {
-			return err
-		}
-		o.PlannedOrphans = append(o.PlannedOrphans, orphans...)
+	orphans, err := plan.Orphans(j.Config.Mapping.Rules)
+	if err != nil {
+		return 0, err
 	}
-	return nil
+	if plan.WithoutDeletes {
+		leftOut, orphans = int64(len(orphans)), orphans[:0]
+	}
+	if o.PlannedOrphans = orphans; len(orphans) > 0 {
+		o.Orphans = OrphansPrune
+	}
+	return leftOut, nil
 }
 
 // consumersFirst looks at the lag of the consumers' group before anything is asked or sent: what they have not read yet would

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -66,6 +67,7 @@ type Report struct {
 	DryRun      bool
 	Full        bool // the index was not asked
 	Interrupted bool
+	WouldDelete int64 // documents whose points a run that is not dry would delete, where it was to
 	engine.Report
 	Orphans  []audit.OrphanReport // by content type, where they were looked for
 	Index    IndexReport
@@ -113,10 +115,8 @@ func Run(ctx context.Context, o Options) (Report, error) {
 
 // execute goes through the phases of a run. What comes before the reading has little to lose by the drain.
 func (r *run) execute(ctx context.Context) error {
-	if r.Checker != nil && r.Orphans == OrphansPrune {
-		if err := audit.MayOwn(r.Rules); err != nil {
-			return err
-		}
+	if err := r.mayDelete(); err != nil {
+		return err
 	}
 	before, stopBefore := wait.Grace(ctx, r.Drain, drainGrace, nil)
 	defer stopBefore()
@@ -158,6 +158,36 @@ func (r *run) execute(ctx context.Context) error {
 	r.await(ctx, err)
 	return err
 }
+
+// mayDelete refuses, before anything is read or sent, deletes that can't be: of points of which it is not known whose they are, and those
+// of a plan where nobody can be asked whether they are still due.
+func (r *run) mayDelete() error {
+	planned := int64(len(r.PlannedOrphans))
+	switch {
+	case r.Orphans != OrphansPrune:
+		return nil
+	case r.Checker == nil && planned > 0:
+		return &tally.GuardError{
+			Problem: fmt.Sprintf("the plan's %s can't be sent: the index was not asked whether they are still due; nothing was sent", plural(planned, "delete")),
+			Advice:  "run it again when the index can be reached; " + withoutDeletes,
+		}
+	case r.Checker == nil:
+		return nil
+	case r.PlannedOrphans == nil:
+		return audit.MayOwn(r.Rules)
+	}
+	rules := slices.DeleteFunc(slices.Clone(r.Rules), func(rule *mapping.Rule) bool {
+		return !slices.ContainsFunc(r.PlannedOrphans, func(o verdict.Item) bool { return o.Rule == rule })
+	})
+	err := audit.MayOwn(rules)
+	if guard, ok := errors.AsType[*tally.GuardError](err); ok {
+		guard.Advice += "; " + withoutDeletes
+	}
+	return err
+}
+
+// withoutDeletes is how a plan is sent without its deletes.
+const withoutDeletes = "--prune=false sends the plan without its deletes"
 
 // inspect finds out what the index holds.
 func (r *run) inspect(ctx context.Context) error {
@@ -295,8 +325,14 @@ func (r *run) orphans(ctx context.Context) (err error) {
 		// What was done is told, whatever came after it.
 		defer func() { r.report.Orphans = withDeleted(found.Reports, r.engine.Report().Deletes) }()
 	}
-	if err != nil || !prune || r.DryRun != nil {
+	if err != nil || !prune {
 		return err
+	}
+	if r.DryRun != nil {
+		for _, o := range found.Reports {
+			r.report.WouldDelete += o.Orphans
+		}
+		return nil
 	}
 	if err := found.Guard(r.Guards.MaxDeletes); err != nil {
 		return err

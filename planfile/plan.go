@@ -66,6 +66,8 @@ func Sigil(v syncd.Verdict) string {
 type Plan struct {
 	// Open opens the plan from its start. It may be read several times at once.
 	Open func() (io.ReadCloser, error)
+	// WithoutDeletes has a run leave out the deletes of the plan.
+	WithoutDeletes bool
 }
 
 // File is the plan in a file. One that can't be read more than once, such as a pipe, is an error.

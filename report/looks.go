@@ -149,6 +149,11 @@ func NewPlan(res job.PlanResult, share float64) Plan {
 	return p
 }
 
+// Differs reports whether there is anything to send or to delete.
+func (p *Plan) Differs() bool {
+	return p.Total.Events > 0 || p.Total.Orphan != nil && *p.Total.Orphan > 0
+}
+
 // Name names the first differences.
 func (p *Plan) Name(d Differences) {
 	p.More = d.More

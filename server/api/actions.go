@@ -49,7 +49,9 @@ func (a *API) now(r *http.Request) (any, error) {
 // RunRequest says how a run begins.
 type RunRequest struct {
 	Fresh bool   `json:"fresh,omitempty" doc:"Begin anew, whatever is kept."`
-	Plan  string `json:"plan,omitempty" doc:"The id of a plan of this job that is done: send what it says, and nothing else."`
+	Plan  string `json:"plan,omitempty" doc:"The id of a plan of this job that is done: send what it says, its deletes among it, and nothing else."`
+
+	WithoutDeletes bool `json:"without_deletes,omitempty" doc:"Leave the deletes of the plan out."`
 }
 
 func (a *API) startRun(w http.ResponseWriter, r *http.Request) (any, error) {
@@ -69,6 +71,7 @@ func (a *API) startRun(w http.ResponseWriter, r *http.Request) (any, error) {
 		if t.Plan, err = a.planOf(q.Plan, r.PathValue("name"), c); err != nil {
 			return nil, err
 		}
+		t.Plan.WithoutDeletes = q.WithoutDeletes
 	}
 	if err := a.o.Host.Trigger(r.PathValue("name"), t, a.o.By(r)); err != nil {
 		return nil, err

@@ -121,7 +121,7 @@ type applyView struct {
 	Sample          bool
 	Where           string
 	Topics          []topicCount
-	Kept            int64 // orphans that are not deleted
+	Kept            int64 // orphans that are not deleted, since it is not known whose they are
 	Made            string
 }
 
@@ -159,8 +159,15 @@ func applyOf(w *api.Work, c *config.Config) applyView {
 	if v.Where = to.Label; to.Where != "" {
 		v.Where += " at " + to.Where
 	}
-	if v.Kept = orphans(w.Plan); c.Run.Orphans == config.OrphansPrune {
-		v.Deletes, v.Kept = v.Kept, 0
+	for _, o := range w.Plan.Orphans {
+		if o.Owned {
+			v.Deletes += o.Orphans
+		} else {
+			v.Kept += o.Orphans
+		}
+	}
+	if v.Kept > 0 { // all are left out then
+		v.Deletes, v.Kept = 0, v.Kept+v.Deletes
 	}
 	route, _ := c.Sink.Settings.(syncd.Router)
 	for _, one := range w.Plan.Collections {
@@ -182,13 +189,15 @@ func applyOf(w *api.Work, c *config.Config) applyView {
 	return v
 }
 
+
 // applied sends a plan.
 func (p *Page) applied(r *http.Request) (answer, error) {
 	if err := p.operates(r); err != nil {
 		return answer{}, err
 	}
 	q := r.URL.Query()
-	if err := p.ask(r, http.MethodPost, []string{"jobs", q.Get("name"), "runs"}, nil, api.RunRequest{Plan: q.Get("id")}, nil); err != nil {
+	ask := api.RunRequest{Plan: q.Get("id"), WithoutDeletes: r.FormValue("deletes") != "send"} // as was shown
+	if err := p.ask(r, http.MethodPost, []string{"jobs", q.Get("name"), "runs"}, nil, ask, nil); err != nil {
 		return answer{}, err
 	}
 	return answer{to: link("job", q.Get("name"), "did", "plan")}, nil

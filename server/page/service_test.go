@@ -133,15 +133,19 @@ func TestAPlanIsMadeAndSent(t *testing.T) {
 
 func TestDeletesAreCountedBeforeTheyAreSent(t *testing.T) {
 	for _, c := range []struct {
-		orphans, want string
-		deletes       int
-	}{{"prune", "2</strong> deletes", 2}, {"report", "2 documents are gone of which the index has points: they are not deleted", 0}} {
+		orphans, owner, want string
+		deletes              int
+	}{
+		{"prune", "owner: {exclusive: true}, ", "2</strong> deletes", 2},
+		{"report", "owner: {exclusive: true}, ", "2</strong> deletes", 2}, // a plan is sent whole
+		{"report", "", "2 documents are gone of which the index has points: they are not deleted, since it is not known whose", 0},
+	} {
 		s := service.Start(t, nil, nil)
 		s.Insert("page", 1, 20)
 		for i := 1; i <= 22; i++ {
 			s.Checker.Put(service.Point("page", "page", i), map[string]any{"content_type": "page", "mongo_id": fmt.Sprintf("page-%05d", i), "chunk_index": 0})
 		}
-		s.Write("shop", service.Plugins+"mapping: {owner: {exclusive: true}, collections: {page: page}}\nrun: {orphans: "+c.orphans+"}\nschedule: {every: 1h}\nlimits: {max_deletes: 5}\n")
+		s.Write("shop", service.Plugins+"mapping: {"+c.owner+"collections: {page: page}}\nrun: {orphans: "+c.orphans+"}\nschedule: {every: 1h}\nlimits: {max_deletes: 5}\n")
 		s.Until("the first run is done", func() bool {
 			j, err := s.Job("shop")
 			return err == nil && j.State == host.Waiting && j.Next != nil && time.Until(*j.Next) > time.Minute
@@ -152,7 +156,12 @@ func TestDeletesAreCountedBeforeTheyAreSent(t *testing.T) {
 		contains(t, "the plan", load(t, s, at), "<strong>2</strong> documents are gone")
 		apply := strings.Replace(at, "/ui/plan", "/ui/apply", 1)
 		contains(t, "the confirmation", load(t, s, apply), c.want)
-		if code, at := send(t, s, apply, apply, nil); code != http.StatusSeeOther {
+		form := url.Values{}
+		if c.deletes > 0 {
+			contains(t, "the confirmation", load(t, s, apply), `name="deletes" value="send"`)
+			form.Set("deletes", "send")
+		}
+		if code, at := send(t, s, apply, apply, form); code != http.StatusSeeOther {
 			t.Fatal(code, at)
 		}
 		s.Until("the plan is sent", func() bool { return strings.Contains(load(t, s, "/ui/job?name=shop"), "of a plan") })
