@@ -81,7 +81,7 @@ type FoundID struct {
 // Collection names a collection of a source and the part of it that a run reads.
 type Collection struct {
 	Name   string
-	Filter string // Extended JSON of a query in the source's language; empty means every document
+	Filter string // a query in the source's language, as text: Extended JSON, or an SQL expression; empty means every document
 }
 
 // Split is the unit of work and of resume: a half-open range of one collection's keys, or a stream.
@@ -147,7 +147,7 @@ type DatabaseNamer interface {
 }
 
 // FilterChecker is implemented by a source's config type when collections may have filters; it returns why the filter,
-// as Extended JSON text, is not one that the source understands. It must not connect. Without it filters are refused.
+// as text, is not one that the source understands. A filter that a configuration holds as a block comes as Extended JSON. It must not connect. Without it filters are refused.
 type FilterChecker interface {
 	CheckFilter(filter string) error
 }

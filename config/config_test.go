@@ -3,6 +3,7 @@ package config_test
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -29,7 +30,10 @@ type sourceConfig struct {
 func (c *sourceConfig) DatabaseName() string { return c.Database }
 
 func (c *sourceConfig) CheckFilter(filter string) error {
-	if strings.Contains(filter, "$bad") {
+	switch {
+	case !strings.HasPrefix(filter, "{"):
+		return errors.New("no query")
+	case strings.Contains(filter, "$bad"):
 		return fmt.Errorf("unknown operator $bad")
 	}
 	return nil

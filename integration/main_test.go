@@ -42,6 +42,12 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		code := m.Run()
+		for s := range startedPostgres.all {
+			if err := s.Close(); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return 1
+			}
+		}
 		if shared.Broker != nil {
 			if err := shared.Close(); err != nil {
 				fmt.Fprintln(os.Stderr, err)

@@ -61,7 +61,7 @@ type Collection struct {
 	Topic       string     `yaml:"topic" rule:"name" doc:"The topic of this collection's events, where it differs from the sink's rule."`
 	Version     *Version   `yaml:"version" doc:"The version of this collection's documents, where it differs from mapping.version."`
 	Watch       []string   `yaml:"watch" example:"[title, content]" doc:"With run.follow, the fields whose changes are sent: an update that touches none of them is passed over and counted."`
-	Filter      *spec.Node `yaml:"filter" doc:"A query that selects the documents to read, as Extended JSON text or the same in YAML."`
+	Filter      *spec.Node `yaml:"filter" doc:"A query that selects the documents to read, in the language of the source: for MongoDB Extended JSON, as text or the same in YAML; for PostgreSQL an SQL expression."`
 }
 
 // DecodeNode reads the block of collections: each entry is a content type, or a block of fields.

@@ -12,9 +12,9 @@ import (
 	"github.com/syncd-io/syncd/spec"
 )
 
-// filterJSON returns a filter as Extended JSON text: text as it is, YAML as the same structure. Whether it is a query that
+// filterText returns a filter as text: text as it is, YAML as the same structure in Extended JSON. Whether it is a query that
 // the source understands is the source's to say.
-func filterJSON(n *spec.Node) (string, error) {
+func filterText(n *spec.Node) (string, error) {
 	if n.IsNull() {
 		return "", nil
 	}
@@ -23,14 +23,16 @@ func filterJSON(n *spec.Node) (string, error) {
 		b, err := appendJSON(nil, n)
 		return string(b), err
 	case spec.Scalar:
-		if text := strings.TrimSpace(n.Text); strings.HasPrefix(text, "{") {
-			if !json.Valid([]byte(text)) {
-				return "", errors.New("it is not valid JSON")
-			}
+		text := strings.TrimSpace(n.Text)
+		switch {
+		case n.Type != spec.Text || text == "":
+		case strings.HasPrefix(text, "{") && !json.Valid([]byte(text)):
+			return "", errors.New("it is not valid JSON")
+		default:
 			return text, nil
 		}
 	}
-	return "", errors.New("it must be a query: a block, or Extended JSON text that starts with {")
+	return "", errors.New("it must be a query: a block, or text")
 }
 
 // comparing are the operators whose operands are values of a field. Those of others are patterns, numbers or names.

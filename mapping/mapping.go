@@ -117,7 +117,7 @@ func Compile(c Config, database string, d *spec.Decoder, n *spec.Node) *Mapping 
 			refuse(spec.CodeBadValue, oerr, "owner", "value")
 			continue
 		}
-		filter, ferr := filterJSON(col.Filter)
+		filter, ferr := filterText(col.Filter)
 		if ferr != nil {
 			d.Errorf(col.Filter, spec.CodeBadValue, "", "mapping.collections.%s.filter: %v", col.Name, ferr)
 			continue

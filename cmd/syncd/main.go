@@ -9,6 +9,7 @@ import (
 	"github.com/syncd-io/syncd/cli"
 	filesource "github.com/syncd-io/syncd/connectors/file"
 	"github.com/syncd-io/syncd/connectors/mongo"
+	"github.com/syncd-io/syncd/connectors/postgres"
 	filesink "github.com/syncd-io/syncd/sinks/file"
 	"github.com/syncd-io/syncd/sinks/kafka"
 )
@@ -20,6 +21,7 @@ func plugins() []syncd.Plugin {
 	return []syncd.Plugin{
 		mongo.Plugin(),
 		filesource.Plugin(),
+		postgres.Plugin(),
 		qdrant.Plugin(),
 		kafka.Plugin(),
 		filesink.Plugin(),

@@ -1,0 +1,94 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"sync"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/syncd-io/syncd"
+)
+
+// Plugin declares the source.
+func Plugin() syncd.Plugin {
+	return syncd.NewSource("postgres", "Reads the tables and views of a PostgreSQL database.", defaults(), open).
+		WithLabel("PostgreSQL").WithVersion("1", syncd.Experimental)
+}
+
+// source is an open database. Its methods are safe for concurrent use.
+type source struct {
+	cfg     Config
+	connect *pgconn.Config
+	address string
+	pool    pool
+	log     *slog.Logger
+	retried func(reason string)
+
+	mu        sync.Mutex
+	tables    map[string]*table      // by collection, as last looked at
+	kinds     map[uint32]kind        // of types that are not builtin
+	snapshots map[string]*snapshot   // by collection, while its splits are read
+	handover  *snapshot              // the slot's, of the moment from which on changes are followed
+	confirmed map[string]confirmable // by stream
+}
+
+var _ syncd.Source = (*source)(nil)
+
+// sessionParameters make values' texts the same on every server (Manual, "Client Connection Defaults").
+var sessionParameters = map[string]string{
+	"client_encoding":                     "UTF8",
+	"TimeZone":                            "UTC",
+	"DateStyle":                           "ISO, YMD",
+	"IntervalStyle":                       "iso_8601",
+	"bytea_output":                        "hex",
+	"extra_float_digits":                  "1",
+	"lc_monetary":                         "C",
+	"xmloption":                           "content",
+	"statement_timeout":                   "0", // a read lasts as long as its changes take to be handled
+	"idle_in_transaction_session_timeout": "0",
+	"row_security":                        "off", // a policy that hides rows is an error, not fewer rows
+}
+
+func open(ctx context.Context, cfg Config, env syncd.Env) (syncd.Source, error) {
+	parsed, err := cfg.parse()
+	if err != nil {
+		return nil, err
+	}
+	parsed.ConnectTimeout = cfg.ConnectTimeout
+	if parsed.RuntimeParams["application_name"] == "" && cfg.AppName != "" {
+		parsed.RuntimeParams["application_name"] = cfg.AppName
+	}
+	maps.Copy(parsed.RuntimeParams, sessionParameters)
+	parsed.RuntimeParams["search_path"] = quoteName(cfg.Schema) + ", public"
+	s := &source{
+		cfg: cfg, connect: parsed, address: address(parsed), pool: pool{config: parsed}, log: env.Logger, retried: env.Retried,
+		tables: map[string]*table{}, kinds: map[uint32]kind{}, snapshots: map[string]*snapshot{}, confirmed: map[string]confirmable{},
+	}
+	if err := s.pool.with(ctx, func(*pgconn.PgConn) error { return nil }); err != nil {
+		return nil, fmt.Errorf("connecting to PostgreSQL: %w", s.explain(ctx, err))
+	}
+	return s, nil
+}
+
+// Abilities are all that a source can have but Estimate: what the server remembers of a table's size is only about right.
+func (s *source) Abilities() syncd.SourceAbilities {
+	return syncd.SourceAbilities{
+		Count:       s.Count,
+		Find:        s.Find,
+		FindAll:     s.FindAll,
+		Identity:    s.Identity,
+		Collections: s.Collections,
+		Stream:      s.streaming(),
+		Probe:       s.Probe,
+	}
+}
+
+// Close ends the connections.
+func (s *source) Close() error {
+	s.endSnapshots()
+	s.pool.close()
+	return nil
+}
