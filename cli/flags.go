@@ -75,7 +75,7 @@ type commonFlags struct {
 
 func (f *commonFlags) add(c *cobra.Command) {
 	configFlag(c, &f.path)
-	c.Flags().StringVar(&f.logFormat, "log-format", "text", "how notices are written: text or json")
+	c.Flags().StringVar(&f.logFormat, "log-format", "text", "how notices are written: text (on a terminal for people, else as key=value) or json")
 	c.Flags().StringVar(&f.logLevel, "log-level", "info", "the least important notice to write: debug, info, warn or error")
 	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "no progress, and no notices but warnings and errors")
 	c.Flags().BoolVarP(&f.verbose, "verbose", "v", false, "the same as --log-level debug")

@@ -6,13 +6,15 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/syncd-io/syncd/cli/progress"
 	"github.com/syncd-io/syncd/engine"
 	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/tally"
 )
 
-// logger writes to standard error. Each line carries the id of the run that is under way, if there is one.
+// logger writes to standard error. Each line carries the id of the run that is under way, if there is one, but for those that a
+// person reads on a terminal.
 func (a *app) logger(format, level string) (*slog.Logger, error) {
 	l, err := logLevel(level)
 	if err != nil {
@@ -35,6 +37,9 @@ func (a *app) loggerFrom(format string, level slog.Level) (*slog.Logger, error) 
 	out := text.Escape(a.notices) // a handler writes one line at a time, with its line ends escaped, and not all else
 	switch format {
 	case "text":
+		if progress.IsTerminal(a.stderr) {
+			return slog.New(newTerminalHandler(out, opts)), nil
+		}
 		h = slog.NewTextHandler(out, opts)
 	case "json":
 		h = slog.NewJSONHandler(out, opts)

@@ -16,10 +16,11 @@ import (
 func (a *app) pluginsCommand() *cobra.Command {
 	var format string
 	c := &cobra.Command{
-		Use:   "plugins [NAME | KIND/NAME]",
+		Use:   "plugins [NAME | KIND/NAME | NAME.SETTING]",
 		Short: "List the sources, checkers and sinks that this program has, or describe one",
 		Example: `  syncd plugins
   syncd plugins kafka
+  syncd plugins kafka.security
   syncd plugins sink/file --format markdown`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -35,6 +36,14 @@ func (a *app) pluginsCommand() *cobra.Command {
 				return a.listPlugins(format == "markdown")
 			}
 			p, err := a.findPlugin(args[0])
+			if err != nil && strings.Contains(args[0], ".") { // of a setting in a plugin
+				s, found := a.findSetting(a.allSettings(), strings.ReplaceAll(args[0], "/", "."))
+				if found != nil {
+					return found
+				}
+				_, err := fmt.Fprint(a.stdout, reference.SettingText(s))
+				return err
+			}
 			if err != nil {
 				return err
 			}

@@ -12,13 +12,15 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/cli/reference"
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/spec"
 )
 
 func (a *app) validateCommand() *cobra.Command {
-	var path, format string
+	var path, format, explain string
 	var allowUnset, strict bool
 	var servers *connectFlags
 	c := &cobra.Command{
@@ -33,8 +35,12 @@ file the blocks fenced with ` + "```yaml" + ` are checked that hold a section of
 		Example: `  syncd validate configs/
   syncd validate --strict --format github configs/*.yaml docs/
   syncd validate --connect configs/prod.yaml
+  syncd validate --explain seed-collision
   cat config.yaml | syncd validate -`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if explain != "" {
+				return a.explainCode(explain)
+			}
 			if path != "" {
 				args = append(args, path)
 			}
@@ -74,8 +80,27 @@ file the blocks fenced with ` + "```yaml" + ` are checked that hold a section of
 	c.Flags().BoolVar(&allowUnset, "allow-unset-env", false, "don't report environment variables that are not set, nor what depends on them")
 	c.Flags().BoolVar(&strict, "strict", false, "count warnings as errors")
 	c.Flags().StringVar(&format, "format", "", "how problems are written: text (with the lines they are about), short, json or github (default text on a terminal, else short)")
+	c.Flags().StringVar(&explain, "explain", "", "explain a `CODE` that stands behind a problem, such as seed-collision, and check nothing")
+	_ = c.RegisterFlagCompletionFunc("explain", cobra.FixedCompletions(codeNames(), cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"text", "short", "json", "github"}, cobra.ShellCompDirectiveNoFileComp))
 	return c
+}
+
+// explainCode prints what a diagnostic's code means and what to do about it.
+func (a *app) explainCode(name string) error {
+	explained, found := reference.CodeText(strings.Trim(name, "[]"))
+	if !found {
+		return &codeError{exitUsage, syncd.Hint(fmt.Errorf("there is no code %q", name), "%s", spec.DidYouMean(name, codeNames()))}
+	}
+	_, err := fmt.Fprint(a.stdout, explained)
+	return err
+}
+
+func codeNames() (names []string) {
+	for _, c := range spec.Codes() {
+		names = append(names, string(c.Code))
+	}
+	return names
 }
 
 // validation is one run of validate.

@@ -3,7 +3,9 @@ package cli
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +16,13 @@ import (
 
 // terminal opens one that nobody looks at.
 func terminal(t *testing.T) *os.File {
+	t.Helper()
+	tty, _ := terminalOf(t)
+	return tty
+}
+
+// terminalOf opens one, and what somebody sees who looks at it.
+func terminalOf(t *testing.T) (tty, master *os.File) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
@@ -28,12 +37,12 @@ func terminal(t *testing.T) *os.File {
 	if err != nil {
 		t.Skipf("this machine gives no pseudo-terminal: %v", err)
 	}
-	tty, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	tty, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		t.Skipf("this machine gives no pseudo-terminal: %v", err)
 	}
 	t.Cleanup(func() { _ = tty.Close() })
-	return tty
+	return tty, master
 }
 
 func TestThePointCountIsWaitedForOnATerminalOrIfAskedFor(t *testing.T) {
@@ -57,5 +66,31 @@ func TestThePointCountIsWaitedForOnATerminalOrIfAskedFor(t *testing.T) {
 		if got := waitTimeout(&w, &result{Writer: &bytes.Buffer{}}); got != c.redirected {
 			t.Errorf("%s, redirected: %s, want %s", name, got, c.redirected)
 		}
+	}
+}
+
+// TestTheRunsIdIsNotInWhatAPersonReads: it is a UUID, and says nothing to them.
+func TestTheRunsIdIsNotInWhatAPersonReads(t *testing.T) {
+	const id = "1135a348-cb17-4642-91fd-fcf2625c1d7f"
+	logged := func(stderr io.Writer) {
+		a := newApp(program{stderr: stderr}, nil)
+		a.logRun(id)
+		logger, err := a.logger("text", "info")
+		if err != nil {
+			t.Fatal(err)
+		}
+		logger.Warn("the index is slow", "hint", "wait")
+	}
+	tty, master := terminalOf(t)
+	logged(tty)
+	seen := make([]byte, 1000)
+	n, err := master.Read(seen)
+	if text := string(seen[:n]); err != nil || !strings.Contains(text, "warning: the index is slow") || strings.Contains(text, id) {
+		t.Errorf("%q, %v", text, err)
+	}
+	var file bytes.Buffer
+	logged(&file)
+	if !strings.Contains(file.String(), "run="+id) {
+		t.Errorf("%q", file.String())
 	}
 }

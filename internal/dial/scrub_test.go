@@ -38,6 +38,34 @@ func TestScrubberOfOverlappingSecrets(t *testing.T) {
 	}
 }
 
+// A short secret is in many words. It is hidden where it stands for itself.
+func TestScrubberOfShortSecrets(t *testing.T) {
+	for secret, texts := range map[string][][2]string{
+		"a": {
+			{"a broker is not available, at kafka:9092", ""},
+			{`wrong password "a"`, `wrong password "[redacted]"`},
+			{"sasl.password=a, sasl.username=ada", "sasl.password=[redacted], sasl.username=ada"},
+			{"dialing mongodb://ada:a@h/a?x=a", "dialing mongodb://ada:[redacted]@h/a?x=[redacted]"},
+			{"password:a", "password:[redacted]"},
+			{"Basic YQ==", "Basic [redacted]"}, // what an encoder makes of it is no word
+		},
+		"pw1":  {{"pw12 and xpw1 of pw1 pw1", "pw12 and xpw1 of [redacted] [redacted]"}, {"pw1", "[redacted]"}},
+		"é":    {{"un café", ""}, {"pw=%C3%A9", "pw=[redacted]"}, {`"é"`, `"[redacted]"`}},
+		"test": {{"the test", "the [redacted]"}, {"untested", "un[redacted]ed"}},
+	} {
+		s := NewScrubber(secret)
+		for _, text := range texts {
+			want := text[1]
+			if want == "" {
+				want = text[0]
+			}
+			if got := s.Replace(text[0]); got != want {
+				t.Errorf("%q in %q: %q, want %q", secret, text[0], got, want)
+			}
+		}
+	}
+}
+
 func TestScrubberWithoutSecrets(t *testing.T) {
 	for _, s := range []Scrubber{{}, NewScrubber(), NewScrubber("")} {
 		if got := s.Replace("no secrets"); got != "no secrets" {
