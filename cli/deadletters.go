@@ -144,7 +144,7 @@ func (a *app) deadLettersShowCommand() *cobra.Command {
 			return syncd.Hint(fmt.Errorf("there is no dead letter of %s", text.Of(args[0])), "syncd deadletters list shows what there is")
 		}
 		for _, l := range letters { // ids may be the same in several collections
-			if err := printJSON(a.stdout, runreport.NewDeadLetter(l, true)); err != nil {
+			if err := printJSON(a.stdout, runreport.NewDeadLetter(l, true), "  "); err != nil {
 				return err
 			}
 		}

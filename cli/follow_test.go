@@ -35,7 +35,7 @@ func TestStateOfStreams(t *testing.T) {
 	}
 	var asJSON strings.Builder
 	s := shownEntries([]store.Entry{e})[0]
-	if err := printJSON(&asJSON, s); err != nil {
+	if err := printJSON(&asJSON, s, ""); err != nil {
 		t.Fatal(err)
 	}
 	if s.Handled != 5 || len(s.Collections) != 1 || len(s.Streams) != 2 || s.Streams["shop"] == nil || strings.Contains(asJSON.String()+out.String(), "\x00") || strings.Contains(asJSON.String(), `u0000`) {

@@ -13,7 +13,7 @@ import (
 	"github.com/syncd-io/syncd/spec"
 )
 
-// formatFlag is -o of commands whose result may be read by programs: one JSON value on standard output, and nothing else there. With
+// formatFlag is -o of commands whose result may be read by programs: one JSON value on standard output, in one line, and nothing else there. With
 // file it takes the file to write something to as well, and may be given twice.
 type formatFlag struct {
 	app  *app
@@ -68,7 +68,7 @@ func (a *app) jsonFlag(c *cobra.Command) {
 // tell prints the result of a command for programs.
 func (a *app) tell(v any) error {
 	a.told = true
-	return printJSON(a.stdout, v)
+	return printJSON(a.stdout, v, "")
 }
 
 // Failure is what a command prints with -o json that has no result.

@@ -168,7 +168,7 @@ The page is one file that needs nothing else.`,
 				}
 			}
 			if asJSON {
-				return printJSON(a.stdout, reportJSON(runs))
+				return a.tell(reportJSON(runs))
 			}
 			switch len(runs) {
 			case 1:

@@ -184,11 +184,11 @@ func TestReportCommand(t *testing.T) {
 		{files[:2], "Older  2026-11-24 02:00:00 UTC"},
 		{[]string{files[1], files[0]}, "Older  2026-11-24 02:00:00 UTC"},
 		{files, "Started  "},
-		{append([]string{"--json"}, files[:1]...), "{\n  \"syncd_report\": 1"},
-		{append([]string{"--json"}, files[:2]...), "{\n  \"older\": {"},
-		{append([]string{"--json"}, files...), "[\n  {\n    \"syncd_report\": 1"},
+		{append([]string{"--json"}, files[:1]...), "{\"syncd_report\":1"},
+		{append([]string{"--json"}, files[:2]...), "{\"older\":{"},
+		{append([]string{"--json"}, files...), "[{\"syncd_report\":1"},
 		{append([]string{"--html", page}, files...), "The page is in " + page},
-		{append([]string{"--html", page, "--json"}, files[0]), "{\n  \"syncd_report\": 1"},
+		{append([]string{"--html", page, "--json"}, files[0]), "{\"syncd_report\":1"},
 	} {
 		var out bytes.Buffer
 		cmd := (&app{program: program{stdout: &out}}).reportCommand()

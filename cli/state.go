@@ -391,9 +391,10 @@ func shownEntries(entries []store.Entry) []shownEntry {
 	return out
 }
 
-// printJSON prints what JSON means, with escapes for all that would not show.
-func printJSON(w io.Writer, v any) error {
+// printJSON prints what JSON means, with escapes for all that would not show, with so much in front of what is inside; without, it is
+// one line.
+func printJSON(w io.Writer, v any, indent string) error {
 	enc := json.NewEncoder(text.Escape(w))
-	enc.SetIndent("", "  ")
+	enc.SetIndent("", indent)
 	return enc.Encode(v)
 }

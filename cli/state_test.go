@@ -49,7 +49,7 @@ func TestStateInTheSink(t *testing.T) {
 		want []string
 	}{
 		{[]string{"state", "list"}, exitDone, []string{"JOB ", "pages  ", " incremental  page  ", "  1  "}},
-		{[]string{"state", "list", "--json"}, exitDone, []string{`"job": "pages"`, `"handled": 1`}},
+		{[]string{"state", "list", "--json"}, exitDone, []string{`"job":"pages"`, `"handled":1`}},
 		{[]string{"state", "show"}, exitDone, []string{"Job pages: ", "  source         memory\n", "  index          memory", "\npage "}},
 		{[]string{"state", "clear", "pages"}, exitFailed, []string{"the state of pages is in the transactions of the sink", "hint: syncd run --fresh starts from the beginning"}},
 		{[]string{"state", "clear", "--all"}, exitFailed, []string{"hint: syncd run --fresh starts from the beginning"}},

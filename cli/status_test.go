@@ -98,14 +98,14 @@ func TestDrivingAService(t *testing.T) {
 		{[]string{"status"}, 0, "pages  running  -", "", host.Running, false},
 		{[]string{"status", "pages"}, 0, "Job pages: running\n", "", host.Running, false},
 		{[]string{"status", "page"}, 1, "", "error: there is no such job: page\nhint: syncd status and GET /api/v1/jobs", host.Running, false},
-		{[]string{"status", "page", "-o", "json"}, 1, `"error": "there is no such job: page"`, "error: ", host.Running, false},
+		{[]string{"status", "page", "-o", "json"}, 1, `"error":"there is no such job: page"`, "error: ", host.Running, false},
 		{[]string{"trigger", "pages", "--fresh"}, 1, "", "has a run under way", host.Running, false},
 		{[]string{"pause", "pages"}, 0, "and to be paused\n", "", host.Paused, false},
 		{[]string{"trigger", "pages"}, 1, "", "is paused: resume it first", host.Paused, false},
-		{[]string{"resume", "pages", "-o", "json"}, 0, `"desired": "running"`, "", host.Running, true},
+		{[]string{"resume", "pages", "-o", "json"}, 0, `"desired":"running"`, "", host.Running, true},
 		{[]string{"restart", "pages"}, 0, "and to be running\n", "", host.Running, true},
 		{[]string{"stop", "pages"}, 0, "and to be stopped\n", "", host.Stopped, false},
-		{[]string{"status", "pages", "--json"}, 0, `"by": "`, "", host.Stopped, false},
+		{[]string{"status", "pages", "--json"}, 0, `"by":"`, "", host.Stopped, false},
 		{[]string{"status", "--user", "bob"}, 1, "", "say who you are\nhint: name the user with --user", host.Stopped, false},
 	} {
 		code, stdout, stderr := run(step.args...)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,7 +24,9 @@ func (a *app) verifyCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "verify [-c] FILE",
 		Short: "Check that the index equals the source by every rule; sends nothing",
-		Long: `verify reads every document and every point. It ends with 0 if the index equals the source by every rule, else with 4.
+		Long: `verify reads every document and every point of the collections' content types. It ends with 0 if the index equals the
+source by every rule that the mapping has, else with 4, and says what it compared, what not and why: without mapping.version it can't
+tell a changed document. Points of content types that no rule maps are counted.
 A difference younger than --min-age is looked at again before it counts, so that an indexer at work is not an error.`,
 		Example: `  syncd verify -c configs/prod.yaml
   syncd verify -c configs/prod.yaml -o differences.ndjson`,
@@ -108,12 +111,13 @@ func (p *printer) audit(a *job.Audit, found *runreport.Audit) {
 		p.printf("\nThere are more than %d differences; they were not looked at again, and only so many are named\n", job.MaxLookedAgain)
 	}
 	p.collisions(r)
+	p.compared(found)
 	if found.Equal {
 		but := ""
 		if n := r.Total.Unindexed; n > 0 {
 			but = fmt.Sprintf(" but for %d unindexed", n)
 		}
-		p.printf("\nEqual%s: the index holds every document by every rule%s\n", but, otherPoints(r))
+		p.printf("\nEqual%s: %s%s\n", but, held(found), otherPoints(a))
 		return
 	}
 	if more := pointsOfOthers(r); len(more) > 0 {
@@ -131,12 +135,39 @@ func (p *printer) audit(a *job.Audit, found *runreport.Audit) {
 	}
 }
 
+// compared says what was compared, and what not.
+func (p *printer) compared(found *runreport.Audit) {
+	words := map[string]string{
+		"ids": "a point for each document", "orphans": "a document for each point", "versions": "versions", "chunks": "chunks",
+	}
+	var did []string
+	for _, what := range found.Compared {
+		did = append(did, words[what])
+	}
+	p.printf("\nCompared: %s\n", strings.Join(did, ", "))
+	for i := range found.NotCompared {
+		p.printf("Not compared: %s\n", found.NotCompared[i].Text())
+	}
+}
+
+// held says of an index that equals the source what that means.
+func held(found *runreport.Audit) string {
+	if slices.Contains(found.Compared, "versions") && !slices.ContainsFunc(found.NotCompared, func(n runreport.NotCompared) bool { return n.What == "versions" }) {
+		return "the index holds every document, in its version"
+	}
+	return "the index holds a point for every document"
+}
+
 // otherPoints says what is known of points that are no document's.
-func otherPoints(r job.Report) string {
-	if r.Orphans == nil {
+func otherPoints(a *job.Audit) string {
+	if a.Report.Orphans == nil || a.Rest == nil {
 		return "; what else it holds could not be looked at"
 	}
-	if more := pointsOfOthers(r); len(more) > 0 {
+	more := pointsOfOthers(a.Report)
+	if n := a.Rest.Points(); n > 0 {
+		more = append(more, text.Plural(n, "point was", "points were")+" not compared")
+	}
+	if len(more) > 0 {
 		return "; " + strings.Join(more, "; ")
 	}
 	return ", and nothing else"

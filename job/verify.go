@@ -42,6 +42,7 @@ type Audit struct {
 	Report      Report
 	Differences []verdict.Item                     // the first MaxLookedAgain
 	Counts      map[string]map[syncd.Verdict]int64 // of all of them, by collection
+	Rest        *audit.Rest                        // what else the index holds; nil if that is not known
 	Concluded   bool                               // the comparison came to its end, so that what it found says how the index is
 
 	last time.Time // when the last difference was seen
@@ -111,6 +112,7 @@ func (j *Job) Verify(ctx context.Context, q VerifyRequest) (a *Audit, err error)
 		if err := j.verify(ctx, p, o, q, a); err != nil {
 			return err
 		}
+		j.findRest(ctx, p, o, a)
 		if out != nil {
 			for _, i := range a.Differences {
 				out.Item(i)
@@ -119,6 +121,23 @@ func (j *Job) Verify(ctx context.Context, q VerifyRequest) (a *Audit, err error)
 		return a.conclude()
 	})
 	return a, err
+}
+
+// findRest looks at what else the index holds. That it can't be looked at is no difference.
+func (j *Job) findRest(ctx context.Context, p *Plugins, o Options, a *Audit) {
+	if a.Report.Orphans == nil {
+		return
+	}
+	seen := int64(0)
+	for _, r := range a.Report.Orphans {
+		seen += r.Points
+	}
+	ctx, stop := wait.Drained(ctx, o.Drain)
+	defer stop()
+	var err error
+	if a.Rest, err = audit.FindRest(ctx, p.Checker, o.Rules, seen); err != nil {
+		j.Logger.Warn("what else the index holds could not be looked at", "error", err.Error())
+	}
 }
 
 func (j *Job) verify(ctx context.Context, p *Plugins, o Options, q VerifyRequest, a *Audit) (err error) {

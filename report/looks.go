@@ -184,7 +184,9 @@ func appendFailures(to []FailedDocument, collection string, failures []tally.Fai
 // Audit is how the index differs from the source.
 type Audit struct {
 	RunID       string            `json:"run_id" doc:"Names the comparison."`
-	Equal       bool              `json:"equal" doc:"The index equals the source by every rule."`
+	Equal       bool              `json:"equal" doc:"The index equals the source in all that was compared."`
+	Compared    []string          `json:"compared" doc:"What was compared: ids (is there a point for each document), orphans (is there a document for each point), versions, chunks."`
+	NotCompared []NotCompared     `json:"not_compared" doc:"What was not compared, of some collections or at all, and why."`
 	Collections []AuditCollection `json:"collections" doc:"The collections, in the order of the configuration."`
 	Total       AuditCounts       `json:"total" doc:"All collections together."`
 	Unread      int64             `json:"unread" doc:"Of the partial documents: what the index holds as the number of their chunks is none."`
@@ -196,6 +198,15 @@ type Audit struct {
 	Differences []Difference      `json:"differences" doc:"The first differences."`
 	More        int64             `json:"more_differences" doc:"How many more there are."`
 	Failures    []FailedDocument  `json:"failures,omitempty" doc:"The first documents that can't be compared."`
+}
+
+// NotCompared is what a comparison did not look at.
+type NotCompared struct {
+	What        string   `json:"what" doc:"versions, chunks or orphans; filtered (documents that a filter leaves out); unmapped, unchosen or other (points of content types that no rule names, of those of collections that were not chosen, and of none or of further ones)."`
+	Collections []string `json:"collections,omitempty" doc:"Of these collections; all, if there are none here."`
+	Types       []string `json:"content_types,omitempty" doc:"The content types, those with most points first."`
+	Points      *int64   `json:"points,omitempty" doc:"How many points; about, as the index counts."`
+	Why         string   `json:"why" doc:"Why not, and what that means."`
 }
 
 // AuditCounts are how documents stand.
@@ -231,6 +242,7 @@ func NewAudit(a *job.Audit, most int) Audit {
 		out.Others += o.Others
 		out.Foreign += o.Foreign
 	}
+	out.compared(a)
 	for i := range r.Collections {
 		c := &r.Collections[i]
 		d := a.Counts[c.Rule.Collection.Name]
