@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/contact"
 	"github.com/syncd-io/syncd/internal/panics"
 	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/internal/wait"
@@ -36,6 +37,7 @@ type Engine struct {
 	forgetful bool                      // nothing is resumed, whatever the store has
 	places    map[string]string         // their identities, by name
 
+	waiting  *contact.Contact // for an index that can't be asked; nil does not wait
 	events   eventLimit
 	failures failurePolicy
 	throttle throttle
@@ -102,6 +104,12 @@ func New(o Options) *Engine {
 	e.held.most, e.sending.most = o.Memory.Documents, o.Memory.Sending
 	if most := o.Memory.Documents; most > 0 {
 		e.BatchBytes = max(1, min(e.BatchBytes, int(most/portions)))
+	}
+	if o.WaitForIndex {
+		e.waiting = contact.New(contact.Config{
+			Log: o.Logger, Server: "the index", Verb: "asked", Trying: "each question again until it is answered (run.on_check_unavailable: wait)",
+			Once: true, // the checker tells that it lasts
+		})
 	}
 	e.throttle = newThrottle(o.Limits, e.activity.move)
 	e.inFlight = make(chan struct{}, 2*e.Workers)

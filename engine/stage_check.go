@@ -5,10 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/contact"
 	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/internal/wait"
 	"github.com/syncd-io/syncd/mapping"
@@ -44,13 +44,12 @@ func (unasked) apply(_ context.Context, b *batch) error {
 // check asks the index about every document of a batch. Where the run is to wait for an index that can't be asked, it is
 // asked until it answers or the run ends: what could not be asked is never missing.
 type check struct {
-	asker  *verdict.Asker
-	wait   bool
-	logger *slog.Logger
+	asker *verdict.Asker
+	wait  *contact.Contact // tells of an index that is waited for; nil does not wait
 }
 
 func newCheck(e *Engine) *check {
-	return &check{asker: verdict.New(e.Checker), wait: e.WaitForIndex, logger: e.Logger}
+	return &check{asker: verdict.New(e.Checker), wait: e.waiting}
 }
 
 func (s *check) apply(ctx context.Context, b *batch) error {
@@ -87,12 +86,13 @@ func (s *check) ask(ctx context.Context, b *batch, changes []syncd.Change) (err 
 		err = s.asker.Ask(ctx, b.rule(), changes)
 		if err == nil {
 			b.asked = time.Now()
+			s.wait.Answered()
 			return nil
 		}
-		if !s.wait || !errors.Is(err, syncd.ErrUnavailable) || errors.Is(err, context.Canceled) || ctx.Err() != nil {
+		if s.wait == nil || !errors.Is(err, syncd.ErrUnavailable) || errors.Is(err, context.Canceled) || ctx.Err() != nil {
 			return err
 		}
-		s.logger.Warn("the index can't be asked any more: waiting for it", "error", err.Error(), "again in", pause.String())
+		s.wait.Failed(err.Error(), pause)
 		if ended := wait.Pause(ctx, pause); ended != nil {
 			return fmt.Errorf("%w: %w", ended, err)
 		}

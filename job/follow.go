@@ -12,6 +12,7 @@ import (
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/internal/contact"
 	"github.com/syncd-io/syncd/internal/panics"
 	"github.com/syncd-io/syncd/internal/retry"
 	"github.com/syncd-io/syncd/internal/schedule"
@@ -411,6 +412,7 @@ const looks = 5
 // everything, and opens it again until they are back, which is the way back from every state that a crash could leave as well.
 func (j *Job) followOn(ctx context.Context, q Request, res *Result) error {
 	pauses := retry.Pauses{Policy: outages}
+	var outage contact.Pace
 	var began, failed time.Time // last
 	unproved := 0
 	told := q.Following.Began
@@ -420,7 +422,11 @@ func (j *Job) followOn(ctx context.Context, q Request, res *Result) error {
 				told(streams)
 			}
 		} else {
-			j.Logger.Info("following again")
+			args := []any{}
+			if lasted, was := outage.Over(); was {
+				args = append(args, "after", lasted)
+			}
+			j.Logger.Info("following again", args...)
 		}
 		began = time.Now()
 		unproved = 0
@@ -450,11 +456,13 @@ func (j *Job) followOn(ctx context.Context, q Request, res *Result) error {
 			q.Monitor.replace()
 		}
 		pause := pauses.Next()
-		args := []any{"error", err.Error(), "again in", pause.Round(100 * time.Millisecond).String()}
-		if hint := syncd.HintOf(err); hint != "" {
-			args = append(args, "hint", hint)
+		if lasted, due := outage.Due(); due {
+			args := []any{"error", err.Error(), "again in", pause.Round(100 * time.Millisecond).String(), "for", lasted}
+			if hint := syncd.HintOf(err); hint != "" {
+				args = append(args, "hint", hint)
+			}
+			j.Logger.Warn("can't follow: trying again until it works", args...)
 		}
-		j.Logger.Warn("can't follow: trying again until it works", args...)
 		waiting, stop := wait.Drained(ctx, j.Drain)
 		ended := wait.Pause(waiting, pause)
 		stop()

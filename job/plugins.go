@@ -15,6 +15,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/internal/contact"
 	"github.com/syncd-io/syncd/internal/panics"
 	"github.com/syncd-io/syncd/internal/wait"
 )
@@ -220,15 +221,24 @@ func (j *Job) openChecker(ctx context.Context, env syncd.Env) (syncd.Checker, er
 		return nil, nil //nolint:nilnil // nothing is asked
 	case config.OutageWait:
 		j.Logger.Warn(fmt.Sprintf("could not connect to %s (%v): waiting for it", label, why), policy, slog.String("hint", syncd.HintOf(err)))
-		return backoff.Retry(ctx, func() (syncd.Checker, error) {
+		var outage contact.Pace
+		outage.Due() // was told above
+		checker, err := backoff.Retry(ctx, func() (syncd.Checker, error) {
 			c, err := open()
 			if err != nil && !errors.Is(err, syncd.ErrUnavailable) {
 				return nil, backoff.Permanent(err)
+			}
+			if lasted, due := outage.Due(); err != nil && due {
+				j.Logger.Warn("still waiting for "+label, slog.String("for", lasted), slog.String("error", err.Error()))
 			}
 			return c, err
 		}, backoff.WithBackOff(&backoff.ExponentialBackOff{
 			InitialInterval: 500 * time.Millisecond, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: 15 * time.Second,
 		}), backoff.WithMaxElapsedTime(0))
+		if lasted, _ := outage.Over(); err == nil {
+			j.Logger.Info(label+" can be reached", slog.String("after", lasted))
+		}
+		return checker, err
 	}
 	return nil, err
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/internal/coalesce"
+	"github.com/syncd-io/syncd/internal/contact"
 	"github.com/syncd-io/syncd/internal/dial"
 	"github.com/syncd-io/syncd/internal/retry"
 )
@@ -46,6 +47,7 @@ type checker struct {
 	conf        Config
 	ep          endpoint
 	log         *slog.Logger
+	contact     *contact.Contact
 	consistency *qdrant.ReadConsistency
 
 	slots    chan struct{}                                 // one per request in flight
@@ -121,6 +123,10 @@ func open(ctx context.Context, conf Config, log *slog.Logger) (*checker, error) 
 	}
 	c := &checker{
 		client: client, buffers: buffers, conf: conf, ep: ep, log: log, consistency: consistency,
+		contact: contact.New(contact.Config{
+			Log: log, Server: "Qdrant", Address: ep.addr(), Verb: "asked", Patience: notableWait,
+			Trying: fmt.Sprintf("each question again, for up to %s (checker.qdrant.retry.max_elapsed)", conf.Retry.MaxElapsed),
+		}),
 		slots:   make(chan struct{}, conf.Concurrency),
 		retried: func(string) {},
 		adapted: func(string, int, int) {},
@@ -143,7 +149,7 @@ func (c *checker) preflight(ctx context.Context, secure *tls.Config) error {
 	// This call needs no key, so whatever fails here is not about the key.
 	health, err := c.client.GetQdrantClient().HealthCheck(within, &qdrant.HealthCheckRequest{})
 	if err != nil {
-		return c.cannotConnect(ctx, within, secure, err)
+		return c.cannotConnect(ctx, secure, err)
 	}
 	if !strings.Contains(strings.ToLower(health.GetTitle()), "qdrant") {
 		return c.notQdrant(fmt.Sprintf("it calls itself %q", health.GetTitle()), nil)
@@ -177,9 +183,8 @@ func (c *checker) info(ctx context.Context) (*qdrant.CollectionInfo, error) {
 	return r.GetResult(), err
 }
 
-// cannotConnect says why the first request failed, and looks for it within what is left of connect_timeout, or a little behind its
-// end.
-func (c *checker) cannotConnect(ctx, within context.Context, secure *tls.Config, err error) error {
+// cannotConnect says why the first request failed.
+func (c *checker) cannotConnect(ctx context.Context, secure *tls.Config, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("connecting to Qdrant at %s: %w", c.ep.addr(), ctx.Err())
 	}
@@ -187,9 +192,6 @@ func (c *checker) cannotConnect(ctx, within context.Context, secure *tls.Config,
 	switch status.Code(err) {
 	case codes.DeadlineExceeded:
 		why = fmt.Sprintf("no answer within %v", c.conf.ConnectTimeout)
-		var cancel context.CancelFunc
-		within, cancel = context.WithTimeout(ctx, longestProbe)
-		defer cancel()
 	case codes.Unauthenticated:
 		return c.unauthorized("connecting to Qdrant at "+c.ep.addr(), err)
 	case codes.PermissionDenied:
@@ -201,7 +203,9 @@ func (c *checker) cannotConnect(ctx, within context.Context, secure *tls.Config,
 		return c.explain("connecting to Qdrant at "+c.ep.addr(), err)
 	}
 
-	found := probe(within, c.ep.addr(), secure)
+	looking, cancel := context.WithTimeout(ctx, longestProbe) // also where connect_timeout is over
+	defer cancel()
+	found := probe(looking, c.ep.addr(), secure)
 	if found == nil {
 		return c.unreachable(why, err)
 	}
@@ -260,6 +264,7 @@ func (c *checker) Close() error {
 	if c.done.Swap(true) {
 		return nil
 	}
+	c.contact.Close()
 	if err := c.client.Close(); err != nil {
 		return fmt.Errorf("closing the connection to Qdrant: %w", err)
 	}

@@ -132,8 +132,7 @@ func TestOpenFindsSomethingElse(t *testing.T) {
 				_, _ = c.Write(append([]byte{0, 0, 0, 6}, head[8:12]...))
 				return
 			}
-			_, _ = c.Read(make([]byte, 1024))
-			_, _ = c.Read(make([]byte, 1))
+			_, _ = io.Copy(io.Discard, c)
 		})
 		conf := testConfig(addr)
 		conf.ConnectTimeout = 300 * time.Millisecond

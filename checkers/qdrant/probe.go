@@ -27,7 +27,7 @@ var (
 )
 
 const (
-	longestProbe = 2 * time.Second // behind the end of connect_timeout
+	longestProbe = 4 * time.Second
 	// longestListening is how long it takes at most until a proxy without a server behind it has hung up by itself, and until a server
 	// that speaks first has begun.
 	longestListening = 500 * time.Millisecond

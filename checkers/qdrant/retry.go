@@ -19,7 +19,7 @@ const (
 	// comes from something that a run should not sleep through. To a shorter one a pause is added: every request in flight is
 	// told the same time.
 	longestWait = 5 * time.Minute
-	// From this long on a pause is worth telling: a run that stands still should say why.
+	// From this long on an outage is worth telling: a run that stands still should say why.
 	notableWait = time.Second
 	// So often a request may be late before it is taken to ask for too much, where it asks about more than few ids.
 	patience = 2
@@ -108,9 +108,7 @@ func (c *checker) retry(ctx context.Context, n int, attempt func(context.Context
 			return next
 		},
 		Waiting: func(err error, wait time.Duration) {
-			if wait >= notableWait {
-				c.log.Warn("waiting before asking Qdrant again", "wait", wait.Round(10*time.Millisecond), "reason", c.redact(reason(err)))
-			}
+			c.contact.Failed(c.redact(reason(err)), wait)
 		},
 		Retrying: func(err error) { c.retried(retryReason(what, err)) },
 	}.Start()
@@ -119,6 +117,7 @@ func (c *checker) retry(ctx context.Context, n int, attempt func(context.Context
 		err := attempt(within)
 		cancel()
 		if err == nil {
+			c.contact.Answered()
 			return nil
 		}
 		if err = attempts.Again(ctx, err); err != nil {

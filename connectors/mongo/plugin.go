@@ -19,6 +19,7 @@ import (
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/connectors/internal/rows"
 	"github.com/syncd-io/syncd/internal/coalesce"
+	"github.com/syncd-io/syncd/internal/contact"
 	"github.com/syncd-io/syncd/internal/retry"
 )
 
@@ -40,6 +41,7 @@ type source struct {
 	primary finder
 	log     *slog.Logger
 	retried func(reason string)
+	contact *contact.Contact
 
 	tls             *tls.Config // nil where TLS is off
 	mechanism       string      // of logging in, where the connection string names one
@@ -98,6 +100,10 @@ func open(ctx context.Context, cfg Config, env syncd.Env) (syncd.Source, error) 
 	if s.target, err = parseURI(uri); err != nil {
 		return nil, fmt.Errorf("reading the MongoDB connection string: %w", err)
 	}
+	s.contact = contact.New(contact.Config{
+		Log: env.Logger, Server: "MongoDB", Address: s.target.hosts, Verb: "asked",
+		Trying: fmt.Sprintf("each question again, up to %d times, looking for a server for %s each time (source.mongo.connect_timeout)", maxAttempts, cfg.ConnectTimeout),
+	})
 	opts := options.Client().ApplyURI(uri)
 	if err := opts.Validate(); err != nil && !is[net.Error](err) || is[*fs.PathError](err) {
 		return nil, syncd.Hint(fmt.Errorf("preparing the connection to MongoDB: %w", s.scrub.scrub(err)),
@@ -150,6 +156,7 @@ func (s *source) upToDate() finder {
 
 // Close ends the connection.
 func (s *source) Close() error {
+	s.contact.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	if err := s.client.Disconnect(ctx); err != nil {

@@ -30,7 +30,11 @@ func (s *source) retrier() retry.Retrier {
 			// After a lost cursor the server is well; a read held up often would only lose more time.
 			return retry.Decision{Again: isTransient(err), AtOnce: hasCode(err, lostCursorCodes...)}
 		},
+		Waiting: func(err error, pause time.Duration) {
+			s.contact.Failed(retryReason(err)+": "+s.scrub.scrub(err).Error(), pause)
+		},
 		Retrying: func(err error) { s.retried(retryReason(err)) },
+		Answered: s.contact.Answered,
 	}
 }
 

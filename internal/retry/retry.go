@@ -75,6 +75,7 @@ type Retrier struct {
 	Classify func(error) Decision
 	Waiting  func(err error, wait time.Duration) // is told before each wait; may be nil
 	Retrying func(err error)                     // is told before each further attempt; may be nil
+	Answered func()                              // is told of progress, and by Do of success; may be nil
 }
 
 // Attempts counts what has failed since the last progress. It is not safe for concurrent use.
@@ -97,6 +98,13 @@ func (r Retrier) Start() *Attempts {
 func (a *Attempts) Progress() {
 	a.failed, a.since = 0, a.Clock.Now()
 	a.pauses.Reset()
+	a.answered()
+}
+
+func (a *Attempts) answered() {
+	if a.Answered != nil {
+		a.Answered()
+	}
 }
 
 // Again waits after an attempt that failed with err, and returns nil when the next is due. Otherwise it returns err, joined
@@ -135,6 +143,7 @@ func Do[T any](ctx context.Context, r Retrier, attempt func() (T, error)) (T, er
 	for a := r.Start(); ; {
 		v, err := attempt()
 		if err == nil {
+			a.answered()
 			return v, nil
 		}
 		if err = a.Again(ctx, err); err != nil {

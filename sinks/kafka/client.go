@@ -16,8 +16,8 @@ import (
 	"github.com/syncd-io/syncd"
 )
 
-// warnEvery limits repeated warnings: librdkafka reports every attempt at every broker.
-const warnEvery = 10 * time.Second
+// notableOutage is how long a broker must be away before that is told: connections that nobody uses are cut, too.
+const notableOutage = time.Second
 
 // client is a librdkafka producer together with the goroutines that read what it has to say.
 type client struct {
@@ -35,8 +35,6 @@ type client struct {
 	starting bool                    // errors are collected, not logged
 	causes   map[ck.ErrorCode]string // the last error of each kind while starting; ErrFail is one that was only logged
 	hopeless context.CancelFunc
-	warned   time.Time
-	held     int // warnings held back since
 }
 
 func (s *Sink) newClient(conf ck.ConfigMap) (*client, error) {
@@ -109,12 +107,13 @@ func (c *client) readEvents() {
 	}
 }
 
-// count tells of what librdkafka has sent again since it was last asked; it has no event for that. Requests to produce are not
+// count tells of brokers that can be reached, and of what librdkafka has sent again since it was last asked; it has no event for that. Requests to produce are not
 // among those that it counts as retried, but the events in them are counted each time that they are sent.
 func (c *client) count(s *ck.Stats) {
 	var stats struct {
 		Brokers map[string]struct {
-			Retries int64 `json:"txretries"`
+			State   string `json:"state"`
+			Retries int64  `json:"txretries"`
 		} `json:"brokers"`
 		Sent int64 `json:"txmsgs"`
 	}
@@ -124,6 +123,9 @@ func (c *client) count(s *ck.Stats) {
 	var n int64
 	for _, b := range stats.Brokers {
 		n += b.Retries
+		if b.State == "UP" { // while another can't be reached, that is told all the same: see contact
+			c.sink.contact.Answered()
+		}
 	}
 	for ; c.retries < n; c.retries++ {
 		c.sink.env.Retried("broker request")
@@ -143,12 +145,7 @@ func (c *client) meet(err ck.Error) {
 		c.judge()
 		return
 	}
-	if time.Since(c.warned) < warnEvery {
-		c.held++
-		return
-	}
-	c.sink.logger.Warn("trouble with a Kafka broker; what waits is retried", "error", text, "held_back", c.held)
-	c.warned, c.held = time.Now(), 0
+	c.sink.contact.Failed(text, 0)
 }
 
 // cause is what a failure is about, where librdkafka knows no more than that a connection broke.

@@ -16,6 +16,7 @@ import (
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/codec"
 	"github.com/syncd-io/syncd/internal/coalesce"
+	"github.com/syncd-io/syncd/internal/contact"
 	"github.com/syncd-io/syncd/internal/dial"
 	"github.com/syncd-io/syncd/internal/retry"
 )
@@ -41,6 +42,7 @@ type Sink struct {
 	config   Config
 	encoder  codec.Encoder
 	logger   *slog.Logger
+	contact  *contact.Contact
 	env      syncd.Env
 	replacer dial.Scrubber
 	router   *router
@@ -63,6 +65,11 @@ func open(ctx context.Context, c Config, env syncd.Env) (syncd.Sink, error) {
 		return nil, err
 	}
 	s := &Sink{config: c, encoder: c.Event.Encoder(), logger: env.Logger, env: env, replacer: c.scrubber(), router: r, limits: min(c.ConnectTimeout, limitsTimeout)}
+	setting, timeout := c.messageTimeout()
+	s.contact = contact.New(contact.Config{
+		Log: env.Logger, Server: "Kafka", Address: c.BootstrapServers, Verb: "reached", Patience: notableOutage,
+		Trying: fmt.Sprintf("connecting again; each event waits for up to %s (sink.kafka.%s)", timeout, setting),
+	})
 	if err := c.Security.checkFiles(); err != nil {
 		return nil, err
 	}
@@ -89,6 +96,7 @@ func (s *Sink) Abilities() syncd.SinkAbilities {
 
 // Close implements io.Closer. It waits a while for the events of interrupted writes.
 func (s *Sink) Close() error {
+	s.contact.Close()
 	var alone sync.WaitGroup
 	if s.alone != nil {
 		alone.Go(func() { s.alone.close(closeTimeout) })
