@@ -1,11 +1,8 @@
 package kafka
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
-	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,6 +11,7 @@ import (
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/kafkaconn"
 )
 
 // notableOutage is how long a broker must be away before that is told: connections that nobody uses are cut, too.
@@ -31,10 +29,7 @@ type client struct {
 	retries  int64        // requests sent again that were told of; readEvents' alone
 	resent   int64        // events, likewise
 
-	mu       sync.Mutex
-	starting bool                    // errors are collected, not logged
-	causes   map[ck.ErrorCode]string // the last error of each kind while starting; ErrFail is one that was only logged
-	hopeless context.CancelFunc
+	troubles *kafkaconn.Troubles
 }
 
 func (s *Sink) newClient(conf ck.ConfigMap) (*client, error) {
@@ -47,7 +42,7 @@ func (s *Sink) newClient(conf ck.ConfigMap) (*client, error) {
 		return nil, syncd.Hint(err,
 			"sink.kafka.properties must be properties of librdkafka %s; see its CONFIGURATION.md", version())
 	}
-	c := &client{Producer: p, sink: s, quiet: make(chan struct{}), starting: true, causes: map[ck.ErrorCode]string{}}
+	c := &client{Producer: p, sink: s, quiet: make(chan struct{}), troubles: kafkaconn.NewTroubles(s.logger, s.replacer, func(text string) { s.contact.Failed(text, 0) })}
 	if c.admin, err = ck.NewAdminClientFromProducer(p); err != nil {
 		p.Close()
 		return nil, fmt.Errorf("configuring the Kafka client: %s", s.scrub(err))
@@ -62,34 +57,6 @@ func version() string {
 	return v
 }
 
-// onHopeless has stop called when waiting longer for a broker makes no sense.
-func (c *client) onHopeless(stop context.CancelFunc) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.hopeless = stop
-	c.judge()
-}
-
-// judge stops the start when the credentials were refused, or when every broker is down and one of them was so because of
-// certificates; a broker that merely can't be reached may be starting itself. The caller holds mu.
-func (c *client) judge() {
-	_, down := c.causes[ck.ErrAllBrokersDown]
-	_, auth := c.causes[ck.ErrAuthentication]
-	_, hangsUp := c.causes[ck.ErrSaslAuthenticationFailed]
-	_, tls := c.causes[ck.ErrSsl]
-	if (auth || down && (tls || hangsUp)) && c.hopeless != nil {
-		c.hopeless()
-	}
-}
-
-// started ends the collecting and returns what was collected.
-func (c *client) started() map[ck.ErrorCode]string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.starting = false
-	return maps.Clone(c.causes)
-}
-
 // readEvents ends when the client is quiet. Delivery reports have channels of their own.
 func (c *client) readEvents() {
 	for {
@@ -97,7 +64,7 @@ func (c *client) readEvents() {
 		case e := <-c.Events():
 			switch e := e.(type) {
 			case ck.Error:
-				c.meet(e)
+				c.troubles.Meet(e)
 			case *ck.Stats:
 				c.count(e)
 			}
@@ -136,56 +103,15 @@ func (c *client) count(s *ck.Stats) {
 	}
 }
 
-func (c *client) meet(err ck.Error) {
-	text := c.sink.clean(err.Error())
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.starting {
-		c.causes[cause(err.Code(), text)] = text
-		c.judge()
-		return
-	}
-	c.sink.contact.Failed(text, 0)
-}
-
-// cause is what a failure is about, where librdkafka knows no more than that a connection broke.
-func cause(code ck.ErrorCode, text string) ck.ErrorCode {
-	if code != ck.ErrTransport && code != ck.ErrFail {
-		return code
-	}
-	switch {
-	case strings.Contains(text, "SASL authentication error"): // by a broker that hangs up instead of answering
-		return ck.ErrSaslAuthenticationFailed
-	case strings.Contains(text, "SSL routines::"): // the other side's alert
-		return ck.ErrSsl
-	}
-	return code
-}
-
 // readLogs ends when the client is quiet.
 func (c *client) readLogs() {
 	for {
 		select {
 		case l := <-c.Logs():
-			c.readLog(l)
+			c.troubles.Log(l)
 		case <-c.quiet:
 			return
 		}
-	}
-}
-
-func (c *client) readLog(l ck.LogEvent) {
-	if l.Tag == "FAIL" { // a broker that hangs up is not among the error events
-		c.mu.Lock()
-		if c.starting {
-			text := c.sink.clean(l.Message)
-			c.causes[cause(ck.ErrFail, text)] = text
-			c.judge()
-		}
-		c.mu.Unlock()
-	}
-	if c.sink.logger.Enabled(context.Background(), slog.LevelDebug) {
-		c.sink.logger.Debug("librdkafka: "+c.sink.replacer.Replace(l.Message), "tag", l.Tag)
 	}
 }
 

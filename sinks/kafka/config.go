@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/codec"
+	"github.com/syncd-io/syncd/internal/kafkaconn"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -57,6 +57,17 @@ type Transactions struct {
 	Timeout    time.Duration `yaml:"timeout" rule:"min=1s,max=24h" doc:"How long a transaction may stay open before the brokers abort it, at most their transaction.max.timeout.ms. A run that takes over from one that was killed waits as long."`
 }
 
+// The settings of the connection are those of every plugin that speaks to Kafka.
+type (
+	Security = kafkaconn.Security
+	TLS      = kafkaconn.TLS
+	SASL     = kafkaconn.SASL
+	OAuth    = kafkaconn.OAuth
+)
+
+// section is the path of the sink's settings.
+const section = "sink.kafka"
+
 func defaults() Config {
 	return Config{
 		BootstrapServers: "localhost:9092",
@@ -77,32 +88,32 @@ func defaults() Config {
 
 // CheckConfig implements spec.SelfChecker.
 func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
-	c.checkServers(d, n.Get("bootstrap_servers"))
+	kafkaconn.CheckServers(d, n.Get("bootstrap_servers"), c.BootstrapServers, c.Security.Protocol())
 	c.checkTopic(d, n)
 	if c.Queue.MaxBytes > 0 && c.Queue.MaxBytes < c.MaxMessageBytes {
 		// An event that is larger than the whole queue would wait for room for ever.
-		bad(d, n, "the queue must hold at least one event: raise max_bytes or lower max_message_bytes",
+		kafkaconn.Bad(d, n, "the queue must hold at least one event: raise max_bytes or lower max_message_bytes",
 			[]string{"queue", "max_bytes"}, "is %d, less than max_message_bytes, %d", c.Queue.MaxBytes, c.MaxMessageBytes)
 	}
 	if c.CreateTopics != nil {
 		limit, err := strconv.Atoi(c.CreateTopics.Config["max.message.bytes"].Reveal())
 		if err == nil && limit < c.MaxMessageBytes {
-			report(d, spec.Warning, n, "raise it, or lower max_message_bytes", []string{"create_topics", "config", "max.message.bytes"},
+			kafkaconn.Report(d, spec.Warning, n, "raise it, or lower max_message_bytes", []string{"create_topics", "config", "max.message.bytes"},
 				"is %d, less than max_message_bytes, %d: events between the two are refused by the topics", limit, c.MaxMessageBytes)
 		}
 	}
 	if c.DeliveryTimeout <= c.Linger {
-		bad(d, n, "", []string{"delivery_timeout"}, "is %s, not more than linger, %s", c.DeliveryTimeout, c.Linger)
+		kafkaconn.Bad(d, n, "", []string{"delivery_timeout"}, "is %s, not more than linger, %s", c.DeliveryTimeout, c.Linger)
 	}
 	for _, alone := range []string{allHeaders, noHeaders} {
 		if len(c.Headers) > 1 && slices.Contains(c.Headers, alone) {
-			bad(d, n, "leave it out, or the others", []string{"headers"}, "names headers beside %s", alone)
+			kafkaconn.Bad(d, n, "leave it out, or the others", []string{"headers"}, "names headers beside %s", alone)
 			break
 		}
 	}
 	c.checkTransactions(d, n)
 	c.checkProperties(d, n)
-	c.Security.check(d, n, c.Properties)
+	c.Security.Check(d, n, section, c.Properties)
 }
 
 // unboundQueue is what may wait where neither queue.max_bytes nor a host says how much.
@@ -142,37 +153,6 @@ func (c *Config) omitted() (events, letters codec.Omission) {
 	return named, named
 }
 
-// checkServers finds what librdkafka would only log and then never connect to: it wants host, host:port or [ipv6]:port, and takes
-// a protocol:// in front only where it is the one of security.
-func (c *Config) checkServers(d *spec.Decoder, n *spec.Node) {
-	const form = "list host:port, separated by commas"
-	d.In("bootstrap_servers", func() {
-		for server := range strings.SplitSeq(c.BootstrapServers, ",") {
-			server = strings.TrimSpace(server)
-			scheme, address, found := strings.Cut(server, "://")
-			switch {
-			case !found:
-				address = server
-			case !strings.EqualFold(scheme, c.Security.protocol()):
-				d.Errorf(n, spec.CodeBadValue, form+"; security.tls and security.sasl say how to connect",
-					"%s has %q, of which librdkafka does not take the %s://", d.Path(), server, scheme)
-				continue
-			}
-			m := hostPort.FindStringSubmatch(address)
-			if m == nil {
-				d.Errorf(n, spec.CodeBadValue, form, "%s has %q, which is not host:port", d.Path(), server)
-				continue
-			}
-			if p, err := strconv.Atoi(m[1]); m[1] != "" && (err != nil || p < 1 || p > 65535) {
-				d.Errorf(n, spec.CodeBadValue, "ports are 1 to 65535", "%s has %q, whose port does not exist", d.Path(), server)
-			}
-		}
-	})
-}
-
-// hostPort matches names and addresses of hosts, those of IPv6 in brackets, and the port behind them.
-var hostPort = regexp.MustCompile(`^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\])(?::([0-9]*))?$`)
-
 func (c *Config) checkTopic(d *spec.Decoder, n *spec.Node) {
 	if _, at, err := parseTemplate(c.Topic); err != nil {
 		d.In("topic", func() {
@@ -187,7 +167,7 @@ func (c *Config) checkTopic(d *spec.Decoder, n *spec.Node) {
 		})
 	}
 	if c.TopicPrefix != "" && (illegalAt(c.TopicPrefix) >= 0 || len(c.TopicPrefix) > maxTopicLength) {
-		bad(d, n, topicRule, []string{"topic_prefix"}, "can't begin a topic name")
+		kafkaconn.Bad(d, n, topicRule, []string{"topic_prefix"}, "can't begin a topic name")
 	}
 }
 
@@ -205,22 +185,22 @@ func (c *Config) Transactional() bool { return c.exactlyOnce() }
 func (c *Config) checkTransactions(d *spec.Decoder, n *spec.Node) {
 	if !c.exactlyOnce() {
 		if c.Transactions.ID != "" {
-			report(d, spec.Warning, n, "set delivery: exactly_once", []string{"transactions", "id"}, "is set, but delivery is %s", c.Delivery)
+			kafkaconn.Report(d, spec.Warning, n, "set delivery: exactly_once", []string{"transactions", "id"}, "is set, but delivery is %s", c.Delivery)
 		}
 		return
 	}
 	if c.Transactions.ID == "" {
-		bad(d, n, "set it to a name that every run of this job has and no other job", []string{"transactions", "id"}, "is missing, which delivery: exactly_once needs")
+		kafkaconn.Bad(d, n, "set it to a name that every run of this job has and no other job", []string{"transactions", "id"}, "is missing, which delivery: exactly_once needs")
 	}
 	if err := checkTopicName(c.stateTopic()); err != nil {
-		bad(d, n, topicRule, []string{"transactions", "state_topic"}, "can't name a topic")
+		kafkaconn.Bad(d, n, topicRule, []string{"transactions", "state_topic"}, "can't name a topic")
 	}
 	if c.Transactions.Timeout > c.DeliveryTimeout {
-		bad(d, n, "lower it, or raise delivery_timeout", []string{"transactions", "timeout"},
+		kafkaconn.Bad(d, n, "lower it, or raise delivery_timeout", []string{"transactions", "timeout"},
 			"is %s, more than delivery_timeout, %s: a transaction would outlast the run's patience", c.Transactions.Timeout, c.DeliveryTimeout)
 	}
 	if c.Transactions.Timeout <= c.Linger {
-		bad(d, n, "", []string{"transactions", "timeout"}, "is %s, not more than linger, %s", c.Transactions.Timeout, c.Linger)
+		kafkaconn.Bad(d, n, "", []string{"transactions", "timeout"}, "is %s, not more than linger, %s", c.Transactions.Timeout, c.Linger)
 	}
 }
 
@@ -269,13 +249,13 @@ func (c *Config) checkProperties(d *spec.Decoder, n *spec.Node) {
 	for _, key := range slices.Sorted(maps.Keys(c.Properties)) {
 		path := []string{"properties", key}
 		if field, ok := managed[key]; ok {
-			bad(d, n, "set sink.kafka."+field+" instead", path, "is ruled by another setting")
+			kafkaconn.Bad(d, n, "set sink.kafka."+field+" instead", path, "is ruled by another setting")
 		}
 		if why, ok := fixed[key]; ok {
-			bad(d, n, "remove it", path, "%s", why)
+			kafkaconn.Bad(d, n, "remove it", path, "%s", why)
 		}
 		if foreign(key) {
-			bad(d, n, "use the property's own name, as in librdkafka's CONFIGURATION.md", path, "is not a librdkafka property")
+			kafkaconn.Bad(d, n, "use the property's own name, as in librdkafka's CONFIGURATION.md", path, "is not a librdkafka property")
 		}
 		c.checkProperty(d, n, key)
 	}
@@ -285,22 +265,6 @@ func (c *Config) checkProperties(d *spec.Decoder, n *spec.Node) {
 // foreign reports whether a property is the Go client's own.
 func foreign(key string) bool {
 	return strings.HasPrefix(key, "go.") || strings.HasPrefix(key, "{topic}.") || key == "default.topic.config"
-}
-
-// bad reports the setting at path below the decoder's position, where it was set, else at the closest block around it.
-func bad(d *spec.Decoder, n *spec.Node, hint string, path []string, format string, args ...any) {
-	report(d, spec.Error, n, hint, path, format, args...)
-}
-
-func report(d *spec.Decoder, sev spec.Severity, n *spec.Node, hint string, path []string, format string, args ...any) {
-	if len(path) == 0 {
-		d.Report(sev, n, spec.CodeBadValue, hint, "%s %s", d.Path(), fmt.Sprintf(format, args...))
-		return
-	}
-	if child := n.Get(path[0]); child != nil {
-		n = child
-	}
-	d.In(path[0], func() { report(d, sev, n, hint, path[1:], format, args...) })
 }
 
 // CheckTarget implements syncd.TargetChecker: a target needs a topic with a legal name. Problems of the shared template and

@@ -188,7 +188,7 @@ func TestLibrdkafkaAcceptsDefaults(t *testing.T) {
 		c := defaults()
 		c.BootstrapServers = "127.0.0.1:1"
 		change(&c)
-		s := &Sink{config: c, logger: slog.New(slog.DiscardHandler), replacer: c.scrubber()}
+		s := &Sink{config: c, logger: slog.New(slog.DiscardHandler), replacer: c.Security.Scrubber(c.Properties)}
 		client, err := s.newClient(c.librdkafka())
 		if err != nil {
 			t.Errorf("%+v: %v", c, err)

@@ -8,6 +8,7 @@ import (
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/kafkaconn"
 	"github.com/syncd-io/syncd/internal/wait"
 )
 
@@ -35,7 +36,7 @@ func (s *Sink) identity(ctx context.Context, target syncd.Target) (string, error
 			case ck.ErrUnknownTopicOrPart, ck.ErrUnknownTopic: // a broker may hear late of a new topic
 				gone = true
 			default:
-				if !passing(found.Error) {
+				if !kafkaconn.Passing(found.Error) {
 					return found.Error
 				}
 			}

@@ -7,6 +7,7 @@ import (
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/kafkaconn"
 	"github.com/syncd-io/syncd/internal/wait"
 )
 
@@ -96,7 +97,7 @@ func (s *Sink) committed(ctx context.Context, group string, partitions []place) 
 	}
 	answer, err := s.main.admin.ListConsumerGroupOffsets(ctx, []ck.ConsumerGroupTopicPartitions{{Group: group, Partitions: asked}},
 		ck.SetAdminRequestTimeout(s.config.ConnectTimeout))
-	if code(err) == ck.ErrGroupIDNotFound {
+	if kafkaconn.Code(err) == ck.ErrGroupIDNotFound {
 		return map[place]int64{}, nil
 	}
 	if err != nil {
@@ -129,7 +130,7 @@ func (s *Sink) offsets(ctx context.Context, partitions []place, spec ck.OffsetSp
 			return err
 		}
 		for p, info := range answer.ResultInfos {
-			if passing(info.Error) {
+			if kafkaconn.Passing(info.Error) {
 				// librdkafka keeps what it knows of leaders for minutes, their epochs too, and asks by it again.
 				_, _ = s.metadata(ctx, p.Topic, false)
 			}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/codec"
+	"github.com/syncd-io/syncd/internal/kafkaconn"
 	"github.com/syncd-io/syncd/internal/retry"
 	"github.com/syncd-io/syncd/spec"
 )
@@ -224,10 +225,10 @@ func (s *Sink) readTopic(ctx context.Context, topic string, left map[int32]int64
 	defer func() { _ = c.Close() }() // it has joined no group, so there is nothing to tell
 	patience := time.Now().Add(s.config.ConnectTimeout)
 	trouble := func(err error) error { // or nil, where the consumer goes on by itself
-		if unreachable(err) {
+		if kafkaconn.Unreachable(err) {
 			return nil
 		}
-		if passing(err) && time.Now().Before(patience) {
+		if kafkaconn.Passing(err) && time.Now().Before(patience) {
 			s.env.Retried(stateNotReady)
 			return nil
 		}

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"regexp"
-	"strings"
 	"sync"
 	"time"
 
@@ -18,6 +16,7 @@ import (
 	"github.com/syncd-io/syncd/internal/coalesce"
 	"github.com/syncd-io/syncd/internal/contact"
 	"github.com/syncd-io/syncd/internal/dial"
+	"github.com/syncd-io/syncd/internal/kafkaconn"
 	"github.com/syncd-io/syncd/internal/retry"
 )
 
@@ -64,13 +63,13 @@ func open(ctx context.Context, c Config, env syncd.Env) (syncd.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sink{config: c, encoder: c.Event.Encoder(), logger: env.Logger, env: env, replacer: c.scrubber(), router: r, limits: min(c.ConnectTimeout, limitsTimeout)}
+	s := &Sink{config: c, encoder: c.Event.Encoder(), logger: env.Logger, env: env, replacer: c.Security.Scrubber(c.Properties), router: r, limits: min(c.ConnectTimeout, limitsTimeout)}
 	setting, timeout := c.messageTimeout()
 	s.contact = contact.New(contact.Config{
 		Log: env.Logger, Server: "Kafka", Address: c.BootstrapServers, Verb: "reached", Patience: notableOutage,
 		Trying: fmt.Sprintf("connecting again; each event waits for up to %s (sink.kafka.%s)", timeout, setting),
 	})
-	if err := c.Security.checkFiles(); err != nil {
+	if err := c.Security.CheckFiles(section); err != nil {
 		return nil, err
 	}
 	if s.main, err = s.newClient(c.librdkafka()); err != nil {
@@ -120,7 +119,7 @@ func (s *Sink) sendAlone() (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.started()
+	c.troubles.Started()
 	s.alone = c
 	return c, nil
 }
@@ -166,7 +165,7 @@ func (c *Config) librdkafka() ck.ConfigMap {
 		m["transaction.timeout.ms"] = int(c.Transactions.Timeout / time.Millisecond)
 		m["linger.ms"] = 0 // the reports of all events are awaited before the commit: each transaction would last so much longer
 	}
-	c.Security.set(m)
+	c.Security.Set(m)
 	return m
 }
 
@@ -192,16 +191,21 @@ func (s *Sink) preflight(ctx context.Context) error {
 	}
 	asked, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	s.main.onHopeless(cancel)
+	s.main.troubles.OnHopeless(cancel)
 	_, err := s.metadata(asked, nil, false)
-	causes := s.main.started()
+	causes := s.main.troubles.Started()
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(ctx.Err(), context.Canceled): // where time ran out, what was met until then says more
 		return fmt.Errorf("connecting to Kafka at %s: %w", s.config.BootstrapServers, ctx.Err())
 	}
-	return s.explain(ctx, err, causes, patience.Round(100*time.Millisecond))
+	return s.connection().Explain(ctx, err, causes, patience.Round(100*time.Millisecond))
+}
+
+// connection is what explains why the brokers can't be reached.
+func (s *Sink) connection() *kafkaconn.Connection {
+	return &kafkaconn.Connection{Section: section, Servers: s.config.BootstrapServers, Security: &s.config.Security, Scrubber: s.replacer}
 }
 
 // metadata asks a broker for its view of the cluster and of one topic, or of all, until ctx ends. The library's call can't be
@@ -216,65 +220,10 @@ func (s *Sink) metadata(ctx context.Context, topic *string, all bool) (*ck.Metad
 			patience = max(min(patience, time.Until(end)), time.Millisecond)
 		}
 		md, err := s.main.GetMetadata(topic, all, int(patience/time.Millisecond))
-		if err == nil || !unreachable(err) {
+		if err == nil || !kafkaconn.Unreachable(err) {
 			return md, err
 		}
 	}
-}
-
-// unreachable tells errors that say no more than that no broker answered in time.
-func unreachable(err error) bool {
-	k, ok := errors.AsType[ck.Error](err)
-	return ok && (k.IsTimeout() || k.Code() == ck.ErrTransport || k.Code() == ck.ErrAllBrokersDown)
-}
-
-// explain tells apart why the brokers could not be asked, from the errors that librdkafka met while trying.
-func (s *Sink) explain(ctx context.Context, err error, causes map[ck.ErrorCode]string, patience time.Duration) error {
-	c := &s.config
-	sasl := &c.Security.SASL
-	for _, code := range []ck.ErrorCode{ck.ErrAuthentication, ck.ErrSaslAuthenticationFailed, ck.ErrUnsupportedSaslMechanism} {
-		text, ok := causes[code]
-		switch {
-		case !ok:
-		case sasl.Mechanism == oauthBearer:
-			return syncd.Hint(fmt.Errorf("authenticating at Kafka at %s by %s%s: %s", c.BootstrapServers, sasl.Mechanism, quoted(" as ", sasl.OAuth.ClientID), text),
-				"sink.kafka.security.sasl.oauth: token_url must answer to client_id and client_secret with a token that the brokers accept")
-		default:
-			return syncd.Hint(fmt.Errorf("authenticating at Kafka at %s by %s as %q: %s", c.BootstrapServers, sasl.Mechanism, sasl.Username, text),
-				"sink.kafka.security.sasl: mechanism, username and password must be those that the brokers expect")
-		}
-	}
-	if text, ok := causes[ck.ErrSsl]; ok {
-		return s.explainTLS(ctx, text)
-	}
-	if k, ok := errors.AsType[ck.Error](err); ok && (k.Code() == ck.ErrClusterAuthorizationFailed || k.Code() == ck.ErrSecurityDisabled) {
-		return fmt.Errorf("connecting to Kafka at %s: %s", c.BootstrapServers, s.scrub(err))
-	}
-	hint := "check that sink.kafka.bootstrap_servers names running brokers that can be reached from here"
-	text := "no answer"
-	for _, code := range []ck.ErrorCode{ck.ErrFail, ck.ErrTransport, ck.ErrResolve} {
-		if t, ok := causes[code]; ok {
-			text = t
-		}
-	}
-	if c.Security.TLS.missed(ctx, refusedBroker.FindStringSubmatch(text)) {
-		return syncd.Hint(fmt.Errorf("connecting to Kafka at %s with TLS: the broker asks for a client certificate, and there is none: %s", c.BootstrapServers, text),
-			"sink.kafka.%s", clientCertificateHint)
-	}
-	switch {
-	case c.Security.TLS.Enabled && (text == "no answer" || strings.Contains(text, "SSL_HANDSHAKE")):
-		hint += ", and that they speak TLS there: sink.kafka.security.tls.enabled"
-	case text != "no answer" && !strings.Contains(text, "Connect to ") && !strings.Contains(text, "Failed to resolve"):
-		hint = "something listens there but hangs up: check sink.kafka.security, and that it is a Kafka broker"
-	}
-	return syncd.Hint(fmt.Errorf("connecting to Kafka at %s: %w for %s: %s", c.BootstrapServers, syncd.ErrUnavailable, patience, text), "%s", hint)
-}
-
-func quoted(before, text string) string {
-	if text == "" {
-		return ""
-	}
-	return fmt.Sprintf("%s%q", before, text)
 }
 
 // ask bounds a question to the brokers and makes its error one that tells unavailability apart.
@@ -287,35 +236,13 @@ func (s *Sink) ask(ctx context.Context, patience time.Duration, question func(co
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case bounded.Err() != nil || unreachable(err):
+	case bounded.Err() != nil || kafkaconn.Unreachable(err):
 		return fmt.Errorf("%s did not answer within %s: %w", s.config.BootstrapServers, patience, syncd.ErrUnavailable)
-	case passing(err):
+	case kafkaconn.Passing(err):
 		return fmt.Errorf("%s: %w", s.scrub(err), syncd.ErrUnavailable)
 	}
 	return errors.New(s.scrub(err))
 }
 
-// passing tells answers about a topic that soon become others: it was created a moment ago, and this broker does not know of it
-// yet, or its leader does not serve it yet; or another leader is being elected.
-func passing(err error) bool {
-	switch code(err) {
-	case ck.ErrNotLeaderForPartition, ck.ErrLeaderNotAvailable, ck.ErrReplicaNotAvailable, ck.ErrUnknownTopicOrPart, ck.ErrUnknownTopic,
-		ck.ErrUnknownPartition, ck.ErrFencedLeaderEpoch, ck.ErrUnknownLeaderEpoch, ck.ErrOffsetNotAvailable, ck.ErrKafkaStorageError:
-		return true
-	}
-	return false
-}
-
 // scrub gives an error's text without the configuration's secrets.
 func (s *Sink) scrub(err error) string { return s.replacer.Replace(err.Error()) }
-
-// threadOf and ageOf match what librdkafka puts around a message for its own developers.
-var (
-	threadOf = regexp.MustCompile(`^\[thrd:[^\]]*\]: `)
-	ageOf    = regexp.MustCompile(` \(after \d+ms in state [^()]*(\([^()]*\)[^()]*)*\)$`)
-)
-
-// clean gives a message of librdkafka as people should see it.
-func (s *Sink) clean(text string) string {
-	return s.replacer.Replace(ageOf.ReplaceAllString(threadOf.ReplaceAllString(text, ""), ""))
-}

@@ -9,6 +9,7 @@ import (
 
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
+	"github.com/syncd-io/syncd/internal/kafkaconn"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -90,11 +91,11 @@ func (c *Config) checkProperty(d *spec.Decoder, n *spec.Node, key string) {
 		if hint == "" {
 			hint = "remove it: there is nothing like it"
 		}
-		bad(d, n, hint, []string{"properties", key}, "is a property of Kafka's Java client, which librdkafka does not have")
+		kafkaconn.Bad(d, n, hint, []string{"properties", key}, "is a property of Kafka's Java client, which librdkafka does not have")
 	}
 	if key == logLevel {
 		if level, err := strconv.Atoi(c.Properties[key].Reveal()); err != nil || level < 0 || level > 7 {
-			bad(d, n, "write a number from 0 (nothing) to 7 (everything)", []string{"properties", key}, "has a value that librdkafka %s refuses", version())
+			kafkaconn.Bad(d, n, "write a number from 0 (nothing) to 7 (everything)", []string{"properties", key}, "has a value that librdkafka %s refuses", version())
 		}
 	}
 }
@@ -122,7 +123,7 @@ func (c *Config) tryProperties(d *spec.Decoder, n *spec.Node) {
 		}
 	}
 	if !found { // they contradict one another
-		bad(d, n, "remove one of those that the message names", []string{"properties"}, "are refused by librdkafka: %s", c.scrubber().Replace(together.Error()))
+		kafkaconn.Bad(d, n, "remove one of those that the message names", []string{"properties"}, "are refused by librdkafka: %s", c.Security.Scrubber(c.Properties).Replace(together.Error()))
 	}
 }
 
@@ -137,11 +138,11 @@ func (c *Config) refused(d *spec.Decoder, n *spec.Node, key string, err error) {
 		if near := spec.Nearest(key, properties); near != "" {
 			hint = fmt.Sprintf("did you mean %q?", near)
 		}
-		bad(d, n, hint, path, "is not a property of librdkafka %s", version())
-	case sensitive.MatchString(key) || at != nil && at.Rewrote:
-		bad(d, n, "see librdkafka's CONFIGURATION.md", path, "has a value that librdkafka %s refuses", version())
+		kafkaconn.Bad(d, n, hint, path, "is not a property of librdkafka %s", version())
+	case kafkaconn.Sensitive.MatchString(key) || at != nil && at.Rewrote:
+		kafkaconn.Bad(d, n, "see librdkafka's CONFIGURATION.md", path, "has a value that librdkafka %s refuses", version())
 	default:
-		bad(d, n, "see librdkafka's CONFIGURATION.md", path, "is refused by librdkafka: %s", text)
+		kafkaconn.Bad(d, n, "see librdkafka's CONFIGURATION.md", path, "is refused by librdkafka: %s", text)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/codec"
+	"github.com/syncd-io/syncd/internal/kafkaconn"
 	"github.com/syncd-io/syncd/internal/retry"
 	"github.com/syncd-io/syncd/internal/wait"
 )
@@ -577,7 +578,7 @@ func (t *transactional) initialize(ctx context.Context) error {
 
 // lost is the error of a producer that can't go on.
 func (t *transactional) lost(fatal error) error {
-	switch code(fatal) {
+	switch kafkaconn.Code(fatal) {
 	case ck.ErrFenced, ck.ErrProducerFenced, ck.ErrInvalidProducerEpoch:
 		return syncd.Hint(fmt.Errorf("writing to Kafka in transactions of %q: %w", t.config.Transactions.ID, syncd.ErrFenced),
 			"another run with the same sink.kafka.transactions.id has begun; if there is none, a transaction took longer than sink.kafka.transactions.timeout, %s",

@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/codec"
+	"github.com/syncd-io/syncd/internal/kafkaconn"
 	"github.com/syncd-io/syncd/internal/retry"
 	"github.com/syncd-io/syncd/internal/wait"
 )
@@ -207,7 +207,7 @@ func (w *write) produce(ctx context.Context, p producer, i int) error {
 			w.pending++
 			return nil
 		}
-		if code(err) != ck.ErrQueueFull {
+		if kafkaconn.Code(err) != ck.ErrQueueFull {
 			return w.refuse(p, i, err, false)
 		}
 		if err := w.room(ctx, p); err != nil {
@@ -296,7 +296,7 @@ func (w *write) refuse(p producer, i int, err error, byBroker bool) error {
 	if fatal := p.GetFatalError(); fatal != nil {
 		return w.sink.fatal(fatal)
 	}
-	c := code(err)
+	c := kafkaconn.Code(err)
 	if byBroker && !w.alone && judgesBatches(c) {
 		w.refused = append(w.refused, i)
 		return nil
@@ -337,7 +337,7 @@ func (w *write) failUnsent(i int, err error) {
 // fatal is the error of a producer that can't go on. Where a broker finds a gap before the oldest event that is not confirmed, it
 // lacks events that were: it called a batch a duplicate that it never had, or lost its log's end.
 func (s *Sink) fatal(err error) error {
-	if code(err) == ck.ErrOutOfOrderSequenceNumber {
+	if kafkaconn.Code(err) == ck.ErrOutOfOrderSequenceNumber {
 		return syncd.Hint(fmt.Errorf("writing to Kafka: a broker lacks events that were confirmed (%w): %s", syncd.ErrLost, s.scrub(err)),
 			"run it again: it begins from the start, and asks the index about every document; "+brokersHint)
 	}
@@ -475,11 +475,4 @@ func (w *write) again() []int {
 		out = append(out, i)
 	}
 	return out
-}
-
-func code(err error) ck.ErrorCode {
-	if k, ok := errors.AsType[ck.Error](err); ok {
-		return k.Code()
-	}
-	return ck.ErrFail
 }

@@ -1,4 +1,4 @@
-package kafka
+package kafkaconn
 
 import (
 	"context"
@@ -21,8 +21,8 @@ const lookTimeout = 3 * time.Second
 // clientCertificateHint goes with what a broker has against this client's certificate.
 const clientCertificateHint = "security.tls: cert_file and key_file must be a client certificate that the brokers accept, where they ask for one"
 
-// checkFiles finds files that can't be read or hold nothing usable: librdkafka's error would name neither file nor reason.
-func (s *Security) checkFiles() error {
+// CheckFiles finds files that can't be read or hold nothing usable: librdkafka's error would name neither file nor reason.
+func (s *Security) CheckFiles(section string) error {
 	for _, f := range []struct{ setting, path string }{
 		{"tls.ca_file", s.TLS.CAFile}, {"tls.cert_file", s.TLS.CertFile}, {"tls.key_file", s.TLS.KeyFile},
 		{"sasl.oauth.ca_file", s.SASL.OAuth.CAFile},
@@ -35,10 +35,10 @@ func (s *Security) checkFiles() error {
 		}
 		text, err := os.ReadFile(f.path)
 		if err != nil {
-			return syncd.Hint(fmt.Errorf("reading sink.kafka.security.%s: %w", f.setting, err), "sink.kafka.security.%s must name a PEM file that can be read", f.setting)
+			return syncd.Hint(fmt.Errorf("reading %s.security.%s: %w", section, f.setting, err), "%s.security.%s must name a PEM file that can be read", section, f.setting)
 		}
 		if block, _ := pem.Decode(text); block == nil {
-			return syncd.Hint(fmt.Errorf("reading sink.kafka.security.%s: %s holds nothing in PEM form", f.setting, f.path),
+			return syncd.Hint(fmt.Errorf("reading %s.security.%s: %s holds nothing in PEM form", section, f.setting, f.path),
 				"convert it: openssl x509 -inform der -in FILE for certificates, openssl pkey for keys")
 		}
 	}
@@ -50,10 +50,9 @@ var refusedBroker = regexp.MustCompile(`ssl://(\S+:\d+)/`)
 
 // explainTLS tells why a TLS connection failed. Of a certificate that it does not accept librdkafka says no more than that,
 // so it is looked at again, with the same authorities.
-func (s *Sink) explainTLS(ctx context.Context, text string) error {
-	c := &s.config
+func (c *Connection) explainTLS(ctx context.Context, text string) error {
 	fail := func(text, hint string) error {
-		return syncd.Hint(fmt.Errorf("connecting to Kafka at %s with TLS: %s", c.BootstrapServers, text), "sink.kafka.%s", hint)
+		return syncd.Hint(fmt.Errorf("connecting to Kafka at %s with TLS: %s", c.Servers, text), "%s.%s", c.Section, hint)
 	}
 	if strings.Contains(text, " alert ") { // which is what the other side has to say
 		return fail("the broker refuses: "+text, clientCertificateHint)

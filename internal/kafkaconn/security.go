@@ -1,4 +1,4 @@
-package kafka
+package kafkaconn
 
 import (
 	"maps"
@@ -62,47 +62,49 @@ func (o *OAuth) set() bool {
 
 const oauthBearer = "OAUTHBEARER"
 
-func (s *Security) check(d *spec.Decoder, n *spec.Node, properties map[string]spec.Secret) {
+// Check finds what of the settings does not fit together, with what further properties of librdkafka say. section is the path of the
+// plugin's settings, for hints.
+func (s *Security) Check(d *spec.Decoder, n *spec.Node, section string, properties map[string]spec.Secret) {
 	at := func(path ...string) []string { return append([]string{"security"}, path...) }
 	tls, sasl := s.TLS, s.SASL
 	if !tls.Enabled {
 		for _, name := range tls.common().Set() {
-			bad(d, n, "set enabled: true beside it", at("tls", name), "is set, but TLS is not enabled")
+			Bad(d, n, "set enabled: true beside it", at("tls", name), "is set, but TLS is not enabled")
 		}
 	}
 	switch name, lacks := tls.common().Unpaired(); name {
 	case "cert_file":
-		bad(d, n, "set "+lacks, at("tls", name), "needs its private key")
+		Bad(d, n, "set "+lacks, at("tls", name), "needs its private key")
 	case "key_file":
-		bad(d, n, "set "+lacks, at("tls", name), "needs its certificate")
+		Bad(d, n, "set "+lacks, at("tls", name), "needs its certificate")
 	case "key_password":
-		bad(d, n, "set "+lacks, at("tls", name), "is set, but there is no key")
+		Bad(d, n, "set "+lacks, at("tls", name), "is set, but there is no key")
 	}
 	if sasl.OAuth.set() && sasl.Mechanism != oauthBearer {
-		bad(d, n, "set mechanism: OAUTHBEARER", at("sasl", "oauth"), "is set, but the mechanism is not OAUTHBEARER")
+		Bad(d, n, "set mechanism: OAUTHBEARER", at("sasl", "oauth"), "is set, but the mechanism is not OAUTHBEARER")
 	}
 	switch sasl.Mechanism {
 	case "":
 		if sasl.Username != "" || sasl.Password != "" {
-			bad(d, n, "set mechanism to what the brokers expect: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512", at("sasl"), "has credentials, but no mechanism")
+			Bad(d, n, "set mechanism to what the brokers expect: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512", at("sasl"), "has credentials, but no mechanism")
 		}
 	case oauthBearer:
 		if sasl.OAuth.set() {
-			sasl.OAuth.check(d, n, properties)
+			sasl.OAuth.check(d, n, section, properties)
 			break
 		}
 		// Without these librdkafka asks the application for tokens, and there is no setting to answer it with.
 		if properties["sasl.oauthbearer.method"].Reveal() != "oidc" && properties["enable.sasl.oauthbearer.unsecure.jwt"].Reveal() != "true" {
-			bad(d, n, "set oauth beside it: token_url, client_id and client_secret",
+			Bad(d, n, "set oauth beside it: token_url, client_id and client_secret",
 				at("sasl", "mechanism"), "is OAUTHBEARER, which needs to know where tokens come from")
 		}
 	default:
 		if sasl.Username == "" || sasl.Password == "" {
-			bad(d, n, "set username and password", at("sasl"), "has mechanism %s, which needs credentials", sasl.Mechanism)
+			Bad(d, n, "set username and password", at("sasl"), "has mechanism %s, which needs credentials", sasl.Mechanism)
 		}
 	}
 	if what := map[string]string{"PLAIN": "password", oauthBearer: "token"}[sasl.Mechanism]; what != "" && !tls.Enabled {
-		report(d, spec.Warning, n, "set security.tls.enabled: true", at("sasl", "mechanism"), "is %s without TLS: the %s is sent in the clear", sasl.Mechanism, what)
+		Report(d, spec.Warning, n, "set security.tls.enabled: true", at("sasl", "mechanism"), "is %s without TLS: the %s is sent in the clear", sasl.Mechanism, what)
 	}
 }
 
@@ -117,34 +119,34 @@ var oauthProperties = map[string]string{
 	"https.ca.location":                   "ca_file",
 }
 
-func (o *OAuth) check(d *spec.Decoder, n *spec.Node, properties map[string]spec.Secret) {
+func (o *OAuth) check(d *spec.Decoder, n *spec.Node, section string, properties map[string]spec.Secret) {
 	at := func(name string) []string { return []string{"security", "sasl", "oauth", name} }
 	u, err := url.Parse(o.TokenURL)
 	switch {
 	case o.TokenURL == "":
-		bad(d, n, "set the token endpoint of the identity provider", at("token_url"), "is missing")
+		Bad(d, n, "set the token endpoint of the identity provider", at("token_url"), "is missing")
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
-		bad(d, n, "set it to a URL such as https://login.example.com/oauth2/token", at("token_url"), "is not a URL of https or http")
+		Bad(d, n, "set it to a URL such as https://login.example.com/oauth2/token", at("token_url"), "is not a URL of https or http")
 	case u.User != nil:
-		bad(d, n, "set client_id and client_secret instead", at("token_url"), "must not hold credentials")
+		Bad(d, n, "set client_id and client_secret instead", at("token_url"), "must not hold credentials")
 	case u.Scheme == "http":
-		report(d, spec.Warning, n, "use https", at("token_url"), "is http: the client's secret is sent in the clear")
+		Report(d, spec.Warning, n, "use https", at("token_url"), "is http: the client's secret is sent in the clear")
 	}
 	if o.ClientID == "" {
-		bad(d, n, "set the client's id at the identity provider", at("client_id"), "is missing")
+		Bad(d, n, "set the client's id at the identity provider", at("client_id"), "is missing")
 	}
 	if o.ClientSecret == "" {
-		bad(d, n, "set the client's secret at the identity provider", at("client_secret"), "is missing")
+		Bad(d, n, "set the client's secret at the identity provider", at("client_secret"), "is missing")
 	}
 	for name, value := range o.Extensions {
 		// RFC 7628, section 3.1; the comma is librdkafka's separator.
 		if name == "" || name == "auth" || strings.IndexFunc(name, notLetter) >= 0 || strings.ContainsAny(value, ",\x01") {
-			bad(d, n, "names are letters, other than auth; values have no comma", append(at("extensions"), name), "can't be a SASL extension")
+			Bad(d, n, "names are letters, other than auth; values have no comma", append(at("extensions"), name), "can't be a SASL extension")
 		}
 	}
 	for name, setting := range oauthProperties {
 		if _, ok := properties[name]; ok {
-			bad(d, n, "set sink.kafka.security.sasl.oauth."+setting+" instead", []string{"properties", name}, "is ruled by another setting")
+			Bad(d, n, "set "+section+".security.sasl.oauth."+setting+" instead", []string{"properties", name}, "is ruled by another setting")
 		}
 	}
 }
@@ -171,8 +173,8 @@ func (o *OAuth) properties() map[string]string {
 	}
 }
 
-// protocol is librdkafka's security.protocol.
-func (s *Security) protocol() string {
+// Protocol is librdkafka's security.protocol.
+func (s *Security) Protocol() string {
 	switch {
 	case s.TLS.Enabled && s.SASL.Mechanism != "":
 		return "sasl_ssl"
@@ -184,9 +186,9 @@ func (s *Security) protocol() string {
 	return "plaintext"
 }
 
-// set adds the settings of security to librdkafka's configuration.
-func (s *Security) set(m ck.ConfigMap) {
-	m["security.protocol"] = s.protocol()
+// Set adds the settings of security to librdkafka's configuration.
+func (s *Security) Set(m ck.ConfigMap) {
+	m["security.protocol"] = s.Protocol()
 	properties := map[string]string{
 		"ssl.ca.location":          s.TLS.CAFile,
 		"ssl.certificate.location": s.TLS.CertFile,
@@ -208,15 +210,15 @@ func (s *Security) set(m ck.ConfigMap) {
 	}
 }
 
-// sensitive matches properties whose values must not be shown. All values of properties are secrets to the configuration;
+// Sensitive matches properties whose values must not be shown. All values of properties are secrets to the configuration;
 // in librdkafka's own messages only these are hidden, since "[redacted]" in place of every "5" would explain nothing.
-var sensitive = regexp.MustCompile(`password|secret|token|credential|\.pem$|jaas|oauthbearer\.config|private`)
+var Sensitive = regexp.MustCompile(`password|secret|token|credential|\.pem$|jaas|oauthbearer\.config|private`)
 
-// scrubber hides the configuration's secrets in texts that come from librdkafka.
-func (c *Config) scrubber() dial.Scrubber {
-	secrets := []string{c.Security.SASL.Password.Reveal(), c.Security.SASL.OAuth.ClientSecret.Reveal(), c.Security.TLS.KeyPassword.Reveal()}
-	for key, value := range c.Properties {
-		if sensitive.MatchString(key) {
+// Scrubber hides the secrets of the settings, and those in further properties, in texts that come from librdkafka.
+func (s *Security) Scrubber(properties map[string]spec.Secret) dial.Scrubber {
+	secrets := []string{s.SASL.Password.Reveal(), s.SASL.OAuth.ClientSecret.Reveal(), s.TLS.KeyPassword.Reveal()}
+	for key, value := range properties {
+		if Sensitive.MatchString(key) {
 			secrets = append(secrets, value.Reveal())
 		}
 	}
