@@ -3,7 +3,6 @@ package file
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/extjson"
 )
 
 // maxLine bounds the memory that a line takes. A document of 16 MiB becomes longer as text: base64 adds a third, and the
@@ -146,30 +146,9 @@ func (r *ndjsonReader) checkForm(at position, line []byte) error {
 
 // parse reads one document, which is valid until the next call.
 func (r *ndjsonReader) parse(line []byte) (bson.Raw, error) {
-	doc, ok := appendExtJSON(r.doc[:0], line)
+	doc, ok := extjson.Append(r.doc[:0], line)
 	if r.doc = doc; ok {
 		return doc, nil
 	}
-	return parseLine(line)
-}
-
-// parseLine reads one document as the driver does. The driver's parser stops behind the first value and its errors have no position, so
-// encoding/json looks at the line first.
-func parseLine(line []byte) (bson.Raw, error) {
-	if !json.Valid(line) {
-		var value json.RawMessage
-		err := json.Unmarshal(line, &value)
-		if e, ok := errors.AsType[*json.SyntaxError](err); ok {
-			return nil, fmt.Errorf("not JSON: %w (column %d)", err, e.Offset)
-		}
-		return nil, fmt.Errorf("not JSON: %w", err)
-	}
-	if line[0] != '{' {
-		return nil, errors.New("not a document: a line must be a JSON object")
-	}
-	var doc bson.Raw
-	if err := bson.UnmarshalExtJSON(line, false, &doc); err != nil {
-		return nil, fmt.Errorf("not Extended JSON: %w", err)
-	}
-	return doc, nil
+	return extjson.Parse(line)
 }

@@ -1,9 +1,15 @@
-package file
+// Package extjson turns JSON into BSON: MongoDB's Extended JSON, in one pass and without allocating where it is of the common forms,
+// and plain JSON, which knows no types beside its own.
+package extjson
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"math"
 	"math/bits"
 	"strconv"
@@ -25,17 +31,74 @@ type extJSON struct {
 	src []byte
 	at  int
 	dst []byte
+
+	plainJSON bool // there are no wrappers
+	java      bool // NaN, Infinity and -Infinity are numbers
 }
 
-// appendExtJSON appends the document of a line to dst.
-func appendExtJSON(dst, line []byte) ([]byte, bool) {
-	x := extJSON{src: line, dst: dst}
+// dollar reports whether a key that makes its document a wrapper comes next.
+func (x *extJSON) dollar() bool {
+	return !x.plainJSON && x.peek() == '"' && x.at+1 < len(x.src) && x.src[x.at+1] == '$'
+}
+
+// Append appends the document that a text of Extended JSON holds to dst; ok is false where it leaves that to [Parse].
+func Append(dst, text []byte) (out []byte, ok bool) {
+	x := extJSON{src: text, dst: dst}
+	return x.document(dst)
+}
+
+// AppendJava is Append for what the MongoDB Kafka connector writes: numbers that are none stand there without quotes.
+func AppendJava(dst, text []byte) (out []byte, ok bool) {
+	x := extJSON{src: text, dst: dst, java: true}
+	return x.document(dst)
+}
+
+// AppendPlain appends the document that a JSON object holds to dst: numbers become the least of int32, int64 and double that holds
+// them, and a name that begins with a dollar is one like any other. ok is false for what is no JSON object, nested deeper than 100, or
+// holds a text that is half of a character.
+func AppendPlain(dst, text []byte) (out []byte, ok bool) {
+	x := extJSON{src: text, dst: dst, plainJSON: true}
+	x.blanks()
+	return x.document(dst)
+}
+
+// Parse reads one document as the driver does. The driver's parser stops behind the first value and its errors have no position, so
+// encoding/json looks at the text first.
+func Parse(text []byte) (bson.Raw, error) {
+	if err := Syntax(text); err != nil {
+		return nil, err
+	}
+	var doc bson.Raw
+	if err := bson.UnmarshalExtJSON(text, false, &doc); err != nil {
+		return nil, fmt.Errorf("not Extended JSON: %w", err)
+	}
+	return doc, nil
+}
+
+// Syntax says why a text is no JSON object, or nothing.
+func Syntax(text []byte) error {
+	if !json.Valid(text) {
+		var value json.RawMessage
+		err := json.Unmarshal(text, &value)
+		if e, ok := errors.AsType[*json.SyntaxError](err); ok {
+			return fmt.Errorf("not JSON: %w (column %d)", err, e.Offset)
+		}
+		return fmt.Errorf("not JSON: %w", err)
+	}
+	if text[0] != '{' {
+		return errors.New("not a document: a line must be a JSON object")
+	}
+	return nil
+}
+
+// document reads a whole document, dst being what is returned where that is not sure.
+func (x *extJSON) document(dst []byte) ([]byte, bool) {
 	if !x.next('{') {
 		return dst, false
 	}
 	start := x.begin()
 	x.blanks()
-	if x.peek() == '"' && x.at+1 < len(x.src) && x.src[x.at+1] == '$' {
+	if x.dollar() {
 		return dst, false
 	}
 	if !x.members(start, 1) {
@@ -105,11 +168,9 @@ func (x *extJSON) members(start, depth int) bool {
 		element := len(x.dst)
 		x.dst = append(x.dst, 0) // the type
 		x.blanks()
-		key, ok := x.plain()
-		if !ok {
+		if !x.name() {
 			return false
 		}
-		x.dst = append(append(x.dst, key...), 0)
 		if !x.after(':') || !x.value(element, depth) {
 			return false
 		}
@@ -157,7 +218,7 @@ func (x *extJSON) value(element, depth int) bool {
 	case '{':
 		x.at++
 		x.blanks()
-		if x.peek() == '"' && x.at+1 < len(x.src) && x.src[x.at+1] == '$' {
+		if x.dollar() {
 			return x.wrapped(element)
 		}
 		x.dst[element] = byte(bson.TypeEmbeddedDocument)
@@ -192,6 +253,13 @@ func (x *extJSON) literal(word string) bool {
 
 // number reads a number as the least of int32, int64 and double that holds it.
 func (x *extJSON) number(element int) bool {
+	if x.java {
+		if f, ok := x.nonFinite(); ok {
+			x.dst[element] = byte(bson.TypeDouble)
+			x.dst = binary.LittleEndian.AppendUint64(x.dst, math.Float64bits(f))
+			return true
+		}
+	}
 	n, text, ok := x.numeral()
 	switch {
 	case !ok:
@@ -209,6 +277,19 @@ func (x *extJSON) number(element int) bool {
 		x.dst = binary.LittleEndian.AppendUint64(x.dst, uint64(n))
 	}
 	return true
+}
+
+// nonFinite reads a number that is none, if there is one.
+func (x *extJSON) nonFinite() (float64, bool) {
+	for _, n := range [...]struct {
+		word string
+		f    float64
+	}{{"NaN", math.NaN()}, {"Infinity", math.Inf(1)}, {"-Infinity", math.Inf(-1)}} {
+		if x.literal(n.word) {
+			return n.f, true
+		}
+	}
+	return 0, false
 }
 
 // numeral returns the next number: as n, or as its text where that is no int64.
@@ -285,6 +366,22 @@ func (x *extJSON) toSpecial() {
 		at++
 	}
 	x.at = at
+}
+
+// name reads the name of a field, as the zero-terminated text that BSON has there.
+func (x *extJSON) name() bool {
+	if !x.plainJSON && !x.java {
+		key, ok := x.plain()
+		x.dst = append(append(x.dst, key...), 0)
+		return ok
+	}
+	start := len(x.dst)
+	if x.peek() != '"' || !x.text() {
+		return false
+	}
+	copy(x.dst[start:], x.dst[start+4:]) // a name has no length
+	x.dst = x.dst[:len(x.dst)-4]
+	return bytes.IndexByte(x.dst[start:], 0) == len(x.dst)-start-1
 }
 
 // plain reads a text without escapes.

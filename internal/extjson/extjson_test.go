@@ -1,4 +1,4 @@
-package file
+package extjson
 
 import (
 	"bytes"
@@ -84,14 +84,14 @@ var left = []string{
 func sameAsDriver(t testing.TB, line []byte) bool {
 	t.Helper()
 	const before = "before"
-	got, sure := appendExtJSON([]byte(before), line)
+	got, sure := Append([]byte(before), line)
 	if !sure {
 		return false
 	}
 	if len(line) == 0 {
 		t.Fatal("an empty line is no document")
 	}
-	want, err := parseLine(line)
+	want, err := Parse(line)
 	if err != nil {
 		t.Fatalf("%q was read, and should not be: %v", line, err)
 	}
@@ -243,7 +243,7 @@ func randomValue(r *rand.Rand, depth int) any {
 func TestExtJSONAllocatesNothing(t *testing.T) {
 	line := commonLine(t, false)
 	var dst []byte
-	if n := testing.AllocsPerRun(100, func() { dst, _ = appendExtJSON(dst[:0], line) }); n > 0 {
+	if n := testing.AllocsPerRun(100, func() { dst, _ = Append(dst[:0], line) }); n > 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -299,7 +299,7 @@ func BenchmarkExtJSON(b *testing.B) {
 			var dst []byte
 			for b.Loop() {
 				var ok bool
-				if dst, ok = appendExtJSON(dst[:0], c.line); !ok {
+				if dst, ok = Append(dst[:0], c.line); !ok {
 					b.Fatal("left to the driver")
 				}
 			}
@@ -308,10 +308,51 @@ func BenchmarkExtJSON(b *testing.B) {
 			b.SetBytes(int64(len(c.line)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := parseLine(c.line); err != nil {
+				if _, err := Parse(c.line); err != nil {
 					b.Fatal(err)
 				}
 			}
 		})
+	}
+}
+
+// TestPlain holds what is read as plain JSON to what it says: no name makes a wrapper, and names may hold escapes.
+func TestPlain(t *testing.T) {
+	for text, want := range map[string]bson.D{
+		` {"a":{"$oid":"507f1f77bcf86cd799439011"}}`: {{Key: "a", Value: bson.D{{Key: "$oid", Value: "507f1f77bcf86cd799439011"}}}},
+		`{"$date":1}`:                           {{Key: "$date", Value: int32(1)}},
+		`{"\u0061\n":[1,2147483648,0.5,1e400]}`: nil,
+		`{"\u0061\n":[1,2147483648,0.5,true,null,"\ud83d\ude00"]}`: {{Key: "a\n", Value: bson.A{int32(1), int64(2147483648), 0.5, true, nil, "😀"}}},
+		`{"a\u0000b":1}`:   nil,
+		`{"a":NaN}`:        nil,
+		`{"a":"\ud83d"}`:   nil,
+		`{"a":1} {}`:       nil,
+		"{\"a\":\"\x00\"}": nil,
+	} {
+		got, ok := AppendPlain([]byte("before"), []byte(text))
+		if ok != (want != nil) {
+			t.Errorf("%s: read %v", text, ok)
+		}
+		if !ok {
+			continue
+		}
+		doc, err := bson.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != "before"+string(doc) {
+			t.Errorf("%s: %v", text, bson.Raw(got[len("before"):]))
+		}
+	}
+}
+
+// TestJava reads what the connector writes that is not JSON.
+func TestJava(t *testing.T) {
+	got, ok := AppendJava(nil, []byte(`{"_id": {"$oid": "507f1f77bcf86cd799439011"}, "a": [NaN, Infinity, -Infinity, -1]}`))
+	if want := `[{"$numberDouble":"NaN"},{"$numberDouble":"Infinity"},{"$numberDouble":"-Infinity"},{"$numberInt":"-1"}]`; !ok || bson.Raw(got).Lookup("a").String() != want {
+		t.Errorf("%t %v", ok, bson.Raw(got))
+	}
+	if _, ok := AppendJava(nil, []byte(`{"a":Nan}`)); ok {
+		t.Error("Nan was read")
 	}
 }
