@@ -52,6 +52,31 @@ func (e *DocumentError) Error() string { return e.Cause.Error() }
 // Unwrap returns the cause.
 func (e *DocumentError) Unwrap() error { return e.Cause }
 
+// RecordError is the Err of a change that a source could not make of a record of a topic. It holds all of the record, so that the dead
+// letters can hold it as it was.
+type RecordError struct {
+	Topic     string
+	Partition int32
+	Offset    int64
+	Key       []byte // nil is none
+	Value     []byte // likewise
+	Headers   []RecordHeader
+	Cause     error
+}
+
+// RecordHeader is a header of a record.
+type RecordHeader struct {
+	Name  string
+	Value []byte
+}
+
+func (e *RecordError) Error() string {
+	return fmt.Sprintf("%s, partition %d, offset %d: %v", e.Topic, e.Partition, e.Offset, e.Cause)
+}
+
+// Unwrap returns the cause.
+func (e *RecordError) Unwrap() error { return e.Cause }
+
 // Hint attaches to err what the user should do next. The hint is not part of the error's text; [HintOf] finds it.
 func Hint(err error, format string, args ...any) error {
 	if err == nil {

@@ -25,6 +25,21 @@ type Streaming struct {
 	Now func(ctx context.Context, s Stream) (Offset, error)
 	// Window tells how far the source's record of changes reaches back, and where it ends. It may be nil.
 	Window func(ctx context.Context, s Stream) (Window, error)
+	// Commit is there where the source's servers keep how far a stream was read, such as the offsets of a consumer group, which others
+	// may share: what they keep is the truth, and a read begins there, whatever its offset. Commit tells them that everything up to an
+	// offset of a batch is confirmed by the sink, and returns when they have it. It is called with ever later offsets, one call at a
+	// time, also after the read has ended. It may be nil.
+	Commit func(ctx context.Context, s Stream, at Offset) error
+}
+
+// FollowedOnly is implemented by the config type of a source that can only be followed: it has changes, and no documents to look at.
+// Its Splits and Fetch are errors. It must not connect.
+type FollowedOnly interface{ FollowedOnly() }
+
+// PlaceReader is implemented by the config type of a source that reads from places to which a sink of the same kind could write.
+// ReadsPlace reports whether it reads from a place, as [Router] names it, of a sink at a location. It must not connect.
+type PlaceReader interface {
+	ReadsPlace(location, place string) bool
 }
 
 // Stream is a feed of the changes of some collections, which never ends.

@@ -4,7 +4,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -17,6 +19,8 @@ import (
 // dead letter queues read these.
 const (
 	HeaderErrorTopic     = "__connect.errors.topic"
+	HeaderErrorPartition = "__connect.errors.partition" // of a record that was read
+	HeaderErrorOffset    = "__connect.errors.offset"    // likewise
 	HeaderErrorConnector = "__connect.errors.connector.name"
 	HeaderErrorTask      = "__connect.errors.task.id"
 	HeaderErrorStage     = "__connect.errors.stage"
@@ -27,17 +31,40 @@ const (
 // AppendErrorHeaders appends the headers that say why an event is a dead letter. They stand behind the event's own.
 func AppendErrorHeaders(dst []Header, e *syncd.DocumentError) []Header {
 	class := "syncd.DocumentError"
-	if errors.Is(e.Cause, syncd.ErrTooLarge) {
+	route, record := e.Route, recordOf(e)
+	switch {
+	case record != nil:
+		class, route = "syncd.RecordError", record.Topic
+	case errors.Is(e.Cause, syncd.ErrTooLarge):
 		class = "syncd.DocumentTooLarge"
 	}
+	if record != nil {
+		dst = appendRecordHeaders(dst, record)
+	}
 	return append(dst,
-		Header{HeaderErrorTopic, e.Route},
+		Header{HeaderErrorTopic, route},
 		Header{HeaderErrorConnector, "syncd"},
 		Header{HeaderErrorTask, strconv.Itoa(e.Split)},
 		Header{HeaderErrorStage, connectStage(e.Stage)},
 		Header{HeaderErrorClass, class},
 		Header{HeaderErrorMessage, e.Cause.Error()},
 	)
+}
+
+// recordOf is the record that a source could make no change of, or nil.
+func recordOf(e *syncd.DocumentError) *syncd.RecordError {
+	r, _ := errors.AsType[*syncd.RecordError](e.Cause)
+	return r
+}
+
+// appendRecordHeaders appends the headers of a record, and where it stands. Headers of the names that a letter has itself are left out.
+func appendRecordHeaders(dst []Header, r *syncd.RecordError) []Header {
+	for _, h := range r.Headers {
+		if !strings.HasPrefix(h.Name, "__connect.errors.") && !slices.Contains(everyHeader[:], h.Name) {
+			dst = append(dst, Header{h.Name, string(h.Value)})
+		}
+	}
+	return append(dst, Header{HeaderErrorPartition, strconv.Itoa(int(r.Partition))}, Header{HeaderErrorOffset, strconv.FormatInt(r.Offset, 10)})
 }
 
 // connectStage is Kafka Connect's word for where a document failed.
@@ -63,6 +90,7 @@ func documentError(c *syncd.Change) *syncd.DocumentError {
 }
 
 // appendLetter appends the key and the value of a dead letter, which hold what there is of the document:
+//   - of a record that no change could be made of: its key and its value, as they were;
 //   - what failed when it was written: its own key and event, without the document where that is too large;
 //   - what failed when it was read or encoded: its id's text, and the document as relaxed Extended JSON, or, where it has no
 //     such form, {"bson":{"$binary":…}} with its bytes;
@@ -70,6 +98,9 @@ func documentError(c *syncd.Change) *syncd.DocumentError {
 //
 // Where one of these can't be written either, the next that can is taken, and at last an empty object.
 func (e Encoder) appendLetter(dst []byte, c *syncd.Change, failed *syncd.DocumentError) (out []byte, keySize int) {
+	if r := recordOf(failed); r != nil {
+		return append(append(dst, r.Key...), r.Value...), len(r.Key)
+	}
 	reference := c.Reference || errors.Is(failed.Cause, syncd.ErrTooLarge)
 	switch failed.Stage {
 	case syncd.FailedWrite:

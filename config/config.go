@@ -233,6 +233,9 @@ func (l *loader) decode(tree *spec.Node) *Config {
 	}
 	d.Decode(reportMoved(d, tree), f)
 	l.checkName(d, tree, f)
+	if followedOnly(f) {
+		f.Run.Mode = Full // no index is asked about changes
+	}
 	for _, s := range []*pluginSection{&f.Source, &f.Checker, &f.Sink} {
 		needed := s.kind != syncd.KindChecker || f.Run.Mode != Full
 		if needed && tree.Get(string(s.kind)).IsNull() && !l.partial() {

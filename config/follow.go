@@ -1,15 +1,17 @@
 package config
 
 import (
+	"fmt"
 	"time"
 
+	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/internal/schedule"
 	"github.com/syncd-io/syncd/spec"
 )
 
 // Stream is the `stream` section: how changes are followed.
 type Stream struct {
-	OnPositionLost PositionPolicy `yaml:"on_position_lost" rule:"oneof=reconcile fail" doc:"When the source no longer has the changes behind the last one that was handled: look at all documents as a run does and go on from now (reconcile), or stop (fail)."`
+	OnPositionLost PositionPolicy `yaml:"on_position_lost" rule:"oneof=reconcile fail continue" doc:"When the source no longer has the changes behind the last one that was handled: look at all documents as a run does and go on from now (reconcile), or stop (fail). A source that can only be followed has no documents to look at, so that reconcile stops there, too; only there, continue goes on with what is still there."`
 	Debounce       time.Duration  `yaml:"debounce" rule:"min=0,max=1h" doc:"Collect changes for so long, and send of each document only the last; 0 sends each at once."`
 }
 
@@ -20,6 +22,7 @@ type PositionPolicy string
 const (
 	PositionReconcile PositionPolicy = "reconcile" // an incremental backfill, then on
 	PositionFail      PositionPolicy = "fail"      // it ends
+	PositionContinue  PositionPolicy = "continue"  // with what is still there, of a source that can only be followed
 )
 
 // Schedule is the `schedule` section.
@@ -93,6 +96,7 @@ func (w *When) Schedule() schedule.Schedule {
 // checkFollow checks what following needs, and says what has no effect without it.
 func (l *loader) checkFollow(d *spec.Decoder, tree *spec.Node, f *file, c *Config) {
 	run := tree.Get("run")
+	l.checkFollowedOnly(d, tree, f, c)
 	if !f.Run.Follow {
 		if n := tree.Get("schedule").Get("reconcile"); !n.IsNull() {
 			d.In("schedule", func() {
@@ -123,4 +127,78 @@ func (l *loader) checkFollow(d *spec.Decoder, tree *spec.Node, f *file, c *Confi
 			break
 		}
 	}
+}
+
+// followedOnly reports whether the source of a file can only be followed.
+func followedOnly(f *file) bool {
+	_, only := f.Source.config.(syncd.FollowedOnly)
+	return only && f.Source.set
+}
+
+// FollowedOnly reports whether the source can only be followed: it has changes, and no documents to look at.
+func (c *Config) FollowedOnly() bool {
+	_, only := c.Source.Settings.(syncd.FollowedOnly)
+	return only
+}
+
+// checkFollowedOnly finds what takes documents to look at, which a source that can only be followed has not.
+func (l *loader) checkFollowedOnly(d *spec.Decoder, tree *spec.Node, f *file, c *Config) {
+	report := func(at *spec.Node, path, hint, format string, args ...any) {
+		d.Add(spec.Diagnostic{Severity: spec.Error, Code: spec.CodeBadValue, Pos: keyOf(at), Path: path, Message: fmt.Sprintf(format, args...), Hint: hint})
+	}
+	stream, run := tree.Get("stream"), tree.Get("run")
+	if !followedOnly(f) {
+		if f.Stream.OnPositionLost == PositionContinue && f.Source.set {
+			report(stream.Get("on_position_lost"), "stream.on_position_lost", "set reconcile, which looks at all documents and goes on",
+				"stream.on_position_lost: continue would leave a gap, which a source with documents to look at need not have")
+		}
+		return
+	}
+	name := f.Source.plugin.Name()
+	source := tree.Get("source").Get(name)
+	if !f.Run.Follow && !l.partial() {
+		report(source, "source."+name, "set run.follow: true, or give --follow to syncd run", "the source %s has changes, and no documents to look at: it can only be followed", name)
+	}
+	if !tree.Get("schedule").Get("reconcile").IsNull() {
+		report(tree.Get("schedule").Get("reconcile"), "schedule.reconcile", "remove it; a job that reads the database itself can look at all documents",
+			"schedule.reconcile looks at all documents, which the source %s does not have", name)
+	}
+	if f.Run.Orphans != OrphansOff {
+		report(run.Get("orphans"), "run.orphans", "remove it; a job that reads the database itself can look for them",
+			"run.orphans asks for documents whose points are left over, which the source %s does not have", name)
+	}
+	if t, can := f.Sink.config.(syncd.Transactor); can && f.Sink.set && t.Transactional() {
+		at := tree.Get("sink").Get(f.Sink.plugin.Name())
+		report(at, "sink."+f.Sink.plugin.Name(), "set delivery: at_least_once", "exactly once needs a source whose positions are kept in the sink's transactions; those of the source %s are kept by its own servers", name)
+	}
+	l.checkCircle(d, tree, f, c)
+}
+
+// checkCircle finds a job that reads what it writes, for ever.
+func (l *loader) checkCircle(d *spec.Decoder, tree *spec.Node, f *file, c *Config) {
+	reader, can := f.Source.config.(syncd.PlaceReader)
+	if !can || hasErrorsUnder(d.Diagnostics(), "source") {
+		return
+	}
+	look := func(section *pluginSection, at *spec.Node, path, what string, own bool) {
+		router, routes := section.config.(syncd.Router)
+		if !routes || !section.set || section.plugin.Name() != f.Source.plugin.Name() || hasErrorsUnder(d.Diagnostics(), path) {
+			return
+		}
+		for _, rule := range c.Mapping.Rules {
+			target := rule.Target()
+			if !own {
+				target.Topic = "" // a collection's own topic is for its events
+			}
+			if place := router.Route(target); reader.ReadsPlace(location(section.config), place) {
+				d.Add(spec.Diagnostic{
+					Severity: spec.Error, Code: spec.CodeBadValue, Pos: keyOf(at), Path: path, Hint: "write to another place, or read from fewer",
+					Message: fmt.Sprintf("%s of collection %s go to %s, from where the source reads: they would go round for ever", what, rule.Collection.Name, place),
+				})
+				return
+			}
+		}
+	}
+	look(&f.Sink, tree.Get("sink"), "sink", "the events", true)
+	look(&f.Errors.DeadLetter, tree.Get("errors").Get("dead_letter"), "errors.dead_letter", "the dead letters", false)
 }

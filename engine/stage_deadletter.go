@@ -39,6 +39,9 @@ func (s *writeDeadLetters) apply(ctx context.Context, b *batch) (err error) {
 				outage = failed
 			}
 			c.Document = nil
+			if r, ok := errors.AsType[*syncd.RecordError](c.Err); ok {
+				r.Value = nil
+			}
 			return failed != nil
 		})
 		if outage != nil {

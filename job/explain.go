@@ -20,6 +20,9 @@ func (e *Explained) Settled() bool { return e.Verdict == syncd.Present && len(e.
 // Explain follows one document of a collection from the text of its id to what a run would do with it; it sends nothing. The
 // configuration must ask the index: see Asking.
 func (j *Job) Explain(ctx context.Context, collection, id string) (e Explained, err error) {
+	if err := j.needsDocuments(); err != nil {
+		return e, err
+	}
 	selected, err := j.Config.Mapping.Select([]string{collection})
 	if err != nil {
 		return e, &UsageError{err}

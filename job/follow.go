@@ -62,13 +62,17 @@ type follower struct {
 	again   schedule.Schedule
 	last    time.Time // when a backfill last began
 	asked   <-chan struct{}
+	only    bool      // the source has no documents to look at
 	until   time.Time // until when it follows at least, so that looks that take longer than their schedule leave time to follow
 }
 
 // openFollower finds the streams and keeps where they begin, before anything is read: the moment from which on changes are followed.
 // It goes on where an earlier process left off.
 func (j *Job) openFollower(ctx context.Context, p *Plugins, st store.Store, scope store.Scope, resumed bool, told Following) (*follower, error) {
-	f := &follower{j: j, p: p, st: st, source: scope.Source, told: told, again: j.Config.Schedule.Reconcile.Schedule(), last: st.Info().Started}
+	f := &follower{
+		j: j, p: p, st: st, source: scope.Source, told: told, again: j.Config.Schedule.Reconcile.Schedule(), last: st.Info().Started,
+		only: j.Config.FollowedOnly(),
+	}
 	can := p.Source.Abilities().Stream
 	if can == nil {
 		return nil, &InvalidError{syncd.Hint(fmt.Errorf("the source %s can't be followed", j.Config.Source.Name()), "leave run.follow out, and repeat the run: --every 15m")}
@@ -81,7 +85,7 @@ func (j *Job) openFollower(ctx context.Context, p *Plugins, st store.Store, scop
 	if err != nil {
 		return nil, fmt.Errorf("looking how the collections can be followed: %w", err)
 	}
-	if resumed && slices.ContainsFunc(streams, func(s syncd.Stream) bool { return f.kept(s) == nil }) {
+	if resumed && !f.only && slices.ContainsFunc(streams, func(s syncd.Stream) bool { return f.kept(s) == nil }) {
 		// What the kept run has looked at may have changed since, before the stream begins.
 		if f.runID, err = f.renew(ctx); err != nil {
 			return nil, err
@@ -102,6 +106,7 @@ func (j *Job) openFollower(ctx context.Context, p *Plugins, st store.Store, scop
 		}
 		f.streams = append(f.streams, following)
 	}
+	f.done = f.done || f.only
 	return f, nil
 }
 
@@ -220,6 +225,7 @@ func (f *follower) run(ctx context.Context, o Options, told Observer, res *Resul
 		if o.RunID, err = f.renew(asking); err != nil {
 			return err
 		}
+		f.done = f.only
 		if again.Cause == CausePositionLost {
 			for i := range f.streams {
 				if f.streams[i].Name != again.Stream {
@@ -291,7 +297,7 @@ func (f *follower) follow(ctx context.Context, o *Options) (again *Reconcile, er
 		case <-o.Drain:
 		case <-at:
 			due = CauseSchedule
-		case <-f.asked:
+		case <-f.asks():
 			due = CauseRequest
 		case <-waiting.Done():
 		}
@@ -299,6 +305,9 @@ func (f *follower) follow(ctx context.Context, o *Options) (again *Reconcile, er
 	}()
 	eo := o.Options
 	eo.Drain, eo.DryRun, eo.Index, eo.Ahead = pause, nil, nil, true
+	if commit := f.p.Source.Abilities().Stream.Commit; commit != nil {
+		eo.Checkpoints = committing{eo.Checkpoints, f.streams, commit}
+	}
 	e := engine.New(eo)
 	shown := &streaming{engine: e, runID: o.RunID, since: time.Now()}
 	preparing, stopPreparing := wait.Grace(ctx, o.Drain, drainGrace, nil)
@@ -329,7 +338,10 @@ func (f *follower) follow(ctx context.Context, o *Options) (again *Reconcile, er
 	case err == nil:
 		return &Reconcile{Cause: due}, nil
 	case errors.Is(err, syncd.ErrPositionLost) && streamed != nil:
-		if f.j.Config.Stream.OnPositionLost == config.PositionFail {
+		switch policy := f.j.Config.Stream.OnPositionLost; {
+		case f.only && policy != config.PositionContinue:
+			return nil, syncd.Hint(err, "changes were lost: have a job that reads the database look at all documents; stream.on_position_lost: continue goes on with what is still there")
+		case policy == config.PositionFail:
 			return nil, syncd.Hint(err, "stream.on_position_lost: reconcile looks at all documents and goes on; it sends only what the index lacks")
 		}
 		return &Reconcile{CausePositionLost, streamed.Stream, err}, nil
@@ -342,6 +354,34 @@ func (f *follower) follow(ctx context.Context, o *Options) (again *Reconcile, er
 		return &Reconcile{CauseCollectionGone, streamed.Stream, err}, nil
 	}
 	return nil, err
+}
+
+// asks is where somebody asks for a look at all documents; nil where there are none to look at.
+func (f *follower) asks() <-chan struct{} {
+	if f.only {
+		return nil
+	}
+	return f.asked
+}
+
+// committing has the source's own servers keep how far its streams were read, beside the store. What they keep is the truth.
+type committing struct {
+	store.Checkpoints
+	streams []engine.Following
+	commit  func(ctx context.Context, s syncd.Stream, at syncd.Offset) error
+}
+
+// Split implements store.Checkpoints.
+func (c committing) Split(ctx context.Context, collection string, s store.Split, durable bool) error {
+	for _, of := range c.streams {
+		if store.StreamOf(of.Name) != collection {
+			continue
+		}
+		if err := c.commit(ctx, of.Stream, s.After); err != nil {
+			return fmt.Errorf("committing how far %s was read: %w", of.Name, err)
+		}
+	}
+	return c.Checkpoints.Split(ctx, collection, s, durable)
 }
 
 // windowEvery is how often a source is asked how far its record of changes reaches.

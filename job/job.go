@@ -46,6 +46,14 @@ type Observer struct {
 	Arriving       func(arrival.Arrivals) // how far the index has come with what was sent
 }
 
+// needsDocuments is an error where the source has no documents to look at.
+func (j *Job) needsDocuments() error {
+	if !j.Config.FollowedOnly() {
+		return nil
+	}
+	return &UsageError{syncd.Hint(fmt.Errorf("the source %s has changes, and no documents to look at", j.Config.Source.Name()), "use a configuration whose source is the database")}
+}
+
 // options are a run's, from the configuration.
 func (j *Job) options(p *Plugins) Options {
 	c := j.Config

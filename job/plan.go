@@ -33,6 +33,9 @@ type PlanResult struct {
 
 // Plan compares the source with the index in both directions, and sends nothing.
 func (j *Job) Plan(ctx context.Context, q PlanRequest) (res PlanResult, err error) {
+	if err := j.needsDocuments(); err != nil {
+		return res, err
+	}
 	if j.Config.Run.Mode == config.Full {
 		return res, &UsageError{errors.New("a plan asks the index, which mode full does not")}
 	}

@@ -88,6 +88,9 @@ func (a *Audit) see(i verdict.Item) {
 func (j *Job) Verify(ctx context.Context, q VerifyRequest) (a *Audit, err error) {
 	a = &Audit{}
 	a.reset()
+	if err := j.needsDocuments(); err != nil {
+		return a, err
+	}
 	err = j.With(ctx, false, func(ctx context.Context, p *Plugins) (err error) {
 		o := j.options(p)
 		j.dryRun(&o, 0, 0)

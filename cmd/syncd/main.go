@@ -8,6 +8,7 @@ import (
 	"github.com/syncd-io/syncd/checkers/qdrant"
 	"github.com/syncd-io/syncd/cli"
 	filesource "github.com/syncd-io/syncd/connectors/file"
+	kafkasource "github.com/syncd-io/syncd/connectors/kafka"
 	"github.com/syncd-io/syncd/connectors/mongo"
 	"github.com/syncd-io/syncd/connectors/postgres"
 	filesink "github.com/syncd-io/syncd/sinks/file"
@@ -22,6 +23,7 @@ func plugins() []syncd.Plugin {
 		mongo.Plugin(),
 		filesource.Plugin(),
 		postgres.Plugin(),
+		kafkasource.Plugin(),
 		qdrant.Plugin(),
 		kafka.Plugin(),
 		filesink.Plugin(),
