@@ -26,8 +26,8 @@ const unavailable = "__debezium_unavailable_value"
 func (d Decoder) debezium(key []byte, v valued, op string) (e Decoded, err error) {
 	e.Whole = true
 	e.Database, _ = text(v.doc, "source.db")
-	mongo := false
-	if e.Collection, mongo = text(v.doc, "source.collection"); !mongo {
+	collection, mongo := text(v.doc, "source.collection")
+	if e.Collection = collection; !mongo {
 		e.Collection, _ = text(v.doc, "source.table")
 	}
 	switch op {

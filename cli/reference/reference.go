@@ -81,7 +81,11 @@ func pluginExample(p syncd.Plugin) string {
 	if block == "" {
 		return fmt.Sprintf("%s:\n  %s: {}\n", p.Kind(), p.Name())
 	}
-	return fmt.Sprintf("%s:\n  %s:\n%s", p.Kind(), p.Name(), indented(block, "    "))
+	example := fmt.Sprintf("%s:\n  %s:\n%s", p.Kind(), p.Name(), indented(block, "    "))
+	if _, only := p.Config().(syncd.FollowedOnly); only {
+		example += "run:\n  follow: true\n"
+	}
+	return example
 }
 
 // fileExample is a whole configuration with the first plugin of each kind, in the order in which the program names them.

@@ -153,7 +153,7 @@ func (m *member) subscribe(ctx context.Context, l limits, forgiving bool) error 
 		m.subscribed, m.joined, m.limits, m.forgiving = time.Now(), false, l, forgiving
 		m.mu.Unlock()
 		select {
-		case <-m.failed: // of an earlier read
+		case <-m.failed: //nolint:errcheck // of an earlier read
 		default:
 		}
 		m.away = time.Time{}
@@ -162,7 +162,7 @@ func (m *member) subscribe(ctx context.Context, l limits, forgiving bool) error 
 				return err
 			}
 			for range 50 { // its partitions are given away by polling
-				if m.Poll(int(pollTime/time.Millisecond)); m.empty() {
+				if m.Poll(int(pollTime / time.Millisecond)); m.empty() {
 					break
 				}
 			}
@@ -341,7 +341,7 @@ func (m *member) resume(paused []ck.TopicPartition) {
 // trouble judges an error of the consumer; at is the partition that it is about, if it is about one.
 func (m *member) trouble(err error, at *ck.TopicPartition) {
 	k, _ := errors.AsType[ck.Error](err)
-	topics := fmt.Sprintf("reading %s", m.s.cfg.describe())
+	topics := "reading " + m.s.cfg.describe()
 	switch code := kafkaconn.Code(err); {
 	case code == ck.ErrAutoOffsetReset || code == ck.ErrOffsetOutOfRange || code == ck.ErrNoOffset:
 		m.outOfRange(err, at)

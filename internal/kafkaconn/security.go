@@ -1,3 +1,4 @@
+// Package kafkaconn is what plugins that speak to Kafka share: how to reach the brokers, and why they can't be reached.
 package kafkaconn
 
 import (

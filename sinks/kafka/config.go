@@ -57,12 +57,15 @@ type Transactions struct {
 	Timeout    time.Duration `yaml:"timeout" rule:"min=1s,max=24h" doc:"How long a transaction may stay open before the brokers abort it, at most their transaction.max.timeout.ms. A run that takes over from one that was killed waits as long."`
 }
 
-// The settings of the connection are those of every plugin that speaks to Kafka.
 type (
+	// Security says how to reach the brokers, and so do its parts.
 	Security = kafkaconn.Security
-	TLS      = kafkaconn.TLS
-	SASL     = kafkaconn.SASL
-	OAuth    = kafkaconn.OAuth
+	// TLS is a part of Security.
+	TLS = kafkaconn.TLS
+	// SASL is a part of Security.
+	SASL = kafkaconn.SASL
+	// OAuth is a part of SASL.
+	OAuth = kafkaconn.OAuth
 )
 
 // section is the path of the sink's settings.
