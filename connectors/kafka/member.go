@@ -104,7 +104,7 @@ func (s *source) newMember(conf ck.ConfigMap) (*member, error) {
 	m := &member{
 		Consumer: c, s: s, quit: make(chan struct{}), out: make(chan polled), failed: make(chan error, 1), asks: make(chan func() error),
 		changed: make(chan struct{}), partitions: map[place]*partition{},
-		troubles: kafkaconn.NewTroubles(s.logger, s.scrubber, "trouble with a Kafka broker; reading goes on when it is back"),
+		troubles: kafkaconn.NewTroubles(s.logger, s.scrubber, func(text string) { s.contact.Failed(text, 0) }),
 	}
 	if m.admin, err = ck.NewAdminClientFromConsumer(c); err != nil {
 		_ = c.Close()
@@ -132,6 +132,7 @@ func (m *member) close() error {
 	m.mu.Unlock()
 	close(m.quit)
 	m.work.Wait()
+	m.s.contact.Close()
 	// While the consumer closes, it gives its partitions away, which commits what is confirmed.
 	return m.Close()
 }
@@ -229,7 +230,7 @@ func (m *member) poll() {
 func (m *member) see(event ck.Event) (r record, ok bool) {
 	switch e := event.(type) {
 	case *ck.Message:
-		m.away = time.Time{}
+		m.answered()
 		if e.TopicPartition.Error != nil {
 			m.trouble(e.TopicPartition.Error, &e.TopicPartition)
 			return r, false
@@ -245,7 +246,7 @@ func (m *member) see(event ck.Event) (r record, ok bool) {
 		}
 		return record{e, p}, true
 	case ck.PartitionEOF:
-		m.away = time.Time{}
+		m.answered()
 		m.mu.Lock()
 		if p := m.partitions[placeOf(ck.TopicPartition(e))]; p != nil {
 			p.end = int64(e.Offset)
@@ -255,6 +256,12 @@ func (m *member) see(event ck.Event) (r record, ok bool) {
 		m.trouble(e, nil)
 	}
 	return r, false
+}
+
+// answered notes that a broker was heard of.
+func (m *member) answered() {
+	m.away = time.Time{}
+	m.s.contact.Answered()
 }
 
 // ended returns the partitions if all of them were read to their ends, and that is to be said again. It is not nil then.
@@ -375,7 +382,7 @@ func (m *member) watch() {
 		return
 	}
 	if _, err := m.GetMetadata(nil, false, int(time.Second/time.Millisecond)); err == nil {
-		m.away = time.Time{}
+		m.answered()
 		return
 	}
 	m.fail(fmt.Errorf("reading %s: no broker of %s could be reached for %s: %w", m.s.cfg.describe(), m.s.cfg.BootstrapServers, awayAfter, syncd.ErrUnavailable))

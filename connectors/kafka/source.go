@@ -16,9 +16,13 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/codec"
+	"github.com/syncd-io/syncd/internal/contact"
 	"github.com/syncd-io/syncd/internal/dial"
 	"github.com/syncd-io/syncd/internal/kafkaconn"
 )
+
+// notableOutage is how long a broker must be away before that is told: connections that nobody uses are cut, too.
+const notableOutage = time.Second
 
 // source is an open source: a consumer, which joins its group when the stream is read.
 type source struct {
@@ -26,6 +30,7 @@ type source struct {
 	logger   *slog.Logger
 	scrubber dial.Scrubber
 	decoder  codec.Decoder
+	contact  *contact.Contact
 	member   *member
 
 	mu     sync.Mutex
@@ -38,6 +43,10 @@ func open(ctx context.Context, cfg Config, env syncd.Env) (syncd.Source, error) 
 		cfg: cfg, logger: env.Logger, scrubber: cfg.Security.Scrubber(cfg.Properties), decoder: codec.Decoder{Form: cfg.Format},
 		warned: map[string]bool{},
 	}
+	s.contact = contact.New(contact.Config{
+		Log: env.Logger, Server: "Kafka", Address: cfg.BootstrapServers, Verb: "read", Patience: notableOutage,
+		Trying: "connecting again, and closing and opening everything after " + awayAfter.String(),
+	})
 	if err := cfg.Security.CheckFiles(section); err != nil {
 		return nil, err
 	}
