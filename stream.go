@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Streaming is what a source can do that can be followed. All of its functions are there. They are safe for concurrent use.
+// Streaming is what a source can do that can be followed. All of its functions are there that need not be. They are safe for concurrent use.
 //
 // A stream is read by [Source.Read], as a split is: with a [Split] that has a Stream. Such a read asks for no fields, and never
 // ends by itself, only with an error or with ctx's. Its batches hold whole documents and may hold changes of several collections, in the order in which
@@ -16,13 +16,17 @@ import (
 // split would, and then ends with an error that wraps ErrUnavailable; whoever reads may read again behind the last offset.
 //
 // Other errors of such a read: one that wraps ErrPositionLost where the source no longer has what followed the offset, and a
-// *CollectionGoneError behind the last change of a collection that was dropped or renamed.
+// *CollectionGoneError behind the last change of a collection that was dropped, renamed or emptied as a whole.
 type Streaming struct {
 	// Streams divides collections into streams, as few as the source allows, whose names are the same in every run. A source that
 	// can't follow these collections says why, and what to do.
 	Streams func(ctx context.Context, collections []Collection) ([]Stream, error)
 	// Now returns the offset of this moment: a read behind it yields every change that is made after the call returned.
 	Now func(ctx context.Context, s Stream) (Offset, error)
+	// Confirm tells the source that its offset is durably kept: no read of the stream will begin before it, so the source's server may
+	// forget what lies there. It is told at least about every ten seconds while a read goes on, also when there was nothing, and
+	// by one call at a time. It returns at once, and may be nil. Where servers keep offsets themselves, see Commit.
+	Confirm func(s Stream, after Offset)
 	// Window tells how far the source's record of changes reaches back, and where it ends. It may be nil.
 	Window func(ctx context.Context, s Stream) (Window, error)
 	// Commit is there where the source's servers keep how far a stream was read, such as the offsets of a consumer group, which others
@@ -51,6 +55,9 @@ type Stream struct {
 // Window is the time of the oldest and of the newest change that a source still has, by the source's clock.
 type Window struct {
 	First, Last time.Time
+	// Retained is how many bytes of its record the server keeps for this stream and no other reason: what is not read fills its
+	// disk. 0 is not known.
+	Retained int64
 }
 
 // Streamed is what a stream says of a change beside what a snapshot would. A change of a stream that is an Update or Replace
@@ -75,17 +82,21 @@ type Streamed struct {
 // by looking at the documents.
 var ErrPositionLost = errors.New("the position in the stream is lost")
 
-// CollectionGoneError ends the read of a stream: a collection was dropped or renamed, for which there are no deletes of its
-// documents. A read behind After goes on.
+// CollectionGoneError ends the read of a stream: a collection was dropped, renamed or emptied, for which there are no deletes of
+// its documents. A read behind After goes on.
 type CollectionGoneError struct {
 	Collection string
-	Renamed    bool // to another name, or replaced by another collection; else it was dropped
+	Renamed    bool // to another name, or replaced by another collection
+	Emptied    bool // it is there, without the documents that it had
 	After      Offset
 }
 
 func (e *CollectionGoneError) Error() string {
-	if e.Renamed {
+	switch {
+	case e.Renamed:
 		return fmt.Sprintf("collection %s was renamed", e.Collection)
+	case e.Emptied:
+		return fmt.Sprintf("collection %s was emptied", e.Collection)
 	}
 	return fmt.Sprintf("collection %s was dropped", e.Collection)
 }

@@ -61,6 +61,8 @@ func TestAlertsFire(t *testing.T) {
 		"looks at all documents again": {map[string]string{
 			"syncd_run_active": "1", `syncd_stream_heard_timestamp_seconds{stream="shop"}`: "172000", `syncd_stream_lag_seconds{stream="shop"}`: "800",
 		}, nil},
+		"a log of 9 GB":               {map[string]string{"syncd_stream_retained_bytes": "9e9"}, nil},
+		"a log of 12 GB":              {map[string]string{"syncd_stream_retained_bytes": "12e9"}, []string{"SyncdLogRetained"}},
 		"lost its position":           {map[string]string{`syncd_reconciles_total{cause="position_lost"}`: "0x2850 1x30"}, []string{"SyncdPositionLost"}},
 		"lost it, but not lately":     {map[string]string{`syncd_reconciles_total{cause="position_lost"}`: "0x1000 1x1880"}, nil},
 		"another target that follows": {map[string]string{`syncd_last_success_timestamp_seconds{instance="b"}`: "60"}, []string{"SyncdNoSuccess"}},

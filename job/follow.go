@@ -308,6 +308,9 @@ func (f *follower) follow(ctx context.Context, o *Options) (again *Reconcile, er
 	if commit := f.p.Source.Abilities().Stream.Commit; commit != nil {
 		eo.Checkpoints = committing{eo.Checkpoints, f.streams, commit}
 	}
+	if confirm := f.p.Source.Abilities().Stream.Confirm; confirm != nil {
+		eo.Checkpoints = &confirming{Checkpoints: eo.Checkpoints, streams: f.streams, confirm: confirm, told: make([]time.Time, len(f.streams))}
+	}
 	e := engine.New(eo)
 	shown := &streaming{engine: e, runID: o.RunID, since: time.Now()}
 	preparing, stopPreparing := wait.Grace(ctx, o.Drain, drainGrace, nil)
@@ -362,6 +365,35 @@ func (f *follower) asks() <-chan struct{} {
 		return nil
 	}
 	return f.asked
+}
+
+// confirmEvery is how often a source is told how far its streams are durably kept, at least.
+const confirmEvery = 10 * time.Second
+
+// confirming tells the source what of its streams is durably kept. What a stream without changes has come to would be kept in no
+// hurry, so that is made durable now and then: the source's server may keep everything that happens elsewhere until it hears of it.
+type confirming struct {
+	store.Checkpoints
+	streams []engine.Following
+	confirm func(syncd.Stream, syncd.Offset)
+	told    []time.Time // aligned with streams; the engine keeps one at a time
+}
+
+// Split implements store.Checkpoints.
+func (c *confirming) Split(ctx context.Context, collection string, s store.Split, durable bool) error {
+	i := slices.IndexFunc(c.streams, func(f engine.Following) bool { return store.StreamOf(f.Name) == collection })
+	if i < 0 {
+		return c.Checkpoints.Split(ctx, collection, s, durable)
+	}
+	durable = durable || time.Since(c.told[i]) >= confirmEvery
+	if err := c.Checkpoints.Split(ctx, collection, s, durable); err != nil {
+		return err
+	}
+	if durable {
+		c.told[i] = time.Now()
+		c.confirm(c.streams[i].Stream, s.After)
+	}
+	return nil
 }
 
 // committing has the source's own servers keep how far its streams were read, beside the store. What they keep is the truth.
@@ -425,6 +457,7 @@ func (f *follower) watchWindow(ctx context.Context, s *streaming) {
 				}
 				continue
 			}
+			all.Retained += w.Retained
 			if all.First.IsZero() || w.First.After(all.First) {
 				all.First = w.First
 			}

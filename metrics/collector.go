@@ -91,13 +91,14 @@ var (
 var (
 	streamChanges = prometheus.NewDesc("syncd_stream_changes_total", "Changes of a stream that were handled since it began, also by earlier processes: "+
 		"sent and confirmed (sent), touching no watched field (unwatched), of documents that the filter does not select (unmatched), of documents deleted since (gone), or failed.", []string{"stream", "result"}, nil)
-	streamLag     = prometheus.NewDesc("syncd_stream_lag_seconds", "Time between the last change that was handled and the newest that the source has; 0 where nothing is left to handle. While all documents are looked at again it grows.", []string{"stream"}, nil)
-	streamWaiting = prometheus.NewDesc("syncd_stream_waiting_changes", "Changes that were read and are not yet confirmed.", []string{"stream"}, nil)
-	streamHeard   = prometheus.NewDesc("syncd_stream_heard_timestamp_seconds", "When the source last said anything of a stream, be it that there is nothing new, which a live one does about every second; at first when following began.", []string{"stream"}, nil)
-	streamWindow  = prometheus.NewDesc("syncd_stream_window_seconds", "How far back the source's record of changes reaches: a job that is behind by more has lost its position; only where the source tells it.", nil, nil)
-	streamMerged  = prometheus.NewDesc("syncd_stream_merged_changes", "Changes that were left out for a later one of the same document (stream.debounce), since following began or went on.", nil, nil)
-	followedOps   = prometheus.NewDesc("syncd_followed_changes", "Changes of a collection that were read since following began or went on, by operation.", []string{"collection", "operation"}, nil)
-	reconciles    = prometheus.NewDesc("syncd_reconciles_total", "Times that following was interrupted to look at all documents again, by cause: schedule, position_lost or collection_gone.", []string{"cause"}, nil)
+	streamLag      = prometheus.NewDesc("syncd_stream_lag_seconds", "Time between the last change that was handled and the newest that the source has; 0 where nothing is left to handle. While all documents are looked at again it grows.", []string{"stream"}, nil)
+	streamWaiting  = prometheus.NewDesc("syncd_stream_waiting_changes", "Changes that were read and are not yet confirmed.", []string{"stream"}, nil)
+	streamHeard    = prometheus.NewDesc("syncd_stream_heard_timestamp_seconds", "When the source last said anything of a stream, be it that there is nothing new, which a live one does about every second; at first when following began.", []string{"stream"}, nil)
+	streamWindow   = prometheus.NewDesc("syncd_stream_window_seconds", "How far back the source's record of changes reaches: a job that is behind by more has lost its position; only where the source tells it.", nil, nil)
+	streamRetained = prometheus.NewDesc("syncd_stream_retained_bytes", "How much of its log the source's server keeps until the streams are read on: what nobody reads fills its disk. Only where the source tells it (PostgreSQL).", nil, nil)
+	streamMerged   = prometheus.NewDesc("syncd_stream_merged_changes", "Changes that were left out for a later one of the same document (stream.debounce), since following began or went on.", nil, nil)
+	followedOps    = prometheus.NewDesc("syncd_followed_changes", "Changes of a collection that were read since following began or went on, by operation.", []string{"collection", "operation"}, nil)
+	reconciles     = prometheus.NewDesc("syncd_reconciles_total", "Times that following was interrupted to look at all documents again, by cause: schedule, position_lost or collection_gone.", []string{"cause"}, nil)
 )
 
 // phases are the words for the phases of a run that is under way.
@@ -115,7 +116,7 @@ func (r runs) Describe(out chan<- *prometheus.Desc) {
 	}
 	for _, d := range []*prometheus.Desc{
 		eventBytes, deletes, runsTotal, runActive, runStalled, runInfo, runStart, runMoved, runPhase, progress, queue, stageActive, held,
-		streamChanges, streamLag, streamWaiting, streamHeard, streamWindow, streamMerged, followedOps, reconciles,
+		streamChanges, streamLag, streamWaiting, streamHeard, streamWindow, streamRetained, streamMerged, followedOps, reconciles,
 		coverage, oldest, exitCode, endTime, duration, success, orphans, otherPoints, indexPoints,
 	} {
 		out <- d
@@ -261,6 +262,9 @@ func (v *view) streams(gauge func(*prometheus.Desc, float64, ...string), count f
 	}
 	if w := s.Window; !w.First.IsZero() && w.Last.After(w.First) {
 		gauge(streamWindow, w.Last.Sub(w.First).Seconds())
+	}
+	if n := s.Window.Retained; n > 0 {
+		gauge(streamRetained, float64(n))
 	}
 	gauge(streamMerged, float64(s.Merged))
 	for _, f := range s.Followed {

@@ -33,6 +33,8 @@ type source struct {
 	snapshots map[string]*snapshot   // by collection, while its splits are read
 	handover  *snapshot              // the slot's, of the moment from which on changes are followed
 	confirmed map[string]confirmable // by stream
+
+	slotUseless bool // what the slot was made for can't be told from where it stands
 }
 
 var _ syncd.Source = (*source)(nil)
