@@ -77,7 +77,7 @@ func (f *commonFlags) add(c *cobra.Command) {
 	configFlag(c, &f.path)
 	c.Flags().StringVar(&f.logFormat, "log-format", "text", "how notices are written: text (on a terminal for people, else as key=value) or json")
 	c.Flags().StringVar(&f.logLevel, "log-level", "info", "the least important notice to write: debug, info, warn or error")
-	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "no progress, and no notices but warnings and errors")
+	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "no progress, and no notices but errors; run prints its last line alone")
 	c.Flags().BoolVarP(&f.verbose, "verbose", "v", false, "the same as --log-level debug")
 	c.MarkFlagsMutuallyExclusive("quiet", "verbose", "log-level")
 	_ = c.RegisterFlagCompletionFunc("log-format", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
@@ -87,7 +87,7 @@ func (f *commonFlags) add(c *cobra.Command) {
 func (f *commonFlags) level() string {
 	switch {
 	case f.quiet:
-		return "warn"
+		return "error"
 	case f.verbose:
 		return "debug"
 	}
@@ -119,6 +119,9 @@ func (a *app) load(f *commonFlags, args []string, overrides []config.Override) (
 		return nil, nil, err
 	}
 	cfg, diags := config.Load(config.Input{Path: file, Environ: a.environ, Overrides: overrides, Registry: a.registry})
+	if f.quiet && !diags.HasErrors() {
+		diags = nil // warnings are notices
+	}
 	if a.printDiagnostics(diags) {
 		return nil, nil, &codeError{exitInvalid, fmt.Errorf("%s can't be used: %s", file, text.Plural(len(diags), "problem", "problems"))}
 	}

@@ -29,6 +29,9 @@ type printer struct {
 	dryRun        bool
 	fullByConfig  bool
 	whole         bool                       // every collection of the mapping is read
+	detail        string                     // how much is printed
+	announced     bool                       // where it reads, asks and sends was said, or need not be
+	scheduled     bool                       // it is one of many: it has a line with its time
 	paint         func(color, string) string // nil paints nothing
 }
 
@@ -44,7 +47,19 @@ func newPrinter(w io.Writer, cfg *config.Config) *printer {
 	}
 }
 
-func (p *printer) printf(format string, args ...any) { text.Fprintf(p.w, format, args...) }
+// printf prints what only the last line does without.
+func (p *printer) printf(format string, args ...any) {
+	if p.detail != detailLast {
+		text.Fprintf(p.w, format, args...)
+	}
+}
+
+// gap is an empty line, where there is room.
+func (p *printer) gap() {
+	if p.detail == detailFull {
+		p.printf("\n")
+	}
+}
 
 // observer prints what a run says while it goes on, one thing at a time: what has arrived is told by a goroutine of its own.
 func (p *printer) observer() job.Observer {
@@ -86,6 +101,7 @@ func (p *printer) state(d job.Decision) {
 
 // started says what kind of run this is.
 func (p *printer) started(index job.IndexReport, full bool) {
+	p.announce(index, full)
 	switch {
 	case full && p.fullByConfig:
 		p.printf("Running full backfill (will send every document)\n")
@@ -106,6 +122,9 @@ func (p *printer) started(index job.IndexReport, full bool) {
 
 // collectionDone prints a collection's block.
 func (p *printer) collectionDone(r engine.CollectionReport) {
+	if p.detail != detailFull {
+		return
+	}
 	rule := strings.Repeat("=", 60)
 	p.printf("\n%s\nCollection: %s\n%s\n", rule, r.Rule.Collection.Name, rule)
 	if !r.Found {
@@ -174,6 +193,11 @@ func (p *printer) summary(res job.Result, err error) {
 	if len(r.Collections) == 0 {
 		return
 	}
+	if p.scheduled && job.OutcomeOf(err) != tally.Complete { // what went wrong is named
+		shown := *p
+		shown.detail = detailCompact
+		p = &shown
+	}
 	p.table(r)
 	p.failures(r)
 	p.collisions(r)
@@ -191,7 +215,8 @@ func (p *printer) summary(res job.Result, err error) {
 	if seconds > 0 {
 		rate = fmt.Sprintf(" (%.0f documents/s)", float64(t.Scanned-r.Resumed)/seconds)
 	}
-	p.printf("\nTotal time: %s for %s%s\n", round(r.Duration), text.Plural(t.Scanned, "document", "documents"), rate)
+	p.gap()
+	p.printf("Total time: %s for %s%s\n", round(r.Duration), text.Plural(t.Scanned, "document", "documents"), rate)
 	splits := 0
 	for _, c := range r.Collections {
 		splits += c.Splits
@@ -206,19 +231,25 @@ func (p *printer) summary(res job.Result, err error) {
 
 // last prints the line that says how the run ended. "Complete" is said of nothing else than what ended with exit code 0.
 func (p *printer) last(res job.Result, err error) {
-	r := res.Report
+	r, stamp, took := res.Report, "", ""
+	if p.scheduled {
+		stamp = time.Now().UTC().Format(time.RFC3339) + " "
+		took = fmt.Sprintf(" (%s in %s)", text.Plural(r.Total.Scanned, "document", "documents"), round(r.Duration))
+	}
+	head, line := text.Safe(""), ""
 	switch {
 	case !res.Ended:
-		p.notComplete(res, err)
+		head, line = p.painted(red, "NOT complete: "), p.notComplete(res, err)
 	case r.DryRun:
-		p.printf("Dry run: nothing was sent; a run would send %s%s\n", sending(r.Total.WouldSend, r.WouldDelete), p.but(res, err))
+		line = fmt.Sprintf("Dry run: nothing was sent; a run would send %s%s", sending(r.Total.WouldSend, r.WouldDelete), p.but(res, err))
 	case p.whole && r.NothingFound(): // the error says what is wrong
-		p.printf("%s none of the collections was found\n", p.painted(red, "NOT complete:"))
+		head, line = p.painted(red, "NOT complete: "), "none of the collections was found"
 	case job.OutcomeOf(err) != tally.Complete:
-		p.printf("%s %s%s\n", p.painted(yellow, "NOT complete:"), delivered(r), p.but(res, err))
+		head, line = p.painted(yellow, "NOT complete: "), delivered(r)+p.but(res, err)
 	default:
-		p.printf("%s %s%s\n", p.painted(green, "Complete:"), delivered(r), p.but(res, err))
+		head, line = p.painted(green, "Complete: "), delivered(r)+p.but(res, err)
 	}
+	text.Fprintf(p.w, "%s%s%s%s\n", stamp, head, line, took)
 }
 
 // delivered says what was sent. An event that the sink refused was not.
@@ -297,27 +328,26 @@ func (p *printer) followed(n *tally.Counts) {
 }
 
 // notComplete says how far a run came that did not look at everything, and what running it again does.
-func (p *printer) notComplete(res job.Result, err error) {
+func (p *printer) notComplete(res job.Result, err error) string {
 	t := res.Report.Total
 	t.Add(res.Report.Deleted)
-	p.printf("%s %s confirmed", p.painted(red, "NOT complete:"), events(t.Acked))
+	out := events(t.Acked) + " confirmed"
 	if n := t.Unconfirmed(); n > 0 {
-		p.printf(", %d more sent and perhaps arrived", n)
+		out += fmt.Sprintf(", %d more sent and perhaps arrived", n)
 	}
-	p.printf("%s", p.notAsked(res.Report))
+	out += p.notAsked(res.Report)
 	var guard *tally.GuardError
 	var drift *audit.DriftError
 	var versions *audit.VersionDriftError
 	switch {
 	case res.Report.DryRun:
-		p.printf("; the dry run did not look at everything\n")
+		return out + "; the dry run did not look at everything"
 	case errors.As(err, &guard), errors.As(err, &drift), errors.As(err, &versions): // the hint says what to do first
-		p.printf("\n")
+		return out
 	case res.Resumable:
-		p.printf("; run it again to resume it\n")
-	default:
-		p.printf("; run it again to send the rest\n")
+		return out + "; run it again to resume it"
 	}
+	return out + "; run it again to send the rest"
 }
 
 // painted is a word that stands out, where colours are shown.
@@ -332,7 +362,18 @@ func events(n int64) string { return text.Plural(n, "event", "events") }
 
 func (p *printer) table(r job.Report) {
 	p.printf("\nSummary\n")
-	runreport.New(r).Table(p.w)
+	if p.detail == detailLast {
+		return
+	}
+	shown := runreport.New(r)
+	idle := 0
+	if p.detail == detailCompact {
+		idle = shown.LeaveIdleOut()
+	}
+	shown.Table(p.w)
+	if idle > 0 {
+		p.printf("%d of %s needed nothing\n", idle, text.Plural(int64(len(r.Collections)), "collection", "collections"))
+	}
 }
 
 func (p *printer) failures(r job.Report) {
@@ -384,9 +425,14 @@ func together(d tally.Collision) string {
 
 // orphans prints what the reverse pass found.
 func (p *printer) orphans(r job.Report) {
-	for i, o := range r.Orphans {
-		if i == 0 {
+	said := false
+	for _, o := range r.Orphans {
+		if p.detail != detailFull && o.Orphans+o.Others+o.Foreign == 0 {
+			continue
+		}
+		if !said {
 			p.printf("\nPoints whose documents are gone\n")
+			said = true
 		}
 		p.printf("  %-20s %d of %s", o.ContentType, o.Orphans, text.Plural(o.Documents, "indexed document", "indexed documents"))
 		if o.Deleted > 0 {
@@ -412,7 +458,8 @@ func (p *printer) orphans(r job.Report) {
 // sent again is no further one, and others may write, too.
 func (p *printer) indexLine(r job.Report) {
 	before, after := r.Index.Before.Points, r.Index.After.Points
-	p.printf("\n%s points: %d -> %d (%+d)", p.index, before, after, after-before)
+	p.gap()
+	p.printf("%s points: %d -> %d (%+d)", p.index, before, after, after-before)
 	switch expected := r.Total.Acked - r.Total.Stale - r.Total.Partial - r.Deleted.Acked; {
 	case !r.Index.CaughtUp && r.Index.Waited > 0:
 		p.printf(" so far; the indexer has not caught up yet after %s", round(r.Index.Waited))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,7 +21,7 @@ func (a *app) runCommand() *cobra.Command {
 	var noIncremental bool
 	var planPath string
 	var fresh, once bool
-	var form, reportFile string
+	var form, reportFile, detail string
 	var when scheduleFlags
 	c := &cobra.Command{
 		Use:   "run [-c] FILE",
@@ -34,6 +35,9 @@ func (a *app) runCommand() *cobra.Command {
 			}
 			if err := progress.Check(form); err != nil {
 				return &codeError{exitUsage, err}
+			}
+			if !slices.Contains([]string{detailAuto, detailFull, detailCompact}, detail) {
+				return usageError("--detail must be auto, full or compact, not %q", detail)
 			}
 			progress.IgnoreSignal()
 			times, repeated, err := when.parse()
@@ -71,6 +75,10 @@ func (a *app) runCommand() *cobra.Command {
 				return err
 			}
 			defer b.observer.close()
+			b.detail, b.scheduled = a.detailOf(detail, common.quiet, cfg, a.stdout), repeated
+			if repeated && b.detail == detailCompact && detail == detailAuto {
+				b.detail = detailLast
+			}
 			if !repeated {
 				return a.backfill(cmd.Context(), cfg, logger, b)
 			}
@@ -84,6 +92,7 @@ func (a *app) runCommand() *cobra.Command {
 					}
 				}
 				first = false
+				defer func() { b.announced = true }()
 				return a.backfill(ctx, cfg, logger, b)
 			})
 		},
@@ -95,6 +104,8 @@ func (a *app) runCommand() *cobra.Command {
 	f.String("http", "", "serve metrics and health at this address, such as 127.0.0.1:9090 (observe.http.listen)")
 	f.Bool("pprof", false, "serve profiles of the process, too (observe.http.pprof)")
 	f.StringVar(&reportFile, "report", "", "write a report to this file when the run ends, however it ends; in a folder each run has a file of its own, and a name that ends with / is a folder, which is made if need be (see syncd report)")
+	f.StringVar(&detail, "detail", detailAuto, "how much to print: full (a block for each collection), compact (a line for each that needed something), or auto: full for a job's first run on a terminal and for a dry run, else compact, and of scheduled runs one line each")
+	_ = c.RegisterFlagCompletionFunc("detail", cobra.FixedCompletions([]string{detailAuto, detailFull, detailCompact}, cobra.ShellCompDirectiveNoFileComp))
 	f.StringVar(&form, "progress", progress.Auto, "how to show progress on standard error: auto (bars on a terminal, else plain), bars, plain (a line every 30s), json (every second) or none; SIGUSR1 prints it at once")
 	_ = c.RegisterFlagCompletionFunc("progress", cobra.FixedCompletions([]string{progress.Auto, progress.Bars, progress.Plain, progress.JSON, progress.None}, cobra.ShellCompDirectiveNoFileComp))
 	f.BoolVar(&fresh, "fresh", false, "begin anew, even if there is an interrupted run to resume")
@@ -180,6 +191,10 @@ type backfillOptions struct {
 	narrate  bool           // tell the log of the start, each collection, and the end
 	report   string         // file to write a report to
 	observer *observer
+
+	detail    string // how much is printed
+	scheduled bool   // it is one of many
+	announced bool   // where it reads, asks and sends was said by an earlier one
 }
 
 // backfill is one run, from opening the plugins to its report.
@@ -210,6 +225,7 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 	return a.connected(inside, cfg, logger, env, func(ctx context.Context, j *job.Job) error {
 		out := newPrinter(a.stdout, cfg)
 		out.paint = a.painter(a.stdout)
+		out.detail, out.scheduled, out.announced = b.detail, b.scheduled, b.announced
 		if b.plan != nil {
 			out.source = "the plan" // what is read, and counted
 		}

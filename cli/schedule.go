@@ -81,7 +81,11 @@ func (a *app) repeatUntil(ctx context.Context, s schedule.Schedule, logger *slog
 	for {
 		at := s.Next(last, time.Now())
 		if wait := time.Until(at); wait > 0 {
-			logger.Info("waiting for the next run", "at", at.UTC().Format(time.RFC3339))
+			level := slog.LevelDebug // each run has a line of its own
+			if last.IsZero() {
+				level = slog.LevelInfo
+			}
+			logger.Log(ctx, level, "waiting for the next run", "at", at.UTC().Format(time.RFC3339))
 			timer := time.NewTimer(wait)
 			select {
 			case <-timer.C:

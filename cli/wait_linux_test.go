@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/runlog"
 )
 
 // terminal opens one that nobody looks at.
@@ -92,5 +94,38 @@ func TestTheRunsIdIsNotInWhatAPersonReads(t *testing.T) {
 	logged(&file)
 	if !strings.Contains(file.String(), "run="+id) {
 		t.Errorf("%q", file.String())
+	}
+}
+
+// TestBlocksAreForTheFirstLookOnATerminal, and for a dry run; whoever asks for something gets it.
+func TestBlocksAreForTheFirstLookOnATerminal(t *testing.T) {
+	tty := terminal(t)
+	first, later := t.TempDir(), t.TempDir()
+	if err := runlog.Append(later, runlog.Run{Job: "pages"}); err != nil {
+		t.Fatal(err)
+	}
+	a := newApp(program{stderr: io.Discard}, nil)
+	for name, c := range map[string]struct {
+		asked, dir, want string
+		quiet, dry, pipe bool
+	}{
+		"first":                   {dir: first, want: detailFull},
+		"later":                   {dir: later, want: detailCompact},
+		"first, not seen":         {dir: first, pipe: true, want: detailCompact},
+		"later, blocks asked for": {dir: later, asked: detailFull, want: detailFull},
+		"first, compact":          {dir: first, asked: detailCompact, want: detailCompact},
+		"quiet":                   {dir: first, quiet: true, want: detailLast},
+		"a dry run":               {dir: later, dry: true, pipe: true, want: detailFull},
+		"a quiet dry run":         {dir: later, dry: true, quiet: true, want: detailLast},
+	} {
+		cfg := &config.Config{Name: "pages"}
+		cfg.Run.StateDir, cfg.Run.DryRun = c.dir, c.dry
+		var out io.Writer = tty
+		if c.pipe {
+			out = &bytes.Buffer{}
+		}
+		if got := a.detailOf(cmp.Or(c.asked, detailAuto), c.quiet, cfg, out); got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
 	}
 }

@@ -113,6 +113,8 @@ type loader struct {
 	Files  []string
 	parsed []parsedFile
 	broken bool // a file could not be read, so that what seems to be missing may be in it
+
+	unheard *unheard // nil where the files' values take effect
 }
 
 // parsedFile is a file that was read; root is nil if its syntax is broken.
@@ -168,6 +170,7 @@ func Check(in Input) Result {
 	}
 	l := &loader{in: in}
 	c := l.load()
+	l.checkUnheard()
 	diags := l.finish()
 	if diags.HasErrors() || in.Scope != Whole {
 		c = nil
@@ -213,11 +216,19 @@ func (l *loader) tree() (*spec.Node, error) {
 	for _, o := range l.in.Overrides {
 		set(flags, o.Path, scalarFrom("flag "+o.Flag, o.Value))
 	}
-	all, diags, err := merge(append(l.layers, l.environment(files), flags))
+	environment := l.environment(files)
+	all, diags, err := merge(append(l.layers, environment, flags))
 	if err != nil {
 		return nil, err
 	}
 	l.diags = append(l.diags, diags...)
+	if beaten := l.beaten(files, environment, flags); len(beaten) > 0 {
+		own, _, err := merge(append(slices.Clone(l.layers), flags))
+		if err != nil {
+			return nil, err
+		}
+		l.unheard = &unheard{own, beaten}
+	}
 	all.Pos = files.Pos
 	return all, nil
 }

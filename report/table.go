@@ -162,3 +162,16 @@ func (r *Report) Table(w io.Writer) { text.TableOf(w, r.Names(), r.rows(plain)) 
 
 // plain writes a number as programs read it.
 func plain(n int64) string { return strconv.FormatInt(n, 10) }
+
+// LeaveIdleOut leaves out the collections that needed nothing: all that they hold is in the index. It returns how many there are.
+func (r *Report) LeaveIdleOut() int {
+	gone := map[string]bool{}
+	for _, o := range r.Orphans {
+		gone[o.ContentType] = o.Orphans > 0
+	}
+	before := len(r.Collections)
+	r.Collections = slices.DeleteFunc(r.Collections, func(c Collection) bool {
+		return c.Found && c.Complete && c.Present == c.Documents && c.Failed+c.Collisions == 0 && !gone[c.ContentType]
+	})
+	return before - len(r.Collections)
+}

@@ -23,6 +23,7 @@ const (
 	CodeBadValue          Code = "bad-value"
 	CodeLeadingZero       Code = "leading-zero"
 	CodeEmptyBlock        Code = "empty-block"
+	CodeBeaten            Code = "beaten-by-variable"
 	CodeContradiction     Code = "contradiction"
 	CodeNoEffect          Code = "no-effect"
 	CodeUnknownPlugin     Code = "unknown-plugin"
@@ -61,6 +62,7 @@ var codeTable = []CodeInfo{
 	{CodeNotOneOf, "A value is none of the words that the setting knows.", "Use one of the words that the message lists."},
 	{CodeBadValue, "A value breaks a rule of its own setting.", "See the message."},
 	{CodeLeadingZero, "A number begins with a zero, which YAML may read as octal.", "Write it without the zero, or as 0o144 where octal is meant."},
+	{CodeBeaten, "An environment variable beats a value that a file writes out.", "Unset the variable, or write ${NAME:-value} in the file where it is meant to differ."},
 	{CodeEmptyBlock, "A block without a value takes back all that an extended file sets there.", "Remove the key, or write what is to differ below it."},
 	{CodeContradiction, "Two settings exclude each other.", "Decide for one of them."},
 	{CodeNoEffect, "A setting changes nothing, given the others.", "Remove it, or change the setting that the message names."},

@@ -46,7 +46,7 @@ run:
 		t.Fatal(err)
 	}
 	run("second", 5, []string{`^Complete: 5 events sent`})
-	run("third", 0, append(left, `^Complete: nothing had to be sent$`))
+	run("third", 0, append(left, `^Complete: nothing had to be sent$`), "--detail", "full")
 	run("dry", 0, left, "--dry-run")
 	run("retry", 5, []string{`^Complete: 5 events sent`}, "--retry-unindexed")
 	run("after the retry", 0, left)

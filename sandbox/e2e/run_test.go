@@ -28,7 +28,7 @@ func TestRunThreeTimes(t *testing.T) {
 	if err := s.Load(t.Context(), 0, 1500); err != nil {
 		t.Fatal(err)
 	}
-	r := syncd(t, s.Environ(), "run", "-c", config)
+	r := syncd(t, s.Environ(), "run", "-c", config, "--detail", "full")
 	r.wants(t, 0, `^Qdrant is empty: running a full backfill$`, `^Collection: workItem$`,
 		`^  Documents in MongoDB +600 *$`, `^  Missing, to be sent +600 *$`, `^  Processed +600 *$`, `^  Skipped +0 *$`, `^  Errors +0 *$`,
 		`^Total +1500 +0 +1500 +1500 +1500 +100% `, `^Qdrant points: 0 -> 1500 \(\+1500\)$`, `^Complete: 1500 events sent, all confirmed$`,
@@ -44,7 +44,7 @@ func TestRunThreeTimes(t *testing.T) {
 	if err := s.Load(t.Context(), 1500, 100); err != nil {
 		t.Fatal(err)
 	}
-	r = syncd(t, s.Environ(), "run", "-c", config)
+	r = syncd(t, s.Environ(), "run", "-c", config, "--detail", "full")
 	r.wants(t, 0, `^  Documents in MongoDB +640 *$`, `^  Existing points found +600 *$`, `^  Missing, to be sent +40 *$`,
 		`^  Processed +40 *$`, `^  Skipped +600 *$`, `^Total +1600 +1500 +100 +100 +100 +100% `, `^Qdrant points: 1500 -> 1600 \(\+100\)$`)
 	events := sent(t, s)
@@ -99,7 +99,7 @@ func TestNinthCollection(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	syncd(t, s.Environ(), "run", "-c", file, "--wait-timeout", "10s").wants(t, 0, `^Collection: releaseNote$`, `^Qdrant points: 0 -> 1 `)
+	syncd(t, s.Environ(), "run", "-c", file, "--wait-timeout", "10s").wants(t, 0, `^releaseNote +1 `, `^Qdrant points: 0 -> 1 `)
 	recs := records(t, s)
 	if len(recs) != 1 || recs[0].Topic != "ProjectManagement.releaseNote" || recs[0].Header("syncd-content-type") != "release_note" {
 		t.Fatalf("%+v", recs)
@@ -135,7 +135,7 @@ func TestIDTypes(t *testing.T) {
 	for _, v := range want {
 		insert(t, db, "page", bson.D{{Key: "_id", Value: v}, {Key: "title", Value: "t"}})
 	}
-	syncd(t, s.Environ(), "run", "-c", config, "--collections", "page", "--batch-size", "3").wants(t, 0, `^  Errors +0 *$`)
+	syncd(t, s.Environ(), "run", "-c", config, "--collections", "page", "--batch-size", "3", "--detail", "full").wants(t, 0, `^  Errors +0 *$`)
 	got := map[string]bool{}
 	for _, r := range records(t, s) {
 		key := string(r.Key)
@@ -177,7 +177,7 @@ func TestBadDocumentsAreNamedAndTheRestGoesOn(t *testing.T) {
 		bson.D{{Key: "_id", Value: "huge"}, {Key: "title", Value: strings.Repeat("incompressible?", 200_000)}},
 		bson.D{{Key: "_id", Value: nil}, {Key: "title", Value: "no id"}})
 	dead := filepath.Join(t.TempDir(), "dead.ndjson")
-	r := syncd(t, append(s.Environ(), "SYNCD_ERRORS__DEAD_LETTER__FILE__PATH="+dead), "run", "-c", config, "--collections", "page,epic")
+	r := syncd(t, append(s.Environ(), "SYNCD_ERRORS__DEAD_LETTER__FILE__PATH="+dead), "run", "-c", config, "--collections", "page,epic", "--detail", "full")
 	r.wants(t, 5, `^  page huge: write: .*large`, `^  page \(no id\): read: the first document: _id is null$`, `^  Errors +2 *$`, `^  Processed +50 *$`,
 		`^error: 2 documents could not be sent \(2 in the dead letters\); all others were handled$`, `no such collection.*collection=epic`)
 	if n := len(sent(t, s)); n != 50 {
