@@ -256,3 +256,30 @@ func TestAlerts(t *testing.T) {
 		t.Errorf("%d alerts", len(seen)/2)
 	}
 }
+
+// TestMyFirstAlert: the rule that docs/monitoring.md shows is one, of a metric that there is.
+func TestMyFirstAlert(t *testing.T) {
+	m := regexp.MustCompile("(?ms)^```yaml alert\n(.*?)^```$").FindStringSubmatch(read(t, filepath.Join(root, "docs", "monitoring.md")))
+	if m == nil {
+		t.Fatal("docs/monitoring.md shows no alert")
+	}
+	var rules struct{ Groups []struct{ Rules []alert } }
+	if err := yaml.Unmarshal([]byte(m[1]), &rules); err != nil || len(rules.Groups) != 1 || len(rules.Groups[0].Rules) != 1 {
+		t.Fatalf("%v: %+v", err, rules)
+	}
+	rule := rules.Groups[0].Rules[0]
+	expr, err := parser.NewParser(parser.Options{}).ParseExpr(rule.Expr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := series(t)
+	parser.Inspect(expr, func(n parser.Node, _ []parser.Node) error {
+		if v, ok := n.(*parser.VectorSelector); ok && known[v.Name] == nil {
+			t.Errorf("there is no metric %s", v.Name)
+		}
+		return nil
+	})
+	if rule.For == "" || rule.Annotations["summary"] == "" {
+		t.Errorf("%+v", rule)
+	}
+}

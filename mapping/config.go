@@ -22,7 +22,7 @@ type Config struct {
 
 // Version says where a document's version is, on both sides.
 type Version struct {
-	Field   []string `yaml:"field" rule:"required" doc:"The document's field, such as updatedAt; of several, the first that a document has."`
+	Field   []string `yaml:"field" rule:"required,min=1,dive,min=1" doc:"The document's field, such as updatedAt; of several, the first that a document has."`
 	Payload string   `yaml:"payload" rule:"required,name" doc:"The payload key that holds the indexed document's version."`
 	Policy  Policy   `yaml:"policy" rule:"oneof=differs newer" doc:"Stale is what differs (the default), or only what is newer in the source."`
 }

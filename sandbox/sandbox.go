@@ -17,10 +17,7 @@ import (
 	"strconv"
 	"time"
 
-	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
-
+	"github.com/syncd-io/syncd/sandbox/change"
 	"github.com/syncd-io/syncd/sandbox/fastmongo"
 	"github.com/syncd-io/syncd/sandbox/indexer"
 	"github.com/syncd-io/syncd/sandbox/kafkaserver"
@@ -128,33 +125,9 @@ func (s *Sandbox) Load(ctx context.Context, from, count int) error {
 	return nil
 }
 
-// Change gives the first documents of a collection another title, and deletes the next ones.
-func (s *Sandbox) Change(ctx context.Context, collection string, change, remove int) error {
-	client, err := mongo.Connect(options.Client().ApplyURI(s.Mongo.URI()))
-	if err != nil {
-		return fmt.Errorf("connecting to MongoDB: %w", err)
-	}
-	defer func() { _ = client.Disconnect(ctx) }()
-	c := client.Database(sample.Database).Collection(collection)
-	cur, err := c.Find(ctx, bson.D{}, options.Find().SetProjection(bson.D{{Key: "_id", Value: 1}}).SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(change+remove)))
-	if err != nil {
-		return fmt.Errorf("reading %s: %w", collection, err)
-	}
-	var ids []bson.Raw
-	if err := cur.All(ctx, &ids); err != nil {
-		return fmt.Errorf("reading %s: %w", collection, err)
-	}
-	for i, id := range ids {
-		if i < change {
-			_, err = c.UpdateOne(ctx, id, bson.D{{Key: "$set", Value: bson.D{{Key: "title", Value: fmt.Sprintf("Changed %d", i)}, {Key: "updatedAt", Value: time.Now()}}}})
-		} else {
-			_, err = c.DeleteOne(ctx, id)
-		}
-		if err != nil {
-			return fmt.Errorf("changing %s: %w", collection, err)
-		}
-	}
-	return nil
+// Data is what the sandbox holds, to be changed.
+func (s *Sandbox) Data() change.Data {
+	return change.Data{Mongo: s.Mongo.URI(), Qdrant: s.Qdrant.Addr(), Collection: indexer.DefaultCollection}
 }
 
 // Sent counts the events on all topics.

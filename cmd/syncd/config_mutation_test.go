@@ -74,6 +74,11 @@ var legalMutations = []struct{ path, mutation, reason string }{
 	{"**", "made a switch", "a secret is any text"},
 	{"**", "made a word", "a secret is any text"},
 	{"extends", "made a list", "several files may be extended"},
+	{"mapping.version.field", "made a word", "fields have any name"},
+	{"mapping.version.field", "made a list", "of several the first counts that a document has"},
+	{"mapping.version.payload", "made a word", "payload keys have any name"},
+	{"mapping.chunks.payload", "made a word", "payload keys have any name"},
+	{"run.wait", "made a switch", "it is one"},
 }
 
 // TestMutations breaks every leaf of every configuration in every way. None may pass in silence unless it is legal, and what

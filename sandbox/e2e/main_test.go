@@ -20,6 +20,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/syncd-io/syncd/sandbox"
+	"github.com/syncd-io/syncd/sandbox/change"
 	"github.com/syncd-io/syncd/sandbox/kafkaserver"
 )
 
@@ -29,7 +30,18 @@ var program, root string
 // stateHome is where runs keep their state unless a test says otherwise.
 var stateHome string
 
+// asSandbox is a variable that makes this test binary the commands of bin/sandbox that change data: building that program, with all
+// its servers, would take longer than the tests.
+const asSandbox = "SYNCD_TEST_AS_SANDBOX"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(asSandbox) != "" {
+		if err := change.Command(context.Background(), os.Args[1:], os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "error:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	os.Exit(func() int {
 		var err error
 		if root, err = filepath.Abs("../.."); err != nil {

@@ -32,6 +32,9 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 )
 
+// DefaultCollection is the collection in Qdrant that Config names unless it is set.
+const DefaultCollection = "pms_collection"
+
 // Config says what an indexer reads, and where it writes. Only Brokers is required.
 type Config struct {
 	Brokers  []string // host:port
@@ -75,7 +78,7 @@ func (c Config) withDefaults() Config {
 	set(&c.Refresh, 250*time.Millisecond)
 	set(&c.QdrantHost, "localhost")
 	set(&c.QdrantPort, 6334)
-	set(&c.Collection, "pms_collection")
+	set(&c.Collection, DefaultCollection)
 	set(&c.VectorSize, 32)
 	set(&c.ChunkSize, 1000)
 	set(&c.BatchSize, 256)

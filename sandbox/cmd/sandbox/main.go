@@ -1,7 +1,8 @@
 // Command sandbox runs the servers that syncd talks to, on this machine and in one process.
 //
-//	sandbox up                     until Ctrl-C, with sample documents, on fixed ports
-//	sandbox demo -syncd bin/syncd  shows two runs of syncd, and how it follows changes, checks what they did, and ends
+//	sandbox up                       until Ctrl-C, with sample documents, on fixed ports
+//	sandbox add workItem 3           inserts documents into one that is up; change, delete and lose make other differences
+//	sandbox demo -syncd bin/syncd    shows two runs of syncd, and how it follows changes, checks what they did, and ends
 package main
 
 import (
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/syncd-io/syncd/sandbox"
+	"github.com/syncd-io/syncd/sandbox/change"
 	"github.com/syncd-io/syncd/sandbox/indexer"
 )
 
@@ -37,32 +39,48 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
-	if len(args) == 0 {
-		return errors.New("say up or demo")
+	switch {
+	case len(args) == 0:
+		return errors.New("say what to do; sandbox --help lists it")
+	case args[0] == "help" || args[0] == "-h" || args[0] == "--help":
+		fmt.Print(usage)
+		return nil
+	case change.Is(args[0]):
+		return change.Command(ctx, args, os.Stdout)
+	case args[0] != "up" && args[0] != "demo":
+		return fmt.Errorf("unknown command %q; sandbox --help lists them", args[0])
 	}
 	f := flag.NewFlagSet(args[0], flag.ExitOnError)
 	syncd := f.String("syncd", "bin/syncd", "the syncd program")
 	config := f.String("config", "configs/sandbox.yaml", "the configuration of the runs")
-	mongo := f.String("mongo", "127.0.0.1:37017", "where the MongoDB server listens (up)")
-	qdrant := f.String("qdrant", "127.0.0.1:36334", "where the Qdrant server listens (up)")
-	kafka := f.String("kafka", "127.0.0.1:39092", "where the Kafka server listens (up)")
+	mongo := f.String("mongo", change.MongoAddr, "where the MongoDB server listens (up)")
+	qdrant := f.String("qdrant", change.QdrantAddr, "where the Qdrant server listens (up)")
+	kafka := f.String("kafka", change.KafkaAddr, "where the Kafka server listens (up)")
 	chunk := f.Int("chunk", wholeDocuments, "characters of a chunk in the indexer")
 	if err := f.Parse(args[1:]); err != nil {
 		return err
 	}
-	switch args[0] {
-	case "up":
+	if args[0] == "up" {
 		return up(ctx, sandbox.Config{
 			MongoAddr: *mongo, QdrantAddr: *qdrant, KafkaAddr: *kafka, Indexer: indexer.Config{ChunkSize: *chunk}, Streams: true,
 		}, *syncd, *config)
-	case "demo":
-		return demo(ctx, sandbox.Config{Streams: true, Indexer: indexer.Config{ChunkSize: *chunk}}, *syncd, *config)
 	}
-	return fmt.Errorf("unknown command %q: say up or demo", args[0])
+	return demo(ctx, sandbox.Config{Streams: true, Indexer: indexer.Config{ChunkSize: *chunk}}, *syncd, *config)
 }
+
+const usage = `Servers that syncd talks to, on this machine and in one process:
+
+  sandbox up                       MongoDB, Qdrant, Kafka and an indexer with sample documents, until Ctrl-C
+` + change.Usage + `  sandbox demo                     two runs of syncd and a follow, from the beginning to the end
+
+sandbox COMMAND -h lists a command's flags.
+`
 
 func up(ctx context.Context, cfg sandbox.Config, syncd, config string) (err error) {
 	s, err := sandbox.Start(ctx, cfg)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w\nanother program listens there, perhaps another sandbox: end it, or choose ports that are free with\n  sandbox up -mongo 127.0.0.1:0 -qdrant 127.0.0.1:0 -kafka 127.0.0.1:0", err)
+	}
 	if err != nil {
 		return err
 	}
@@ -70,17 +88,34 @@ func up(ctx context.Context, cfg sandbox.Config, syncd, config string) (err erro
 	if err := s.Load(ctx, 0, documents); err != nil {
 		return err
 	}
-	fmt.Printf(`The sandbox is up, with %d documents in the database ProjectManagement:
+	printUp(os.Stdout, s, cfg, syncd, config)
+	<-ctx.Done()
+	return nil
+}
+
+// printUp says what is up, and which commands reach it.
+func printUp(w io.Writer, s *sandbox.Sandbox, cfg sandbox.Config, syncd, config string) {
+	other := ""
+	if cfg.MongoAddr != change.MongoAddr || cfg.QdrantAddr != change.QdrantAddr || cfg.KafkaAddr != change.KafkaAddr {
+		other = "\n  export"
+		for _, pair := range s.Environ() {
+			name, value, _ := strings.Cut(pair, "=")
+			other += " " + name + "='" + value + "'"
+		}
+	}
+	fmt.Fprintf(w, `The sandbox is up, with %d documents in the database ProjectManagement:
 
   MongoDB  %s
   Qdrant   %s (gRPC)
   Kafka    %s
 
-In another terminal: %s run -c %s   (with --follow, changes are sent as they are made)
+In another terminal:
+%s
+  %-42s  # with --follow, changes are sent as they are made
+  %-42s  # makes documents stale; add, delete and lose make other differences
+
 Ctrl-C here stops it and forgets everything.
-`, documents, s.Mongo.URI(), s.Qdrant.Addr(), s.Kafka.Addr(), syncd, config)
-	<-ctx.Done()
-	return nil
+`, documents, s.Mongo.URI(), s.Qdrant.Addr(), s.Kafka.Addr(), other, syncd+" run -c "+config, os.Args[0]+" change workItem 3")
 }
 
 // demo runs syncd twice and fails if it does not send exactly what the index lacks; then it follows.
@@ -171,7 +206,10 @@ func follow(ctx context.Context, s *sandbox.Sandbox, cmd *exec.Cmd, step func(st
 	step("Changing %d documents and deleting %d while it follows", changed, deleted)
 	indexed, gone := s.Indexer.Indexed(), s.Indexer.Deleted()
 	began := time.Now()
-	if err := s.Change(ctx, "workItem", changed, deleted); err != nil {
+	if _, err := s.Data().Change(ctx, "workItem", changed); err != nil {
+		return 0, err
+	}
+	if _, err := s.Data().Delete(ctx, "workItem", deleted); err != nil {
 		return 0, err
 	}
 	for s.Indexer.Indexed() < indexed+changed || s.Indexer.Deleted() < gone+deleted {
