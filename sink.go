@@ -106,7 +106,8 @@ type PartitionLag struct {
 }
 
 // Previewer is implemented by the config type of a sink that writes bytes: Preview returns the event that an open sink would
-// write of a change, for plans and explanations. It must not connect.
+// write of a change, for plans and explanations. An event that the sink would not take, as far as it can know without its server, is
+// returned with the error that Write would refuse it with: one that is too large with one that wraps ErrTooLarge. It must not connect.
 type Previewer interface {
 	Preview(c *Change) (key, value []byte, err error)
 }

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -34,7 +35,11 @@ type Explanation struct {
 	Why     string
 	Key     string // of the event that would be sent
 	Bytes   int    // of its value
+	Refused error  // why the sink would not take it; nil if it would, or if nobody can tell
 }
+
+// Nowhere reports whether neither the source nor the index has the document.
+func (e *Explanation) Nowhere() bool { return !e.Found && !e.Held.Present && e.Seed != "" }
 
 // Preview returns the event that a sink would write of a change; see syncd.Previewer.
 type Preview func(c *syncd.Change) (key, value []byte, err error)
@@ -50,7 +55,9 @@ func Explain(ctx context.Context, source syncd.Source, checker syncd.Checker, ru
 	e.Found, e.Version = c.Document != nil, rule.DocumentVersion(&c)
 	seed, err := rule.AppendSeed(nil, &c, 0)
 	if err != nil {
-		e.Verdict, e.Why = syncd.Unknown, err.Error()
+		if e.Verdict, e.Why = syncd.Unknown, err.Error(); !e.Found {
+			e.Why = "the source has no such document, and without its fields its point id can't be made, so the index can't be asked"
+		}
 		return e, nil //nolint:nilerr // it is what there is to explain
 	}
 	e.Seed = string(seed)
@@ -69,11 +76,29 @@ func Explain(ctx context.Context, source syncd.Source, checker syncd.Checker, ru
 		return e, err
 	}
 	if e.Found && preview != nil {
-		if key, value, err := preview(&c); err == nil { // a run would count it as a document that can't be sent
-			e.Key, e.Bytes = string(key), len(value)
-		}
+		key, value, err := preview(&c)
+		e.Key, e.Bytes, e.Refused = string(key), len(value), err
 	}
 	return e, nil
+}
+
+// HaveID names those of some collections that have a document with the id; at most so many are asked.
+func HaveID(ctx context.Context, source syncd.Source, rules []*mapping.Rule, id string, most int) (names []string, err error) {
+	find := finder(source.Abilities().Find)
+	if find == nil {
+		return nil, ErrNoFinder
+	}
+	for _, r := range rules[:min(most, len(rules))] {
+		gone, err := find.gone(ctx, r, []verdict.Item{{Rule: r, ID: id}})
+		switch {
+		case errors.Is(err, syncd.ErrCollectionNotFound):
+		case err != nil:
+			return nil, err
+		case len(gone) == 0:
+			names = append(names, r.Collection.Name)
+		}
+	}
+	return names, nil
 }
 
 // load reads a document. The change has none if the source has no such document.
@@ -140,7 +165,7 @@ func (e *Explanation) ask(ctx context.Context, checker syncd.Checker, c *syncd.C
 	}
 	e.Held = asker.Found(0)
 	if !e.Found {
-		e.Verdict, e.Why = syncd.Missing, "neither the source nor the index has it"
+		e.Verdict, e.Why = syncd.Missing, "neither the source nor the index has it: a run has nothing to do about it"
 		if e.Held.Present {
 			e.Verdict, e.Why = syncd.Orphan, "the index holds its point, but the document is gone"
 			return e.askWhose(ctx, checker)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/job"
 	runreport "github.com/syncd-io/syncd/report"
@@ -82,7 +83,14 @@ func (p *printer) explanation(e job.Explained) {
 	if e.Chunks > 0 {
 		row("  chunks", "%d of %d further chunks are there", e.ChunksPresent, e.Chunks)
 	}
-	row("verdict", "%s: %s", e.Verdict, e.Why)
+	verdict := e.Verdict.String()
+	if e.Nowhere() {
+		verdict = "nowhere"
+	}
+	row("verdict", "%s: %s", verdict, e.Why)
+	for _, name := range e.In {
+		row("", "collection %s has a document with this id", text.Of(name))
+	}
 	for i, s := range e.Same {
 		if len(e.Same) == 1 {
 			break
@@ -96,7 +104,15 @@ func (p *printer) explanation(e job.Explained) {
 	if e.Bytes > 0 {
 		row("event", "key %s, %d bytes", text.Of(runreport.EventKey(e.Key)), e.Bytes)
 	}
-	if e.Topic != "" {
+	if e.Topic != "" && !e.Nowhere() {
 		row("topic", "%s", e.Topic)
+	}
+	if e.Refused != nil {
+		must := "must fail"
+		if e.Verdict == syncd.Present {
+			must = "would fail"
+		}
+		row("sending", "%s: %s", must, text.Err(e.Refused))
+		row("", "%s", e.Fate)
 	}
 }

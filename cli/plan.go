@@ -159,6 +159,12 @@ func (p *printer) plan(plan *runreport.Plan, r job.Report) {
 	if !plan.Asked {
 		p.printf("\n%s was not asked, so every document counts as to be sent\n", p.index)
 	}
+	if plan.Unsendable > 0 {
+		p.printf("\nThe sink would not take %d of %s that were encoded to learn their size, for example:\n", plan.Unsendable, events(plan.Encoded))
+		for _, f := range plan.Refused {
+			p.printf("  %s %s: %s\n", f.Collection, text.ID(f.ID, f.NoID), f.Reason)
+		}
+	}
 	what := fmt.Sprintf("%s of about %d bytes", events(plan.Total.Events), plan.Total.Bytes)
 	deletes := int64(0)
 	if plan.Total.Orphan != nil {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -45,8 +46,10 @@ type collection struct {
 	handed      int          // splits handed out or done before
 	failures    []tally.Failure
 	examples    []Example
-	ratio       float64 // smoothed share of documents that had to be sent
-	whole       bool    // reads should bring whole documents
+	unsendable  int64           // of the events
+	refused     []tally.Failure // the first of them
+	ratio       float64         // smoothed share of documents that had to be sent
+	whole       bool            // reads should bring whole documents
 	reserved    int
 	events      int64     // that were measured
 	bytes       int64     // of those
@@ -137,11 +140,22 @@ func (c *collection) takeMeasure(n int) int {
 	return n
 }
 
-func (c *collection) measured(bytes int) {
+// measured adds one, of the document with that id; the sink would refuse it with err, if that is not nil.
+func (c *collection) measured(id string, bytes int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.events++
 	c.bytes += int64(bytes)
+	if err == nil {
+		return
+	}
+	stage := syncd.FailedWrite
+	if errors.Is(err, syncd.ErrNotEncodable) {
+		stage = syncd.FailedEncode
+	}
+	if c.unsendable++; len(c.refused) < maxExamples {
+		c.refused = append(c.refused, tally.Failure{ID: id, Stage: string(stage), Reason: err.Error()})
+	}
 }
 
 func (c *collection) splitDone() {
@@ -234,7 +248,7 @@ func (c *collection) close(complete bool, after int64) CollectionReport {
 	c.closed = true
 	c.report = CollectionReport{
 		Rule: c.rule, Found: c.found, Before: c.before, After: after, Complete: complete, Splits: c.splits,
-		Measured: c.events, MeasuredBytes: c.bytes,
+		Measured: c.events, MeasuredBytes: c.bytes, Unsendable: c.unsendable, Refused: c.refused,
 		Counts: c.counts, Resumed: c.resumed, Failures: c.failures, Examples: c.examples,
 	}
 	c.report.Collided, c.report.NotCompared = c.collisions.result()

@@ -40,6 +40,8 @@ type CollectionReport struct {
 	Resumed       tally.Counts      // of these: what an earlier run did, that this one resumed
 	Measured      int64             // events that a dry run encoded to learn their size
 	MeasuredBytes int64             // of those
+	Unsendable    int64             // of those: the sink would not take them
+	Refused       []tally.Failure   // the first of them
 	Failures      []tally.Failure   // the first maxFailures
 	Examples      []Example         // of a dry run, the first maxExamples
 	Collided      []tally.Collision // the first maxFailures

@@ -67,11 +67,10 @@ func (s *measure) apply(ctx context.Context, b *batch) error {
 	return ctx.Err()
 }
 
-// encode counts the bytes of a change's event. A run would count an error; a plan only estimates.
+// encode counts the bytes of a change's event, and what the sink would not take.
 func (s *measure) encode(b *batch, c syncd.Change) {
-	if _, value, err := s.dry.Preview(&c); err == nil {
-		b.split.col.measured(len(value))
-	}
+	_, value, err := s.dry.Preview(&c)
+	b.split.col.measured(c.ID, len(value), err)
 }
 
 // wouldSend counts what a run would send.

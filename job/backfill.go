@@ -172,7 +172,7 @@ func (j *Job) backfill(ctx context.Context, p *Plugins, q Request, res *Result) 
 	res.Report.RunID = o.RunID
 	engineErr = j.execute(ctx, p, o, q.Observer, res)
 	res.Ended = engineErr == nil && !res.Report.Interrupted
-	return conclude(&res.Report, j.whole(), j.sourceLabel(), j.indexLabel(), j.Config.Run.AwaitTimeout, engineErr)
+	return j.conclude(&res.Report, j.Config.Run.AwaitTimeout, engineErr)
 }
 
 // execute runs the run and what belongs around it: the consumers' lag is looked at before, and attempts are recorded meanwhile.

@@ -253,7 +253,7 @@ func (f *follower) backfill(ctx context.Context, o Options, told Observer, res *
 	if !res.Ended {
 		return err
 	}
-	said := conclude(&res.Report, f.j.whole(), f.j.sourceLabel(), f.j.indexLabel(), f.j.Config.Run.AwaitTimeout, nil)
+	said := f.j.conclude(&res.Report, f.j.Config.Run.AwaitTimeout, nil)
 	if !OutcomeOf(said).Finished() {
 		return said
 	}

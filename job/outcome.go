@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/syncd-io/syncd"
@@ -73,8 +74,8 @@ func endOf(err error, asked bool) store.End {
 }
 
 // conclude turns what became of a run into its error. whole says that every collection of the mapping was read, source and index
-// are what people call them, and waited how long the run waited for the index at most.
-func conclude(r *Report, whole bool, source, index string, waited time.Duration, err error) error {
+// are what people call them, waited how long the run waited for the index at most, and letters how to see its dead letters.
+func conclude(r *Report, whole bool, source, index string, waited time.Duration, letters string, err error) error {
 	switch {
 	case err != nil:
 		return explainEnd(err)
@@ -91,7 +92,7 @@ func conclude(r *Report, whole bool, source, index string, waited time.Duration,
 	if n := r.Failed(); n > 0 {
 		hint, kept := "mend what is named above and run it again; errors.dead_letter keeps such documents with their reasons", ""
 		if dead := r.Total.DeadLettered + r.Deleted.DeadLettered; dead > 0 {
-			hint, kept = "mend what the dead letters say and run it again", fmt.Sprintf(" (%d in the dead letters)", dead)
+			hint, kept = "mend what the dead letters say"+letters, fmt.Sprintf(" (%d in the dead letters)", dead)
 		}
 		return end(tally.Failures, syncd.Hint(fmt.Errorf("%s could not be sent%s; all others were handled", plural(n, "document"), kept), "%s", hint))
 	}
@@ -100,6 +101,40 @@ func conclude(r *Report, whole bool, source, index string, waited time.Duration,
 	}
 	return nil
 }
+
+// conclude turns what became of a run of the job into its error.
+func (j *Job) conclude(r *Report, waited time.Duration, err error) error {
+	return conclude(r, j.whole(), j.sourceLabel(), j.indexLabel(), waited, j.lettersHint(r), err)
+}
+
+// lettersHint says where the dead letters of a run are, and how they are looked at and sent again.
+func (j *Job) lettersHint(r *Report) string {
+	file := ""
+	if n := len(j.Config.Files); n > 0 {
+		file = " -c " + j.Config.Files[n-1]
+	}
+	var places []string
+	router, ok := j.Config.DeadLetter.Settings.(syncd.Router)
+	for _, c := range slices.Concat(r.Collections, r.Deletes) {
+		if !ok || c.DeadLettered == 0 {
+			continue
+		}
+		if place := router.Route(c.Rule.Target()); !slices.Contains(places, place) {
+			places = append(places, place)
+		}
+	}
+	where := strings.Join(places[:min(mostPlaces, len(places))], ", ")
+	if more := len(places) - mostPlaces; more > 0 {
+		where += fmt.Sprintf(" and %d more", more)
+	}
+	if where != "" {
+		where = ", in " + where
+	}
+	return fmt.Sprintf("%s: \"syncd deadletters list%s\" shows them; then run it again, or send them alone: \"syncd deadletters retry%s --all\"", where, file, file)
+}
+
+// mostPlaces is how many places of dead letters a hint names.
+const mostPlaces = 3
 
 // tellApart is what to do about documents with one point id.
 const tellApart = "give one of each another _id, or tell them apart by a field: mapping.seed with {fields.NAME}, in the indexer, too"

@@ -117,7 +117,7 @@ func TestHowRunsEnd(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := conclude(&c.report, true, "MongoDB", "Qdrant", time.Minute, c.err)
+			err := conclude(&c.report, true, "MongoDB", "Qdrant", time.Minute, "", c.err)
 			if got := OutcomeOf(err); got != c.outcome {
 				t.Errorf("the outcome is %s, not %s: %v", got, c.outcome, err)
 			}

@@ -74,7 +74,7 @@ func (j *Job) Plan(ctx context.Context, q PlanRequest) (res PlanResult, err erro
 // concludePlan turns what became of a dry run into its error.
 func (j *Job) concludePlan(res *PlanResult, p *Plugins, err error) error {
 	res.Asked = p.Checker != nil
-	return conclude(&res.Report, j.whole(), j.sourceLabel(), j.indexLabel(), 0, err)
+	return j.conclude(&res.Report, 0, err)
 }
 
 func (j *Job) planHeader(runID string, sample float64) planfile.Header {

@@ -363,6 +363,33 @@ func preview(c *syncd.Change) (key, value []byte, err error) {
 	return codec.Defaults().Encoder().Preview(c)
 }
 
+// TestAPlanTellsWhatIsTooLarge of the events that it encodes.
+func TestAPlanTellsWhatIsTooLarge(t *testing.T) {
+	f := newFixture(t, "page")
+	f.insert("page", 30, nil)
+	f.source.Insert("page", syncdtest.MemoryDoc{ID: "00007", Fields: map[string]any{"title": strings.Repeat("x", 5000)}})
+	limited := func(c *syncd.Change) (key, value []byte, err error) {
+		switch key, value, err = preview(c); {
+		case len(value) > 1000:
+			err = fmt.Errorf("%d bytes: %w", len(value), syncd.ErrTooLarge)
+		case c.ID == "00008":
+			value, err = nil, codec.NotEncodable(errors.New("no"))
+		}
+		return key, value, err
+	}
+	o := f.opts
+	o.DryRun, o.Sink, o.Checker, o.Workers = &engine.DryRun{Measure: 100, Preview: limited}, nil, nil, 1
+	rep, err := job.Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := rep.Collections[0]
+	want := []tally.Failure{{ID: "00007", Stage: "write", Reason: "5129 bytes: too large"}, {ID: "00008", Stage: "encode", Reason: "no"}}
+	if diff := cmp.Diff(want, c.Refused); diff != "" || c.Unsendable != 2 || c.Measured != 30 || c.MeasuredBytes < 5000 {
+		t.Errorf("%d of %d, %d bytes\n%s", c.Unsendable, c.Measured, c.MeasuredBytes, diff)
+	}
+}
+
 // TestPlanIsSentExactly makes a plan, changes both sides, and sends it.
 func TestPlanIsSentExactly(t *testing.T) {
 	f := truth(t)

@@ -27,6 +27,9 @@ type Plan struct {
 	Differences []Difference     `json:"differences" doc:"The first documents that would be sent or deleted."`
 	More        int64            `json:"more_differences" doc:"How many more there are."`
 	Failures    []FailedDocument `json:"failures,omitempty" doc:"The first documents that can't be sent."`
+	Encoded     int64            `json:"encoded" doc:"Events that were made to learn how large they are, and whether the sink would take them: some of each collection."`
+	Unsendable  int64            `json:"unsendable" doc:"Of these: those that the sink would not take, such as those that are too large."`
+	Refused     []FailedDocument `json:"refused,omitempty" doc:"The first documents of these."`
 	File        string           `json:"file,omitempty" doc:"The file that the plan was written to."`
 	Orphans     []Orphans        `json:"orphans,omitempty" doc:"Points whose documents are gone, by content type, if they were looked for."`
 }
@@ -145,6 +148,8 @@ func NewPlan(res job.PlanResult, share float64) Plan {
 		p.Total.add(n)
 		p.Collections = append(p.Collections, PlanCollection{c.Rule.Collection.Name, c.Rule.ContentType, n})
 		p.Failures = appendFailures(p.Failures, c.Rule.Collection.Name, c.Failures)
+		p.Encoded, p.Unsendable = p.Encoded+c.Measured, p.Unsendable+c.Unsendable
+		p.Refused = appendFailures(p.Refused, c.Rule.Collection.Name, c.Refused)
 	}
 	return p
 }
@@ -297,11 +302,14 @@ type Explanation struct {
 	Chunks        int               `json:"chunks" doc:"Further points that the index says the document has."`
 	ChunksPresent int               `json:"chunks_present" doc:"How many of them are there."`
 	Same          []string          `json:"same_point_id,omitempty" doc:"The documents that have this point id, where there are several."`
-	Verdict       string            `json:"verdict" doc:"present, missing, stale, partial, orphan or unknown."`
+	Verdict       string            `json:"verdict" doc:"present, missing, stale, partial, orphan, unknown, or nowhere if neither the source nor the index has it."`
+	In            []string          `json:"in,omitempty" doc:"Of a document that is nowhere: other collections with a document of that id."`
 	Why           string            `json:"why" doc:"What that means, and what a run would do."`
 	EventKey      string            `json:"event_key,omitempty" doc:"The key of the event that would be sent; bytes that are no text are hexadecimal."`
 	EventBytes    int               `json:"event_bytes,omitempty" doc:"The length of its value."`
 	Topic         string            `json:"topic,omitempty" doc:"Where it would go."`
+	Refused       string            `json:"refused,omitempty" doc:"Why the sink would not take the event, such as that it is too large; empty if it would, as far as that is known without its server."`
+	Fate          string            `json:"fate,omitempty" doc:"What becomes of a document that the sink does not take."`
 }
 
 // NewExplanation tells what is known of a document.
@@ -313,6 +321,12 @@ func NewExplanation(e job.Explained) Explanation {
 	}
 	if e.Version.Set {
 		out.Version = &e.Version.Text
+	}
+	if e.Nowhere() {
+		out.Verdict, out.In = "nowhere", e.In
+	}
+	if e.Refused != nil {
+		out.Refused, out.Fate = spec.ScrubURLs(e.Refused.Error()), e.Fate
 	}
 	if e.Seed != "" {
 		out.PointID = e.PointID.String()

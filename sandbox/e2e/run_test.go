@@ -176,10 +176,19 @@ func TestBadDocumentsAreNamedAndTheRestGoesOn(t *testing.T) {
 	insert(t, db, "page",
 		bson.D{{Key: "_id", Value: "huge"}, {Key: "title", Value: strings.Repeat("incompressible?", 200_000)}},
 		bson.D{{Key: "_id", Value: nil}, {Key: "title", Value: "no id"}})
+	// That one is too large is known before anything is sent, and what becomes of it.
+	syncd(t, s.Environ(), "explain", "-c", config, "page", "huge").wants(t, 4, `^verdict +missing: `,
+		`^sending +must fail: the event, 30\d+ bytes of key and value beside its headers, does not fit into max_message_bytes, 1000000: too large$`,
+		`^ +the document is counted as one that could not be sent; errors.dead_letter would keep it$`)
+	syncd(t, append(s.Environ(), "SYNCD_ERRORS__OVERSIZE=reference_only"), "explain", "-c", config, "page", "huge").wants(t, 4, `^ +it is sent without its document`)
+	insert(t, db, "project", bson.D{{Key: "_id", Value: "huge"}, {Key: "title", Value: strings.Repeat("incompressible?", 200_000)}})
+	syncd(t, s.Environ(), "plan", "-c", config, "--collections", "project").wants(t, 0,
+		`^The sink would not take 1 of 1 event that were encoded to learn their size, for example:$`, `^  project huge: the event, 30\d+ bytes`)
 	dead := filepath.Join(t.TempDir(), "dead.ndjson")
 	r := syncd(t, append(s.Environ(), "SYNCD_ERRORS__DEAD_LETTER__FILE__PATH="+dead), "run", "-c", config, "--collections", "page,epic", "--detail", "full")
 	r.wants(t, 5, `^  page huge: write: .*large`, `^  page \(no id\): read: the first document: _id is null$`, `^  Errors +2 *$`, `^  Processed +50 *$`,
-		`^error: 2 documents could not be sent \(2 in the dead letters\); all others were handled$`, `no such collection.*collection=epic`)
+		`^error: 2 documents could not be sent \(2 in the dead letters\); all others were handled$`,
+		`^hint: mend what the dead letters say, in .*dead.ndjson: "syncd deadletters list -c .*" shows them`, `no such collection.*collection=epic`)
 	if n := len(sent(t, s)); n != 50 {
 		t.Errorf("%d events", n)
 	}

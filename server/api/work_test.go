@@ -63,7 +63,7 @@ func TestADocumentIsExplained(t *testing.T) {
 	s.index("1", "monday")
 	s.index("2", "sunday")
 	s.serve()
-	for id, want := range map[string]string{"1": "present", "2": "stale", "a%20b%2Fc": "missing", "none": "missing"} {
+	for id, want := range map[string]string{"1": "present", "2": "stale", "a%20b%2Fc": "missing", "none": "nowhere"} {
 		var e report.Explanation
 		if status, text := s.ask("GET", "jobs/a/explain?collection=page&id="+id, "", &e); status != 200 || e.Verdict != want || e.PointID == "" || e.Found != (id != "none") {
 			t.Errorf("%s: %d %s", id, status, text)

@@ -106,6 +106,11 @@ func explainedOf(e *report.Explanation, c *config.Config, follows bool) *explain
 	case syncd.Present.String():
 		x.Tone, x.Sign = "good", "✓"
 		x.Todo = "if a search does not find it, the search asks for something else: another content type, a filter, or text that the point does not hold"
+	case "nowhere":
+		x.Todo = "look whether the id and the collection are right; the id is that of the source, not that of the point"
+		if len(e.In) > 0 {
+			x.Todo = "there is a document with this id in " + strings.Join(e.In, ", ")
+		}
 	case syncd.Missing.String(), syncd.Stale.String(), syncd.Partial.String():
 		if !e.Found {
 			x.Todo = "look whether the id and the collection are right; the id is that of the source, not that of the point"
@@ -117,6 +122,9 @@ func explainedOf(e *report.Explanation, c *config.Config, follows bool) *explain
 		}
 		if e.EventKey != "" {
 			run.Facts = append(run.Facts, [2]string{"key", e.EventKey}, [2]string{"bytes", report.Number(int64(e.EventBytes))})
+		}
+		if e.Refused != "" {
+			run.Text = "It can't send it: " + e.Refused + "; " + e.Fate + "."
 		}
 		x.Todo = "run the job: it sends the document; if it was sent before, look whether the consumer of the topic goes on, and at the dead letters"
 		if follows {

@@ -189,7 +189,6 @@ func applyOf(w *api.Work, c *config.Config) applyView {
 	return v
 }
 
-
 // applied sends a plan.
 func (p *Page) applied(r *http.Request) (answer, error) {
 	if err := p.operates(r); err != nil {

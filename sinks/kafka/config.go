@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -302,7 +303,38 @@ func (c *Config) OwnPlaces() []string {
 	return nil
 }
 
-// Preview implements syncd.Previewer.
+// Preview implements syncd.Previewer. What librdkafka would refuse as too large is known here; what a topic refuses that accepts less
+// than max_message_bytes is not.
 func (c *Config) Preview(change *syncd.Change) (key, value []byte, err error) {
-	return c.Event.Encoder().Preview(change)
+	b := codec.Batch{}
+	b.Omit, b.OmitLetters = c.omitted()
+	const runID = "00000000-0000-0000-0000-000000000000" // as long as any
+	b.Encode(c.Event.Encoder(), runID, []syncd.Change{*change})
+	if len(b.Events) == 0 {
+		refused, _ := errors.AsType[*syncd.BatchError](b.Refused())
+		return nil, nil, refused.Of(0)
+	}
+	e := &b.Events[0]
+	if size := len(e.Key) + len(e.Value); size+headersSize(e.Headers)+recordOverhead > c.MaxMessageBytes {
+		err = c.tooLarge(size)
+	}
+	return e.Key, e.Value, err
 }
+
+// tooLarge is the error of an event with that many bytes of key and value that librdkafka does not take.
+func (c *Config) tooLarge(size int) error {
+	return fmt.Errorf("the event, %d bytes of key and value beside its headers, does not fit into max_message_bytes, %d: %w", size, c.MaxMessageBytes, syncd.ErrTooLarge)
+}
+
+// recordOverhead is what librdkafka counts for a record beside key, value and headers (RD_KAFKAP_MESSAGE_V2_MAX_OVERHEAD).
+const recordOverhead = 36
+
+// headersSize is what librdkafka counts for headers: their names and values, each with its length as a signed varint.
+func headersSize(headers []codec.Header) (n int) {
+	for _, h := range headers {
+		n += varintSize(len(h.Name)) + len(h.Name) + varintSize(len(h.Value)) + len(h.Value)
+	}
+	return n
+}
+
+func varintSize(n int) int { return len(binary.AppendVarint(nil, int64(n))) }

@@ -310,7 +310,7 @@ func (w *write) refuse(p producer, i int, err error, byBroker bool) error {
 	case ck.ErrMsgSizeTooLarge, ck.ErrRecordListTooLarge, ck.ErrInvalidMsgSize:
 		size := len(w.events[i].Key) + len(w.events[i].Value)
 		if !byBroker {
-			w.fail(i, fmt.Errorf("the event, %d bytes of key and value beside its headers, does not fit into max_message_bytes, %d: %w", size, w.sink.config.MaxMessageBytes, syncd.ErrTooLarge))
+			w.fail(i, w.sink.config.tooLarge(size))
 			return nil
 		}
 		w.fail(i, fmt.Errorf("the event, %d bytes of key and value beside its headers, is larger than topic %q accepts: %w", size, topic, syncd.ErrTooLarge))

@@ -8,12 +8,14 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sort"
 	"strings"
 	"testing"
 	"time"
 
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/codec"
@@ -519,6 +521,36 @@ func TestTheHeadersThatAreSent(t *testing.T) {
 		}
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+// TestPreviewKnowsWhatIsTooLarge, to the byte: librdkafka takes what Preview takes, and refuses the rest, whatever headers there are.
+func TestPreviewKnowsWhatIsTooLarge(t *testing.T) {
+	bootstrap := cluster(t, "db.page").BootstrapServers()
+	for name, headers := range map[string][]string{"those for consumers": nil, "all": {allHeaders}, "none": {noHeaders}} {
+		c := change(t, "page", strings.Repeat("x", 1000))
+		c.PointID, c.ReadAt, c.Reason, c.Operation = uuid.New(), time.Now().UnixNano(), syncd.ReasonMissing, syncd.Insert
+		conf := config(bootstrap, func(c *Config) { c.Headers = headers })
+		least := sort.Search(10_000, func(n int) bool {
+			conf.MaxMessageBytes = n
+			_, _, err := conf.Preview(&c)
+			return err == nil
+		})
+		for limit := least - 2; limit <= least+1; limit++ {
+			s := startClosing(t, bootstrap, func(c *Config) { c.MaxMessageBytes, c.Headers = limit, headers })
+			if err := s.Abilities().Prepare(t.Context(), syncd.Run{ID: uuid.NewString(), Targets: []syncd.Target{*c.Target}}); err != nil {
+				t.Fatal(err)
+			}
+			_, _, preview := s.config.Preview(&c)
+			sent := s.Write(t.Context(), []syncd.Change{c})
+			if (preview == nil) != (limit >= least) || (sent == nil) != (limit >= least) {
+				t.Errorf("%s, at most %d bytes, where %d are needed: Preview %v, Write %v", name, limit, least, preview, sent)
+			}
+			var batch *syncd.BatchError
+			if sent != nil && (!errors.As(sent, &batch) || batch.Of(0).Error() != preview.Error() || !errors.Is(preview, syncd.ErrTooLarge)) {
+				t.Errorf("%s: Preview %v, Write %v", name, preview, sent)
+			}
 		}
 	}
 }
