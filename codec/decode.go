@@ -261,7 +261,7 @@ func (d Decoder) changeEvent(event bson.Raw, reference bool) (e Decoded, err err
 	case word == "drop" || word == "rename" || word == "dropDatabase":
 		return e, fmt.Errorf("the collection was dropped or renamed (%s): the topic does not say which documents are gone", word)
 	default:
-		return Decoded{Skipped: word}, nil
+		return Decoded{Skipped: "event " + word}, nil
 	}
 	id, ok := bsondoc.Lookup(event, "documentKey._id")
 	if !ok {
