@@ -12,7 +12,6 @@ import (
 	"time"
 
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/syncd-io/syncd"
 )
@@ -115,36 +114,91 @@ type route struct {
 	err  error
 }
 
-// room bounds the bytes of events that writes hand to librdkafka for one topic at once. An idempotent producer has one request of a
-// partition under way (1 MB at most, its batch.size), so what waits behind it gains nothing; but where that has waited for longer than
-// linger, librdkafka's thread polls without a pause until the answer comes. A nil room has no bound.
+// room has writes hand librdkafka their events for one topic in groups: what comes while a group is under way makes the next one, up
+// to a number of bytes. An idempotent producer has one request of a partition under way (1 MB at most, its batch.size), so what waits
+// behind it gains nothing; but where that has waited for longer than linger, librdkafka's thread polls without a pause until the
+// answer comes. Small writes join a group at any time, since they are answered soon. A nil room lets all in at once.
 type room struct {
-	bytes int64
-	left  *semaphore.Weighted
+	bytes int64 // that a group has at most, unless it is a single write
+
+	mu      sync.Mutex
+	inside  int   // writes
+	used    int64 // bytes of those
+	waiting []*entrant
 }
 
-// roomOfPartition is the room of a topic for each of its partitions: nearly a request, as keys do not fill partitions evenly.
-const roomOfPartition = 768 << 10
+// entrant is a write that waits for the next group.
+type entrant struct {
+	bytes int64
+	in    chan struct{} // closed when it has entered
+}
+
+const (
+	// roomOfPartition is the room of a topic for each of its partitions: nearly a request, as keys do not fill partitions evenly.
+	roomOfPartition = 768 << 10
+	// roomToJoin is up to which size, in bytes with all that is inside, a write needs not wait for the next group.
+	roomToJoin = 64 << 10
+)
 
 func newRoom(partitions int) *room {
 	if partitions == 0 { // a topic without a leader yet
 		return nil
 	}
-	bytes := int64(partitions) * roomOfPartition
-	return &room{bytes, semaphore.NewWeighted(bytes)}
+	return &room{bytes: int64(partitions) * roomOfPartition}
 }
 
-// enter waits until there is room for some bytes, or for nothing else if they are more than that. Who has entered must leave, and
-// must not enter again before.
+// enter waits until a write of some bytes may begin. Who has entered must leave, and must not enter again before.
 func (r *room) enter(ctx context.Context, bytes int64) (leave func(), err error) {
 	if r == nil {
 		return func() {}, nil
 	}
-	bytes = min(bytes, r.bytes)
-	if err := r.left.Acquire(ctx, bytes); err != nil {
-		return nil, fmt.Errorf("writing to Kafka: %w", err)
+	leave = func() { r.leave(bytes) }
+	e := &entrant{bytes, make(chan struct{})}
+	r.mu.Lock()
+	if r.inside == 0 || len(r.waiting) == 0 && r.used+bytes <= roomToJoin {
+		r.let(e)
+	} else {
+		r.waiting = append(r.waiting, e)
 	}
-	return func() { r.left.Release(bytes) }, nil
+	r.mu.Unlock()
+	select {
+	case <-e.in:
+		return leave, nil
+	case <-ctx.Done():
+	}
+	r.mu.Lock()
+	i := slices.Index(r.waiting, e)
+	if i >= 0 {
+		r.waiting = slices.Delete(r.waiting, i, i+1)
+	}
+	r.mu.Unlock()
+	if i < 0 { // it was let in meanwhile
+		leave()
+	}
+	return nil, fmt.Errorf("writing to Kafka: %w", ctx.Err())
+}
+
+// leave lets the next group in when nobody else is left of this one.
+func (r *room) leave(bytes int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.inside--
+	r.used -= bytes
+	if r.inside > 0 {
+		return
+	}
+	n := 0
+	for ; n < len(r.waiting) && (n == 0 || r.used+r.waiting[n].bytes <= r.bytes); n++ {
+		r.let(r.waiting[n])
+	}
+	r.waiting = slices.Delete(r.waiting, 0, n)
+}
+
+// let has a write enter. The caller holds mu.
+func (r *room) let(e *entrant) {
+	r.inside++
+	r.used += e.bytes
+	close(e.in)
 }
 
 func newRouter(c Config) (*router, error) {
