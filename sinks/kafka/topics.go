@@ -104,7 +104,8 @@ type router struct {
 
 	mu     sync.RWMutex
 	routes map[syncd.Target]*route
-	rooms  map[string]*room // by topic, of those that prepare found
+	named  map[string][]*route // by topic
+	rooms  map[string]*room    // by topic, of those that prepare found
 }
 
 // route is a target's topic; err says why it can't be written to. name is a field so that producing can point to it.
@@ -206,7 +207,7 @@ func newRouter(c Config) (*router, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the topic template %q %w", c.Topic, err)
 	}
-	return &router{rule: rule, prefix: c.TopicPrefix, routes: map[syncd.Target]*route{}, rooms: map[string]*room{}}, nil
+	return &router{rule: rule, prefix: c.TopicPrefix, routes: map[syncd.Target]*route{}, named: map[string][]*route{}, rooms: map[string]*room{}}, nil
 }
 
 func (r *router) route(t syncd.Target) *route {
@@ -225,6 +226,7 @@ func (r *router) route(t syncd.Target) *route {
 	}
 	made.room = r.rooms[made.name]
 	r.routes[t] = made
+	r.named[made.name] = append(r.named[made.name], made)
 	return made
 }
 
@@ -233,10 +235,8 @@ func (r *router) partitions(topic string, n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.rooms[topic] = newRoom(n)
-	for _, made := range r.routes {
-		if made.name == topic {
-			made.room = r.rooms[topic]
-		}
+	for _, made := range r.named[topic] {
+		made.room = r.rooms[topic]
 	}
 }
 
