@@ -38,9 +38,10 @@ func ordinary(s []byte) int {
 func unusual(s []byte) uint64 {
 	const ones, tops = 0x0101010101010101, 0x8080808080808080
 	w := binary.LittleEndian.Uint64(s)
-	// Of the first byte that is unusual, counted from the lowest, no carry or borrow of those below it is in the way.
+	// Of the first byte that is unusual, counted from the lowest, no carry or borrow of those below it is in the way. Adding one finds DEL
+	// and what is above it, but for 0xff, which taking away a space does.
 	quote, backslash := w^('"'*ones), w^('\\'*ones)
-	return (w | (w + ones) | (w - ' '*ones) | (quote - ones) | (backslash - ones)) & tops
+	return ((w + ones) | (w - ' '*ones) | (quote - ones) | (backslash - ones)) & tops
 }
 
 // appendEscaped appends s, which is UTF-8, with the escapes that a JSON string
