@@ -132,7 +132,7 @@ fuzz: ## run each fuzz target for FUZZTIME
 .PHONY: fuzz-ci
 fuzz-ci: FUZZTIME = 6s
 fuzz-ci: # a part of make fuzz that CI has the time for
-	@for target in config:FuzzLoad config:FuzzEdit config:FuzzFlatKey mapping:FuzzSeed internal/bsondoc:FuzzIDText internal/bsondoc:FuzzAppendJSON codec:FuzzMongoKafka codec:FuzzReadLetter codec:FuzzDecode connectors/file:FuzzBSON connectors/file:FuzzNDJSON internal/extjson:FuzzExtJSON checkers/qdrant:FuzzAnswer checkers/qdrant:FuzzPayload checkers/qdrant:FuzzPage connectors/mongo:FuzzPosition connectors/mongo:FuzzEvent connectors/postgres:FuzzArray connectors/postgres:FuzzFilter connectors/postgres:FuzzRowMessage; do \
+	@for target in config:FuzzLoad config:FuzzEdit config:FuzzFlatKey mapping:FuzzSeed internal/bsondoc:FuzzIDText internal/bsondoc:FuzzAppendJSON codec:FuzzMongoKafka codec:FuzzReadLetter codec:FuzzDecode connectors/file:FuzzBSON connectors/file:FuzzNDJSON internal/extjson:FuzzExtJSON checkers/qdrant:FuzzAnswer checkers/qdrant:FuzzPayload checkers/qdrant:FuzzPage connectors/mongo:FuzzPosition connectors/mongo:FuzzEvent connectors/postgres:FuzzArray connectors/postgres:FuzzFilter connectors/postgres:FuzzRowMessage stages/embed:FuzzAnswer stages/chunk:FuzzFormats; do \
 		echo "fuzz $$target"; go test -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime $(FUZZTIME) ./$${target%:*} || exit 1; \
 	done
 

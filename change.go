@@ -31,6 +31,9 @@ type Change struct {
 	// from the source as well.
 	Streamed *Streamed
 
+	// Content is what stages made of the document, and what the index holds of it; nil without stages.
+	Content *Content
+
 	// The sink sets these when the change is durable.
 
 	Placement Placement

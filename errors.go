@@ -37,6 +37,8 @@ const (
 	FailedRead   FailedStage = "read"   // its id or seed can't be made
 	FailedEncode FailedStage = "encode" // it can't be written as an event
 	FailedWrite  FailedStage = "write"  // the sink refused it
+	// FailedTransform is a failure in one of the stages between the source and the sink.
+	FailedTransform FailedStage = "transform"
 )
 
 // DocumentError is the Err of a change on its way to the dead letters: why it could not be delivered.

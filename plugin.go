@@ -8,17 +8,26 @@ import (
 	"strings"
 )
 
-// Kind is what a plugin is: the section of a configuration that it can stand in.
+// Kind is what a plugin is.
 type Kind string
 
 // The kinds of plugin.
 const (
 	KindSource  Kind = "source"
 	KindChecker Kind = "checker"
+	KindStage   Kind = "stage"
 	KindSink    Kind = "sink"
 )
 
-// Plugin is a plugin's declaration. Make one with NewSource, NewChecker or NewSink; the zero value is not a plugin.
+// Section is the top-level section of a configuration in which plugins of the kind stand.
+func (k Kind) Section() string {
+	if k == KindStage {
+		return "stages"
+	}
+	return string(k)
+}
+
+// Plugin is a plugin's declaration. Make one with NewSource, NewChecker, NewStage or NewSink; the zero value is not a plugin.
 type Plugin struct {
 	kind    Kind
 	name    string
@@ -40,6 +49,11 @@ func NewSource[C any](name, summary string, defaults C, open func(ctx context.Co
 // NewChecker declares a checker, as NewSource declares a source.
 func NewChecker[C any](name, summary string, defaults C, open func(ctx context.Context, config C, env Env) (Checker, error)) Plugin {
 	return newPlugin(KindChecker, name, summary, defaults, open)
+}
+
+// NewStage declares a stage, as NewSource declares a source.
+func NewStage[C any](name, summary string, defaults C, open func(ctx context.Context, config C, env Env) (Stage, error)) Plugin {
+	return newPlugin(KindStage, name, summary, defaults, open)
 }
 
 // NewSink declares a sink, as NewSource declares a source.
@@ -67,6 +81,9 @@ func newPlugin[C, P any](kind Kind, name, summary string, defaults C, open func(
 
 // Kind says what the plugin is.
 func (p Plugin) Kind() Kind { return p.kind }
+
+// Section is the top-level section of a configuration in which the plugin stands.
+func (p Plugin) Section() string { return p.kind.Section() }
 
 // Name is the plugin's name in configurations.
 func (p Plugin) Name() string { return p.name }
@@ -126,6 +143,11 @@ func (p Plugin) OpenSource(ctx context.Context, config any, env Env) (Source, er
 // OpenChecker opens a checker with a config that Config returned.
 func (p Plugin) OpenChecker(ctx context.Context, config any, env Env) (Checker, error) {
 	return opened[Checker](ctx, p, KindChecker, config, env)
+}
+
+// OpenStage opens a stage with a config that Config returned.
+func (p Plugin) OpenStage(ctx context.Context, config any, env Env) (Stage, error) {
+	return opened[Stage](ctx, p, KindStage, config, env)
 }
 
 // OpenSink opens a sink with a config that Config returned.

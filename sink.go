@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"iter"
+
+	"github.com/google/uuid"
 )
 
 // Sink makes changes durable. Write is safe for concurrent use; Close is called once, after every other call has returned.
@@ -63,6 +65,13 @@ type SinkAbilities struct {
 	// yet has no partitions. It only reads, and is not called while Write is.
 	Lag func(ctx context.Context, group string, targets []Target) ([]PartitionLag, error)
 
+	// Held asks the index that the sink writes to what it holds of changes whose Content is there, in as few requests as it can: it
+	// sets Content.Held, and Kept of each chunk that the index holds with the chunk's hash. An error means that nothing is known about any.
+	Held func(ctx context.Context, changes []Change) error
+
+	// Nearest finds the points whose vectors are nearest to one, the nearest first, of the content types, or of all where none is given.
+	Nearest func(ctx context.Context, vector []float32, contentTypes []string, limit int) ([]Neighbour, error)
+
 	// Raw says that the sink passes on a streamed change in the source's own form, [Streamed].Raw: then it writes an update or a
 	// replace without its document, too.
 	Raw bool
@@ -80,6 +89,39 @@ type SinkAbilities struct {
 type Run struct {
 	ID      string
 	Targets []Target
+	Vectors *Vectors // of the stage that embeds; nil if there is none
+}
+
+// Neighbour is a point that was found by its vector.
+type Neighbour struct {
+	PointID     uuid.UUID
+	Score       float32
+	ID          string // the text of the document's id
+	ContentType string
+	Title       string
+	Text        string
+	Chunk       int
+	Chunks      int
+}
+
+// Indexer is implemented by the config type of a sink that writes vectors, and so needs a stage that makes them.
+type Indexer interface {
+	PayloadKeys() PayloadKeys
+}
+
+// PayloadKeys are the keys under which a sink keeps what a point is; "" is not kept.
+type PayloadKeys struct {
+	ID, ContentType, ChunkIndex, ChunkCount string
+	Database                                string
+	Model                                   string   // of the vector
+	UpdatedAt                               string   // the document's field of that name
+	Fields                                  []string // further fields of the document, of those names
+}
+
+// Placed is implemented by the config types of checkers and sinks of one index, to find out whether they mean the same. IndexName is the
+// server and the name of the index in it. It must not connect.
+type Placed interface {
+	IndexName() string
 }
 
 // Mark is a name and a value that a sink keeps. A nil value forgets the name.

@@ -72,6 +72,8 @@ func connectStage(s syncd.FailedStage) string {
 	switch s {
 	case syncd.FailedRead:
 		return "TASK_POLL"
+	case syncd.FailedTransform:
+		return "TRANSFORMATION"
 	case syncd.FailedEncode:
 		return "VALUE_CONVERTER"
 	case syncd.FailedWrite:
@@ -92,7 +94,7 @@ func documentError(c *syncd.Change) *syncd.DocumentError {
 // appendLetter appends the key and the value of a dead letter, which hold what there is of the document:
 //   - of a record that no change could be made of: its key and its value, as they were;
 //   - what failed when it was written: its own key and event, without the document where that is too large;
-//   - what failed when it was read or encoded: its id's text, and the document as relaxed Extended JSON, or, where it has no
+//   - what failed when it was read, transformed or encoded: its id's text, and the document as relaxed Extended JSON, or, where it has no
 //     such form, {"bson":{"$binary":…}} with its bytes;
 //   - where the document is not known: its id's text, and an event without it.
 //
@@ -107,7 +109,7 @@ func (e Encoder) appendLetter(dst []byte, c *syncd.Change, failed *syncd.Documen
 		if out, keySize, err := e.appendEvent(dst, c, reference); err == nil {
 			return out, keySize
 		}
-	case syncd.FailedRead, syncd.FailedEncode:
+	case syncd.FailedRead, syncd.FailedTransform, syncd.FailedEncode:
 		if c.Document == nil || reference {
 			break
 		}

@@ -55,7 +55,8 @@ type Plugin struct {
 type Config struct {
 	Name    string // of the job
 	Source  Plugin
-	Checker Plugin // Settings is nil when there is none, which only full mode allows
+	Checker Plugin   // Settings is nil when there is none, which only full mode allows
+	Stages  []Plugin // in their order
 	Sink    Plugin
 	// DeadLetter has no Settings where there are to be none.
 	DeadLetter Plugin
@@ -128,6 +129,7 @@ type file struct {
 	Name     string         `yaml:"name" rule:"omitempty,min=1,max=100" example:"pages-to-qdrant" doc:"The job's name, under which its state is kept and its metrics and reports are found; not set, the file's name without its extension."`
 	Source   pluginSection  `yaml:"source" doc:"Where documents are read."`
 	Checker  pluginSection  `yaml:"checker" doc:"The index that is asked which documents it holds."`
+	Stages   stagesBlock    `yaml:"stages" doc:"What is made of documents before they are sent: the stages that they go through, in the order in which they stand here."`
 	Sink     pluginSection  `yaml:"sink" doc:"Where events are sent."`
 	Mapping  mapping.Config `yaml:"mapping" doc:"Which collections are read and how their point ids are made."`
 	Run      Run            `yaml:"run" doc:"How a run works."`
@@ -143,6 +145,7 @@ func newFile(registry *syncd.Registry) *file {
 	section := func(kind syncd.Kind) pluginSection { return pluginSection{kind: kind, registry: registry} }
 	return &file{
 		Source: section(syncd.KindSource), Checker: section(syncd.KindChecker), Sink: section(syncd.KindSink),
+		Stages:  stagesBlock{registry: registry},
 		Mapping: mapping.Defaults(), Run: defaultRun(), Stream: Stream{OnPositionLost: PositionReconcile}, Errors: Errors{
 			Tolerance: TolerateAll, Oversize: OversizeDLQ, DeadLetter: section(syncd.KindSink),
 		},
@@ -260,6 +263,7 @@ func (l *loader) decode(tree *spec.Node) *Config {
 	}
 	l.checkCollections(d, tree, f)
 	c := &Config{Name: f.Name, Run: f.Run, Stream: f.Stream, Schedule: f.Schedule, Limits: f.Limits, Errors: f.Errors, Observe: f.Observe, Files: l.Files}
+	f.indexed()
 	d.In("mapping", func() { c.Mapping = compileMapping(f.Mapping, database, d, tree.Get("mapping")) })
 	l.checkRules(d, tree, f, c)
 	l.checkRun(d, tree, f)
@@ -267,9 +271,11 @@ func (l *loader) decode(tree *spec.Node) *Config {
 	l.checkPrune(d, tree, f, c)
 	l.checkFollow(d, tree, f, c)
 	l.checkErrors(d, tree, f, c)
+	l.checkStages(d, tree, f, c)
 	l.diags = append(l.diags, l.located(tree, d.Diagnostics())...)
 	c.Source = Plugin{f.Source.plugin, f.Source.config}
 	c.Checker = Plugin{f.Checker.plugin, f.Checker.config}
+	c.Stages = f.Stages.stages
 	c.Sink = Plugin{f.Sink.plugin, f.Sink.config}
 	c.DeadLetter = Plugin{f.Errors.DeadLetter.plugin, f.Errors.DeadLetter.config}
 	return c

@@ -77,6 +77,15 @@ func section(c *Config, name string, empty any, n *spec.Node) *setting {
 		return &setting{name: name, path: []string{name}, block: true, children: []*setting{inner}}
 	}
 	switch empty.(type) {
+	case stagesBlock:
+		if len(c.Stages) == 0 {
+			return nil
+		}
+		block := &setting{name: name, path: []string{name}, block: true}
+		for _, p := range c.Stages {
+			block.children = append(block.children, build(reflect.ValueOf(p.Settings).Elem(), n.Get(p.Name()), name, p.Name()))
+		}
+		return block
 	case string:
 		return build(reflect.ValueOf(&c.Name).Elem(), n, name)
 	case pluginSection:

@@ -59,6 +59,13 @@ func (l *loader) environment(soFar *spec.Node) *spec.Node {
 			aliases(p.Config(), string(kind), name)
 		}
 	}
+	if stages := soFar.Get(stagesSection); stages != nil && stages.Kind == spec.Map {
+		for _, e := range stages.Entries {
+			if p, ok := l.in.Registry.Lookup(syncd.KindStage, e.Name); ok {
+				aliases(p.Config(), stagesSection, e.Name)
+			}
+		}
+	}
 	for _, v := range l.variables() {
 		if v.path[0] != serverPrefix { // a service's: see LoadServer
 			put(v.name, v.value, v.path...)

@@ -117,7 +117,7 @@ const defaultAwait = 10 * time.Minute
 //	1/4  documents and ids that were read and are not handled yet, with what the source is asked for next
 //	3/8  what is being sent: documents of 1/8, which are there as events, in the sink's queue, and in its requests
 //	1/4  what remembers point ids
-//	1/8  what else plugins keep
+//	1/8  what else plugins keep, such as stages
 //
 // A source may keep more where nothing is sent, such as an index of a file.
 

@@ -15,21 +15,22 @@ type Stage uint8
 
 // The stages, in a batch's order. Idle is a worker that waits for a batch.
 const (
-	StageIdle  Stage = iota
-	StageScan        // the source is asked for the next batch
-	StageCheck       // the index is asked
-	StageFetch       // the source is asked for whole documents
-	StageWrite       // the sink is to confirm
+	StageIdle      Stage = iota
+	StageScan            // the source is asked for the next batch
+	StageCheck           // the index is asked
+	StageFetch           // the source is asked for whole documents
+	StageTransform       // what the sink needs is made of them: chunks, vectors
+	StageWrite           // the sink is to confirm
 	StageCount
 )
 
-var stageNames = [StageCount]string{"idle", "scan", "check", "fetch", "write"}
+var stageNames = [StageCount]string{"idle", "scan", "check", "fetch", "transform", "write"}
 
 // String gives the stage's word.
 func (s Stage) String() string { return stageNames[s] }
 
 // waitingFor says what whoever is in a stage waits for.
-var waitingFor = [StageCount]string{"a batch", "documents of the source", "the index's answer", "whole documents of the source", "the sink's confirmation"}
+var waitingFor = [StageCount]string{"a batch", "documents of the source", "the index's answer", "whole documents of the source", "the stages, such as the embedding service", "the sink's confirmation"}
 
 // activity says what readers and workers do at the moment, and how long they spent on what.
 type activity struct {

@@ -41,9 +41,10 @@ type budget struct {
 type kind int
 
 const (
-	reads   kind = iota // batches that were read or are asked for, until they are handled
-	fetches             // documents that a worker fetches, until they are delivered
-	writes              // documents in the hands of a sink, until it has answered
+	reads    kind = iota // batches that were read or are asked for, until they are handled
+	fetches              // documents that a worker fetches, until they are delivered
+	prepares             // what stages make of documents, until the sink has answered
+	writes               // documents in the hands of a sink, until it has answered
 	kinds
 )
 

@@ -137,6 +137,11 @@ func (e *Engine) sendsAll() bool {
 // database is to leave none behind.
 func (e *Engine) Prepare(ctx context.Context) error {
 	run := syncd.Run{ID: e.RunID}
+	for _, s := range e.Stages {
+		if v := s.Abilities().Vectors; v != nil {
+			run.Vectors = v
+		}
+	}
 	if err := e.lookFor(ctx); err != nil {
 		return err
 	}

@@ -109,6 +109,8 @@ func (p *failurePolicy) fail(b *batch, c *syncd.Change, stage syncd.FailedStage,
 	switch stage {
 	case syncd.FailedRead:
 		b.counts.FailedRead++
+	case syncd.FailedTransform:
+		b.counts.FailedStages++
 	case syncd.FailedEncode:
 		b.counts.FailedEncode++
 	default:

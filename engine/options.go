@@ -18,6 +18,7 @@ type Options struct {
 	RunID   string
 	Source  syncd.Source
 	Checker syncd.Checker // nil: every document is sent without asking, with reason full
+	Stages  []syncd.Stage // that changes go through before the sink, in this order
 	Sink    syncd.Sink    // nil in a dry run
 	Rules   []*mapping.Rule
 	Index   *syncd.Index // what the index held at the start; nil is not known

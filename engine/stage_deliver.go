@@ -206,8 +206,9 @@ func (s *stillGone) still(ctx context.Context, b *batch, changes []syncd.Change)
 type write struct {
 	e *Engine
 	gate
-	letters *writeDeadLetters
-	large   []syncd.Change // too large with their documents
+	transform *transform // nil where a job has no stages
+	letters   *writeDeadLetters
+	large     []syncd.Change // too large with their documents
 }
 
 func (s *write) deliver(ctx context.Context, b *batch, changes []syncd.Change) error {
@@ -215,7 +216,7 @@ func (s *write) deliver(ctx context.Context, b *batch, changes []syncd.Change) e
 	if err != nil || len(changes) == 0 {
 		return err
 	}
-	if err := s.send(ctx, b, changes, false); err != nil {
+	if err := s.prepareAndSend(ctx, b, changes); err != nil {
 		return err
 	}
 	large := s.large
@@ -227,6 +228,34 @@ func (s *write) deliver(ctx context.Context, b *batch, changes []syncd.Change) e
 	}
 	if sent(b.dead) >= int64(s.e.BatchBytes) { // they hold their documents
 		return s.letters.apply(ctx, b)
+	}
+	return nil
+}
+
+// prepareAndSend sends changes, those of a job with stages in portions for whose chunks and vectors there is room.
+func (s *write) prepareAndSend(ctx context.Context, b *batch, changes []syncd.Change) error {
+	if s.transform == nil {
+		return s.send(ctx, b, changes, false)
+	}
+	for len(changes) > 0 {
+		n, expected := s.transform.portion(changes)
+		share, err := s.e.sending.take(ctx, prepares, expected)
+		if err != nil {
+			return err
+		}
+		ready, err := s.transform.apply(ctx, b, changes[:n])
+		if err == nil && len(ready) > 0 {
+			share.resize(s.transform.made(ready))
+			err = s.send(ctx, b, ready, false)
+		}
+		for i := range changes[:n] {
+			changes[i].Content = nil // so that it can be freed
+		}
+		share.release()
+		if err != nil {
+			return err
+		}
+		changes = changes[n:]
 	}
 	return nil
 }

@@ -18,7 +18,8 @@ const maxCommit = 250
 type transact struct {
 	e *Engine
 	gate
-	letters *writeDeadLetters
+	transform *transform // nil where a job has no stages
+	letters   *writeDeadLetters
 }
 
 func (s *transact) deliver(ctx context.Context, b *batch, changes []syncd.Change) error {
@@ -34,8 +35,14 @@ func (s *transact) deliver(ctx context.Context, b *batch, changes []syncd.Change
 		return err
 	}
 	changes, err := s.pass(ctx, b, changes)
+	if err == nil && s.transform != nil && len(changes) > 0 {
+		changes, err = s.transform.apply(ctx, b, changes)
+	}
 	if err != nil {
 		return err
+	}
+	if b.stop != nil {
+		return b.stop
 	}
 	for len(changes) > 0 {
 		refused, err := s.commit(ctx, b, changes)

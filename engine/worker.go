@@ -96,7 +96,7 @@ func (e *Engine) deleteStages() []stage {
 // deliverer makes what delivers changes that pass the gate: to the sink, or in its transactions.
 func (e *Engine) deliverer(g gate) deliverer {
 	if e.committer != nil {
-		return &transact{e: e, gate: g, letters: &writeDeadLetters{e}}
+		return &transact{e: e, gate: g, transform: newTransform(e), letters: &writeDeadLetters{e}}
 	}
-	return &write{e: e, gate: g, letters: &writeDeadLetters{e}}
+	return &write{e: e, gate: g, transform: newTransform(e), letters: &writeDeadLetters{e}}
 }

@@ -59,7 +59,7 @@ func (j *Job) options(p *Plugins) Options {
 	c := j.Config
 	o := Options{
 		Options: engine.Options{
-			RunID: uuid.NewString(), Source: p.Source, Checker: p.Checker, Sink: p.Sink, DeadLetters: p.DeadLetters, Rules: c.Mapping.Rules,
+			RunID: uuid.NewString(), Source: p.Source, Checker: p.Checker, Stages: p.Stages, Sink: p.Sink, DeadLetters: p.DeadLetters, Rules: c.Mapping.Rules,
 			BatchSize: c.Run.BatchSize, BatchBytes: c.Run.BatchBytes, Sleep: c.Run.Sleep, Readers: c.Run.Readers, Workers: c.Run.Workers,
 			Limits: engine.Limits{
 				DocumentsPerSecond: c.Limits.DocumentsPerSecond, BytesPerSecond: c.Limits.BytesPerSecond, MaxEvents: c.Limits.MaxEvents,

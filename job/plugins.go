@@ -24,6 +24,7 @@ import (
 type Plugins struct {
 	Source      syncd.Source
 	Checker     syncd.Checker // nil: nothing is asked
+	Stages      []syncd.Stage // in their order
 	Sink        syncd.Sink    // nil where nothing is sent
 	DeadLetters syncd.Sink    // takes the documents that can't be sent; nil if there is no such place
 }
@@ -85,6 +86,16 @@ func (j *Job) open(ctx context.Context, sink bool) (*Plugins, error) {
 				return nil
 			})
 		}
+	}
+	p.Stages = make([]syncd.Stage, len(c.Stages))
+	for i, s := range c.Stages {
+		env := j.env(s)
+		o.open(func() (err error) {
+			if p.Stages[i], err = s.OpenStage(ctx, s.Settings, env); err != nil {
+				return fmt.Errorf("opening stages.%s: %w", s.Name(), err)
+			}
+			return nil
+		})
 	}
 	env := j.env(c.Source)
 	o.open(func() (err error) {
@@ -154,7 +165,7 @@ func (o *opening) wait() error {
 // close closes what is open, side by side, since each may wait for a server of its own. Its error names those that failed, the source
 // first.
 func (p *Plugins) close() error {
-	var errs [4]error
+	errs := make([]error, 4+len(p.Stages))
 	var group sync.WaitGroup
 	closing := func(i int, what string, plugin io.Closer) {
 		group.Go(func() {
@@ -175,8 +186,13 @@ func (p *Plugins) close() error {
 	if p.DeadLetters != nil {
 		closing(3, "the dead letters", p.DeadLetters)
 	}
+	for i, s := range p.Stages {
+		if s != nil {
+			closing(4+i, "a stage", s)
+		}
+	}
 	group.Wait()
-	return errors.Join(errs[:]...)
+	return errors.Join(errs...)
 }
 
 // closeAtOnce is how long plugins may still take to close after ctx ended; servers that do not answer are not waited for.

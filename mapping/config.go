@@ -3,6 +3,7 @@ package mapping
 import (
 	"strings"
 
+	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -17,6 +18,7 @@ type Config struct {
 	Chunks      *Chunks     `yaml:"chunks" doc:"How to find documents of which the index holds only some chunks; without it they are not looked for."`
 	Owner       *Owner      `yaml:"owner" doc:"What makes a point in the index this source's: without it, or {database} in the seed, nothing is deleted from the index."`
 	Payload     Payload     `yaml:"payload" doc:"The payload keys under which the indexer keeps what a point belongs to."`
+	model       *Model      // set by Indexed
 	Collections Collections `yaml:"collections" example:"{workItem: work_item}" doc:"The collections to read, one or more, each with the content type that the index calls its documents."`
 }
 
@@ -37,6 +39,23 @@ type Payload struct {
 	ContentType string `yaml:"content_type" rule:"required,name" doc:"The key that holds the content type."`
 	ID          string `yaml:"id" rule:"required,name" doc:"The key that holds the text of the document's id."`
 	ChunkIndex  string `yaml:"chunk_index" rule:"required,name" doc:"The key that holds the chunk's index."`
+}
+
+// Indexed completes what a mapping does not say by what is known where a job writes the index itself, under these keys: which version,
+// model, database and number of chunks a point has.
+func (c *Config) Indexed(keys syncd.PayloadKeys, model string) {
+	if c.Chunks == nil {
+		c.Chunks = &Chunks{Payload: keys.ChunkCount}
+	}
+	if c.Version == nil && keys.UpdatedAt != "" {
+		c.Version = &Version{Field: []string{keys.UpdatedAt}, Payload: keys.UpdatedAt}
+	}
+	if c.Owner == nil && keys.Database != "" {
+		c.Owner = &Owner{Payload: keys.Database}
+	}
+	if keys.Model != "" {
+		c.model = &Model{Payload: keys.Model, Name: model}
+	}
 }
 
 // Defaults makes point ids and names payload keys as the described indexing consumer does. It has no collections: which there

@@ -23,6 +23,9 @@ func (r *Rule) Fingerprint() string {
 	h := sha256.New()
 	r.identify(h)
 	fmt.Fprintf(h, "%q %q %q %q", r.Collection.Filter, r.Topic, r.fields, r.payload)
+	if r.model != nil {
+		fmt.Fprintf(h, " %q", r.model.Name)
+	}
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 

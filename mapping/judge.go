@@ -11,7 +11,7 @@ import (
 )
 
 // watch sets what the rule looks at beside presence.
-func (r *Rule) watch(v *Version, c *Chunks) {
+func (r *Rule) watch(v *Version, c *Chunks, model *Model) {
 	r.version, r.chunks = v, c
 	if v != nil {
 		r.fields = slices.Clone(r.fields)
@@ -25,6 +25,10 @@ func (r *Rule) watch(v *Version, c *Chunks) {
 		}
 		r.payload = append(r.payload, v.Payload)
 	}
+	if model != nil {
+		r.model, r.modelAt = model, len(r.payload)
+		r.payload = append(r.payload, model.Payload)
+	}
 	if c != nil {
 		r.chunkCount = slices.Index(r.payload, c.Payload)
 		if r.chunkCount < 0 {
@@ -33,6 +37,16 @@ func (r *Rule) watch(v *Version, c *Chunks) {
 		}
 	}
 }
+
+// Model says which model the vectors of documents are to be of. A point that names another one is stale; one that names none is taken
+// to be of the right one.
+type Model struct {
+	Payload string // the payload key that holds the model
+	Name    string
+}
+
+// TellsChunks reports whether each chunk of a document has a point id of its own.
+func (r *Rule) TellsChunks() bool { return r.seed.hasChunk() }
 
 // PayloadKeys lists the payload keys that Judge needs of a point; none when it matters only whether the point is there.
 func (r *Rule) PayloadKeys() []string { return r.payload }
@@ -102,6 +116,9 @@ func (r *Rule) Judge(rec *syncd.Change, found *syncd.Found) (verdict syncd.Verdi
 		return syncd.Missing, 0
 	}
 	if r.version != nil && len(found.Payload) > 0 && r.version.Policy.stale(r.DocumentVersion(rec), found.Payload[0]) {
+		return syncd.Stale, 0
+	}
+	if r.model != nil && r.modelAt < len(found.Payload) && found.Payload[r.modelAt].Set && found.Payload[r.modelAt].Text != r.model.Name {
 		return syncd.Stale, 0
 	}
 	if r.chunks != nil && r.chunkCount < len(found.Payload) && found.Payload[r.chunkCount].Set {

@@ -35,6 +35,8 @@ type Rule struct {
 	versionAt  []int    // where the version's fields are in fields
 	payload    []string // keys to read of a point: the version's, the chunk count's
 	chunkCount int      // where the chunk count is in payload
+	model      *Model   // nil: whatever model the vectors are of
+	modelAt    int      // where the model is in payload
 	ofOneType  []*Rule  // of the whole mapping, also those that Select leaves out
 	ownership  ownership
 	types      []string // content types of the whole mapping, likewise
@@ -133,7 +135,7 @@ func Compile(c Config, database string, d *spec.Decoder, n *spec.Node) *Mapping 
 			seed:        t,
 			fields:      t.fields,
 		}
-		r.watch(cmp.Or(col.Version, c.Version), c.Chunks)
+		r.watch(cmp.Or(col.Version, c.Version), c.Chunks, c.model)
 		r.own(c.Owner, owner)
 		m.Rules = append(m.Rules, r)
 	}

@@ -50,6 +50,7 @@ var (
 		{unsent, "overtaken", func(c tally.Counts) int64 { return c.Overtaken }},
 		{unsent, "dry_run", func(c tally.Counts) int64 { return c.WouldSend }},
 		{errs, "read", func(c tally.Counts) int64 { return c.FailedRead }},
+		{errs, "transform", func(c tally.Counts) int64 { return c.FailedStages }},
 		{errs, "encode", func(c tally.Counts) int64 { return c.FailedEncode }},
 		{errs, "write", func(c tally.Counts) int64 { return c.FailedWrite }},
 		{twins, "", func(c tally.Counts) int64 { return c.Collisions }},

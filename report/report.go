@@ -100,8 +100,9 @@ type Counts struct {
 	Referenced   int64    `json:"referenced" doc:"Events sent without their document, which was too large."`
 	DeadLettered int64    `json:"dead_lettered" doc:"Documents that could not be sent and are in the dead letters."`
 	Collisions   int64    `json:"collisions" doc:"Documents that have the point id of another document: the index can hold only one of them."`
-	Failed       int64    `json:"failed" doc:"Documents that could not be sent: the sum of the next three."`
+	Failed       int64    `json:"failed" doc:"Documents that could not be sent: the sum of the next four."`
 	FailedRead   int64    `json:"failed_read" doc:"Documents without a usable id or seed."`
+	FailedStages int64    `json:"failed_transform" doc:"Documents that a stage could not make what the sink needs of."`
 	FailedEncode int64    `json:"failed_encode" doc:"Documents that can't be written as an event."`
 	FailedWrite  int64    `json:"failed_write" doc:"Documents that the sink refused."`
 	Covered      int64    `json:"covered" doc:"Documents that the index had, or that were sent and confirmed."`
@@ -258,6 +259,7 @@ func New(p job.Report) *Report {
 	}
 	r.Totals.cover(expected)
 	r.Totals.FailedRead += p.Deleted.FailedRead
+	r.Totals.FailedStages += p.Deleted.FailedStages
 	r.Totals.FailedEncode += p.Deleted.FailedEncode
 	r.Totals.FailedWrite += p.Deleted.FailedWrite
 	r.Totals.DeadLettered += p.Deleted.DeadLettered
@@ -357,7 +359,7 @@ func countsOf(c tally.Counts, took time.Duration, resumed int64) Counts {
 		Documents: c.Scanned, Present: c.Present, Missing: c.Missing, Stale: c.Stale, Partial: c.Partial, Unread: c.Unread, Unasked: c.Unasked,
 		Young: c.Young, Unindexed: c.Unindexed, Unsampled: c.Unsampled, WouldSend: c.WouldSend, Gone: c.Gone, Overtaken: c.Overtaken,
 		Sent: c.Emitted - c.FailedWrite, Acked: c.Acked, Unconfirmed: c.Unconfirmed(), Referenced: c.Referenced, DeadLettered: c.DeadLettered,
-		Collisions: c.Collisions, Failed: c.Failed(), FailedRead: c.FailedRead, FailedEncode: c.FailedEncode, FailedWrite: c.FailedWrite,
+		Collisions: c.Collisions, Failed: c.Failed(), FailedRead: c.FailedRead, FailedStages: c.FailedStages, FailedEncode: c.FailedEncode, FailedWrite: c.FailedWrite,
 		Covered: c.Present + c.Overtaken + c.Acked, Seconds: seconds(took),
 	}
 	if took > 0 {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/syncd-io/syncd/sandbox/change"
+	"github.com/syncd-io/syncd/sandbox/embedserver"
 	"github.com/syncd-io/syncd/sandbox/fastmongo"
 	"github.com/syncd-io/syncd/sandbox/indexer"
 	"github.com/syncd-io/syncd/sandbox/kafkaserver"
@@ -28,7 +29,9 @@ import (
 
 // Config says where the servers listen. An empty address is a free port.
 type Config struct {
-	MongoAddr, QdrantAddr, KafkaAddr string
+	MongoAddr, QdrantAddr, KafkaAddr, EmbedAddr string
+
+	Embed embedserver.Config // Addr is EmbedAddr
 
 	Streams   bool           // MongoDB is fastmongo, a replica set with change streams, rather than FerretDB, which has none
 	NoIndexer bool           // start the servers only
@@ -39,6 +42,7 @@ type Config struct {
 type Sandbox struct {
 	Mongo   MongoDB
 	Qdrant  *qdrantserver.Server
+	Embed   *embedserver.Server
 	Kafka   *kafkaserver.Server
 	Indexer *indexer.Indexer // nil with Config.NoIndexer
 
@@ -75,6 +79,12 @@ func Start(ctx context.Context, cfg Config) (_ *Sandbox, err error) {
 		return nil, fmt.Errorf("starting Qdrant: %w", err)
 	}
 	s.closers = append(s.closers, s.Qdrant)
+	embed := cfg.Embed
+	embed.Addr = cfg.EmbedAddr
+	if s.Embed, err = embedserver.Start(embed); err != nil {
+		return nil, fmt.Errorf("starting the embedding service: %w", err)
+	}
+	s.closers = append(s.closers, s.Embed)
 	if s.Kafka, err = kafkaserver.Start(kafkaserver.Config{Addr: cfg.KafkaAddr}); err != nil {
 		return nil, fmt.Errorf("starting Kafka: %w", err)
 	}
@@ -114,6 +124,7 @@ func (s *Sandbox) Environ() []string {
 		"MONGODB_URI=" + s.Mongo.URI(),
 		"QDRANT_URL=http://" + s.Qdrant.Addr(),
 		"KAFKA_BOOTSTRAP_SERVERS=" + s.Kafka.Addr(),
+		"EMBEDDING_URL=" + s.Embed.URL(),
 	}
 }
 

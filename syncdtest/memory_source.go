@@ -393,6 +393,9 @@ type memoryDoc struct {
 	jsonErr error
 }
 
+// Document is the document as a MemorySource gives it.
+func Document(d MemoryDoc) syncd.Document { return newMemoryDoc(d) }
+
 func newMemoryDoc(d MemoryDoc) *memoryDoc {
 	m := &memoryDoc{doc: d, key: memoryKey(d.ID)}
 	m.id, m.err = memoryID(d.ID)

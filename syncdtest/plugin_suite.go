@@ -45,7 +45,7 @@ var (
 )
 
 func pluginNames(t *testing.T, p syncd.Plugin) {
-	if !slices.Contains([]syncd.Kind{syncd.KindSource, syncd.KindChecker, syncd.KindSink}, p.Kind()) {
+	if !slices.Contains([]syncd.Kind{syncd.KindSource, syncd.KindChecker, syncd.KindStage, syncd.KindSink}, p.Kind()) {
 		t.Errorf("%q is no kind of plugin", p.Kind())
 	}
 	if !pluginName.MatchString(p.Name()) {

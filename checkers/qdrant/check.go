@@ -13,6 +13,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/internal/panics"
+	"github.com/syncd-io/syncd/internal/qdrantconn"
 )
 
 // Check asks in batches of batch_size, of which concurrency are in flight over all calls. Calls about few points, as those of many
@@ -105,7 +106,7 @@ func (c *checker) lookup(ctx context.Context, a *ask, points []syncd.Point, limi
 		err := c.get(ctx, a, from, to)
 		if n := to - from; err != nil && c.tooMany(ctx, n, err) {
 			if now, lowered := limit.refuse(n); lowered {
-				c.log.Info("Qdrant does not take so many ids at once: asking for fewer for now", "ids", n, "next", now, "reason", c.redact(reason(err)))
+				c.log.Info("Qdrant does not take so many ids at once: asking for fewer for now", "ids", n, "next", now, "reason", c.redact(qdrantconn.Reason(err)))
 			}
 			if most = n; n == refused {
 				most = (n + 1) / 2
@@ -115,7 +116,7 @@ func (c *checker) lookup(ctx context.Context, a *ask, points []syncd.Point, limi
 			continue
 		}
 		if err != nil {
-			return c.cannotAsk(ctx, fmt.Sprintf("asking Qdrant at %s about %d points", c.ep.addr(), to-from), err)
+			return c.cannotAsk(ctx, fmt.Sprintf("asking Qdrant at %s about %d points", c.ep.Addr(), to-from), err)
 		}
 		limit.pass(to - from)
 		from, most, refused = to, len(a.ids), 0
@@ -144,8 +145,8 @@ func (c *checker) get(ctx context.Context, a *ask, from, to int) error {
 
 // tooMany reports whether a request about n ids failed because of its size: it was refused, or late more than once.
 func (c *checker) tooMany(ctx context.Context, n int, err error) bool {
-	what, _ := classify(err)
-	return ctx.Err() == nil && (n > 1 && what == tooMuch || n > few && status.Code(err) == codes.DeadlineExceeded)
+	what, _ := qdrantconn.Classify(err)
+	return ctx.Err() == nil && (n > 1 && what == qdrantconn.TooMuch || n > few && status.Code(err) == codes.DeadlineExceeded)
 }
 
 // isEmpty reports whether err says that there is no collection where that is an index without points.
@@ -164,7 +165,7 @@ func (c *checker) cannotAsk(ctx context.Context, doing string, err error) error 
 	if status.Code(err) == codes.NotFound {
 		if c.seen.Load() {
 			return c.fail("see who deleted or renamed it; run again when it is there",
-				fmt.Sprintf("asking Qdrant at %s: the collection %q was there and is gone", c.ep.addr(), c.conf.Collection), err)
+				fmt.Sprintf("asking Qdrant at %s: the collection %q was there and is gone", c.ep.Addr(), c.conf.Collection), err)
 		}
 		return c.noCollection(err)
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/internal/coalesce"
+	"github.com/syncd-io/syncd/internal/qdrantconn"
 	"github.com/syncd-io/syncd/internal/wait"
 )
 
@@ -452,7 +453,7 @@ func TestCheckHalvesMessagesTooLong(t *testing.T) {
 			if len(req.GetIds()) > 125 {
 				// longer than the client takes, at little cost: a point with a payload that was not asked for
 				r := answer(req.GetIds()...)
-				r.Result[0].Payload = map[string]*qdrant.Value{"x": qdrant.NewValueString(strings.Repeat("x", maxReceive))}
+				r.Result[0].Payload = map[string]*qdrant.Value{"x": qdrant.NewValueString(strings.Repeat("x", qdrantconn.MaxReceive))}
 				return r, nil
 			}
 			return nil, nil

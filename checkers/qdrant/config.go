@@ -8,6 +8,7 @@ import (
 	"github.com/qdrant/go-client/qdrant"
 
 	"github.com/syncd-io/syncd/internal/dial"
+	"github.com/syncd-io/syncd/internal/qdrantconn"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -58,7 +59,7 @@ const (
 
 func defaults() Config {
 	return Config{
-		Port:                grpcPort,
+		Port:                qdrantconn.GRPCPort,
 		Collection:          "pms_collection",
 		BatchSize:           1000,
 		Concurrency:         4,
@@ -132,7 +133,7 @@ func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
 		addressed = "host"
 	}
 	ep, err := c.endpoint()
-	on, said := ep.schemeTLS()
+	on, said := ep.SchemeTLS()
 	switch {
 	case c.URL != "" && c.Host != "":
 		at, _ := n.Nearest([]string{"host"})
@@ -143,12 +144,12 @@ func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
 	case c.URL != "" && set("port"):
 		report("write the port into url", "%s has no effect beside url", []any{pathTo(d, "port")}, "port")
 	case err != nil:
-		report(addressForms, "%s %v", []any{pathTo(d, addressed), err}, addressed)
+		report(qdrantconn.AddressForms, "%s %v", []any{pathTo(d, addressed), err}, addressed)
 	case said && on != c.TLS.Enabled && set("tls", "enabled"):
 		report("remove it: the scheme of url decides", "%s: %t contradicts url, which begins with %s://",
-			[]any{pathTo(d, "tls.enabled"), c.TLS.Enabled, ep.scheme}, "tls", "enabled")
+			[]any{pathTo(d, "tls.enabled"), c.TLS.Enabled, ep.Scheme}, "tls", "enabled")
 	}
-	if err == nil && ep.mapped && ep.scheme != "http" && ep.scheme != "https" {
+	if err == nil && ep.Mapped && ep.Scheme != "http" && ep.Scheme != "https" {
 		// http://host:6333 is the address that everybody has; anything else with this port was meant to be gRPC.
 		if addressed == "host" {
 			addressed = "port"
@@ -159,7 +160,7 @@ func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
 				"%s: 6333 is the port of Qdrant's REST interface; the gRPC port 6334 is used", d.Path())
 		})
 	}
-	c.checkTLS(err == nil && !ep.tls && !c.TLS.Enabled, pathTo(d, "tls"), report)
+	c.checkTLS(err == nil && !ep.TLS && !c.TLS.Enabled, pathTo(d, "tls"), report)
 
 	if c.Retry.Initial > c.Retry.Max {
 		report("", "%s must be at least %s, which is %v", []any{pathTo(d, "retry.max"), "initial", c.Retry.Initial}, "retry", "max")
@@ -214,4 +215,9 @@ func sendable(s string) bool {
 		}
 	}
 	return true
+}
+
+// endpoint gives the address that the configuration names.
+func (c *Config) endpoint() (qdrantconn.Endpoint, error) {
+	return qdrantconn.Address{URL: c.URL, Host: c.Host, Port: c.Port, TLS: c.TLS.Enabled}.Endpoint()
 }

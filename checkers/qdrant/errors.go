@@ -10,6 +10,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/internal/dial"
+	"github.com/syncd-io/syncd/internal/qdrantconn"
 )
 
 // failure is an error whose text was written for people, while its causes stay to be found by errors.Is and errors.As.
@@ -38,7 +39,7 @@ func (c *checker) fail(hint, text string, causes ...error) error {
 
 // explain turns the final error of a request into one for people. doing is a gerund phrase.
 func (c *checker) explain(doing string, err error) error {
-	text := doing + ": " + reason(err)
+	text := doing + ": " + qdrantconn.Reason(err)
 	switch status.Code(err) {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
 		return c.fail("look at Qdrant's log; retry.max_elapsed and timeout say how long syncd tries", text, syncd.ErrUnavailable, err)
@@ -55,7 +56,7 @@ func (c *checker) explain(doing string, err error) error {
 			return c.fail(hint, text, syncd.ErrUnavailable, err)
 		}
 		return c.fail("raise the limit in the collection's strict mode, or lower concurrency", text, err)
-	case codes.Internal, codes.Unknown, codes.Aborted: // doubtful, see classify
+	case codes.Internal, codes.Unknown, codes.Aborted: // doubtful, see qdrantconn.Classify
 		return c.fail("look at Qdrant's log, and at the log of what stands in front of it", text, err)
 	}
 	return c.fail("", text, err)
@@ -66,27 +67,16 @@ func (c *checker) unauthorized(doing string, err error) error {
 	if c.conf.APIKey != "" {
 		hint = "compare api_key with Qdrant's service.api_key: it was sent and not accepted"
 	}
-	return c.fail(hint, doing+": the API key was refused: "+reason(err), err)
+	return c.fail(hint, doing+": the API key was refused: "+qdrantconn.Reason(err), err)
 }
 
 func (c *checker) forbidden(doing string, err error) error {
 	return c.fail("use a key or token that is still valid and may read the collection "+c.conf.Collection,
-		doing+": the API key does not allow it: "+reason(err), err)
+		doing+": the API key does not allow it: "+qdrantconn.Reason(err), err)
 }
 
 // noCollection is the error for a collection that does not exist where that is not an empty index.
 func (c *checker) noCollection(err error) error {
 	return c.fail("create it, correct collection, or set on_missing_collection: empty to take it for an empty index",
-		"asking Qdrant at "+c.ep.addr()+": there is no collection \""+c.conf.Collection+"\"", err)
-}
-
-// reason is the server's or the transport's own sentence in a gRPC error.
-func reason(err error) string {
-	if s, ok := errors.AsType[interface {
-		error
-		GRPCStatus() *status.Status
-	}](err); ok {
-		return s.GRPCStatus().Message()
-	}
-	return err.Error()
+		"asking Qdrant at "+c.ep.Addr()+": there is no collection \""+c.conf.Collection+"\"", err)
 }

@@ -67,5 +67,5 @@ func (c *checker) cannotInspect(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("inspecting the collection %q: %w", c.conf.Collection, ctx.Err())
 	}
-	return c.explain(fmt.Sprintf("inspecting the collection %q at %s", c.conf.Collection, c.ep.addr()), err)
+	return c.explain(fmt.Sprintf("inspecting the collection %q at %s", c.conf.Collection, c.ep.Addr()), err)
 }

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/qdrantconn"
 )
 
 // Sizes of a page. Qdrant keeps updates waiting while it puts a page together, so the largest is what takes it some ten
@@ -174,7 +175,7 @@ func (l *listing) next(ctx context.Context) ([]syncd.Listed, error) {
 	for _, point := range p.points {
 		switch {
 		case !l.inOrder(point.ID):
-			return nil, l.fail("", fmt.Sprintf("listing the points of Qdrant at %s: they are not in the order of their ids: %v comes after %v", l.ep.addr(), point.ID, l.first()))
+			return nil, l.fail("", fmt.Sprintf("listing the points of Qdrant at %s: they are not in the order of their ids: %v comes after %v", l.ep.Addr(), point.ID, l.first()))
 		case l.any && point.ID == l.last:
 			continue // shards by key can hold the same id, each its own point of it
 		case l.bounded && bytes.Compare(point.ID[:], l.end[:]) >= 0:
@@ -257,7 +258,7 @@ func (l *listing) read() (p page, err error) {
 func (l *listing) advance(offset foundPoint) error {
 	id, err := uuid.ParseBytes(offset.text)
 	if err != nil || bytes.Compare(id[:], l.from[:]) <= 0 {
-		return l.fail("", fmt.Sprintf("listing the points of Qdrant at %s: the page after %v begins at %v", l.ep.addr(), l.from, offset))
+		return l.fail("", fmt.Sprintf("listing the points of Qdrant at %s: the page after %v begins at %v", l.ep.Addr(), l.from, offset))
 	}
 	l.from = id
 	l.ended = l.bounded && bytes.Compare(id[:], l.end[:]) >= 0
@@ -282,7 +283,7 @@ func (l *listing) scroll(ctx context.Context) (page, error) {
 			return page{}, l.cannotList(ctx, err)
 		}
 		l.log.Info("Qdrant does not list so many points at once: asking for smaller pages for now",
-			"points", size, "next", l.size.now(), "reason", l.redact(reason(err)))
+			"points", size, "next", l.size.now(), "reason", l.redact(qdrantconn.Reason(err)))
 		l.retried(retryTooLarge)
 	}
 }
@@ -338,7 +339,7 @@ func (l *listing) strictMode(ctx context.Context) *qdrant.StrictModeConfig {
 }
 
 func (l *listing) cannotList(ctx context.Context, err error) error {
-	explained := l.cannotAsk(ctx, "listing the points of Qdrant at "+l.ep.addr(), err)
+	explained := l.cannotAsk(ctx, "listing the points of Qdrant at "+l.ep.Addr(), err)
 	if status.Code(err) == codes.InvalidArgument && l.request.Filter != nil {
 		return syncd.Hint(explained, "create a keyword index on the payload keys that are matched: strict mode may demand it, and it makes listing faster")
 	}

@@ -12,10 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/qdrant/go-client/qdrant"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 
@@ -23,29 +20,15 @@ import (
 	"github.com/syncd-io/syncd/internal/coalesce"
 	"github.com/syncd-io/syncd/internal/contact"
 	"github.com/syncd-io/syncd/internal/dial"
+	"github.com/syncd-io/syncd/internal/qdrantconn"
 	"github.com/syncd-io/syncd/internal/retry"
 )
-
-const (
-	// maxReceive bounds an answer. A found id takes 42 bytes, so 50,000 take 2.1 MB; gRPC's own limit of 4 MB would be
-	// near, and shard keys make an answer longer.
-	maxReceive = 64 << 20
-	// The HTTP/2 windows must hold a whole answer, or it waits for the network's round trips.
-	streamWindow = 4 << 20
-	connWindow   = 8 << 20
-	// Pings keep idle connections open through firewalls. Qdrant allows any rate, gRPC's client not less than 10 s.
-	keepAliveSeconds        = 30
-	keepAliveTimeoutSeconds = 10
-)
-
-// bufferSizes are those of the buffers that gRPC shares between calls. It clears a buffer before each use, so the steps are small.
-var bufferSizes = []int{1 << 8, 1 << 12, 1 << 14, 1 << 15, 1 << 16, 1 << 17, 1 << 18, 1 << 19, 1 << 20}
 
 type checker struct {
 	client      *qdrant.Client
 	buffers     mem.BufferPool // gRPC's
 	conf        Config
-	ep          endpoint
+	ep          qdrantconn.Endpoint
 	log         *slog.Logger
 	contact     *contact.Contact
 	consistency *qdrant.ReadConsistency
@@ -82,49 +65,30 @@ func open(ctx context.Context, conf Config, log *slog.Logger) (*checker, error) 
 		return nil, fmt.Errorf("reading read_consistency: it %w", err)
 	}
 	var secure *tls.Config
-	if ep.tls {
+	if ep.TLS {
 		if secure, err = dial.TLS(conf.TLS).Config(); err != nil {
 			return nil, syncd.Hint(fmt.Errorf("preparing the connection to Qdrant: %w", err), "check the files of checker.qdrant.tls, and the password of the key")
 		}
 	}
-	if ep.mapped {
-		log.Info(fmt.Sprintf("%d is Qdrant's REST port; using gRPC port %d", restPort, grpcPort), "address", ep.addr())
+	if ep.Mapped {
+		log.Info(fmt.Sprintf("%d is Qdrant's REST port; using gRPC port %d", qdrantconn.RESTPort, qdrantconn.GRPCPort), "address", ep.Addr())
 	}
-	if !ep.tls && conf.APIKey != "" {
-		log.Warn("the API key is sent without TLS, readable on the network; https in url turns TLS on", "address", ep.addr())
+	if !ep.TLS && conf.APIKey != "" {
+		log.Warn("the API key is sent without TLS, readable on the network; https in url turns TLS on", "address", ep.Addr())
 	}
 
-	buffers := mem.NewTieredBufferPool(bufferSizes...)
-	client, err := qdrant.NewClient(&qdrant.Config{
-		Host: ep.clientHost(), Port: ep.port,
-		APIKey: conf.APIKey.Reveal(),
-		UseTLS: ep.tls, TLSConfig: secure,
-		PoolSize:         uint(conf.PoolSize),
-		KeepAliveTime:    keepAliveSeconds,
-		KeepAliveTimeout: keepAliveTimeoutSeconds,
-		// The library's check waits a minute for a silent server and then only warns; see preflight. Its retries ignore
-		// how long Qdrant asks to wait; see retry.
-		SkipCompatibilityCheck: true,
-		Logger:                 slog.New(slog.DiscardHandler), // it warns of a key without TLS once per connection
-		GrpcOptions: []grpc.DialOption{
-			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReceive)),
-			experimental.WithBufferPool(buffers),
-			grpc.WithInitialWindowSize(streamWindow),
-			grpc.WithInitialConnWindowSize(connWindow),
-			// By default gRPC waits up to two minutes before it connects again: longer than a request is retried.
-			grpc.WithConnectParams(grpc.ConnectParams{
-				Backoff:           backoff.Config{BaseDelay: conf.Retry.Initial, Multiplier: 1.6, Jitter: 0.2, MaxDelay: conf.Retry.Max},
-				MinConnectTimeout: conf.ConnectTimeout,
-			}),
-		},
+	buffers := qdrantconn.Buffers()
+	client, err := qdrantconn.Client(ep, qdrantconn.Settings{
+		APIKey: conf.APIKey.Reveal(), TLS: secure, PoolSize: conf.PoolSize, Buffers: buffers,
+		FirstPause: conf.Retry.Initial, LongestPause: conf.Retry.Max, ConnectTimeout: conf.ConnectTimeout,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("preparing the connection to Qdrant at %s: %w", ep.addr(), err)
+		return nil, fmt.Errorf("preparing the connection to Qdrant at %s: %w", ep.Addr(), err)
 	}
 	c := &checker{
 		client: client, buffers: buffers, conf: conf, ep: ep, log: log, consistency: consistency,
 		contact: contact.New(contact.Config{
-			Log: log, Server: "Qdrant", Address: ep.addr(), Verb: "asked", Patience: notableWait,
+			Log: log, Server: "Qdrant", Address: ep.Addr(), Verb: "asked", Patience: notableWait,
 			Trying: fmt.Sprintf("each question again, for up to %s (checker.qdrant.retry.max_elapsed)", conf.Retry.MaxElapsed),
 		}),
 		slots:   make(chan struct{}, conf.Concurrency),
@@ -154,7 +118,7 @@ func (c *checker) preflight(ctx context.Context, secure *tls.Config) error {
 	if !strings.Contains(strings.ToLower(health.GetTitle()), "qdrant") {
 		return c.notQdrant(fmt.Sprintf("it calls itself %q", health.GetTitle()), nil)
 	}
-	c.log.Debug("connected to Qdrant", "address", c.ep.addr(), "version", health.GetVersion())
+	c.log.Debug("connected to Qdrant", "address", c.ep.Addr(), "version", health.GetVersion())
 
 	// This one needs a key, where Qdrant has one.
 	info, err := c.info(within)
@@ -167,15 +131,15 @@ func (c *checker) preflight(ctx context.Context, secure *tls.Config) error {
 		}
 		return nil
 	case ctx.Err() != nil:
-		return fmt.Errorf("connecting to Qdrant at %s: %w", c.ep.addr(), ctx.Err())
+		return fmt.Errorf("connecting to Qdrant at %s: %w", c.ep.Addr(), ctx.Err())
 	case status.Code(err) == codes.NotFound && c.conf.OnMissingCollection == missingFails:
 		return c.noCollection(err)
 	case status.Code(err) == codes.NotFound:
 		c.log.Warn(fmt.Sprintf("Qdrant has no collection %q: every document counts as missing", c.conf.Collection),
-			"address", c.ep.addr())
+			"address", c.ep.Addr())
 		return nil
 	}
-	return c.explain(fmt.Sprintf("looking for the collection %q in Qdrant at %s", c.conf.Collection, c.ep.addr()), err)
+	return c.explain(fmt.Sprintf("looking for the collection %q in Qdrant at %s", c.conf.Collection, c.ep.Addr()), err)
 }
 
 func (c *checker) info(ctx context.Context) (*qdrant.CollectionInfo, error) {
@@ -186,26 +150,26 @@ func (c *checker) info(ctx context.Context) (*qdrant.CollectionInfo, error) {
 // cannotConnect says why the first request failed.
 func (c *checker) cannotConnect(ctx context.Context, secure *tls.Config, err error) error {
 	if ctx.Err() != nil {
-		return fmt.Errorf("connecting to Qdrant at %s: %w", c.ep.addr(), ctx.Err())
+		return fmt.Errorf("connecting to Qdrant at %s: %w", c.ep.Addr(), ctx.Err())
 	}
-	why := reason(err)
+	why := qdrantconn.Reason(err)
 	switch status.Code(err) {
 	case codes.DeadlineExceeded:
 		why = fmt.Sprintf("no answer within %v", c.conf.ConnectTimeout)
 	case codes.Unauthenticated:
-		return c.unauthorized("connecting to Qdrant at "+c.ep.addr(), err)
+		return c.unauthorized("connecting to Qdrant at "+c.ep.Addr(), err)
 	case codes.PermissionDenied:
-		return c.forbidden("connecting to Qdrant at "+c.ep.addr(), err)
+		return c.forbidden("connecting to Qdrant at "+c.ep.Addr(), err)
 	case codes.Unimplemented, codes.Unknown: // also what an HTTP server gives that knows HTTP/2 and not gRPC
-		return c.notQdrant(reason(err), err)
+		return c.notQdrant(qdrantconn.Reason(err), err)
 	case codes.Unavailable:
 	default:
-		return c.explain("connecting to Qdrant at "+c.ep.addr(), err)
+		return c.explain("connecting to Qdrant at "+c.ep.Addr(), err)
 	}
 
 	looking, cancel := context.WithTimeout(ctx, longestProbe) // also where connect_timeout is over
 	defer cancel()
-	found := probe(looking, c.ep.addr(), secure)
+	found := probe(looking, c.ep.Addr(), secure)
 	if found == nil {
 		return c.unreachable(why, err)
 	}
@@ -217,7 +181,7 @@ func (c *checker) cannotConnect(ctx context.Context, secure *tls.Config, err err
 	case errors.Is(found, errKafka), errors.Is(found, errNoFrame):
 		return c.notQdrant(text, errors.Join(found, err))
 	case errors.Is(found, errHangsUp):
-		return c.fail(portHint, "connecting to Qdrant at "+c.ep.addr()+": "+text, syncd.ErrForeign, syncd.ErrUnavailable, err)
+		return c.fail(portHint, "connecting to Qdrant at "+c.ep.Addr()+": "+text, syncd.ErrForeign, syncd.ErrUnavailable, err)
 	case untrusted:
 		hint = dial.CertificateHint(found,
 			"connect by a name that the certificate holds, or set tls.server_name to one",
@@ -235,15 +199,15 @@ func (c *checker) cannotConnect(ctx context.Context, secure *tls.Config, err err
 	default: // no connection
 		return c.unreachable(text, found)
 	}
-	return c.fail(hint, "connecting to Qdrant at "+c.ep.addr()+": "+text, found, err)
+	return c.fail(hint, "connecting to Qdrant at "+c.ep.Addr()+": "+text, found, err)
 }
 
 func (c *checker) unreachable(why string, err error) error {
 	hint := "check that Qdrant runs there and that its gRPC port can be reached from here"
-	if c.ep.mapped {
-		hint += "; " + strconv.Itoa(restPort) + " is its REST port, and syncd needs " + strconv.Itoa(grpcPort) + " open as well"
+	if c.ep.Mapped {
+		hint += "; " + strconv.Itoa(qdrantconn.RESTPort) + " is its REST port, and syncd needs " + strconv.Itoa(qdrantconn.GRPCPort) + " open as well"
 	}
-	return c.fail(hint, "could not connect to Qdrant at "+c.ep.addr()+": "+why, syncd.ErrUnavailable, err)
+	return c.fail(hint, "could not connect to Qdrant at "+c.ep.Addr()+": "+why, syncd.ErrUnavailable, err)
 }
 
 const portHint = "check host and port; Qdrant's gRPC port is 6334 unless configured otherwise"
@@ -254,7 +218,7 @@ func (c *checker) notQdrant(why string, err error) error {
 		causes = append(causes, err)
 	}
 	return c.fail(portHint,
-		"connecting to Qdrant at "+c.ep.addr()+": what answers there is not Qdrant: "+why, causes...)
+		"connecting to Qdrant at "+c.ep.Addr()+": what answers there is not Qdrant: "+why, causes...)
 }
 
 var errClosed = errors.New("asking Qdrant: the checker is closed")

@@ -23,6 +23,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/internal/dial/dialtest"
+	"github.com/syncd-io/syncd/internal/qdrantconn"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -300,9 +301,9 @@ func TestOpenTellsWhatItFound(t *testing.T) {
 
 // TestOpenMapsTheRESTPort takes the two real ports, if they are free.
 func TestOpenMapsTheRESTPort(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(grpcPort))
+	l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(qdrantconn.GRPCPort))
 	if err != nil {
-		t.Skipf("port %d is taken: %v", grpcPort, err)
+		t.Skipf("port %d is taken: %v", qdrantconn.GRPCPort, err)
 	}
 	newStub().serve(t, l)
 	logger, logged := recorded()

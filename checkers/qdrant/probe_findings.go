@@ -10,9 +10,15 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/qdrantconn"
 )
 
 var _ syncd.Locator = (*Config)(nil)
+
+// IndexName implements syncd.Placed.
+func (c *Config) IndexName() string {
+	return fmt.Sprintf("collection %q at %s", c.Collection, c.Location())
+}
 
 // Location is the address that gRPC connects to.
 func (c *Config) Location() string {
@@ -20,7 +26,7 @@ func (c *Config) Location() string {
 	if err != nil {
 		return "" // its text may hold a password
 	}
-	return ep.addr()
+	return ep.Addr()
 }
 
 // Probe looks at the server, the collection, and what would make checks slow or wrong. What has to be right for connecting
@@ -69,8 +75,8 @@ func (c *checker) probeServer(ctx context.Context) syncd.Finding {
 		return c.failedToProbe(ctx, f, err)
 	}
 	f.Detail = "Qdrant " + health.GetVersion()
-	if c.ep.mapped {
-		f.Detail += fmt.Sprintf(", at gRPC port %d in place of the REST port %d", grpcPort, restPort)
+	if c.ep.Mapped {
+		f.Detail += fmt.Sprintf(", at gRPC port %d in place of the REST port %d", qdrantconn.GRPCPort, qdrantconn.RESTPort)
 	}
 	return f
 }
@@ -80,17 +86,17 @@ func (c *checker) probeConnection() syncd.Finding {
 	f := syncd.Finding{Subject: "connection", Status: syncd.StatusOK, Detail: "without TLS and without a key"}
 	withKey := c.conf.APIKey != ""
 	switch {
-	case !c.ep.tls && withKey:
+	case !c.ep.TLS && withKey:
 		f.Status = syncd.StatusWarning
 		f.Detail = "the API key is sent without TLS, readable on the network"
 		f.Hint = "begin checker.qdrant.url with https://, once Qdrant has TLS"
-	case c.ep.tls && c.conf.TLS.SkipVerify:
+	case c.ep.TLS && c.conf.TLS.SkipVerify:
 		f.Status = syncd.StatusWarning
 		f.Detail = "TLS, but any certificate is accepted, also a forger's"
 		f.Hint = "set checker.qdrant.tls.ca_file to the certificate's authority in place of insecure_skip_verify"
-	case c.ep.tls && withKey:
+	case c.ep.TLS && withKey:
 		f.Detail = "TLS, with a key that Qdrant accepts"
-	case c.ep.tls:
+	case c.ep.TLS:
 		f.Detail = "TLS, without a key"
 	}
 	return f
@@ -193,7 +199,7 @@ func (c *checker) failedToProbe(ctx context.Context, f syncd.Finding, err error)
 		f.Detail = noAnswer
 		return f
 	}
-	explained := c.explain("asking Qdrant at "+c.ep.addr(), err)
+	explained := c.explain("asking Qdrant at "+c.ep.Addr(), err)
 	f.Detail, f.Hint = explained.Error(), syncd.HintOf(explained)
 	return f
 }

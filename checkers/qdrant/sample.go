@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/qdrantconn"
 )
 
 // sampledAtOnce is how many samples one request asks for. Qdrant takes them side by side; where payload has no index each reads what
@@ -38,7 +39,7 @@ func (c *checker) Sample(ctx context.Context, reqs []syncd.ListRequest) ([][]syn
 				if err := interrupted(ctx); err != nil {
 					return nil, err
 				}
-				c.log.Debug("Qdrant does not give several samples at once: asking for each", "reason", c.redact(reason(err)))
+				c.log.Debug("Qdrant does not give several samples at once: asking for each", "reason", c.redact(qdrantconn.Reason(err)))
 				together = false
 				clear(sampled)
 			}

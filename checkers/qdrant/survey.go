@@ -169,7 +169,7 @@ func texts(dst map[string]string, under string, payload map[string]*qdrant.Value
 }
 
 func (c *checker) cannotSurvey(ctx context.Context, err error) error {
-	return c.cannotAsk(ctx, "looking at what Qdrant holds at "+c.ep.addr(), err)
+	return c.cannotAsk(ctx, "looking at what Qdrant holds at "+c.ep.Addr(), err)
 }
 
 // probeSurvey shows what the index holds beside what the mapping says.

@@ -15,11 +15,12 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/qdrantconn"
 )
 
 // asked is an ask about ids, as a checker makes it.
 func asked(conf Config, s selection, ids ...uuid.UUID) *ask {
-	c := &checker{conf: conf, buffers: mem.NewTieredBufferPool(bufferSizes...)}
+	c := &checker{conf: conf, buffers: qdrantconn.Buffers()}
 	c.consistency, _ = conf.ReadConsistency.request()
 	a := c.newAsk(s)
 	a.fill(points(ids...))

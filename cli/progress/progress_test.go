@@ -106,7 +106,7 @@ func TestProgressJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `{"time":"1970-01-01T00:00:10Z","run_id":"00000000-0000-0000-0000-000000000000","phase":"reading","documents":500,"expected":1000,"documents_per_second":50,"eta_seconds":10,` +
-		`"counts":{"scanned":500,"present":480,"missing":20,"emitted":20,"acked":20},"bytes":0,"stalled":false,"working":{"check":0,"fetch":0,"scan":0,"write":0},` +
+		`"counts":{"scanned":500,"present":480,"missing":20,"emitted":20,"acked":20},"bytes":0,"stalled":false,"working":{"check":0,"fetch":0,"scan":0,"transform":0,"write":0},` +
 		`"collections":{"a":{"expected":1000,"done":false,"counts":{"scanned":500,"present":480,"missing":20,"emitted":20,"acked":20}}}}`
 	if string(text) != want {
 		t.Errorf("got\n%s\nwant\n%s", text, want)

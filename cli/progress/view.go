@@ -87,6 +87,9 @@ func (v *view) eta(name string) string {
 func (v *view) workers() string {
 	var parts []string
 	for s := engine.StageScan; s < engine.StageCount; s++ {
+		if s == engine.StageTransform && v.Working[s] == 0 {
+			continue // most jobs have no stages
+		}
 		parts = append(parts, fmt.Sprintf("%s %d", s, v.Working[s]))
 	}
 	out := strings.Join(parts, " ")

@@ -87,15 +87,20 @@ func (p *Program) configurationPage() string {
 	b.WriteString("\n## The file\n\n")
 	markdownTable(&b, single, 0)
 	for _, s := range settings {
-		switch s.Shape.Form {
-		case spec.BlockForm:
+		stages := s.Name == syncd.KindStage.Section()
+		switch {
+		case s.Shape.Form == spec.BlockForm && !stages:
 			fmt.Fprintf(&b, "\n## `%s`\n\n%s\n\n", s.Name, s.Doc)
 			markdownTable(&b, s.Shape.Fields, 1)
-		case spec.OneOfForm:
-			fmt.Fprintf(&b, "\n## `%s`\n\n%s It holds the name of one plugin, and below it the plugin's settings.\n\n", s.Name, s.Doc)
+		case s.Shape.Form == spec.OneOfForm, stages:
+			holds := "the name of one plugin, and below it the plugin's settings"
+			if stages {
+				holds = "the names of plugins, and below each the plugin's settings"
+			}
+			fmt.Fprintf(&b, "\n## `%s`\n\n%s It holds %s.\n\n", s.Name, s.Doc, holds)
 			var plugins []syncd.Plugin
 			for _, p := range ByKind(p.Registry) {
-				if string(p.Kind()) == s.Name {
+				if p.Section() == s.Name {
 					plugins = append(plugins, p)
 				}
 			}

@@ -36,7 +36,7 @@ type Output struct {
 type ExitCode struct{ Code, Meaning string }
 
 // kinds is the order in which plugins are shown: the way of a document.
-var kinds = []syncd.Kind{syncd.KindSource, syncd.KindChecker, syncd.KindSink}
+var kinds = []syncd.Kind{syncd.KindSource, syncd.KindChecker, syncd.KindStage, syncd.KindSink}
 
 // ByKind lists plugins in the order of the way of a document, each kind by name.
 func ByKind(registry *syncd.Registry) []syncd.Plugin {
@@ -72,16 +72,16 @@ func pageName(p syncd.Plugin) string { return string(p.Kind()) + "-" + p.Name() 
 
 // Settings describes what can stand in the plugin's block.
 func Settings(p syncd.Plugin) []spec.Setting {
-	return spec.Describe(p.Config(), string(p.Kind()), p.Name())
+	return spec.Describe(p.Config(), p.Section(), p.Name())
 }
 
 // pluginExample is the smallest useful configuration of the plugin.
 func pluginExample(p syncd.Plugin) string {
 	block := spec.Example(Settings(p))
 	if block == "" {
-		return fmt.Sprintf("%s:\n  %s: {}\n", p.Kind(), p.Name())
+		return fmt.Sprintf("%s:\n  %s: {}\n", p.Section(), p.Name())
 	}
-	example := fmt.Sprintf("%s:\n  %s:\n%s", p.Kind(), p.Name(), indented(block, "    "))
+	example := fmt.Sprintf("%s:\n  %s:\n%s", p.Section(), p.Name(), indented(block, "    "))
 	if _, only := p.Config().(syncd.FollowedOnly); only {
 		example += "run:\n  follow: true\n"
 	}
@@ -92,6 +92,9 @@ func pluginExample(p syncd.Plugin) string {
 func (p *Program) fileExample() string {
 	var b strings.Builder
 	for _, kind := range kinds {
+		if kind == syncd.KindStage {
+			continue // most configurations have none
+		}
 		i := slices.IndexFunc(p.Plugins, func(p syncd.Plugin) bool { return p.Kind() == kind })
 		if i >= 0 {
 			b.WriteString(pluginExample(p.Plugins[i]))

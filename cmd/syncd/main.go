@@ -13,6 +13,9 @@ import (
 	"github.com/syncd-io/syncd/connectors/postgres"
 	filesink "github.com/syncd-io/syncd/sinks/file"
 	"github.com/syncd-io/syncd/sinks/kafka"
+	qdrantsink "github.com/syncd-io/syncd/sinks/qdrant"
+	"github.com/syncd-io/syncd/stages/chunk"
+	"github.com/syncd-io/syncd/stages/embed"
 )
 
 func main() { os.Exit(cli.Main(plugins()...)) }
@@ -25,7 +28,10 @@ func plugins() []syncd.Plugin {
 		postgres.Plugin(),
 		kafkasource.Plugin(),
 		qdrant.Plugin(),
+		chunk.Plugin(),
+		embed.Plugin(),
 		kafka.Plugin(),
 		filesink.Plugin(),
+		qdrantsink.Plugin(),
 	}
 }

@@ -166,12 +166,27 @@ func TestExamplesAreValid(t *testing.T) {
 			first[p.Kind()] = example(run(t, "plugins", string(p.Kind())+"/"+p.Name(), "--format", "markdown"))
 		}
 	}
+	delete(first, syncd.KindStage)  // the other sinks take none
+	indexing := map[string]string{} // by section: what only works together
+	for _, p := range plugins() {
+		if _, is := p.Config().(syncd.Indexer); is || p.Kind() == syncd.KindStage {
+			section, inner, _ := strings.Cut(example(run(t, "plugins", string(p.Kind())+"/"+p.Name(), "--format", "markdown")), "\n")
+			indexing[section] += inner
+		}
+	}
 	all := map[string]string{"configuration.md": example(generated(t)["configuration.md"])}
 	for _, p := range plugins() {
 		name := string(p.Kind()) + "/" + p.Name()
 		all[name] = example(run(t, "plugins", name, "--format", "markdown"))
+		_, indexer := p.Config().(syncd.Indexer)
+		if indexer || p.Kind() == syncd.KindStage {
+			all[name] = ""
+			for section, inner := range indexing {
+				all[name] += section + "\n" + inner
+			}
+		}
 		for kind, other := range first {
-			if kind != p.Kind() {
+			if kind != p.Kind() && (all[name] == "" || kind != syncd.KindSink || p.Kind() != syncd.KindStage) {
 				all[name] += other
 			}
 		}
@@ -184,7 +199,7 @@ func TestExamplesAreValid(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, diags := config.Load(config.Input{Path: file, Registry: registry(t), Environ: []string{
-			"MONGODB_URI=mongodb://mongo.example", "MONGODB_DATABASE=db", "POSTGRES_DSN=postgres://user@postgres.example/db",
+			"MONGODB_URI=mongodb://mongo.example", "MONGODB_DATABASE=db", "POSTGRES_DSN=postgres://user@postgres.example/db", "EMBEDDING_URL=http://embed.example/v1", "EMBEDDING_MODEL=model",
 		}}); len(diags) > 0 {
 			t.Errorf("%s:\n%s\n%v", name, text, diags)
 		}
@@ -198,12 +213,12 @@ func TestExamplesAreValid(t *testing.T) {
 func TestEveryVariableIsKnown(t *testing.T) {
 	for _, p := range plugins() {
 		file := filepath.Join(t.TempDir(), "c.yaml")
-		if err := os.WriteFile(file, fmt.Appendf(nil, "%s: {%s: {}}\n", p.Kind(), p.Name()), 0o600); err != nil {
+		if err := os.WriteFile(file, fmt.Appendf(nil, "%s: {%s: {}}\n", p.Section(), p.Name()), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		walk(config.Describe(registry(t)), func(s spec.Setting) {
-			if len(s.Path) < 2 || slices.Contains([]string{"source", "checker", "sink"}, s.Path[0]) &&
-				(s.Path[0] != string(p.Kind()) || s.Path[1] != p.Name()) {
+			if len(s.Path) < 2 || slices.Contains([]string{"source", "checker", "stages", "sink"}, s.Path[0]) &&
+				(s.Path[0] != p.Section() || s.Path[1] != p.Name()) {
 				return
 			}
 			for _, name := range s.Env {

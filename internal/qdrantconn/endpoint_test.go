@@ -1,4 +1,4 @@
-package qdrant
+package qdrantconn
 
 import (
 	"strings"
@@ -33,18 +33,18 @@ func TestEndpoint(t *testing.T) {
 		{url: "::1", addr: "[::1]:6334"},
 		{url: "http://[fe80::1%eth0]:6334", addr: "[fe80::1%eth0]:6334"},
 	} {
-		c := Config{URL: tc.url, Port: grpcPort}
-		ep, err := c.endpoint()
+		c := Address{URL: tc.url, Port: GRPCPort}
+		ep, err := c.Endpoint()
 		if err != nil {
 			t.Errorf("%q: %v", tc.url, err)
 			continue
 		}
-		if ep.addr() != tc.addr || ep.tls != tc.tls || ep.mapped != tc.mapped {
+		if ep.Addr() != tc.addr || ep.TLS != tc.tls || ep.Mapped != tc.mapped {
 			t.Errorf("%q: got %s tls=%t mapped=%t, want %s tls=%t mapped=%t",
-				tc.url, ep.addr(), ep.tls, ep.mapped, tc.addr, tc.tls, tc.mapped)
+				tc.url, ep.Addr(), ep.TLS, ep.Mapped, tc.addr, tc.tls, tc.mapped)
 		}
-		if got := ep.clientHost() + ":"; !strings.HasPrefix(tc.addr, got) {
-			t.Errorf("%q: the client gets host %q for %s", tc.url, ep.clientHost(), tc.addr)
+		if got := ep.ClientHost() + ":"; !strings.HasPrefix(tc.addr, got) {
+			t.Errorf("%q: the client gets host %q for %s", tc.url, ep.ClientHost(), tc.addr)
 		}
 	}
 }
@@ -66,9 +66,9 @@ func TestEndpointRefuses(t *testing.T) {
 		"http://a:1:2":                 "one host",
 		"[x::y]:6334":                  "must name a host",
 	} {
-		ep, err := parseEndpoint(url)
+		ep, err := Parse(url)
 		if err == nil {
-			t.Errorf("%q: taken as %s", url, ep.addr())
+			t.Errorf("%q: taken as %s", url, ep.Addr())
 			continue
 		}
 		if !strings.Contains(err.Error(), want) {
@@ -82,40 +82,40 @@ func TestEndpointRefuses(t *testing.T) {
 
 func TestEndpointOfHost(t *testing.T) {
 	for _, tc := range []struct {
-		conf Config
+		conf Address
 		addr string
 	}{
-		{defaults(), "localhost:6334"},
-		{Config{Host: "q", Port: 6333}, "q:6334"},
-		{Config{Host: "q", Port: 7}, "q:7"},
-		{Config{Host: "::1", Port: 7}, "[::1]:7"},
-		{Config{Host: "[::1]", Port: 7}, "[::1]:7"},
+		{Address{Port: GRPCPort}, "localhost:6334"},
+		{Address{Host: "q", Port: 6333}, "q:6334"},
+		{Address{Host: "q", Port: 7}, "q:7"},
+		{Address{Host: "::1", Port: 7}, "[::1]:7"},
+		{Address{Host: "[::1]", Port: 7}, "[::1]:7"},
 	} {
-		ep, err := tc.conf.endpoint()
-		if err != nil || ep.addr() != tc.addr {
-			t.Errorf("%q %d: got %s, %v, want %s", tc.conf.Host, tc.conf.Port, ep.addr(), err, tc.addr)
+		ep, err := tc.conf.Endpoint()
+		if err != nil || ep.Addr() != tc.addr {
+			t.Errorf("%q %d: got %s, %v, want %s", tc.conf.Host, tc.conf.Port, ep.Addr(), err, tc.addr)
 		}
 	}
 	for _, host := range []string{"http://q", "q:6334", "a b"} {
-		c := Config{Host: host, Port: 7}
-		if ep, err := c.endpoint(); err == nil {
-			t.Errorf("host %q taken as %s", host, ep.addr())
+		c := Address{Host: host, Port: 7}
+		if ep, err := c.Endpoint(); err == nil {
+			t.Errorf("host %q taken as %s", host, ep.Addr())
 		}
 	}
 }
 
-func FuzzParseEndpoint(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	for _, s := range []string{"http://localhost:6333", "[::1]:9", "::1", "a@b", "https://x/y?z#", "grpc://:"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		ep, err := parseEndpoint(s)
+		ep, err := Parse(s)
 		if err != nil {
 			return
 		}
-		again, err := parseEndpoint(ep.addr())
-		if err != nil || again.addr() != ep.addr() {
-			t.Fatalf("%q reads as %s, which reads as %s, %v", s, ep.addr(), again.addr(), err)
+		again, err := Parse(ep.Addr())
+		if err != nil || again.Addr() != ep.Addr() {
+			t.Fatalf("%q reads as %s, which reads as %s, %v", s, ep.Addr(), again.Addr(), err)
 		}
 	})
 }

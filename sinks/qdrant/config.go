@@ -1,0 +1,170 @@
+package qdrant
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/dial"
+	"github.com/syncd-io/syncd/internal/qdrantconn"
+	"github.com/syncd-io/syncd/spec"
+)
+
+// Config is the sink's configuration.
+type Config struct {
+	URL        string      `yaml:"url" env:"QDRANT_URL" example:"http://localhost:6333" doc:"Where Qdrant is: http(s)://host[:port], grpc://host[:port] or host[:port], localhost if it is not set; https turns TLS on, and the REST port 6333 stands for the gRPC port 6334."`
+	Collection string      `yaml:"collection" env:"QDRANT_COLLECTION" doc:"The collection, or an alias of one." rule:"required,name,max=255"`
+	APIKey     spec.Secret `yaml:"api_key" doc:"The API key or JSON web token; it must be allowed to write."`
+	TLS        TLS         `yaml:"tls" doc:"How to connect where TLS is on."`
+
+	Vector    string        `yaml:"vector" doc:"The name of the vector that is written; empty is the collection's only one, which has no name." rule:"name"`
+	Create    Create        `yaml:"create" doc:"How a collection is made that does not exist."`
+	Payload   Payload       `yaml:"payload" doc:"The payload keys of each point."`
+	UpdatedAt string        `yaml:"updated_at" doc:"The document's field that says when it changed, which is kept under its own name; mapping.version compares by it. Empty keeps none." rule:"name"`
+	Fields    []string      `yaml:"fields" example:"[status, project.name]" doc:"Further fields of the document that are kept under their own names."`
+	Ordering  Ordering      `yaml:"ordering" doc:"How Qdrant orders writes of several clients to several replicas." rule:"oneof=weak medium strong"`
+	BatchSize int           `yaml:"batch_size" doc:"Points in a request; a document of more takes several, chunk 0 in the last." rule:"min=1,max=10000"`
+	PoolSize  int           `yaml:"pool_size" doc:"Connections to open; 0 leaves it to the client library." rule:"min=0,max=64"`
+	Timeout   time.Duration `yaml:"timeout" doc:"The time that one request may take." rule:"min=1ms,max=1h"`
+	Connect   time.Duration `yaml:"connect_timeout" doc:"The time that connecting may take at start." rule:"min=1ms,max=10m"`
+	Retry     Retry         `yaml:"retry" doc:"How requests are repeated that Qdrant could not answer."`
+}
+
+// Create is how a collection is made.
+type Create struct {
+	Enabled       bool         `yaml:"enabled" doc:"Make the collection if it does not exist, with the model's dimensions, and indexes of the keys that syncd looks for."`
+	Distance      Distance     `yaml:"distance" doc:"How vectors are compared." rule:"oneof=cosine dot euclid manhattan"`
+	OnDisk        bool         `yaml:"on_disk" doc:"Keep vectors on disk rather than in memory."`
+	OnDiskPayload bool         `yaml:"on_disk_payload" doc:"Keep payload on disk rather than in memory."`
+	Quantization  Quantization `yaml:"quantization" doc:"How vectors are made smaller in memory: none, scalar (a byte a number) or binary (a bit a number)." rule:"oneof=none scalar binary"`
+	Indexes       []string     `yaml:"indexes" example:"[status]" doc:"Further payload keys that are indexed as keywords."`
+	Shards        int          `yaml:"shards" doc:"Shards of the collection; 0 leaves it to Qdrant." rule:"min=0,max=1000"`
+	Replicas      int          `yaml:"replicas" doc:"Copies of each shard; 0 leaves it to Qdrant." rule:"min=0,max=100"`
+}
+
+// Payload names the payload keys of points. An empty one is not written where that is allowed.
+type Payload struct {
+	ID          string `yaml:"id" doc:"The text of the document's id." rule:"required,name"`
+	Parent      string `yaml:"parent" doc:"The same, for those who group chunks by it." rule:"name"`
+	ContentType string `yaml:"content_type" doc:"The content type." rule:"required,name"`
+	ChunkIndex  string `yaml:"chunk_index" doc:"The chunk's number, from 0." rule:"required,name"`
+	ChunkCount  string `yaml:"chunk_count" doc:"How many chunks the document has." rule:"required,name"`
+	Title       string `yaml:"title" doc:"The document's title." rule:"name"`
+	Text        string `yaml:"content" doc:"The chunk's text; empty for a document without text, whose point has no vector." rule:"name"`
+	Model       string `yaml:"model" doc:"The model of the vector; a point of another model is stale." rule:"name"`
+	Hash        string `yaml:"hash" doc:"A hash of what the vector follows from; a chunk whose hash is the same is not embedded again." rule:"name"`
+	Database    string `yaml:"database" doc:"The source's database, for mapping.owner." rule:"name"`
+}
+
+// TLS is how the sink connects where TLS is on.
+type TLS struct {
+	Enabled     bool        `yaml:"enabled" doc:"Use TLS; https in url turns it on as well."`
+	CAFile      string      `yaml:"ca_file" doc:"A PEM file of the authorities to trust instead of the system's."`
+	CertFile    string      `yaml:"cert_file" doc:"A PEM file of the certificate to show to the server; needs key_file."`
+	KeyFile     string      `yaml:"key_file" doc:"A PEM file of the certificate's key."`
+	KeyPassword spec.Secret `yaml:"key_password" doc:"The password of key_file, if it is encrypted."`
+	ServerName  string      `yaml:"server_name" doc:"The name that the server's certificate must hold, if not the host's."`
+	SkipVerify  bool        `yaml:"insecure_skip_verify" doc:"Accept any certificate, also a forger's."`
+}
+
+// Retry is how requests are repeated that Qdrant could not answer.
+type Retry struct {
+	MaxElapsed time.Duration `yaml:"max_elapsed" doc:"The time after which a request is given up, not counting waits that Qdrant asks for; 0 never repeats." rule:"min=0s,max=24h"`
+	Initial    time.Duration `yaml:"initial" doc:"The longest pause before the first repetition; it doubles with each." rule:"min=1ms,max=1h"`
+	Max        time.Duration `yaml:"max" doc:"The longest pause between two repetitions." rule:"min=1ms,max=1h"`
+}
+
+// Distance is how vectors are compared.
+type Distance string
+
+// Quantization is how vectors are made smaller in memory.
+type Quantization string
+
+// Ordering is how writes are ordered.
+type Ordering string
+
+func defaults() Config {
+	return Config{
+		Collection: "pms_collection", Create: Create{Distance: "cosine", Quantization: "none"},
+		Payload: Payload{
+			ID: "mongo_id", Parent: "parent_id", ContentType: "content_type", ChunkIndex: "chunk_index", ChunkCount: "chunk_count",
+			Title: "title", Text: "content", Model: "embedding_model", Hash: "content_hash", Database: "database",
+		},
+		UpdatedAt: "updatedAt", Ordering: "weak", BatchSize: 256, Timeout: 30 * time.Second, Connect: 5 * time.Second,
+		Retry: Retry{MaxElapsed: time.Minute, Initial: 100 * time.Millisecond, Max: 5 * time.Second},
+	}
+}
+
+func (c *Config) endpoint() (qdrantconn.Endpoint, error) {
+	return qdrantconn.Address{URL: c.URL, Port: qdrantconn.GRPCPort, TLS: c.TLS.Enabled}.Endpoint()
+}
+
+// CheckConfig reports what the tags can't.
+func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
+	at, _ := n.Nearest([]string{"url"})
+	ep, err := c.endpoint()
+	if err != nil {
+		d.Errorf(at, spec.CodeBadValue, qdrantconn.AddressForms, "%s.url %v", d.Path(), err)
+	}
+	if err == nil && !ep.TLS {
+		for _, name := range dial.TLS(c.TLS).Set() {
+			d.Errorf(n.Get("tls"), spec.CodeBadValue, "begin url with https://, or set tls.enabled: true", "%s.tls.%s has no effect, since TLS is off", d.Path(), name)
+		}
+	}
+	if name, lacks := dial.TLS(c.TLS).Unpaired(); name != "" {
+		d.Errorf(n.Get("tls"), spec.CodeBadValue, "set both or neither", "%s.tls.%s needs %s", d.Path(), name, lacks)
+	}
+	if c.Retry.Initial > c.Retry.Max {
+		d.Errorf(n.Get("retry"), spec.CodeBadValue, "", "%s.retry.max must be at least initial, which is %v", d.Path(), c.Retry.Initial)
+	}
+	seen := map[string]string{}
+	for _, k := range append(c.Payload.all(), key{"updated_at", c.UpdatedAt}) {
+		if k.name == "" {
+			continue
+		}
+		if other, again := seen[k.name]; again {
+			d.Errorf(n.Get("payload"), spec.CodeBadValue, "give each a name of its own", "%s: %s and %s have one payload key, %q", d.Path(), other, k.setting, k.name)
+		}
+		seen[k.name] = k.setting
+	}
+	for _, f := range c.Fields {
+		if other, again := seen[f]; again {
+			d.Errorf(n.Get("fields"), spec.CodeBadValue, "leave it out", "%s.fields: %q is the payload key of %s", d.Path(), f, other)
+		}
+	}
+}
+
+// key is a payload key and the setting that names it.
+type key struct{ setting, name string }
+
+func (p Payload) all() []key {
+	return []key{
+		{"id", p.ID}, {"parent", p.Parent}, {"content_type", p.ContentType}, {"chunk_index", p.ChunkIndex}, {"chunk_count", p.ChunkCount},
+		{"title", p.Title}, {"content", p.Text}, {"model", p.Model}, {"hash", p.Hash}, {"database", p.Database},
+	}
+}
+
+// PayloadKeys implements syncd.Indexer.
+func (c *Config) PayloadKeys() syncd.PayloadKeys {
+	return syncd.PayloadKeys{
+		ID: c.Payload.ID, ContentType: c.Payload.ContentType, ChunkIndex: c.Payload.ChunkIndex, ChunkCount: c.Payload.ChunkCount,
+		Database: c.Payload.Database, Model: c.Payload.Model, UpdatedAt: c.UpdatedAt, Fields: c.Fields,
+	}
+}
+
+// IndexName implements syncd.Placed.
+func (c *Config) IndexName() string {
+	return fmt.Sprintf("collection %q at %s", c.Collection, c.Location())
+}
+
+// Location implements syncd.Locator.
+func (c *Config) Location() string {
+	ep, err := c.endpoint()
+	if err != nil {
+		return ""
+	}
+	return ep.Addr()
+}
+
+// Route implements syncd.Router: every target goes to the one collection.
+func (c *Config) Route(syncd.Target) string { return fmt.Sprintf("Qdrant collection %s", c.Collection) }
