@@ -601,7 +601,7 @@ func TestWords(t *testing.T) {
 	for p := range job.PhaseEnd + 1 {
 		phases = append(phases, p.String())
 	}
-	if got := strings.Join(stages, ",") + ";" + strings.Join(phases, ","); got != "idle,scan,check,fetch,write;starting,reading,looking for orphans,waiting for the index,following changes,done" {
+	if got := strings.Join(stages, ",") + ";" + strings.Join(phases, ","); got != "idle,scan,check,fetch,transform,write;starting,reading,looking for orphans,waiting for the index,following changes,done" {
 		t.Error(got)
 	}
 }
