@@ -136,4 +136,3 @@ func complete(t *testing.T, c *qdrant.Client, id string) {
 		t.Errorf("%s has %d chunks, and chunk 0 says %d", id, len(chunks), count)
 	}
 }
-
