@@ -11,13 +11,17 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/metrics"
+	runreport "github.com/syncd-io/syncd/report"
+	"github.com/syncd-io/syncd/runlog"
 	"github.com/syncd-io/syncd/server"
+	"github.com/syncd-io/syncd/server/runpage"
 	"github.com/syncd-io/syncd/spec"
 	"github.com/syncd-io/syncd/tracing"
 )
@@ -33,6 +37,10 @@ type observer struct {
 	log     *slog.Logger
 
 	trace *tracing.Run // of the run under way
+
+	// Of the page, which is asked for at any time:
+	monitor atomic.Pointer[job.Monitor]  // of the run under way; nil between two
+	last    atomic.Pointer[runpage.Last] // run that ended
 }
 
 // observe begins to listen, and prepares to push and to trace. On error nothing is left running.
@@ -61,6 +69,10 @@ func (a *app) observe(ctx context.Context, cfg *config.Config, logger *slog.Logg
 		if ob.server, err = server.Start(ctx, server.Options{
 			Listen: c.HTTP.Listen, Pprof: c.HTTP.Pprof, Logger: logger,
 			Metrics: ob.metrics.Handler(logger), Healthy: ob.metrics.Healthy, Ready: ob.metrics.Ready,
+			Root: &runpage.Page{
+				Job: cfg.Name, Version: programVersion(), Places: places(cfg), Pprof: c.HTTP.Pprof, Healthy: ob.metrics.Healthy,
+				Live: ob.live, Last: ob.last.Load,
+			},
 		}); err != nil {
 			return nil, err
 		}
@@ -95,6 +107,7 @@ func (ob *observer) begin(ctx context.Context, monitor *job.Monitor, planned boo
 	if ob == nil {
 		return ctx
 	}
+	ob.monitor.Store(monitor)
 	if ob.metrics != nil {
 		ob.metrics.Begin(monitor, planned)
 	}
@@ -132,6 +145,7 @@ func (ob *observer) ended(ctx context.Context, report job.Report, err error) {
 		return
 	}
 	code := codeOf(err)
+	ob.over(report, err, code)
 	if ob.trace != nil {
 		ob.trace.End(report.Total, code, err)
 		ob.trace = nil
@@ -148,9 +162,34 @@ func (ob *observer) ended(ctx context.Context, report job.Report, err error) {
 	}
 }
 
+// over shows on the page that a run has ended. A job that follows goes on under the same monitor.
+func (ob *observer) over(report job.Report, err error, code int) {
+	r := runreport.New(report)
+	problem := ""
+	if err != nil {
+		problem = err.Error()
+	}
+	r.End(job.OutcomeOf(err), code, problem, syncd.HintOf(err))
+	ob.last.Store(&runpage.Last{RunID: r.RunID, Ended: time.Now(), Outcome: r.Outcome, Verdict: r.Verdict, Error: r.Problem(), Hint: r.Hint})
+	ob.monitor.Store(nil)
+}
+
+// live is how the run under way stands, for the page.
+func (ob *observer) live() (now runlog.Live, ok bool) {
+	m := ob.monitor.Load()
+	if m == nil {
+		return now, false
+	}
+	return m.Live()
+}
+
 // follows has the streams shown that a job follows, each of which may be silent for so long.
 func (ob *observer) follows(monitor *job.Monitor, silence time.Duration) {
-	if ob != nil && ob.metrics != nil {
+	if ob == nil {
+		return
+	}
+	ob.monitor.Store(monitor)
+	if ob.metrics != nil {
 		ob.metrics.Follow(monitor, silence)
 	}
 }

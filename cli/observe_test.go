@@ -17,11 +17,15 @@ import (
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/job"
+	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/spec"
 	"github.com/syncd-io/syncd/syncdtest"
 )
 
-func observed(c config.Observe) *config.Config { return &config.Config{Observe: c} }
+func observed(c config.Observe) *config.Config {
+	p := config.Plugin{Plugin: syncdtest.NewMemorySource().Plugin("memory"), Settings: &struct{}{}}
+	return &config.Config{Name: "pages", Source: p, Checker: p, Sink: p, Mapping: &mapping.Mapping{}, Files: []string{"pages.yaml"}, Observe: c}
+}
 
 // What is off is not there.
 func TestObserveNothing(t *testing.T) {
@@ -78,6 +82,9 @@ func TestObserveServesAndPushes(t *testing.T) {
 	if code, _ := get("/readyz"); code != http.StatusOK {
 		t.Errorf("idle: %d", code)
 	}
+	if code, body := get("/"); code != http.StatusOK || !strings.Contains(body, "<h1>pages</h1>") || !strings.Contains(body, ">starting<") || !strings.Contains(body, "pages.yaml") {
+		t.Errorf("the page: %d %s", code, body)
+	}
 	ctx := ob.begin(t.Context(), new(job.Monitor), false)
 	if code, body := get("/readyz"); code != http.StatusServiceUnavailable {
 		t.Errorf("connecting: %d %s", code, body)
@@ -87,6 +94,9 @@ func TestObserveServesAndPushes(t *testing.T) {
 	ctx, cancel := context.WithCancel(ctx)
 	cancel() // an interrupted run is pushed as well
 	ob.ended(ctx, job.Report{}, &codeError{exitTerminated, job.ErrInterrupted})
+	if _, body := get("/"); !strings.Contains(body, ">between runs<") || !strings.Contains(body, "Interrupted") || strings.Contains(body, "hunter2") {
+		t.Errorf("the page: %s", body)
+	}
 	if path != "POST /metrics/job/nightly/instance/here" || user != "me:hunter2" || token != "t0ken" {
 		t.Errorf("pushed to %s as %s with %s", path, user, token)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/runlog"
+	"github.com/syncd-io/syncd/server/runpage"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -56,11 +57,7 @@ func (p *printer) announce(index job.IndexReport, full bool) {
 		return
 	}
 	p.announced = true
-	source := placeOf(p.cfg.Source)
-	if n, ok := p.cfg.Source.Settings.(syncd.DatabaseNamer); ok {
-		source += fmt.Sprintf(", database %q", n.DatabaseName())
-	}
-	p.printf("Reading  %s: %s\n", source, text.Plural(int64(len(p.cfg.Mapping.Rules)), "collection", "collections"))
+	p.printf("Reading  %s\n", reading(p.cfg))
 	switch {
 	case full && p.fullByConfig:
 		p.printf("Asking   nothing (run.mode: full)\n")
@@ -77,10 +74,35 @@ func (p *printer) announce(index job.IndexReport, full bool) {
 		p.printf("Asking   %s\n", asked)
 	}
 	if p.dryRun {
-		p.printf("Sending  nothing (dry run); a run sends to %s%s\n", placeOf(p.cfg.Sink), p.topics())
+		p.printf("Sending  nothing (dry run); a run sends to %s%s\n", placeOf(p.cfg.Sink), topics(p.cfg))
 		return
 	}
-	p.printf("Sending  %s%s\n", placeOf(p.cfg.Sink), p.topics())
+	p.printf("Sending  %s%s\n", placeOf(p.cfg.Sink), topics(p.cfg))
+}
+
+// reading says where a job reads.
+func reading(cfg *config.Config) string {
+	source := placeOf(cfg.Source)
+	if n, ok := cfg.Source.Settings.(syncd.DatabaseNamer); ok {
+		source += fmt.Sprintf(", database %q", n.DatabaseName())
+	}
+	return source + ": " + text.Plural(int64(len(cfg.Mapping.Rules)), "collection", "collections")
+}
+
+// places are the same for a page.
+func places(cfg *config.Config) []runpage.Place {
+	asked := "nothing (run.mode: full)"
+	if cfg.Run.Mode != config.Full {
+		asked = placeOf(cfg.Checker)
+	}
+	sent := placeOf(cfg.Sink) + topics(cfg)
+	if cfg.Run.DryRun {
+		sent = "nothing (dry run)"
+	}
+	return []runpage.Place{
+		{What: "Reading", Where: reading(cfg)}, {What: "Asking", Where: asked}, {What: "Sending", Where: sent},
+		{What: "File", Where: cfg.Files[len(cfg.Files)-1]},
+	}
 }
 
 // placeOf is what people call a plugin, and where its server or its files are, without secrets.
@@ -93,18 +115,18 @@ func placeOf(plugin config.Plugin) string {
 }
 
 // topics names the first of the places where events go, where the sink has such.
-func (p *printer) topics() string {
-	router, ok := p.cfg.Sink.Settings.(syncd.Router)
+func topics(cfg *config.Config) string {
+	router, ok := cfg.Sink.Settings.(syncd.Router)
 	if !ok {
 		return ""
 	}
 	var names []string
-	for _, rule := range p.cfg.Mapping.Rules {
+	for _, rule := range cfg.Mapping.Rules {
 		names = append(names, router.Route(rule.Target()))
 	}
 	slices.Sort(names)
 	names = slices.Compact(names)
-	if l, ok := p.cfg.Sink.Settings.(syncd.Locator); ok && len(names) == 1 && names[0] == l.Location() {
+	if l, ok := cfg.Sink.Settings.(syncd.Locator); ok && len(names) == 1 && names[0] == l.Location() {
 		return ""
 	}
 	more := ""

@@ -12,7 +12,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"strings"
 	"sync"
 	"time"
 
@@ -46,7 +45,7 @@ type Options struct {
 	Access *Access      // who may do what; nil asks nobody
 	TLS    *tls.Config  // nil does not encrypt
 	Routes []Route      // further ones
-	Root   http.Handler // takes what no route takes; nil is a page that lists what there is
+	Root   http.Handler // takes what no route takes, and sets its own time limits; nil leaves that out
 }
 
 // Route is a handler and the pattern of its requests, as http.ServeMux has them. It sets its own time limits.
@@ -114,21 +113,12 @@ func (s *Server) Close() {
 	s.done.Wait()
 }
 
-// page is what the index lists.
-type page struct{ path, about string }
-
 func (o Options) handler() http.Handler {
 	mux := http.NewServeMux()
-	pages := []page{
-		{"/metrics", "metrics, for Prometheus"},
-		{"/healthz", "200 if syncd is healthy, 503 and the reason if its run stands still"},
-		{"/readyz", "200 if the run's plugins are open, or no run is under way"},
-	}
 	mux.Handle("GET /metrics", within(answerTimeout, o.Metrics))
 	mux.Handle("GET /healthz", within(answerTimeout, status(o.Healthy)))
 	mux.Handle("GET /readyz", within(answerTimeout, status(o.Ready)))
 	if o.Pprof {
-		pages = append(pages, page{"/debug/pprof/", "profiles of the process"})
 		for path, f := range map[string]http.HandlerFunc{
 			"": pprof.Index, "cmdline": pprof.Cmdline, "profile": pprof.Profile, "symbol": pprof.Symbol, "trace": pprof.Trace,
 		} {
@@ -140,8 +130,6 @@ func (o Options) handler() http.Handler {
 	}
 	if o.Root != nil {
 		mux.Handle("/", o.Root)
-	} else {
-		mux.Handle("GET /{$}", within(answerTimeout, index(pages)))
 	}
 	return mux
 }
@@ -165,18 +153,5 @@ func status(check func() error) http.Handler {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 		_, _ = io.WriteString(w, answer+"\n") // whoever asked may have gone
-	})
-}
-
-func index(pages []page) http.Handler {
-	var text strings.Builder
-	text.WriteString("<!doctype html><title>syncd</title><h1>syncd</h1><ul>\n")
-	for _, p := range pages {
-		fmt.Fprintf(&text, "<li><a href=\"%s\">%s</a>: %s\n", p.path, p.path, p.about)
-	}
-	text.WriteString("</ul>\n")
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = io.WriteString(w, text.String())
 	})
 }
