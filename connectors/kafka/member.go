@@ -408,36 +408,57 @@ func (m *member) unknownTopic(at *ck.TopicPartition) {
 	}
 }
 
-// outOfRange ends the read, or goes on at the beginning of the partition's log, where the group's offset is not in it any more.
+// outOfRange ends the read, or goes on at the beginning of a partition's log, where the group's offset is not in it any more. librdkafka does
+// not always say which partition that is.
 func (m *member) outOfRange(err error, at *ck.TopicPartition) {
-	if at == nil {
-		m.fail(fmt.Errorf("reading %s: %s: %w", m.s.cfg.describe(), m.s.scrub(err), syncd.ErrPositionLost))
-		return
-	}
-	low, high, asked := m.QueryWatermarkOffsets(*at.Topic, at.Partition, int(m.s.cfg.ConnectTimeout/time.Millisecond))
 	m.mu.Lock()
-	p, forgiving := m.partitions[placeOf(*at)], m.forgiving
-	stands := int64(-1)
-	if p != nil {
-		stands = p.next
+	stands, forgiving := map[place]int64{}, m.forgiving
+	for _, p := range m.partitions {
+		if p.next >= 0 && (at == nil || placeOf(*at) == p.place) {
+			stands[p.place] = p.next
+		}
 	}
 	m.mu.Unlock()
-	if p == nil {
-		return
+	found := at != nil && len(stands) == 0 // it was given away since
+	for p, next := range stands {
+		low, high, asked := m.QueryWatermarkOffsets(p.topic, p.partition, int(m.s.cfg.ConnectTimeout/time.Millisecond))
+		switch {
+		case asked != nil:
+			m.fail(m.s.asked("finding where "+p.String()+" begins", asked))
+			return
+		case next >= low && next <= high:
+			continue
+		case !forgiving:
+			m.fail(&lostError{fmt.Sprintf("%s: the group %s stands at offset %d, and the log has %d to %d", p, m.s.cfg.GroupID, next, low, high)})
+			return
+		}
+		found = true
+		m.s.logger.Warn("records were lost: the group's offset is not in the log any more; reading goes on with what is still there",
+			"topic", p.topic, "partition", p.partition, "stood_at", next, "log_begins_at", low)
+		if err := m.restart(p, low); err != nil {
+			m.fail(m.s.asked("reading on", err))
+			return
+		}
 	}
-	if asked != nil {
-		m.fail(m.s.asked(fmt.Sprintf("finding where %s begins", p.place), asked))
-		return
+	if !found {
+		m.fail(&lostError{fmt.Sprintf("reading %s: %s", m.s.cfg.describe(), m.s.scrub(err))})
 	}
-	if !forgiving {
-		m.fail(&lostError{fmt.Sprintf("%s: the group %s stands at offset %d, and the log has %d to %d", p.place, m.s.cfg.GroupID, stands, low, high)})
-		return
+}
+
+// restart goes on with a partition at the beginning of its log, which may be before where the group stood: the topic was made again. What
+// was read of it before is not confirmed any more.
+func (m *member) restart(p place, low int64) error {
+	m.mu.Lock()
+	if old := m.partitions[p]; old != nil {
+		old.gone = true
+		m.partitions[p] = &partition{place: p, next: low, confirmed: -1, committed: -1, end: -1}
 	}
-	m.s.logger.Warn("records were lost: the group's offset is not in the log any more; reading goes on with what is still there",
-		"topic", p.topic, "partition", p.partition, "stood_at", stands, "log_begins_at", low)
-	if err := m.Seek(ck.TopicPartition{Topic: at.Topic, Partition: at.Partition, Offset: ck.Offset(low)}, 0); err != nil {
-		m.fail(m.s.asked("reading on", err))
+	m.mu.Unlock()
+	at := []ck.TopicPartition{{Topic: &p.topic, Partition: p.partition, Offset: ck.Offset(low)}}
+	if err := m.IncrementalUnassign(at); err != nil {
+		return err
 	}
+	return m.IncrementalAssign(at)
 }
 
 // lostError is a lost position.
@@ -589,7 +610,7 @@ func (m *member) confirm(seq uint64) {
 	defer m.mu.Unlock()
 	n := 0
 	for n < len(m.given) && (m.given[n].seq <= seq || m.given[n].passed) {
-		for _, k := range m.given[n].marks {
+		for _, k := range m.given[n].marks { // one that is gone is not committed
 			k.of.confirmed = max(k.of.confirmed, k.next)
 		}
 		n++
