@@ -136,18 +136,32 @@ fuzz-ci: # a part of make fuzz that CI has the time for
 		echo "fuzz $$target"; go test -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime $(FUZZTIME) ./$${target%:*} || exit 1; \
 	done
 
+PREFIX ?= /usr/local
+.PHONY: install
+install: build ## install the program, man pages, completions and schema below PREFIX, which is /usr/local; DESTDIR for packagers
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions \
+		$(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d $(DESTDIR)$(PREFIX)/share/syncd
+	install -m 0755 bin/syncd $(DESTDIR)$(PREFIX)/bin/syncd
+	bin/syncd man --dir $(DESTDIR)$(PREFIX)/share/man/man1
+	bin/syncd completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/syncd
+	bin/syncd completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_syncd
+	bin/syncd completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/syncd.fish
+	bin/syncd schema > $(DESTDIR)$(PREFIX)/share/syncd/syncd.schema.json
+
 .PHONY: release release-check
-release: ## archives for linux amd64 and arm64, checksums and SBOMs in dist/; VERSION=v1.2.3 unless a tag says so
+ARCHS ?= amd64 arm64
+release: ## archives, deb and rpm packages, checksums and SBOMs in dist/; VERSION=v1.2.3 unless a tag says so; ARCHS=amd64 for one
 ifneq ($(findstring -dirty,$(VERSION)),)
 	$(error the checkout has changes that no commit has; commit them, or say what this is with VERSION=…)
 endif
-	deploy/release.sh '$(VERSION)' dist
+	ARCHS='$(ARCHS)' deploy/release.sh '$(VERSION)' dist
 
 # The second build starts from a copy elsewhere and an empty cache, so nothing is the same by being kept.
-release-check: # that the release can be built again, byte for byte; after make release
+release-check: # that the release can be installed, and built again, byte for byte; after make release
+	deploy/check-release.sh '$(VERSION)' dist
 	rm -rf bin/again && mkdir -p bin/again && tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
 	git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$$tmp" && \
-	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) GOCACHE="$$tmp/cache" "$$tmp/deploy/release.sh" '$(VERSION)' "$(CURDIR)/bin/again" && \
+	ARCHS='$(ARCHS)' SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) GOCACHE="$$tmp/cache" "$$tmp/deploy/release.sh" '$(VERSION)' "$(CURDIR)/bin/again" && \
 	diff -u dist/SHA256SUMS bin/again/SHA256SUMS && echo 'both builds are the same'
 
 clean: ## remove what was built

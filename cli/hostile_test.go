@@ -317,6 +317,7 @@ errors: {tolerance: "n\u202eone"}
 	run("the settings", "config", "print", good)
 	run("the schema", "schema")
 	run("the reference", "reference", "--dir", filepath.Join(dir, "reference"))
+	run("a man page that is none", "man", hostileTexts[3])
 	run("init", "init", "--source", hostileTexts[3])
 
 	registry, err := syncd.NewRegistry(plugins...)

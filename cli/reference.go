@@ -14,25 +14,18 @@ import (
 
 // referenceCommand writes the reference pages. It is hidden: it serves those who build a program, not those who run it.
 func (a *app) referenceCommand() *cobra.Command {
-	var dir, man string
+	var dir string
 	var examples []string
 	c := &cobra.Command{
-		Use:    "reference --dir DIR | --man DIR",
-		Short:  "Write reference pages in Markdown (configuration, plugins, commands, diagnostics), or man pages of the commands",
+		Use:    "reference --dir DIR",
+		Short:  "Write reference pages in Markdown: configuration, plugins, commands, diagnostics",
 		Args:   cobra.NoArgs,
 		Hidden: true,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if (dir == "") == (man == "") {
-				return usageError("where to? name a folder with --dir, or one for man pages with --man")
+			if dir == "" {
+				return usageError("where to? name a folder with --dir")
 			}
-			program := reference.Program{Root: c.Root(), Registry: a.registry, Plugins: a.plugins, ExitCodes: exitCodes(), Outputs: outputs()}
-			program.Version, _ = built()
-			if man != "" {
-				if err := makeDir(man); err != nil {
-					return err
-				}
-				return program.ManPages(man)
-			}
+			program := a.described(c)
 			found, err := reference.FindExamples(a.registry, examples)
 			if err != nil {
 				return err
@@ -45,9 +38,15 @@ func (a *app) referenceCommand() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&dir, "dir", "", "the folder to write to")
-	c.Flags().StringVar(&man, "man", "", "the folder to write man pages to; their date is SOURCE_DATE_EPOCH")
 	c.Flags().StringArrayVar(&examples, "examples", nil, "a folder of *.bad.yaml from which the diagnostics take their examples")
 	return c
+}
+
+// described is the program as its pages describe it.
+func (a *app) described(c *cobra.Command) *reference.Program {
+	p := &reference.Program{Root: c.Root(), Registry: a.registry, Plugins: a.plugins, ExitCodes: exitCodes(), Outputs: outputs()}
+	p.Version, _ = built()
+	return p
 }
 
 func makeDir(dir string) error {
