@@ -63,6 +63,7 @@ type OrphanSearch struct {
 // Orphans is what a search found.
 type Orphans struct {
 	Reports []OrphanReport                   // by content type, in the order of the rules
+	Took    time.Duration                    // of all parts together
 	kept    map[*mapping.Rule][]verdict.Item // in any order
 }
 
@@ -96,6 +97,7 @@ func (s OrphanSearch) Find(ctx context.Context) (*Orphans, error) {
 		p.report.Owned = !slices.ContainsFunc(p.rules, func(r *mapping.Rule) bool { return !r.Owned() })
 		err := p.run(ctx)
 		found.Reports = append(found.Reports, p.report)
+		found.Took += p.took
 		if err != nil {
 			return found, fmt.Errorf("looking for orphans of content type %s: %w", t, err)
 		}
@@ -113,6 +115,7 @@ type pass struct {
 	planned map[document]bool // unless Planned is nil
 
 	mu     sync.Mutex
+	took   time.Duration // of all parts
 	report OrphanReport
 	seen   map[document]bool
 	kept   map[*mapping.Rule][]verdict.Item
@@ -137,6 +140,12 @@ func (p *pass) run(ctx context.Context) error {
 
 // part goes over one part of the points.
 func (p *pass) part(ctx context.Context, part, parts int) error {
+	began := time.Now()
+	defer func() {
+		p.mu.Lock()
+		p.took += time.Since(began)
+		p.mu.Unlock()
+	}()
 	payload := p.rules[0].Payload
 	keys := []string{payload.ID, payload.ChunkIndex, cmp.Or(p.rules[0].OwnerKey(), payload.ID)}
 	if version := p.rules[0].VersionKey(); version != "" {

@@ -71,7 +71,7 @@ func MayPrune(collections []ReadCollection) error {
 		case c.Filter != "":
 			return refuse("leave the filter out for a run that prunes", "collection %s is read with a filter", c.Name)
 		case c.Failed > 0:
-			return refuse("look at the documents named above first", "%d documents of collection %s could not be handled", c.Failed, c.Name)
+			return refuse("look at these documents first; they are named", "%d documents of collection %s could not be handled", c.Failed, c.Name)
 		}
 	}
 	return nil

@@ -100,6 +100,8 @@ func outputs() []reference.Output {
 		{Command: "syncd plan", Value: runreport.Plan{}},
 		{Command: "syncd verify", Value: runreport.Audit{}},
 		{Command: "syncd explain", Value: runreport.Explanation{}},
+		{Command: "syncd report FILE", Value: runreport.Report{}},
+		{Command: "syncd report FILE FILE", Value: runreport.Comparison{}},
 		{Command: "syncd deadletters list", Value: []runreport.DeadLetter{}},
 		{Command: "syncd plugins", Value: []ShownPlugin{}},
 		{Command: "syncd validate", Value: Validation{}},

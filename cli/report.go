@@ -132,7 +132,6 @@ func (r *runReport) finish(result job.Result, err error) error {
 }
 
 func (a *app) reportCommand() *cobra.Command {
-	var asJSON bool
 	var html string
 	c := &cobra.Command{
 		Use:   "report FILE|FOLDER...",
@@ -162,12 +161,12 @@ The page is one file that needs nothing else.`,
 				if err := runreport.WriteFile(html, page); err != nil {
 					return fmt.Errorf("writing the page: %w", err)
 				}
-				if !asJSON {
+				if !a.json {
 					text.Fprintf(a.stdout, "The page is in %s\n", html)
 					return nil
 				}
 			}
-			if asJSON {
+			if a.json {
 				return a.tell(reportJSON(runs))
 			}
 			switch len(runs) {
@@ -181,7 +180,8 @@ The page is one file that needs nothing else.`,
 			return nil
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON: the report, what changed between two, or a list of several")
+	a.formatFlag(c)
+	a.jsonFlag(c)
 	c.Flags().StringVar(&html, "html", "", "write a page to this file")
 	return c
 }

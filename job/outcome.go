@@ -90,7 +90,7 @@ func conclude(r *Report, whole bool, source, index string, waited time.Duration,
 		}
 	}
 	if n := r.Failed(); n > 0 {
-		hint, kept := "mend what is named above and run it again; errors.dead_letter keeps such documents with their reasons", ""
+		hint, kept := "mend the documents that are named and run it again; errors.dead_letter keeps such documents with their reasons", ""
 		if dead := r.Total.DeadLettered + r.Deleted.DeadLettered; dead > 0 {
 			hint, kept = "mend what the dead letters say"+letters, fmt.Sprintf(" (%d in the dead letters)", dead)
 		}

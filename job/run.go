@@ -69,9 +69,11 @@ type Report struct {
 	Interrupted bool
 	WouldDelete int64 // documents whose points a run that is not dry would delete, where it was to
 	engine.Report
-	Orphans  []audit.OrphanReport // by content type, where they were looked for
-	Index    IndexReport
-	Arrivals *arrival.Arrivals // of a run that was to wait for all that was sent
+	Orphans []audit.OrphanReport // by content type, where they were looked for
+	// OrphanTime is what looking for them took, all who did it side by side together.
+	OrphanTime time.Duration
+	Index      IndexReport
+	Arrivals   *arrival.Arrivals // of a run that was to wait for all that was sent
 }
 
 // Failed is how many documents could not be handled, those to be deleted among them.
@@ -323,6 +325,7 @@ func (r *run) orphans(ctx context.Context) (err error) {
 	found, err := search.Find(ctx)
 	if found != nil {
 		// What was done is told, whatever came after it.
+		r.report.OrphanTime = found.Took
 		defer func() { r.report.Orphans = withDeleted(found.Reports, r.engine.Report().Deletes) }()
 	}
 	if err != nil || !prune {

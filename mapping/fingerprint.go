@@ -29,6 +29,9 @@ func (r *Rule) Fingerprint() string {
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
+// Identity identifies how the rule makes point ids, as Mapping.Fingerprint does of all rules.
+func (r *Rule) Identity() string { return (&Mapping{Rules: []*Rule{r}}).Fingerprint() }
+
 // identify writes what makes the rule's point ids.
 func (r *Rule) identify(w io.Writer) {
 	fmt.Fprintf(w, "%q %q %q %x", r.Database, r.Collection.Name, r.ContentType, r.namespace)

@@ -15,7 +15,8 @@ type Comparison struct {
 	Older       Side              `json:"older" doc:"The run that began first."`
 	Newer       Side              `json:"newer" doc:"The other."`
 	SameConfig  bool              `json:"same_configuration" doc:"Both did the same work in the same places."`
-	SameIDs     bool              `json:"same_point_ids" doc:"Both made the same point ids."`
+	SameIDs     bool              `json:"same_point_ids" doc:"Both made the same point ids, of the collections that both read."`
+	SameScope   bool              `json:"same_collections" doc:"Both read the same collections; if not, their totals can't be compared."`
 	Totals      Change            `json:"totals" doc:"Counts of all collections together."`
 	Collections []CollectionDelta `json:"collections" doc:"The collections, those of the newer run first."`
 	Stages      []StageDelta      `json:"stages" doc:"Time in each stage."`
@@ -57,7 +58,7 @@ func Compare(a, b *Report) Comparison {
 		return Side{RunID: r.RunID, Started: text.Moment(r.Started), Outcome: r.Outcome, Verdict: r.Verdict, Version: r.Version}
 	}
 	c := Comparison{
-		Older: side(a), Newer: side(b), SameConfig: a.Config.Fingerprint == b.Config.Fingerprint, SameIDs: a.Config.Mapping == b.Config.Mapping,
+		Older: side(a), Newer: side(b), SameConfig: a.Config.Fingerprint == b.Config.Fingerprint, SameIDs: sameIDs(a, b), SameScope: slices.Equal(a.names(), b.names()),
 		Totals: Change{&a.Totals, &b.Totals}, Collections: []CollectionDelta{}, Stages: []StageDelta{},
 		NewErrors: without(b.Errors, a.Errors), GoneErrors: without(a.Errors, b.Errors),
 	}
@@ -78,6 +79,25 @@ func Compare(a, b *Report) Comparison {
 		c.Stages = append(c.Stages, d)
 	}
 	return c
+}
+
+// sameIDs reports whether two runs made the same point ids of what both read. Reports of earlier versions tell it of all collections together.
+func sameIDs(a, b *Report) bool {
+	if a.Config.Mapping == b.Config.Mapping {
+		return true
+	}
+	known := false
+	for i := range b.Collections {
+		n := &b.Collections[i]
+		j := slices.IndexFunc(a.Collections, func(o Collection) bool { return o.Name == n.Name })
+		if j < 0 || n.Mapping == "" || a.Collections[j].Mapping == "" {
+			continue
+		}
+		if known = true; a.Collections[j].Mapping != n.Mapping {
+			return false
+		}
+	}
+	return known || !slices.Equal(a.names(), b.names())
 }
 
 func (r *Report) collection(name string) *Counts {
@@ -122,15 +142,24 @@ func (c Comparison) Text(w io.Writer) {
 	switch {
 	case !c.SameIDs:
 		text.Fprintf(w, "The runs made other point ids: their mappings differ\n")
+	case !c.SameScope: // the configurations may be the same otherwise
 	case !c.SameConfig:
 		text.Fprintf(w, "The runs had different configurations\n")
+	}
+	if !c.SameScope {
+		text.Fprintf(w, "The runs read other collections: their totals can't be compared\n")
 	}
 	fmt.Fprintln(w)
 	rows := [][]string{{"Collection", "Documents", "Missing", "Sent", "Failed", "Coverage", "Docs/s"}}
 	for _, d := range c.Collections {
 		rows = append(rows, d.row(d.Name))
 	}
-	text.Table(w, append(rows, c.Totals.row("Total")))
+	totals := c.Totals.row("Total")
+	if !c.SameScope { // of different things
+		totals = Change{nil, c.Totals.Newer}.row("Total")
+		totals[0] = "Total"
+	}
+	text.Table(w, append(rows, totals))
 	text.Fprintf(w, "\nTime of readers and workers per million documents\n")
 	rows = nil
 	for _, s := range c.Stages {
@@ -203,13 +232,16 @@ func relative(was, is float64) string {
 
 // History writes one line for each of several runs.
 func History(w io.Writer, runs []*Report) {
-	rows := [][]string{{"Started", "Outcome", "Documents", "Missing", "Sent", "Failed", "Coverage", "Time", "Docs/s"}}
+	rows := [][]string{{"Started", "Outcome", "Collections", "Documents", "Missing", "Sent", "Failed", "Coverage", "Time", "Docs/s"}}
 	for _, r := range runs {
 		t := &r.Totals
 		rows = append(rows, []string{
-			text.Moment(r.Started), string(r.Outcome), plain(t.Documents), plain(t.Missing), plain(t.Sent), plain(t.Failed),
+			text.Moment(r.Started), string(r.Outcome), plain(int64(len(r.Collections))), plain(t.Documents), plain(t.Missing), plain(t.Sent), plain(t.Failed),
 			percentOf(t.Coverage), Span(r.Seconds), strings.ReplaceAll(rate(t.PerSecond), ",", ""),
 		})
 	}
 	text.Table(w, rows)
+	if note := partialNote(runs); note != "" {
+		text.Fprintf(w, "\n%s\n", note)
+	}
 }

@@ -40,6 +40,7 @@ type view struct {
 	Legend   []segment
 	Rows     [][]string // the table
 	History  []*plot
+	Partial  string    // warns that not all runs read the same collections
 	Runs     []*Report // if there are several, the newest first
 
 	MoreTypes []typeBar // those that are folded away
@@ -75,7 +76,7 @@ func HTML(runs ...*Report) ([]byte, error) {
 	v := view{Report: r, Title: "Report of a run", Tone: r.tone(), Facts: r.facts(), Tiles: r.tiles(), Rows: r.rows(Number)}
 	if len(runs) > 1 {
 		v.Title = fmt.Sprintf("Report of %d runs", len(runs))
-		v.History = historyPlots(runs)
+		v.History, v.Partial = historyPlots(runs), partialNote(runs)
 		v.Runs = slices.Clone(runs)
 		slices.Reverse(v.Runs)
 	}

@@ -27,6 +27,7 @@ type plot struct {
 	Second, SecondTitle string // another curve
 	Bars                []bar
 	Dots                []mark
+	Pale                []mark // of runs over some of the collections, which no line joins
 	X, Y                []label
 	Hits                []hit
 	Note                string // what the curve says, for those who do not see it
@@ -46,7 +47,10 @@ type hit struct {
 
 type mark struct{ X, Y float64 }
 
-type bar struct{ X, Y, Width, Height float64 }
+type bar struct {
+	X, Y, Width, Height float64
+	Pale                bool
+}
 
 // curve draws how fast a counter of the samples grew, as the average over each step.
 func (r *Report) curve(title, unit, color string, count func(*Sample) int64) *plot {
@@ -160,12 +164,15 @@ func timeLabels(seconds float64) (out []label) {
 			break
 		}
 		d := time.Duration(i * unit * float64(time.Second))
-		text := strings.TrimSuffix(strings.TrimSuffix(d.String(), "0s"), "0m")
-		switch {
-		case i == 0:
-			text = "0"
-		case d < time.Minute:
-			text = d.String()
+		text := "0"
+		if i > 0 {
+			text = d.String() // of units that are whole, so that zeros behind a letter are of the next unit
+			if strings.HasSuffix(text, "m0s") {
+				text = strings.TrimSuffix(text, "0s")
+			}
+			if strings.HasSuffix(text, "h0m") {
+				text = strings.TrimSuffix(text, "0m")
+			}
 		}
 		out = append(out, label{round2(at), text})
 	}
@@ -247,10 +254,16 @@ func historyPlots(runs []*Report) []*plot {
 	n := float64(len(runs))
 	x := func(i int) float64 { return (float64(i) + 0.5) / n * plotWidth }
 	var labels []label
+	var starts []time.Time
 	every := (len(runs) + maxLabels - 1) / maxLabels
 	for i := 0; i < len(runs); i += every {
-		labels = append(labels, label{round2(x(i) / plotWidth * 100), runs[i].Started.UTC().Format("Jan 2 15:04")})
+		labels = append(labels, label{At: round2(x(i) / plotWidth * 100)})
+		starts = append(starts, runs[i].Started.UTC())
 	}
+	for i, text := range moments(starts) {
+		labels[i].Text = text
+	}
+	partial := partialOf(runs)
 	strip := func(p *plot, i int, said string) {
 		p.Hits = append(p.Hits, hit{round2(float64(i) / n * plotWidth), round2(plotWidth / n), text.Moment(runs[i].Started) + ": " + said})
 	}
@@ -277,15 +290,24 @@ func historyPlots(runs []*Report) []*plot {
 		c := r.Totals.Coverage
 		if c == nil {
 			strip(coverage, i, "not known")
-			verb = "M"
+			if !partial[i] {
+				verb = "M"
+			}
 			continue
 		}
 		before := r.Totals.coverageBefore()
-		strip(coverage, i, fmt.Sprintf("%s, %s before", Percent(*c), Percent(before)))
+		said := fmt.Sprintf("%s, %s before", Percent(*c), Percent(before))
 		y := func(share float64) float64 { return (1 - share) / (1 - floor) * plotHeight }
+		at := mark{round2(x(i) / plotWidth * 100), round2(y(*c) / plotHeight * 100)}
+		if partial[i] {
+			strip(coverage, i, said+"; "+r.someOf(runs))
+			coverage.Pale = append(coverage.Pale, at)
+			continue
+		}
+		strip(coverage, i, said)
 		coverage.Line += fmt.Sprintf("%s%s %s", verb, num(x(i)), num(y(*c)))
 		coverage.Second += fmt.Sprintf("%s%s %s", verb, num(x(i)), num(y(before)))
-		coverage.Dots = append(coverage.Dots, mark{round2(x(i) / plotWidth * 100), round2(y(*c) / plotHeight * 100)})
+		coverage.Dots = append(coverage.Dots, at)
 		verb = "L"
 	}
 	out := []*plot{coverage}
@@ -300,8 +322,12 @@ func historyPlots(runs []*Report) []*plot {
 		for i, r := range runs {
 			h := float64(count(r)) / top * plotHeight
 			width := min(plotWidth/n*0.6, 60)
-			p.Bars = append(p.Bars, bar{round2(x(i) - width/2), round2(plotHeight - h), round2(width), round2(h)})
-			strip(p, i, Number(count(r)))
+			said := Number(count(r))
+			if partial[i] {
+				said += "; " + r.someOf(runs)
+			}
+			p.Bars = append(p.Bars, bar{round2(x(i) - width/2), round2(plotHeight - h), round2(width), round2(h), partial[i]})
+			strip(p, i, said)
 		}
 		out = append(out, p)
 	}

@@ -121,6 +121,7 @@ type Collection struct {
 	Before      *int64 `json:"documents_before" doc:"Documents that it held before it was read; null if the source can't count."`
 	Splits      int    `json:"splits" doc:"Parts that were read to their end and proved."`
 	Resumed     int64  `json:"resumed_documents" doc:"Documents that an interrupted run had handled."`
+	Mapping     string `json:"mapping_fingerprint,omitempty" doc:"The same for two runs that make the same point ids of its documents."`
 	Counts
 	Shared []Shared `json:"shared_point_ids,omitempty" doc:"The first point ids that several documents have."`
 }
@@ -185,8 +186,8 @@ type Reconcile struct {
 
 // Stage is the time that batches spent in one stage.
 type Stage struct {
-	Name    string  `json:"stage" doc:"scan (reading ids or documents), check (asking the index), fetch (reading whole documents) or write (waiting for the sink)."`
-	Seconds float64 `json:"seconds" doc:"Time spent in it by all readers and workers together."`
+	Name    string  `json:"stage" doc:"scan (reading ids or documents), check (asking the index), fetch (reading whole documents), write (waiting for the sink) or orphans (listing the index, and asking the source for what it lists)."`
+	Seconds float64 `json:"seconds" doc:"Time spent in it by all who work side by side together."`
 }
 
 // Retry is a reason for which a plugin asked again.
@@ -267,6 +268,9 @@ func New(p job.Report) *Report {
 	for s := engine.StageScan; s < engine.StageCount; s++ {
 		r.Stages = append(r.Stages, Stage{Name: s.String(), Seconds: seconds(p.Times[s])})
 	}
+	if p.Orphans != nil {
+		r.Stages = append(r.Stages, Stage{Name: "orphans", Seconds: seconds(p.OrphanTime)})
+	}
 	r.Orphans = orphansOf(&p)
 	if p.Index.Known {
 		r.Index = &Index{
@@ -332,7 +336,7 @@ func (r *Report) End(outcome tally.Outcome, exitCode int, problem, hint string) 
 func collectionOf(p *engine.CollectionReport) Collection {
 	c := Collection{
 		Name: p.Rule.Collection.Name, ContentType: p.Rule.ContentType, Found: p.Found, Complete: p.Complete, Splits: p.Splits,
-		Resumed: p.Resumed.Scanned, Counts: countsOf(p.Counts, p.Duration, p.Resumed.Scanned),
+		Resumed: p.Resumed.Scanned, Mapping: p.Rule.Identity(), Counts: countsOf(p.Counts, p.Duration, p.Resumed.Scanned),
 	}
 	for _, d := range p.Collided {
 		c.Shared = append(c.Shared, Shared{PointID: d.PointID.String(), IDs: d.IDs, Documents: d.Documents})
