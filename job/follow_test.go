@@ -36,6 +36,7 @@ type followed struct {
 	run    string       // lines of the run section
 	more   string       // further sections
 	counts func() int64 // documents that the source counts beside those it has
+	group  *group       // the source can only be followed, and keeps how far it was read
 
 	mu       sync.Mutex
 	index2   map[string]string // what a consumer of the events has
@@ -126,6 +127,9 @@ func (f *followed) job(t *testing.T, drain <-chan struct{}) *job.Job {
 		source = syncd.NewSource("memory", "Counts otherwise.", struct{}{}, func(context.Context, struct{}, syncd.Env) (syncd.Source, error) {
 			return miscounting{f.source, f.counts}, nil
 		})
+	}
+	if f.group != nil {
+		source = f.group.plugin(f.source)
 	}
 	registry, err := syncd.NewRegistry(source, f.index.Plugin("index"), sink)
 	if err != nil {
