@@ -29,6 +29,8 @@ var notRun = []struct{ page, command, reason string }{
 	{"docs/migration.md", "python3 ", "the ids are golden data of package mapping, and Python need not be there"},
 	{"docs/monitoring.md", "syncd run -c configs/prod.yaml --every", "it runs until it is told to stop; the tests of package cli serve the metrics"},
 	{"docs/monitoring.md", "curl ", "it asks the command before it"},
+	{"docs/direct.md", "export ", "they are the reader's servers"},
+	{"docs/direct.md", "syncd ", "they need an embedding server; direct_test.go runs them with one of its own"},
 	{"docs/operations.md", "syncd run -c few.yaml", "the file is the reader's"},
 	{"docs/operations.md", "syncd run -c prod.yaml --no-incremental --collections 'page*,!pageDraft'", "the sandbox has no pageDraft"},
 	{"docs/operations.md", "syncd plan -c prod.yaml --collections releaseNote", "the collection is the one that the reader adds"},
