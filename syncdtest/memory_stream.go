@@ -104,7 +104,13 @@ func (s *MemorySource) streaming() *syncd.Streaming {
 			if len(s.changes) == 0 {
 				return syncd.Window{}, ctx.Err()
 			}
-			return syncd.Window{First: s.changes[0].at, Last: s.changes[len(s.changes)-1].at}, ctx.Err()
+			w := syncd.Window{First: s.changes[0].at, Last: s.changes[len(s.changes)-1].at}
+			for _, c := range s.changes {
+				if c.doc != nil {
+					w.Retained += int64(c.doc.Size())
+				}
+			}
+			return w, ctx.Err()
 		},
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/pg"
 )
 
 // table is what matters about a table or view to whoever reads it.
@@ -104,7 +105,7 @@ WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.at
 // look asks for a table. It returns ErrCollectionNotFound where there is none.
 func (s *source) look(ctx context.Context, name string) (*table, error) {
 	t, err := retried(ctx, s, func() (t *table, err error) {
-		err = s.pool.with(ctx, func(c *pgconn.PgConn) error {
+		err = s.pool.With(ctx, func(c *pgconn.PgConn) error {
 			t, err = s.lookOn(ctx, c, name)
 			return err
 		})
@@ -146,7 +147,7 @@ func (s *source) lookOn(ctx context.Context, c *pgconn.PgConn, name string) (*ta
 		return nil, fmt.Errorf("%w in database %s", syncd.ErrCollectionNotFound, s.connect.Database)
 	}
 	var t *table
-	err := query(ctx, c, lookSQL, texts(s.cfg.Schema, name, schema, bare), func(v [][]byte) error {
+	err := pg.Query(ctx, c, lookSQL, pg.Texts(s.cfg.Schema, name, schema, bare), func(v [][]byte) error {
 		oid, err := strconv.ParseUint(string(v[0]), 10, 32)
 		if err != nil {
 			return err
@@ -168,7 +169,7 @@ func (s *source) lookOn(ctx context.Context, c *pgconn.PgConn, name string) (*ta
 	}
 	columns := map[string]described{}
 	places := map[int]string{}
-	err = query(ctx, c, columnsSQL, texts(strconv.FormatUint(uint64(t.oid), 10)), func(v [][]byte) error {
+	err = pg.Query(ctx, c, columnsSQL, pg.Texts(strconv.FormatUint(uint64(t.oid), 10)), func(v [][]byte) error {
 		typ, err := strconv.ParseUint(string(v[1]), 10, 32)
 		if err != nil {
 			return err
@@ -224,7 +225,7 @@ SELECT t.oid, t.typcategory, t.typelem, t.typname, t.oid::regtype FROM b JOIN pg
 func (s *source) kindOf(ctx context.Context, c *pgconn.PgConn, oid uint32) (k kind, name string, err error) {
 	var category, typname string
 	var base, element uint32
-	err = query(ctx, c, typeSQL, texts(strconv.FormatUint(uint64(oid), 10)), func(v [][]byte) error {
+	err = pg.Query(ctx, c, typeSQL, pg.Texts(strconv.FormatUint(uint64(oid), 10)), func(v [][]byte) error {
 		b, err := strconv.ParseUint(string(v[0]), 10, 32)
 		if err != nil {
 			return err
@@ -276,7 +277,7 @@ func (s *source) kindsOf(ctx context.Context, oids []uint32) ([]kind, error) {
 			s.mu.Unlock()
 		}
 		if !ok {
-			err := s.pool.with(ctx, func(c *pgconn.PgConn) (err error) {
+			err := s.pool.With(ctx, func(c *pgconn.PgConn) (err error) {
 				k, _, err = s.kindOf(ctx, c, oid)
 				return err
 			})
@@ -314,7 +315,7 @@ func (s *source) Collections(ctx context.Context) ([]string, error) {
 	err := s.ask(ctx, `SELECT CASE WHEN n.nspname = $1 THEN c.relname ELSE n.nspname || '.' || c.relname END
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r','p','v','m','f') AND NOT c.relispartition AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'`,
-		texts(s.cfg.Schema), func() { names = nil }, func(v [][]byte) error {
+		pg.Texts(s.cfg.Schema), func() { names = nil }, func(v [][]byte) error {
 			names = append(names, string(v[0]))
 			return nil
 		})
@@ -364,7 +365,7 @@ func where(conditions ...string) string {
 
 // notFound tells a table that is gone by now.
 func notFound(err error) error {
-	if code := codeOf(err); code == codeUndefinedTable || code == codeUndefinedSchema {
+	if code := pg.CodeOf(err); code == pg.CodeUndefinedTable || code == pg.CodeUndefinedSchema {
 		return fmt.Errorf("%w: %w", syncd.ErrCollectionNotFound, err)
 	}
 	return err
@@ -387,7 +388,7 @@ func (s *source) identity(ctx context.Context, name string) (string, error) {
 	}
 	var database, definition string
 	err = s.ask(ctx, `SELECT d.oid, coalesce(CASE WHEN $2 = 'v' THEN pg_get_viewdef($1::oid) END, '') FROM pg_database d WHERE d.datname = current_database()`,
-		texts(strconv.FormatUint(uint64(t.oid), 10), string(t.kind)), func() {}, func(v [][]byte) error {
+		pg.Texts(strconv.FormatUint(uint64(t.oid), 10), string(t.kind)), func() {}, func(v [][]byte) error {
 			database, definition = string(v[0]), string(v[1])
 			return nil
 		})

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/pg"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -51,7 +52,7 @@ func defaults() Config {
 func (c *Config) parse() (*pgconn.Config, error) {
 	parsed, err := pgconn.ParseConfig(c.DSN.Reveal())
 	if err != nil {
-		return nil, fmt.Errorf("%s is not a connection string of PostgreSQL: %w", "source.postgres.dsn", withoutText(err))
+		return nil, fmt.Errorf("%s is not a connection string of PostgreSQL: %w", "source.postgres.dsn", pg.WithoutText(err))
 	}
 	return parsed, nil
 }
@@ -94,7 +95,7 @@ func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
 		switch {
 		case c.DSN == "":
 		case err != nil:
-			d.Errorf(n.Get("dsn"), spec.CodeBadValue, "the form is postgres://user:password@host:5432/database", "%s is not a connection string of PostgreSQL: %v", d.Path(), withoutText(err))
+			d.Errorf(n.Get("dsn"), spec.CodeBadValue, "the form is postgres://user:password@host:5432/database", "%s is not a connection string of PostgreSQL: %v", d.Path(), pg.WithoutText(err))
 		case parsed.Database == "":
 			d.Errorf(n.Get("dsn"), spec.CodeMissingField, "the form is postgres://user:password@host:5432/database", "%s names no database", d.Path())
 		}

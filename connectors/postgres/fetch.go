@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/pg"
 )
 
 // A question for rows names at most this many keys.
@@ -105,15 +106,15 @@ func (s *source) fetchSome(ctx context.Context, t *table, filter string, keys []
 		}
 	}
 	sql, args := t.byKeys("t.*", filter, parts)
-	c, err := s.pool.get(ctx)
+	c, err := s.pool.Get(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { s.pool.put(c) }()
+	defer func() { s.pool.Put(c) }()
 	n, kinds := len(t.key), t.kinds()
 	var columns []column
 	var key, id []byte
-	err = queryColumns(ctx, c, sql, args, func(fields []pgconn.FieldDescription) (err error) {
+	err = pg.QueryColumns(ctx, c, sql, args, func(fields []pgconn.FieldDescription) (err error) {
 		columns, err = s.columnsOf(ctx, fields)
 		return err
 	}, func(values [][]byte) error {
@@ -127,7 +128,7 @@ func (s *source) fetchSome(ctx context.Context, t *table, filter string, keys []
 		return each(key, row{columns: columns[n:], id: string(id), data: copies.copy(values[n:])})
 	})
 	if err != nil {
-		discard(c)
+		pg.Discard(c)
 	}
 	return err
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/pg"
 )
 
 // Find looks for the rows whose ids have these texts. It does not take a table that does not exist for one without rows.
@@ -183,7 +184,7 @@ func (s *source) findSome(ctx context.Context, t *table, filter string, guesses 
 		keys, ids = append(keys, syncd.Key(key)), append(ids, string(id))
 		return nil
 	})
-	if strings.HasPrefix(codeOf(err), "22") { // data exceptions
+	if strings.HasPrefix(pg.CodeOf(err), "22") { // data exceptions
 		if len(guesses) == 1 {
 			return nil // it is no value of the type
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/pg"
 )
 
 // follow reads a stream. Without req.After it begins at the slot's start.
@@ -107,7 +108,7 @@ func (f *following) run(ctx context.Context) error {
 			tries.Progress()
 		}
 		if err := tries.Again(ctx, err); err != nil {
-			if codeOf(err) == codeObjectInUse {
+			if pg.CodeOf(err) == pg.CodeObjectInUse {
 				return syncd.Hint(fmt.Errorf("%w: %w", syncd.ErrUnavailable, err), "another program reads slot %q: give each job its own, source.postgres.stream.slot", f.cfg.Stream.Slot)
 			}
 			return err
@@ -117,14 +118,14 @@ func (f *following) run(ctx context.Context) error {
 
 // pass reads one connection until it fails.
 func (f *following) pass(ctx context.Context) error {
-	if err := f.pool.with(ctx, func(c *pgconn.PgConn) error { return f.check(ctx, c) }); err != nil {
+	if err := f.pool.With(ctx, func(c *pgconn.PgConn) error { return f.check(ctx, c) }); err != nil {
 		return err
 	}
 	c, err := f.replication(ctx)
 	if err != nil {
 		return err
 	}
-	defer discard(c)
+	defer pg.Discard(c)
 	f.relations = map[uint32]*relation{}
 	f.next, f.skip, f.inside = f.at, 0, false
 	f.changes, f.toFetch, f.bytes = nil, nil, 0
@@ -167,13 +168,13 @@ func (f *following) check(ctx context.Context, c *pgconn.PgConn) error {
 
 // meaning tells errors of the stream that mean that its position is lost.
 func (f *following) meaning(err error) error {
-	switch codeOf(err) {
-	case codeUndefinedObject: // the slot, or the publication at the time of a change
+	switch pg.CodeOf(err) {
+	case pg.CodeUndefinedObject: // the slot, or the publication at the time of a change
 		f.mu.Lock()
 		f.slotUseless = true
 		f.mu.Unlock()
 		return lost("%v", err)
-	case codeNotPrerequisite, "58P01":
+	case pg.CodeNotPrerequisite, "58P01":
 		return lost("%v", err)
 	}
 	return err
@@ -216,7 +217,7 @@ func (f *following) receive(ctx context.Context, c *pgconn.PgConn) error {
 		case isTimeout(err):
 			due = time.Time{}
 			if time.Since(heard) > silence {
-				return fmt.Errorf("the server has not answered: %w", errBroken)
+				return fmt.Errorf("the server has not answered: %w", pg.ErrBroken)
 			}
 			if err := f.quiet(ctx); err != nil {
 				return err
@@ -226,7 +227,7 @@ func (f *following) receive(ctx context.Context, c *pgconn.PgConn) error {
 			}
 			continue
 		case err != nil:
-			return fmt.Errorf("%w: %w", errBroken, err)
+			return fmt.Errorf("%w: %w", pg.ErrBroken, err)
 		}
 		heard = time.Now()
 		switch m := message.(type) {
@@ -237,7 +238,7 @@ func (f *following) receive(ctx context.Context, c *pgconn.PgConn) error {
 		case *pgproto3.ErrorResponse:
 			return pgconn.ErrorResponseToPgError(m)
 		case *pgproto3.CopyDone, *pgproto3.CommandComplete:
-			return errBroken // the server is shut down
+			return pg.ErrBroken // the server is shut down
 		}
 		// What is at hand is handed over when nothing more is.
 		if len(f.changes) > 0 && !f.inside && c.Frontend().ReadBufferLen() == 0 || f.full() {
@@ -277,7 +278,7 @@ func (f *following) tell(ctx context.Context, c *pgconn.PgConn, answer bool) err
 	}
 	err := pglogrepl.SendStandbyStatusUpdate(ctx, c, pglogrepl.StandbyStatusUpdate{WALWritePosition: lsn, ReplyRequested: answer})
 	if err != nil {
-		return fmt.Errorf("%w: %w", errBroken, err)
+		return fmt.Errorf("%w: %w", pg.ErrBroken, err)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/pg"
 )
 
 // Plugin declares the source.
@@ -23,7 +24,7 @@ type source struct {
 	cfg     Config
 	connect *pgconn.Config
 	address string
-	pool    pool
+	pool    pg.Pool
 	log     *slog.Logger
 	retried func(reason string)
 
@@ -66,10 +67,10 @@ func open(ctx context.Context, cfg Config, env syncd.Env) (syncd.Source, error) 
 	maps.Copy(parsed.RuntimeParams, sessionParameters)
 	parsed.RuntimeParams["search_path"] = quoteName(cfg.Schema) + ", public"
 	s := &source{
-		cfg: cfg, connect: parsed, address: address(parsed), pool: pool{config: parsed}, log: env.Logger, retried: env.Retried,
+		cfg: cfg, connect: parsed, address: address(parsed), pool: pg.Pool{Config: parsed}, log: env.Logger, retried: env.Retried,
 		tables: map[string]*table{}, kinds: map[uint32]kind{}, snapshots: map[string]*snapshot{}, confirmed: map[string]confirmable{},
 	}
-	if err := s.pool.with(ctx, func(*pgconn.PgConn) error { return nil }); err != nil {
+	if err := s.pool.With(ctx, func(*pgconn.PgConn) error { return nil }); err != nil {
 		return nil, fmt.Errorf("connecting to PostgreSQL: %w", s.explain(ctx, err))
 	}
 	return s, nil
@@ -91,6 +92,6 @@ func (s *source) Abilities() syncd.SourceAbilities {
 // Close ends the connections.
 func (s *source) Close() error {
 	s.endSnapshots()
-	s.pool.close()
+	s.pool.Close()
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/pg"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -18,12 +19,12 @@ const probeTime = "SET statement_timeout = '2s'"
 // Probe looks at the server and at each collection. Nothing is tried again: a person waits for the answer.
 func (s *source) Probe(ctx context.Context, targets []syncd.ProbeTarget) []syncd.Finding {
 	findings := make([]syncd.Finding, 0, 2+len(targets))
-	c, err := s.pool.get(ctx)
+	c, err := s.pool.Get(ctx)
 	if err != nil {
 		return append(findings, s.failed(ctx, syncd.Finding{Subject: "server"}, err))
 	}
-	defer discard(c) // its timeout is not for others
-	if err := exec(ctx, c, probeTime); err != nil {
+	defer pg.Discard(c) // its timeout is not for others
+	if err := pg.Exec(ctx, c, probeTime); err != nil {
 		return append(findings, s.failed(ctx, syncd.Finding{Subject: "server"}, err))
 	}
 	findings = append(findings, s.probeServer(ctx, c))
@@ -36,7 +37,7 @@ func (s *source) Probe(ctx context.Context, targets []syncd.ProbeTarget) []syncd
 
 func (s *source) probeServer(ctx context.Context, c *pgconn.PgConn) syncd.Finding {
 	f := syncd.Finding{Subject: "server"}
-	err := query(ctx, c, `SELECT current_setting('server_version'), pg_is_in_recovery(), current_setting('wal_level'), current_setting('server_encoding')`, nil, func(v [][]byte) error {
+	err := pg.Query(ctx, c, `SELECT current_setting('server_version'), pg_is_in_recovery(), current_setting('wal_level'), current_setting('server_encoding')`, nil, func(v [][]byte) error {
 		role := "primary"
 		if string(v[1]) == "t" {
 			role = "standby"
@@ -72,11 +73,11 @@ func (s *source) probeCollection(ctx context.Context, c *pgconn.PgConn, target s
 		return s.failed(ctx, f, err)
 	}
 	one := func(filter string) (found, gaveUp bool, err error) {
-		err = query(ctx, c, "SELECT "+t.keyList("t.")+" FROM "+t.from()+" t"+where(condition(filter))+" LIMIT 1", nil, func([][]byte) error {
+		err = pg.Query(ctx, c, "SELECT "+t.keyList("t.")+" FROM "+t.from()+" t"+where(condition(filter))+" LIMIT 1", nil, func([][]byte) error {
 			found = true
 			return nil
 		})
-		if codeOf(err) == "57014" && ctx.Err() == nil {
+		if pg.CodeOf(err) == "57014" && ctx.Err() == nil {
 			return false, true, nil
 		}
 		return found, false, err
@@ -101,7 +102,7 @@ func (s *source) probeCollection(ctx context.Context, c *pgconn.PgConn, target s
 	switch {
 	case err != nil:
 		f = s.failed(ctx, f, err)
-		if code := codeOf(err); strings.HasPrefix(code, "42") && code != codePrivilege || strings.HasPrefix(code, "22") {
+		if code := pg.CodeOf(err); strings.HasPrefix(code, "42") && code != pg.CodePrivilege || strings.HasPrefix(code, "22") {
 			f.Detail = "the server refuses the filter: " + f.Detail
 			f.Hint = fmt.Sprintf("correct mapping.collections.%s.filter", target.Collection)
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/pg"
 )
 
 // Read reads a split in the order of its key, by one statement, or a stream.
@@ -82,14 +83,14 @@ func (r *reading) run(ctx context.Context) (err error) {
 
 // pass reads from behind r.last to the end of the split.
 func (r *reading) pass(ctx context.Context, shared *snapshot) error {
-	c, err := r.pool.get(ctx)
+	c, err := r.pool.Get(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { r.pool.put(c) }()
+	defer func() { r.pool.Put(c) }()
 	if shared != nil {
-		switch err := exec(ctx, c, beginRead+"; SET TRANSACTION SNAPSHOT '"+shared.id+"'"); {
-		case codeOf(err) != "" && transient(err) == "":
+		switch err := pg.Exec(ctx, c, beginRead+"; SET TRANSACTION SNAPSHOT '"+shared.id+"'"); {
+		case pg.CodeOf(err) != "" && pg.Transient(err) == "":
 			return errSnapshotGone
 		case err != nil:
 			return err
@@ -104,10 +105,10 @@ func (r *reading) pass(ctx context.Context, shared *snapshot) error {
 		err = r.hand(ctx)
 	}
 	if err == nil && shared != nil {
-		err = exec(ctx, c, "COMMIT")
+		err = pg.Exec(ctx, c, "COMMIT")
 	}
 	if errors.Is(err, errStopped) || ctx.Err() != nil {
-		discard(c) // the server may have much more to say
+		pg.Discard(c) // the server may have much more to say
 	}
 	return err
 }
@@ -128,7 +129,7 @@ func (r *reading) statement(ctx context.Context, c *pgconn.PgConn, keyless bool)
 		}
 		return nil
 	}
-	err = queryColumns(ctx, c, sql, args, columns, func(values [][]byte) error {
+	err = pg.QueryColumns(ctx, c, sql, args, columns, func(values [][]byte) error {
 		r.rows.add(values)
 		if r.rows.full() {
 			return r.hand(ctx)
@@ -183,7 +184,7 @@ func (r *reading) sql(keyless bool) (string, [][]byte, *layout, error) {
 			return err
 		}
 		conditions = append(conditions, t.compared(operator, len(args)+1))
-		args = append(args, texts(parts...)...)
+		args = append(args, pg.Texts(parts...)...)
 		return nil
 	}
 	order := ""

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/pg"
 )
 
 // How many splits a table has, unless the configuration says it: see connectors/mongo, whose servers read as fast.
@@ -89,7 +90,7 @@ func (s *source) cuts(ctx context.Context, t *table, want int) ([]syncd.Key, err
 WHERE "row" > 1 AND ("row" - 1) * $1 / "rows" > ("row" - 2) * $1 / "rows" ORDER BY "row"`,
 		names("r.", len(t.key)), names("q.", len(t.key)), sql)
 	var cuts []syncd.Key
-	err := s.ask(ctx, sql, texts(strconv.Itoa(want)), func() { cuts = nil }, func(v [][]byte) error {
+	err := s.ask(ctx, sql, pg.Texts(strconv.Itoa(want)), func() { cuts = nil }, func(v [][]byte) error {
 		var b strings.Builder
 		for _, part := range v {
 			b.Write(part)
@@ -172,19 +173,19 @@ const beginRead = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 // export holds this moment.
 func (s *source) export(ctx context.Context) (*snapshot, error) {
-	c, err := s.pool.get(ctx)
+	c, err := s.pool.Get(ctx)
 	if err != nil {
 		return nil, err
 	}
 	taken := &snapshot{conn: c, left: map[part]bool{}}
-	if err = exec(ctx, c, beginRead); err == nil {
-		err = query(ctx, c, "SELECT pg_export_snapshot()", nil, func(v [][]byte) error {
+	if err = pg.Exec(ctx, c, beginRead); err == nil {
+		err = pg.Query(ctx, c, "SELECT pg_export_snapshot()", nil, func(v [][]byte) error {
 			taken.id = string(v[0])
 			return nil
 		})
 	}
 	if err != nil {
-		discard(c)
+		pg.Discard(c)
 		return nil, err
 	}
 	return taken, nil
@@ -219,7 +220,7 @@ func (s *source) leave(held *snapshot, of part, done bool) {
 	}
 	s.mu.Unlock()
 	if ended {
-		discard(held.conn)
+		pg.Discard(held.conn)
 	}
 }
 
@@ -230,7 +231,7 @@ func (s *source) end(held *snapshot) {
 	held.over = true
 	s.mu.Unlock()
 	if now {
-		discard(held.conn)
+		pg.Discard(held.conn)
 	}
 }
 

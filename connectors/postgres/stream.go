@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/pg"
 )
 
 func (s *source) streaming() *syncd.Streaming {
@@ -44,7 +45,7 @@ func (s *source) Streams(ctx context.Context, collections []syncd.Collection) ([
 		return nil, nil
 	}
 	_, err := retried(ctx, s, func() (struct{}, error) {
-		return struct{}{}, s.pool.with(ctx, func(c *pgconn.PgConn) error { return s.prepare(ctx, c, collections) })
+		return struct{}{}, s.pool.With(ctx, func(c *pgconn.PgConn) error { return s.prepare(ctx, c, collections) })
 	})
 	if err != nil {
 		return nil, fmt.Errorf("following database %s: %w", s.connect.Database, s.explain(ctx, err))
@@ -55,7 +56,7 @@ func (s *source) Streams(ctx context.Context, collections []syncd.Collection) ([
 func (s *source) prepare(ctx context.Context, c *pgconn.PgConn, collections []syncd.Collection) error {
 	var level string
 	standby := false
-	if err := query(ctx, c, "SELECT current_setting('wal_level'), pg_is_in_recovery()", nil, func(v [][]byte) error {
+	if err := pg.Query(ctx, c, "SELECT current_setting('wal_level'), pg_is_in_recovery()", nil, func(v [][]byte) error {
 		level, standby = string(v[0]), string(v[1]) == "t"
 		return nil
 	}); err != nil {
@@ -103,7 +104,7 @@ func (t *table) followable() error {
 func (s *source) publish(ctx context.Context, c *pgconn.PgConn, tables map[string]*table) error {
 	name := s.cfg.Stream.Publication
 	var all, complete, viaRoot, exists bool
-	if err := query(ctx, c, `SELECT puballtables, pubinsert AND pubupdate AND pubdelete AND pubtruncate, pubviaroot FROM pg_publication WHERE pubname = $1`, texts(name), func(v [][]byte) error {
+	if err := pg.Query(ctx, c, `SELECT puballtables, pubinsert AND pubupdate AND pubdelete AND pubtruncate, pubviaroot FROM pg_publication WHERE pubname = $1`, pg.Texts(name), func(v [][]byte) error {
 		exists, all, complete, viaRoot = true, string(v[0]) == "t", string(v[1]) == "t", string(v[2]) == "t"
 		return nil
 	}); err != nil {
@@ -115,8 +116,8 @@ func (s *source) publish(ctx context.Context, c *pgconn.PgConn, tables map[strin
 	}
 	if exists {
 		partial := ""
-		err := query(ctx, c, `SELECT r.prrelid, to_jsonb(r) ->> 'prqual' IS NOT NULL OR to_jsonb(r) ->> 'prattrs' IS NOT NULL
-FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE p.pubname = $1`, texts(name), func(v [][]byte) error {
+		err := pg.Query(ctx, c, `SELECT r.prrelid, to_jsonb(r) ->> 'prqual' IS NOT NULL OR to_jsonb(r) ->> 'prattrs' IS NOT NULL
+FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE p.pubname = $1`, pg.Texts(name), func(v [][]byte) error {
 			for collection, t := range tables {
 				if strconv.FormatUint(uint64(t.oid), 10) == string(v[0]) {
 					delete(lacks, collection)
@@ -157,10 +158,10 @@ FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE p.pub
 	}
 	// Nobody writes meanwhile: a transaction that has begun before would be left out of the stream, and perhaps be too late for the
 	// snapshot.
-	err := exec(ctx, c, "BEGIN; SET LOCAL lock_timeout = '10s'; LOCK TABLE "+strings.Join(list, ", ")+" IN SHARE MODE; "+sql+"; COMMIT")
+	err := pg.Exec(ctx, c, "BEGIN; SET LOCAL lock_timeout = '10s'; LOCK TABLE "+strings.Join(list, ", ")+" IN SHARE MODE; "+sql+"; COMMIT")
 	if err != nil {
-		_ = exec(ctx, c, "ROLLBACK")
-		if code := codeOf(err); code == codePrivilege {
+		_ = pg.Exec(ctx, c, "ROLLBACK")
+		if code := pg.CodeOf(err); code == pg.CodePrivilege {
 			return syncd.Hint(fmt.Errorf("making the publication: %w", err), "have somebody who may do it say: %s", sql)
 		}
 		return fmt.Errorf("making the publication: %w", err)
@@ -188,7 +189,7 @@ SELECT c.system_identifier, ('x' || substr(pg_walfile_name(pg_current_wal_lsn())
 FROM pg_control_system() c LEFT JOIN pg_replication_slots s ON s.slot_name = $1`
 
 func (s *source) slot(ctx context.Context, c *pgconn.PgConn) (out slot, err error) {
-	err = query(ctx, c, slotSQL, texts(s.cfg.Stream.Slot), func(v [][]byte) error {
+	err = pg.Query(ctx, c, slotSQL, pg.Texts(s.cfg.Stream.Slot), func(v [][]byte) error {
 		timeline, err := strconv.ParseInt(string(v[1]), 10, 32)
 		if err != nil {
 			return err
@@ -236,7 +237,7 @@ func followingError(st syncd.Stream, err error) error {
 
 func (s *source) now(ctx context.Context) (p position, err error) {
 	var at slot
-	err = s.pool.with(ctx, func(c *pgconn.PgConn) error {
+	err = s.pool.With(ctx, func(c *pgconn.PgConn) error {
 		if at, err = s.slot(ctx, c); err != nil || !at.there {
 			return err
 		}
@@ -248,7 +249,7 @@ func (s *source) now(ctx context.Context) (p position, err error) {
 		s.mu.Unlock()
 		if (at.lost || useless) && s.cfg.Stream.Create {
 			at.there = false
-			return query(ctx, c, "SELECT pg_drop_replication_slot($1)", texts(s.cfg.Stream.Slot), func([][]byte) error { return nil })
+			return pg.Query(ctx, c, "SELECT pg_drop_replication_slot($1)", pg.Texts(s.cfg.Stream.Slot), func([][]byte) error { return nil })
 		}
 		return nil
 	})
@@ -278,20 +279,20 @@ func (s *source) makeSlot(ctx context.Context) (pglogrepl.LSN, error) {
 		Mode: pglogrepl.LogicalReplication, SnapshotAction: "EXPORT_SNAPSHOT",
 	})
 	if err != nil {
-		discard(c)
-		switch codeOf(err) {
-		case codeDuplicateObject:
-			return 0, errBroken // another was faster: look again
-		case codeTooManySlots:
+		pg.Discard(c)
+		switch pg.CodeOf(err) {
+		case pg.CodeDuplicateObject:
+			return 0, pg.ErrBroken // another was faster: look again
+		case pg.CodeTooManySlots:
 			return 0, syncd.Hint(err, "raise max_replication_slots, or drop slots that nobody reads: SELECT * FROM pg_replication_slots WHERE NOT active")
-		case codePrivilege:
+		case pg.CodePrivilege:
 			return 0, syncd.Hint(err, "ALTER ROLE %s REPLICATION", quoteName(s.connect.User))
 		}
 		return 0, err
 	}
 	lsn, err := pglogrepl.ParseLSN(made.ConsistentPoint)
 	if err != nil {
-		discard(c)
+		pg.Discard(c)
 		return 0, err
 	}
 	s.endSnapshots() // of what was read before
@@ -303,7 +304,7 @@ func (s *source) makeSlot(ctx context.Context) (pglogrepl.LSN, error) {
 	}
 	s.mu.Unlock()
 	if c != nil {
-		discard(c)
+		pg.Discard(c)
 	}
 	s.log.Info("the replication slot is made: the server keeps its log for it until it is read or dropped", "slot", s.cfg.Stream.Slot)
 	return lsn, nil
@@ -318,7 +319,7 @@ func (s *source) replication(ctx context.Context) (*pgconn.PgConn, error) {
 
 // Window tells how much of its log the server keeps for the slot. How old that is it does not know.
 func (s *source) Window(ctx context.Context, st syncd.Stream) (w syncd.Window, err error) {
-	err = s.pool.with(ctx, func(c *pgconn.PgConn) error {
+	err = s.pool.With(ctx, func(c *pgconn.PgConn) error {
 		at, err := s.slot(ctx, c)
 		w.Retained = at.retained
 		return err
