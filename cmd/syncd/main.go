@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/checkers/pgvector"
 	"github.com/syncd-io/syncd/checkers/qdrant"
 	"github.com/syncd-io/syncd/cli"
 	filesource "github.com/syncd-io/syncd/connectors/file"
@@ -30,6 +31,7 @@ func plugins() []syncd.Plugin {
 		qdrant.Plugin(),
 		chunk.Plugin(),
 		embed.Plugin(),
+		pgvector.Plugin(),
 		kafka.Plugin(),
 		filesink.Plugin(),
 		qdrantsink.Plugin(),

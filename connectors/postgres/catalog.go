@@ -36,10 +36,8 @@ type keyColumn struct {
 	base string
 }
 
-func quoteName(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
-
 // from is the table's name in SQL.
-func (t *table) from() string { return quoteName(t.schema) + "." + quoteName(t.name) }
+func (t *table) from() string { return pg.Quote(t.schema) + "." + pg.Quote(t.name) }
 
 // isTable reports whether rows lie in pages of which some can be read: of a table, a partitioned one or a materialised view.
 func (t *table) isTable() bool { return t.kind == 'r' || t.kind == 'p' || t.kind == 'm' }
@@ -48,7 +46,7 @@ func (t *table) isTable() bool { return t.kind == 'r' || t.kind == 'p' || t.kind
 func (t *table) keyList(prefix string) string {
 	names := make([]string, len(t.key))
 	for i, k := range t.key {
-		names[i] = prefix + quoteName(k.name)
+		names[i] = prefix + pg.Quote(k.name)
 	}
 	return strings.Join(names, ", ")
 }
@@ -397,7 +395,7 @@ func (s *source) identity(ctx context.Context, name string) (string, error) {
 	}
 	id := fmt.Sprintf("%s/%d", database, t.oid)
 	for _, k := range t.key {
-		id += fmt.Sprintf(" %s %s", quoteName(k.name), k.base)
+		id += fmt.Sprintf(" %s %s", pg.Quote(k.name), k.base)
 	}
 	if definition != "" {
 		id += fmt.Sprintf(" %.8x", sha256.Sum256([]byte(definition)))

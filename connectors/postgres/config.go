@@ -75,14 +75,7 @@ func (c *Config) Location() string {
 	if err != nil {
 		return ""
 	}
-	return address(parsed)
-}
-
-func address(c *pgconn.Config) string {
-	if strings.HasPrefix(c.Host, "/") {
-		return c.Host
-	}
-	return fmt.Sprintf("%s:%d", c.Host, c.Port)
+	return pg.Address(parsed)
 }
 
 // CheckFilter says what is wrong with a collection's filter.

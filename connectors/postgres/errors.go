@@ -2,8 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -44,24 +42,7 @@ func (s *source) explain(ctx context.Context, err error) error {
 	if syncd.HintOf(err) != "" {
 		return err
 	}
-	code := pg.CodeOf(err)
-	switch {
-	case code == "28P01" || code == "28000":
-		return syncd.Hint(fmt.Errorf("authentication failed for user %q at %s: %w", s.connect.User, s.address, err),
-			"check user and password in source.postgres.dsn, and what pg_hba.conf of the server allows")
-	case code == "3D000":
-		return syncd.Hint(err, "check the database in source.postgres.dsn")
-	case code == pg.CodePrivilege:
-		return syncd.Hint(err, "give user %q the privilege: GRANT USAGE ON SCHEMA … and GRANT SELECT ON …", s.connect.User)
-	case pg.Transient(err) != "":
-		if ce, ok := errors.AsType[*pgconn.ConnectError](err); ok {
-			return syncd.Hint(fmt.Errorf("%w: no usable server at %s: %w", syncd.ErrUnavailable, s.address, ce),
-				"check that PostgreSQL runs there and can be reached from here")
-		}
-		return syncd.Hint(fmt.Errorf("%w: %w", syncd.ErrUnavailable, err),
-			"look at PostgreSQL's log; %d attempts in a row have failed, so run again when the server is well", maxAttempts)
-	}
-	return err
+	return pg.Explain(err, s.connect, "source.postgres.dsn")
 }
 
 // ask is pg.Query on a connection of the pool, again where that may help: each is called anew from the first row, behind begin.

@@ -149,7 +149,7 @@ func (t *table) byKeys(what, filter string, parts [][]string) (sql string, args 
 	arrays, on := make([]string, len(parts)), make([]string, len(parts))
 	for i, k := range t.key { // each element is cast by itself: arrays of arrays would be arrays of two dimensions
 		arrays[i] = "$" + strconv.Itoa(i+1) + "::text[]"
-		on[i] = "t." + quoteName(k.name) + " = k.k" + strconv.Itoa(i) + "::" + k.base
+		on[i] = "t." + pg.Quote(k.name) + " = k.k" + strconv.Itoa(i) + "::" + k.base
 	}
 	return "SELECT " + list + " FROM unnest(" + strings.Join(arrays, ", ") + ") AS k(" + names("", len(parts)) + ") JOIN " + t.from() + " t ON " +
 		strings.Join(on, " AND ") + where(condition(filter)), args

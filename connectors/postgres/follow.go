@@ -129,7 +129,7 @@ func (f *following) pass(ctx context.Context) error {
 	f.relations = map[uint32]*relation{}
 	f.next, f.skip, f.inside = f.at, 0, false
 	f.changes, f.toFetch, f.bytes = nil, nil, 0
-	publication := strings.ReplaceAll(quoteName(f.cfg.Stream.Publication), "'", "''")
+	publication := strings.ReplaceAll(pg.Quote(f.cfg.Stream.Publication), "'", "''")
 	err = pglogrepl.StartReplication(ctx, c, f.cfg.Stream.Slot, f.at.lsn, pglogrepl.StartReplicationOptions{
 		Mode: pglogrepl.LogicalReplication, PluginArgs: []string{"proto_version '1'", "publication_names '" + publication + "'"},
 	})

@@ -40,21 +40,6 @@ type source struct {
 
 var _ syncd.Source = (*source)(nil)
 
-// sessionParameters make values' texts the same on every server (Manual, "Client Connection Defaults").
-var sessionParameters = map[string]string{
-	"client_encoding":                     "UTF8",
-	"TimeZone":                            "UTC",
-	"DateStyle":                           "ISO, YMD",
-	"IntervalStyle":                       "iso_8601",
-	"bytea_output":                        "hex",
-	"extra_float_digits":                  "1",
-	"lc_monetary":                         "C",
-	"xmloption":                           "content",
-	"statement_timeout":                   "0", // a read lasts as long as its changes take to be handled
-	"idle_in_transaction_session_timeout": "0",
-	"row_security":                        "off", // a policy that hides rows is an error, not fewer rows
-}
-
 func open(ctx context.Context, cfg Config, env syncd.Env) (syncd.Source, error) {
 	parsed, err := cfg.parse()
 	if err != nil {
@@ -64,10 +49,10 @@ func open(ctx context.Context, cfg Config, env syncd.Env) (syncd.Source, error) 
 	if parsed.RuntimeParams["application_name"] == "" && cfg.AppName != "" {
 		parsed.RuntimeParams["application_name"] = cfg.AppName
 	}
-	maps.Copy(parsed.RuntimeParams, sessionParameters)
-	parsed.RuntimeParams["search_path"] = quoteName(cfg.Schema) + ", public"
+	maps.Copy(parsed.RuntimeParams, pg.SessionParameters)
+	parsed.RuntimeParams["search_path"] = pg.Quote(cfg.Schema) + ", public"
 	s := &source{
-		cfg: cfg, connect: parsed, address: address(parsed), pool: pg.Pool{Config: parsed}, log: env.Logger, retried: env.Retried,
+		cfg: cfg, connect: parsed, address: pg.Address(parsed), pool: pg.Pool{Config: parsed}, log: env.Logger, retried: env.Retried,
 		tables: map[string]*table{}, kinds: map[uint32]kind{}, snapshots: map[string]*snapshot{}, confirmed: map[string]confirmable{},
 	}
 	if err := s.pool.With(ctx, func(*pgconn.PgConn) error { return nil }); err != nil {

@@ -173,7 +173,7 @@ func (r *reading) sql(keyless bool) (string, [][]byte, *layout, error) {
 		list += ", t.*"
 	} else {
 		for _, name := range neededColumns(t, r.req.Fields) {
-			list += ", t." + quoteName(name)
+			list += ", t." + pg.Quote(name)
 		}
 	}
 	var args [][]byte

@@ -106,7 +106,7 @@ WHERE "row" > 1 AND ("row" - 1) * $1 / "rows" > ("row" - 2) * $1 / "rows" ORDER 
 func numbered(t *table, prefix string) string {
 	out := make([]string, len(t.key))
 	for i, k := range t.key {
-		out[i] = prefix + quoteName(k.name) + " AS k" + strconv.Itoa(i)
+		out[i] = prefix + pg.Quote(k.name) + " AS k" + strconv.Itoa(i)
 	}
 	return strings.Join(out, ", ")
 }

@@ -132,14 +132,14 @@ FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE p.pub
 		case err != nil:
 			return err
 		case !complete:
-			return syncd.Hint(fmt.Errorf("publication %q leaves some operations out", name), "ALTER PUBLICATION %s SET (publish = 'insert, update, delete, truncate')", quoteName(name))
+			return syncd.Hint(fmt.Errorf("publication %q leaves some operations out", name), "ALTER PUBLICATION %s SET (publish = 'insert, update, delete, truncate')", pg.Quote(name))
 		case partial != "":
 			return syncd.Hint(fmt.Errorf("publication %q leaves rows or columns of %s out", name, partial), "name a publication of whole tables in source.postgres.stream.publication; a filter of the mapping selects rows")
 		}
 	}
 	for collection, t := range tables {
 		if t.kind == 'p' && exists && !viaRoot {
-			return syncd.Hint(fmt.Errorf("publication %q tells of the partitions of %s, and not of the table", name, collection), "ALTER PUBLICATION %s SET (publish_via_partition_root = true)", quoteName(name))
+			return syncd.Hint(fmt.Errorf("publication %q tells of the partitions of %s, and not of the table", name, collection), "ALTER PUBLICATION %s SET (publish_via_partition_root = true)", pg.Quote(name))
 		}
 	}
 	if len(lacks) == 0 {
@@ -149,9 +149,9 @@ FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE p.pub
 	for _, collection := range slices.Sorted(maps.Keys(lacks)) {
 		list = append(list, lacks[collection].from())
 	}
-	sql := "ALTER PUBLICATION " + quoteName(name) + " ADD TABLE " + strings.Join(list, ", ")
+	sql := "ALTER PUBLICATION " + pg.Quote(name) + " ADD TABLE " + strings.Join(list, ", ")
 	if !exists {
-		sql = "CREATE PUBLICATION " + quoteName(name) + " FOR TABLE " + strings.Join(list, ", ") + " WITH (publish_via_partition_root = true)"
+		sql = "CREATE PUBLICATION " + pg.Quote(name) + " FOR TABLE " + strings.Join(list, ", ") + " WITH (publish_via_partition_root = true)"
 	}
 	if !s.cfg.Stream.Create {
 		return syncd.Hint(fmt.Errorf("publication %q lacks %s", name, strings.Join(list, ", ")), "have somebody who may do it say: %s", sql)
@@ -286,7 +286,7 @@ func (s *source) makeSlot(ctx context.Context) (pglogrepl.LSN, error) {
 		case pg.CodeTooManySlots:
 			return 0, syncd.Hint(err, "raise max_replication_slots, or drop slots that nobody reads: SELECT * FROM pg_replication_slots WHERE NOT active")
 		case pg.CodePrivilege:
-			return 0, syncd.Hint(err, "ALTER ROLE %s REPLICATION", quoteName(s.connect.User))
+			return 0, syncd.Hint(err, "ALTER ROLE %s REPLICATION", pg.Quote(s.connect.User))
 		}
 		return 0, err
 	}

@@ -80,13 +80,15 @@ func (s *Server) prepare(ctx context.Context) error {
 			return err
 		}
 		// Whoever runs the server may not look into the folder of who fetched it.
-		if out, err := exec.CommandContext(ctx, "cp", "-a", filepath.Join(packages, "pgserver", "pginstall"), s.dir).CombinedOutput(); err != nil { //nolint:gosec // for tests
-			return fmt.Errorf("copying PostgreSQL: %w\n%s", err, out)
+		for _, part := range []string{"pgserver", "pgserver.libs"} { // programs find their libraries beside them
+			if out, err := exec.CommandContext(ctx, "cp", "-a", filepath.Join(packages, part), s.dir).CombinedOutput(); err != nil { //nolint:gosec // for tests
+				return fmt.Errorf("copying PostgreSQL: %w\n%s", err, out)
+			}
+			if err := os.Chmod(filepath.Join(s.dir, part), 0o755); err != nil { //nolint:gosec // others run it
+				return err
+			}
 		}
-		s.bin = filepath.Join(s.dir, "pginstall", "bin")
-		if err := os.Chmod(filepath.Join(s.dir, "pginstall"), 0o755); err != nil { //nolint:gosec // others run it
-			return err
-		}
+		s.bin = filepath.Join(s.dir, "pgserver", "pginstall", "bin")
 	}
 	if err := os.Chmod(s.dir, 0o755); err != nil { //nolint:gosec // whoever runs the server goes through it
 		return err

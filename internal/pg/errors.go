@@ -3,24 +3,29 @@ package pg
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/syncd-io/syncd"
 )
 
 // SQLSTATEs (Manual, appendix A) that mean something here.
 const (
-	CodeUndefinedTable   = "42P01"
-	CodeUndefinedSchema  = "3F000"
-	CodeUndefinedObject  = "42704"
-	CodeDuplicateObject  = "42710"
-	CodePrivilege        = "42501"
-	CodeObjectInUse      = "55006"
-	CodeNotPrerequisite  = "55000"
-	CodeLockNotAvailable = "55P03"
-	CodeTooManySlots     = "53400"
+	CodeUndefinedColumn   = "42703"
+	CodeUndefinedFunction = "42883"
+	CodeUndefinedTable    = "42P01"
+	CodeUndefinedSchema   = "3F000"
+	CodeUndefinedObject   = "42704"
+	CodeDuplicateObject   = "42710"
+	CodePrivilege         = "42501"
+	CodeObjectInUse       = "55006"
+	CodeNotPrerequisite   = "55000"
+	CodeLockNotAvailable  = "55P03"
+	CodeTooManySlots      = "53400"
 )
 
 // CodeOf is the SQLSTATE of an error, or "".
@@ -71,4 +76,26 @@ func Transient(err error) string {
 		return "network"
 	}
 	return ""
+}
+
+// Explain turns an error into one for people: with what kind of trouble it is, and with a hint. setting is the connection string's.
+func Explain(err error, config *pgconn.Config, setting string) error {
+	code := CodeOf(err)
+	switch {
+	case code == "28P01" || code == "28000":
+		return syncd.Hint(fmt.Errorf("authentication failed for user %q at %s: %w", config.User, Address(config), err),
+			"check user and password in %s, and what pg_hba.conf of the server allows", setting)
+	case code == "3D000":
+		return syncd.Hint(err, "check the database in %s", setting)
+	case code == CodePrivilege:
+		return syncd.Hint(err, "give user %q the privilege: GRANT USAGE ON SCHEMA … and GRANT SELECT ON …", config.User)
+	case Transient(err) != "":
+		if ce, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+			return syncd.Hint(fmt.Errorf("%w: no usable server at %s: %w", syncd.ErrUnavailable, Address(config), ce),
+				"check that PostgreSQL runs there and can be reached from here")
+		}
+		return syncd.Hint(fmt.Errorf("%w: %w", syncd.ErrUnavailable, err),
+			"look at PostgreSQL's log; several attempts in a row have failed, so run again when the server is well")
+	}
+	return err
 }
