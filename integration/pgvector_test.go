@@ -181,7 +181,9 @@ func TestPGVectorTables(t *testing.T) {
 	d.exec(`CREATE TABLE search.chunks ("Point" uuid PRIMARY KEY, kind text, at timestamptz, n integer, meta jsonb, embedding vector(3))`)
 	const id = "6ba7b811-9dad-11d1-80b4-00c04fd430c8"
 	d.exec(`INSERT INTO search.chunks VALUES ('` + id + `', 'page', '2024-01-02 03:04:05.678+02', 7, '{"lang": "de", "tags": ["a"]}', '[1,2,3]')`)
-	columns := func(c *checker.Config) { c.ID, c.Payload, c.Columns = "Point", "", map[string]string{"content_type": "kind"} }
+	columns := func(c *checker.Config) {
+		c.ID, c.Payload, c.Columns = "Point", "", map[string]string{"content_type": "kind"}
+	}
 	c := openPGVector(t, d.dsn, "search.chunks", columns)
 	closeAfter(t, c.Close)
 	found := make([]syncd.Found, 1)

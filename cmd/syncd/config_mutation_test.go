@@ -61,6 +61,7 @@ var legalMutations = []struct{ path, mutation, reason string }{
 	{"mapping.collections.*.content_type", "made a word", "content types are any text, as long as they differ"},
 	{"mapping.collections.*.filter", "made a word", "a column is an SQL expression"},
 	{"source.postgres.schema", "made a word", "schemas have any name"},
+	{"checker.pgvector.table", "made a word", "tables have any name"},
 	{"source.mongo.database", "made a word", "databases have any name"},
 	{"checker.qdrant.collection", "made a word", "collections have any name"},
 	{"checker.qdrant.url", "made a word", "a bare host name is an address"},

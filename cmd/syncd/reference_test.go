@@ -199,7 +199,7 @@ func TestExamplesAreValid(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, diags := config.Load(config.Input{Path: file, Registry: registry(t), Environ: []string{
-			"MONGODB_URI=mongodb://mongo.example", "MONGODB_DATABASE=db", "POSTGRES_DSN=postgres://user@postgres.example/db", "EMBEDDING_URL=http://embed.example/v1", "EMBEDDING_MODEL=model",
+			"MONGODB_URI=mongodb://mongo.example", "MONGODB_DATABASE=db", "POSTGRES_DSN=postgres://user@postgres.example/db", "EMBEDDING_URL=http://embed.example/v1", "EMBEDDING_MODEL=model", "PGVECTOR_DSN=postgres://user@vectors.example/db",
 		}}); len(diags) > 0 {
 			t.Errorf("%s:\n%s\n%v", name, text, diags)
 		}
