@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -51,10 +52,13 @@ printed as YAML can be loaded again.`,
 			if err != nil {
 				return err
 			}
-			if format == "json" {
+			if format == "json" || a.json {
 				text, err := effective.JSON()
 				if err != nil {
 					return err
+				}
+				if a.json {
+					return a.tell(json.RawMessage(text))
 				}
 				_, err = a.stdout.Write(text)
 				return err
@@ -112,6 +116,16 @@ The exit code is 0 if nothing differs, 1 if something does, and 3 if a configura
 			if err != nil {
 				return err
 			}
+			if a.json {
+				found := ConfigDifferences{Differences: []string{}}
+				for _, d := range differences {
+					found.Differences = append(found.Differences, fmt.Sprint(d))
+				}
+				if err := a.tell(found); err != nil || len(differences) == 0 {
+					return err
+				}
+				return &codeError{exitFailed, nil}
+			}
 			for _, d := range differences {
 				if _, err := fmt.Fprintln(a.stdout, d); err != nil {
 					return err
@@ -123,8 +137,14 @@ The exit code is 0 if nothing differs, 1 if something does, and 3 if a configura
 			return nil
 		},
 	}
+	a.formatFlag(c)
 	a.loadFlags(c, nil, &allowUnset)
 	return c
+}
+
+// ConfigDifferences is what differs between two configurations, for programs.
+type ConfigDifferences struct {
+	Differences []string `json:"differences" doc:"The settings that differ, as lines: - is what only the first has, + what only the second has."`
 }
 
 // loadFlags adds the flags of commands that load a configuration and connect to nothing.

@@ -135,6 +135,7 @@ func (a *app) deadLettersShowCommand() *cobra.Command {
 		Use: "show -c FILE ID|PLACE", Short: "Show the dead letter of a document, with what there is of it, as JSON", Args: cobra.ExactArgs(1),
 		Example: "  syncd deadletters show -c configs/prod.yaml 507f1f77bcf86cd799439011",
 	}
+	a.formatFlag(c)
 	return a.onLetters(c, &f, func(ctx context.Context, _ *config.Config, _ *slog.Logger, j *job.Job, args []string) error {
 		letters, err := a.letters(ctx, j, &f, args)
 		switch {
@@ -142,6 +143,13 @@ func (a *app) deadLettersShowCommand() *cobra.Command {
 			return err
 		case len(letters) == 0:
 			return syncd.Hint(fmt.Errorf("there is no dead letter of %s", text.Of(args[0])), "syncd deadletters list shows what there is")
+		}
+		if a.json {
+			out := make([]runreport.DeadLetter, 0, len(letters))
+			for _, l := range letters {
+				out = append(out, runreport.NewDeadLetter(l, true))
+			}
+			return a.tell(out)
 		}
 		for _, l := range letters { // ids may be the same in several collections
 			if err := printJSON(a.stdout, runreport.NewDeadLetter(l, true), "  "); err != nil {
@@ -161,6 +169,7 @@ func (a *app) deadLettersRetryCommand() *cobra.Command {
 source as it is now, and the index is asked again, as a run that sends a plan does; what still can't be sent becomes a dead letter again.`,
 		Example: "  syncd deadletters retry -c configs/prod.yaml --all --reason 'too large'",
 	}
+	a.formatFlag(c)
 	c.Flags().BoolVar(&all, "all", false, "send all that the other flags choose")
 	return a.onLetters(c, &f, func(ctx context.Context, cfg *config.Config, logger *slog.Logger, j *job.Job, ids []string) error {
 		if all == (len(ids) > 0) {

@@ -94,6 +94,7 @@ func (a *app) tellFailure(err error, code int) {
 // outputs are what commands print for programs.
 func outputs() []reference.Output {
 	return []reference.Output{
+		{Command: "syncd run, deadletters retry", Value: runreport.Report{}},
 		{Command: "syncd status", Value: api.Jobs{}},
 		{Command: "syncd status JOB", Value: api.Detail{}},
 		{Command: "syncd pause, resume, stop, restart, trigger", Value: api.Job{}},
@@ -102,7 +103,12 @@ func outputs() []reference.Output {
 		{Command: "syncd explain", Value: runreport.Explanation{}},
 		{Command: "syncd report FILE", Value: runreport.Report{}},
 		{Command: "syncd report FILE FILE", Value: runreport.Comparison{}},
-		{Command: "syncd deadletters list", Value: []runreport.DeadLetter{}},
+		{Command: "syncd config diff", Value: ConfigDifferences{}},
+		{Command: "syncd id", Value: []PointID{}},
+		{Command: "syncd version", Value: Version{}},
+		{Command: "syncd health", Value: Healthy{}},
+		{Command: "syncd state clear", Value: Cleared{}},
+		{Command: "syncd deadletters list, show", Value: []runreport.DeadLetter{}},
 		{Command: "syncd plugins", Value: []ShownPlugin{}},
 		{Command: "syncd validate", Value: Validation{}},
 		{Command: "Errors", Value: Failure{}},

@@ -64,13 +64,23 @@ A service (syncd serve) with a certificate is asked by https, and its certificat
 			if err != nil {
 				return err
 			}
+			if a.json {
+				return a.tell(Healthy{u, answer})
+			}
 			_, err = fmt.Fprintln(a.stdout, text.Line(answer))
 			return err
 		},
 	}
+	a.formatFlag(c)
 	spanVar(c.Flags(), &timeout, "timeout", 3*time.Second, "how long to wait for the answer")
 	c.Flags().StringVar(&caFile, "ca-file", "", "a PEM file of the authorities that its certificate may be of ("+envCA+")")
 	return c
+}
+
+// Healthy is the answer of a healthy program, for programs.
+type Healthy struct {
+	URL    string `json:"url" doc:"What was asked."`
+	Answer string `json:"answer" doc:"What it answered."`
 }
 
 // env is an environment variable of this invocation, the last of a name.

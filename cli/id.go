@@ -50,6 +50,7 @@ func (a *app) idCommand() *cobra.Command {
 				return err
 			}
 			var buf []byte
+			made := []PointID{}
 			for _, id := range ids {
 				doc := &syncd.Change{ID: id, Fields: values}
 				seed, err := rule.AppendSeed(nil, doc, chunk)
@@ -60,18 +61,33 @@ func (a *app) idCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				text.Fprintf(a.stdout, "seed:     %s\npoint id: %s\n", text.Of(string(seed)), point)
+				if made = append(made, PointID{collection, id, chunk, string(seed), point.String()}); !a.json {
+					text.Fprintf(a.stdout, "seed:     %s\npoint id: %s\n", text.Of(string(seed)), point)
+				}
+			}
+			if a.json {
+				return a.tell(made)
 			}
 			return nil
 		},
 	}
 	configFlag(c, &path)
+	a.formatFlag(c)
 	c.Flags().StringVar(&collection, "collection", "", "the documents' collection, which used to be said so")
 	_ = c.Flags().MarkHidden("collection")
 	c.ValidArgsFunction = a.collectionFirst
 	c.Flags().IntVar(&chunk, "chunk", 0, "the `INDEX` of the chunk; 0 stands for the document")
 	c.Flags().StringArrayVar(&fields, "field", nil, "a field that the seed uses, as `NAME=TEXT`")
 	return c
+}
+
+// PointID is the point id of a document, for programs.
+type PointID struct {
+	Collection string `json:"collection" doc:"The document's collection."`
+	ID         string `json:"id" doc:"Its id."`
+	Chunk      int    `json:"chunk" doc:"The index of the chunk; 0 stands for the document."`
+	Seed       string `json:"seed" doc:"The text that the point id is made of."`
+	PointID    string `json:"point_id" doc:"The point id."`
 }
 
 // fieldValues aligns NAME=TEXT pairs with the fields that a seed uses.

@@ -18,28 +18,32 @@ import (
 // runReport becomes the report of one run, which is written however the run ends. A nil one is no report; all its methods do
 // nothing.
 type runReport struct {
-	path     string
+	path     string          // empty: nothing is written
+	tell     func(any) error // prints it in one line; nil does not
 	began    time.Time
 	known    runreport.Report // what is known before the engine runs
 	recorder *runreport.Recorder
 }
 
-// newRunReport begins the report that is to be written to path, before any plugin opens. It is nil if the path is empty. In a
+// newRunReport begins the report that is to be written to path, before any plugin opens, or to be told to a program. It is nil if the path is
+// empty and nobody is told. In a
 // folder every run has a file of its own. That nothing can be written there is said now, rather than after a long run.
-func newRunReport(path string, cfg *config.Config, plan bool) (*runReport, error) {
-	if path == "" {
+func newRunReport(path string, tell func(any) error, cfg *config.Config, plan bool) (*runReport, error) {
+	if path == "" && tell == nil {
 		return nil, nil //nolint:nilnil // no report
 	}
 	began := time.Now()
-	path, err := runreport.Place(path, began)
-	if err == nil {
-		err = runreport.Writable(path)
-	}
-	if err != nil {
-		return nil, &codeError{exitUsage, err}
+	if path != "" {
+		var err error
+		if path, err = runreport.Place(path, began); err == nil {
+			err = runreport.Writable(path)
+		}
+		if err != nil {
+			return nil, &codeError{exitUsage, err}
+		}
 	}
 	program, goVersion := built()
-	r := &runReport{path: path, began: began, recorder: runreport.NewRecorder(), known: runreport.Report{
+	r := &runReport{path: path, tell: tell, began: began, recorder: runreport.NewRecorder(), known: runreport.Report{
 		Mode: string(cfg.Run.Mode), DryRun: cfg.Run.DryRun, Plan: plan, Version: program, Go: goVersion,
 		Config: runreport.Config{Mapping: cfg.Mapping.Fingerprint()},
 	}}
@@ -122,13 +126,18 @@ func (r *runReport) finish(result job.Result, err error) error {
 		problem = err.Error()
 	}
 	rep.End(job.OutcomeOf(err), codeOf(err), problem, syncd.HintOf(err))
-	if werr := rep.Write(r.path); werr != nil {
-		if err == nil {
-			return werr
-		}
-		return errors.Join(err, werr)
+	var werr error
+	if r.path != "" {
+		werr = rep.Write(r.path)
 	}
-	return err
+	if r.tell != nil {
+		rep.Series.Samples = []runreport.Sample{} // which a file has
+		werr = errors.Join(werr, r.tell(rep))
+	}
+	if err == nil || werr == nil {
+		return cmp.Or(err, werr)
+	}
+	return errors.Join(err, werr)
 }
 
 func (a *app) reportCommand() *cobra.Command {

@@ -78,7 +78,7 @@ func TestRunReport(t *testing.T) {
 				c.change(&o)
 			}
 			path := filepath.Join(t.TempDir(), "r.json")
-			r, err := newRunReport(path, cfg, false)
+			r, err := newRunReport(path, nil, cfg, false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -125,7 +125,7 @@ func (noIndex) Abilities() syncd.CheckerAbilities {
 
 func TestNoRunReport(t *testing.T) {
 	cfg, o := reported(t)
-	r, err := newRunReport("", cfg, false)
+	r, err := newRunReport("", nil, cfg, false)
 	if r != nil || err != nil {
 		t.Fatal(r, err)
 	}
@@ -136,7 +136,7 @@ func TestNoRunReport(t *testing.T) {
 	if err := r.finish(job.Result{}, job.ErrInterrupted); !errors.Is(err, job.ErrInterrupted) || o.Monitor != nil {
 		t.Error(err)
 	}
-	if _, err := newRunReport(filepath.Join(t.TempDir(), "no", "r.json"), cfg, true); codeOf(err) != exitUsage {
+	if _, err := newRunReport(filepath.Join(t.TempDir(), "no", "r.json"), nil, cfg, true); codeOf(err) != exitUsage {
 		t.Error(err)
 	}
 }
@@ -148,7 +148,7 @@ func TestRunReportThatCanNotBeWritten(t *testing.T) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	r, err := newRunReport(dir, cfg, false)
+	r, err := newRunReport(dir, nil, cfg, false)
 	if err != nil || filepath.Dir(r.path) != dir {
 		t.Fatal(r, err)
 	}

@@ -98,6 +98,7 @@ func (a *app) runCommand() *cobra.Command {
 		},
 	}
 	common.add(c)
+	a.formatFlag(c)
 	f := c.Flags()
 	f.StringVar(&planPath, "plan", "", "send exactly what this plan says, its deletes among it, after asking the index again (see syncd plan); --prune=false leaves the deletes out")
 	when.add(c)
@@ -199,7 +200,13 @@ type backfillOptions struct {
 
 // backfill is one run, from opening the plugins to its report.
 func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Logger, b backfillOptions) (err error) {
-	written, err := newRunReport(b.report, cfg, b.plan != nil)
+	stdout, tell := a.stdout, a.tell
+	if a.json { // people are told nothing
+		stdout = io.Discard
+	} else {
+		tell = nil
+	}
+	written, err := newRunReport(b.report, tell, cfg, b.plan != nil)
 	if err != nil {
 		return err
 	}
@@ -223,7 +230,7 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 	}()
 	env := func(env syncd.Env, p config.Plugin) syncd.Env { return written.env(b.observer.env(env, p), p) }
 	return a.connected(inside, cfg, logger, env, func(ctx context.Context, j *job.Job) error {
-		out := newPrinter(a.stdout, cfg)
+		out := newPrinter(stdout, cfg)
 		out.paint = a.painter(a.stdout)
 		out.detail, out.scheduled, out.announced = b.detail, b.scheduled, b.announced
 		if b.plan != nil {
@@ -257,11 +264,11 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 				b.observer.into(o)
 				unwatch := written.watch(o)
 				shown := progress.Show(progress.Options{Form: b.progress, Monitor: o.Monitor, Output: a.notices, Log: b.log})
-				out.w = shown.Writer(a.stdout)
+				out.w = shown.Writer(stdout)
 				return func() {
 					shown.Stop()
 					unwatch()
-					out.w = a.stdout
+					out.w = stdout
 				}
 			},
 		})

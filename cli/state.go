@@ -214,6 +214,7 @@ func (a *app) stateClearCommand() *cobra.Command {
 		Use: "clear [JOB]", Short: "Forget a job's run, so that the next one starts from the beginning", Args: cobra.MaximumNArgs(1),
 		Example: "  syncd state clear pages-to-qdrant\n  syncd state clear --all",
 	}
+	a.formatFlag(c)
 	c.Flags().BoolVar(&all, "all", false, "forget every job of the folder")
 	c.ValidArgsFunction = a.keptJobs
 	return a.onStates(c, func(_ context.Context, s *states, job string) error {
@@ -234,12 +235,15 @@ func (a *app) clearStates(s *states, name string) error {
 		entries = slices.DeleteFunc(entries, func(e store.Entry) bool { return e.Name != name })
 	}
 	var problems []error
+	cleared := Cleared{Cleared: []string{}}
 	for _, e := range entries {
 		if err := bolt.Clear(s.dir, e.Name); err != nil {
 			problems = append(problems, fmt.Errorf("%s: %w", e.Name, err))
 			continue
 		}
-		text.Fprintf(a.stdout, "Cleared %s\n", e.Name)
+		if cleared.Cleared = append(cleared.Cleared, e.Name); !a.json {
+			text.Fprintf(a.stdout, "Cleared %s\n", e.Name)
+		}
 	}
 	switch {
 	case s.inSink() && (name == "" || name == s.config.Name):
@@ -248,7 +252,15 @@ func (a *app) clearStates(s *states, name string) error {
 	case name != "" && len(entries) == 0:
 		return s.noJob(name)
 	}
-	return errors.Join(problems...)
+	if err := errors.Join(problems...); err != nil || !a.json {
+		return err
+	}
+	return a.tell(cleared)
+}
+
+// Cleared is what was forgotten, for programs.
+type Cleared struct {
+	Cleared []string `json:"cleared" doc:"The names of the jobs."`
 }
 
 // printState prints an entry for a person.
