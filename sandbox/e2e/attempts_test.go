@@ -49,7 +49,7 @@ run:
 	run("third", 0, append(left, `^Complete: nothing had to be sent$`), "--detail", "full")
 	run("dry", 0, left, "--dry-run")
 	run("retry", 5, []string{`^Complete: 5 events sent`}, "--retry-unindexed")
-	run("after the retry", 0, left)
+	run("after the retry", 0, left, "--detail", "full")
 	if _, err := db.Collection("page").UpdateOne(t.Context(), bson.D{{Key: "_id", Value: "doc-00012"}},
 		bson.D{{Key: "$set", Value: bson.D{{Key: "updatedAt", Value: at.Add(time.Hour)}}}}); err != nil {
 		t.Fatal(err)

@@ -99,7 +99,7 @@ func TestNinthCollection(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	syncd(t, s.Environ(), "run", "-c", file, "--wait-timeout", "10s").wants(t, 0, `^releaseNote +1 `, `^Qdrant points: 0 -> 1 `)
+	syncd(t, s.Environ(), "run", "-c", file, "--wait-timeout", "10s").wants(t, 0, `^releaseNote +release_note +1 `, `^Qdrant points: 0 -> 1 `)
 	recs := records(t, s)
 	if len(recs) != 1 || recs[0].Topic != "ProjectManagement.releaseNote" || recs[0].Header("syncd-content-type") != "release_note" {
 		t.Fatalf("%+v", recs)
