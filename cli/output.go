@@ -236,7 +236,8 @@ func (p *printer) last(res job.Result, err error) {
 		stamp = time.Now().UTC().Format(time.RFC3339) + " "
 		took = fmt.Sprintf(" (%s in %s)", text.Plural(r.Total.Scanned, "document", "documents"), round(r.Duration))
 	}
-	head, line := text.Safe(""), ""
+	var head text.Safe
+	var line string
 	switch {
 	case !res.Ended:
 		head, line = p.painted(red, "NOT complete: "), p.notComplete(res, err)

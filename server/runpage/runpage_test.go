@@ -90,7 +90,7 @@ func TestWhatThePageSays(t *testing.T) {
 			if strings.Contains(body, c.lacks) {
 				t.Errorf("has %q", c.lacks)
 			}
-			if r.StatusCode != 200 || !strings.Contains(r.Header.Get("Content-Security-Policy"), "default-src 'none'") || r.Header.Get("X-Content-Type-Options") != "nosniff" ||
+			if r.StatusCode != http.StatusOK || !strings.Contains(r.Header.Get("Content-Security-Policy"), "default-src 'none'") || r.Header.Get("X-Content-Type-Options") != "nosniff" ||
 				r.Header.Get("Cache-Control") != "no-store" || r.Header.Get("Content-Type") != "text/html; charset=utf-8" {
 				t.Errorf("%d %v", r.StatusCode, r.Header)
 			}
