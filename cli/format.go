@@ -109,6 +109,7 @@ func outputs() []reference.Output {
 		{Command: "syncd health", Value: Healthy{}},
 		{Command: "syncd state clear", Value: Cleared{}},
 		{Command: "syncd deadletters list, show", Value: []runreport.DeadLetter{}},
+		{Command: "syncd search", Value: []SearchHit{}},
 		{Command: "syncd plugins", Value: []ShownPlugin{}},
 		{Command: "syncd validate", Value: Validation{}},
 		{Command: "Errors", Value: Failure{}},

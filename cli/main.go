@@ -91,7 +91,7 @@ and sends a change event for the rest.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError("%w (see %s --help)", err, c.CommandPath())
 	})
-	root.AddCommand(a.runCommand(), a.serveCommand(), a.planCommand(), a.verifyCommand(), a.explainCommand(), a.validateCommand(), a.pluginsCommand(), a.schemaCommand(), a.referenceCommand(), a.idCommand(), a.versionCommand())
+	root.AddCommand(a.runCommand(), a.serveCommand(), a.planCommand(), a.verifyCommand(), a.explainCommand(), a.searchCommand(), a.validateCommand(), a.pluginsCommand(), a.schemaCommand(), a.referenceCommand(), a.idCommand(), a.versionCommand())
 	root.AddCommand(a.statusCommand(), a.wishCommand("pause", pauseText), a.wishCommand("resume", resumeText), a.wishCommand("stop", stopText), a.wishCommand("restart", restartText), a.triggerCommand())
 	root.AddCommand(a.configCommand(), a.initCommand(), a.healthCommand(), a.stateCommand(), a.reportCommand(), a.deadLettersCommand(), a.settingsCommand(), a.manCommand())
 	a.addCompletions(root)

@@ -223,6 +223,13 @@ func (p *printer) summary(res job.Result, err error) {
 	}
 	p.printf("Coverage: %d read = %d checked + %d failed; %s = %d confirmed + %d refused; %s proved\n",
 		t.Scanned, t.Checked(), t.FailedRead, events(t.Emitted), t.Acked, t.FailedWrite, text.Plural(splits, "split", "splits"))
+	if e := r.Embedded; e != nil {
+		cost := ""
+		if e.Cost > 0 {
+			cost = fmt.Sprintf(", about %.2f", e.Cost)
+		}
+		p.printf("Embedded: %s of %d tokens in %s by %s%s\n", text.Plural(e.Texts, "text", "texts"), e.Tokens, text.Plural(e.Requests, "request", "requests"), e.Model, cost)
+	}
 	if r.Resumed > 0 {
 		p.printf("Resumed: %s handled before the interruption\n", text.Plural(r.Resumed, "document of these was", "documents of these were"))
 	}

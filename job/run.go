@@ -74,6 +74,25 @@ type Report struct {
 	OrphanTime time.Duration
 	Index      IndexReport
 	Arrivals   *arrival.Arrivals // of a run that was to wait for all that was sent
+	Embedded   *Embedded         // what was embedded; nil where no stage does that
+}
+
+// Embedded is what a job had embedded since its stages were opened.
+type Embedded struct {
+	Model string
+	syncd.Usage
+	Cost float64 // 0 where the price is not known
+}
+
+// embedded tells what the stages had embedded by now.
+func embedded(stages []syncd.Stage) *Embedded {
+	for _, s := range stages {
+		if v := s.Abilities().Vectors; v != nil {
+			u := v.Usage()
+			return &Embedded{Model: v.Model, Usage: u, Cost: float64(u.Tokens) / 1e6 * v.Price}
+		}
+	}
+	return nil
 }
 
 // Failed is how many documents could not be handled, those to be deleted among them.
@@ -112,6 +131,9 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	}
 	r.phase.Store(int32(PhaseEnd))
 	r.report.Duration = time.Since(r.started)
+	if o.DryRun == nil {
+		r.report.Embedded = embedded(o.Stages)
+	}
 	return r.report, err
 }
 

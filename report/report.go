@@ -57,6 +57,8 @@ type Report struct {
 	Streams    []Stream    `json:"streams,omitempty" doc:"The streams that the job followed behind the run; the report is then that of the last run, and nothing but these if this process made none."`
 	Reconciles []Reconcile `json:"reconciles,omitempty" doc:"Why following was interrupted to look at all documents again, by cause."`
 
+	Embedded *Embedded `json:"embedded,omitempty" doc:"What was embedded, by a job that indexes by itself."`
+
 	Stages  []Stage `json:"stages" doc:"Where the time went."`
 	Retries []Retry `json:"retries,omitempty" doc:"What plugins had to ask again."`
 	Sizes   []Size  `json:"sizes,omitempty" doc:"Of what plugins had to ask for less at once."`
@@ -186,8 +188,17 @@ type Reconcile struct {
 
 // Stage is the time that batches spent in one stage.
 type Stage struct {
-	Name    string  `json:"stage" doc:"scan (reading ids or documents), check (asking the index), fetch (reading whole documents), write (waiting for the sink) or orphans (listing the index, and asking the source for what it lists)."`
+	Name    string  `json:"stage" doc:"scan (reading ids or documents), check (asking the index), fetch (reading whole documents), transform (chunking and embedding), write (waiting for the sink) or orphans (listing the index, and asking the source for what it lists)."`
 	Seconds float64 `json:"seconds" doc:"Time spent in it by all who work side by side together."`
+}
+
+// Embedded is what a run had embedded.
+type Embedded struct {
+	Model    string  `json:"model" doc:"The model, with its version."`
+	Texts    int64   `json:"texts" doc:"Texts that were embedded."`
+	Tokens   int64   `json:"tokens" doc:"Tokens, as the service counts them."`
+	Requests int64   `json:"requests" doc:"Requests to the service."`
+	Cost     float64 `json:"cost" doc:"What they cost by stages.embed.price_per_million; 0 if that is not set."`
 }
 
 // Retry is a reason for which a plugin asked again.
@@ -267,6 +278,9 @@ func New(p job.Report) *Report {
 	r.Totals.Failed = p.Failed()
 	for s := engine.StageScan; s < engine.StageCount; s++ {
 		r.Stages = append(r.Stages, Stage{Name: s.String(), Seconds: seconds(p.Times[s])})
+	}
+	if e := p.Embedded; e != nil {
+		r.Embedded = &Embedded{Model: e.Model, Texts: e.Texts, Tokens: e.Tokens, Requests: e.Requests, Cost: e.Cost}
 	}
 	if p.Orphans != nil {
 		r.Stages = append(r.Stages, Stage{Name: "orphans", Seconds: seconds(p.OrphanTime)})

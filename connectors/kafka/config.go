@@ -21,7 +21,7 @@ const section = "source.kafka"
 // Config declares the source's settings.
 type Config struct {
 	BootstrapServers string                 `yaml:"bootstrap_servers" env:"KAFKA_BOOTSTRAP_SERVERS" example:"localhost:9092" rule:"min=1" doc:"Brokers to ask first, as host:port, several separated by commas."`
-	Topics           []string               `yaml:"topics" rule:"required,dive,min=1" example:"cdc.shop.page" doc:"Topics to read. One that begins with ^ is a regular expression, of POSIX, for the names of all topics that it matches, those that are created later included."`
+	Topics           []string               `yaml:"topics" rule:"required,min=1,dive,min=1" example:"cdc.shop.page" doc:"Topics to read. One that begins with ^ is a regular expression, of POSIX, for the names of all topics that it matches, those that are created later included."`
 	GroupID          string                 `yaml:"group_id" rule:"required,name" example:"search-indexer" doc:"The consumer group, whose offsets say how far the topics were read. Processes that share it share the topics' partitions."`
 	Database         string                 `yaml:"database" rule:"required,name" example:"shop" doc:"The database whose events are read, and its name in events, topics and seeds. Events that name another one are left out."`
 	Format           codec.Form             `yaml:"format" rule:"oneof=auto plain mongo_kafka debezium document" doc:"The form of the records: syncd's plain events (plain), those of the MongoDB Kafka source connector (mongo_kafka), Debezium's (debezium), or documents without an event around them (document). auto tells them apart, but for document."`

@@ -104,6 +104,9 @@ func (s *source) stands(partitions []ck.TopicPartition) (bool, error) {
 	if kafkaconn.Code(err) == ck.ErrGroupAuthorizationFailed {
 		return false, s.forbidden("asking where the group "+s.cfg.GroupID+" stands", err)
 	}
+	if kafkaconn.Code(err) == ck.ErrGroupIDNotFound { // what some brokers say of a group that nobody was in yet
+		return false, nil
+	}
 	if err != nil {
 		return false, s.asked("asking where the group "+s.cfg.GroupID+" stands", err)
 	}

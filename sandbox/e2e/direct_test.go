@@ -5,6 +5,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/syncd-io/syncd/sandbox"
+	"github.com/syncd-io/syncd/sandbox/embedserver"
 )
 
 // direct is a sandbox whose only indexer is syncd.
@@ -134,5 +136,81 @@ func complete(t *testing.T, c *qdrant.Client, id string) {
 	}
 	if int64(len(chunks)) != count {
 		t.Errorf("%s has %d chunks, and chunk 0 says %d", id, len(chunks), count)
+	}
+}
+
+// TestIndexFromKafka: events that syncd sends and syncd indexes give the same points as the direct way, and deletes take all chunks.
+func TestIndexFromKafka(t *testing.T) {
+	s := direct(t, sandbox.Config{})
+	if err := s.Load(t.Context(), 0, 300); err != nil {
+		t.Fatal(err)
+	}
+	syncd(t, s.Environ(), "run", "-c", "configs/direct.yaml").wants(t, 0, `Embedded: \d+ texts of \d+ tokens`)
+	c := qdrantOf(t, s)
+	want := points(t, c)
+	if err := c.DeleteCollection(t.Context(), "pms_collection"); err != nil {
+		t.Fatal(err)
+	}
+
+	syncd(t, s.Environ(), "run", "-c", "configs/sandbox.yaml", "--mode", "full").wants(t, 0)
+	indexer, stdout, stderr := command(t.Context(), s.Environ(), "run", "-c", "configs/index.yaml")
+	if err := indexer.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- indexer.Wait() }()
+	await := func(what string, done func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(50 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s never came\n%s\n%s", what, stdout, stderr)
+			}
+		}
+	}
+	exists := func() bool { ok, err := c.CollectionExists(t.Context(), "pms_collection"); return ok && err == nil }
+	await("the collection", exists)
+	await("all points", func() bool { return len(points(t, c)) == len(want) })
+	for id, p := range points(t, c) {
+		w, there := want[id]
+		if !there {
+			t.Fatalf("point %s is only there by way of Kafka", id)
+		}
+		for key, v := range w.GetPayload() {
+			if got := p.GetPayload()[key]; got.String() != v.String() {
+				t.Errorf("point %s: %s is %v by way of Kafka, and %v directly", id, key, got, v)
+			}
+		}
+		if p.GetVectors().String() != w.GetVectors().String() {
+			t.Errorf("point %s has another vector by way of Kafka", id)
+		}
+	}
+	if err := indexer.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("stopping: %v\n%s", err, stderr)
+	}
+	syncd(t, s.Environ(), "verify", "-c", "configs/direct.yaml").wants(t, 0)
+}
+
+// TestSearch finds the document that a question has words in common with.
+func TestSearch(t *testing.T) {
+	s := direct(t, sandbox.Config{Embed: embedserver.Config{Dimensions: 256}})
+	db := database(t, s, "ProjectManagement")
+	insert(t, db, "page",
+		bson.D{{Key: "_id", Value: "password"}, {Key: "title", Value: "Accounts"}, {Key: "content", Value: "How to reset a forgotten password of your account."}},
+		bson.D{{Key: "_id", Value: "export"}, {Key: "title", Value: "Reports"}, {Key: "content", Value: "Export a report as a table, once a week."}},
+		bson.D{{Key: "_id", Value: "empty"}, {Key: "title", Value: "Nothing"}, {Key: "content", Value: ""}})
+	insert(t, db, "epic", bson.D{{Key: "_id", Value: "e"}, {Key: "name", Value: "An epic"}, {Key: "description", Value: "Reset everything, password included."}})
+	syncd(t, s.Environ(), "run", "-c", "configs/direct.yaml").wants(t, 0)
+	search := func(args ...string) result { return syncd(t, s.Environ(), append([]string{"search", "-c", "configs/direct.yaml"}, args...)...) }
+	search("--limit", "1", "how", "to", "reset", "a", "password").wants(t, 0, `^\d\.\d+  page password  Accounts\n +How to reset`)
+	search("--type", "epic", "-o", "json", "password").wants(t, 0, `"id":"e"`)
+	search("export", "a", "report").wantsNot(t, "Nothing") // nothing is near to a document without text
+	syncd(t, s.Environ(), "search", "-c", "configs/base.yaml", "x").wants(t, 2, "only a job that writes the index itself")
+	asked := s.Embed.Texts()
+	syncd(t, s.Environ(), "run", "-c", "configs/direct.yaml").wants(t, 0, "4 documents")
+	if n := s.Embed.Texts() - asked; n != 0 {
+		t.Errorf("%d texts were embedded again", n)
 	}
 }

@@ -1,0 +1,224 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/syncdtest"
+)
+
+// vectorSink is a sink of vectors: it keeps what it is given, and says what the index holds.
+type vectorSink struct {
+	*syncdtest.MemorySink
+	held func(c *syncd.Change) error
+
+	mu      sync.Mutex
+	asked   []string
+	written []syncd.Change
+	left    map[string][]uuid.UUID // by document
+}
+
+func (s *vectorSink) Abilities() syncd.SinkAbilities {
+	return syncd.SinkAbilities{Held: func(_ context.Context, changes []syncd.Change) error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for i := range changes {
+			s.asked = append(s.asked, changes[i].ID)
+			if s.held != nil {
+				if err := s.held(&changes[i]); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}}
+}
+
+func (s *vectorSink) Write(ctx context.Context, changes []syncd.Change) error {
+	s.mu.Lock()
+	s.written = append(s.written, changes...)
+	for i := range changes { // the engine lets go of what is written
+		if s.left == nil {
+			s.left = map[string][]uuid.UUID{}
+		}
+		s.left[changes[i].ID] = changes[i].Content.Left
+	}
+	s.mu.Unlock()
+	return s.MemorySink.Write(ctx, changes)
+}
+
+// chunks is a stage that makes so many chunks of a document.
+func chunks(n int) *syncdtest.MemoryStage {
+	return &syncdtest.MemoryStage{
+		Can: syncd.StageAbilities{Fingerprint: "chunks"},
+		Each: func(c *syncd.Change) error {
+			c.Content = &syncd.Content{Prefix: "T"}
+			for k := range n {
+				c.Content.Chunks = append(c.Content.Chunks, syncd.Chunk{Text: fmt.Sprint("text ", k)})
+			}
+			return nil
+		},
+	}
+}
+
+// vectors is a stage that makes vectors of what the index does not hold.
+func vectors(model string, embedded func(c *syncd.Change)) *syncdtest.MemoryStage {
+	return &syncdtest.MemoryStage{
+		Can: syncd.StageAbilities{Fingerprint: model, Vectors: &syncd.Vectors{Model: model}},
+		Each: func(c *syncd.Change) error {
+			if embedded != nil {
+				embedded(c)
+			}
+			return nil
+		},
+	}
+}
+
+func TestChangesGoThroughStages(t *testing.T) {
+	for _, exactly := range []bool{false, true} {
+		f := newFixture(t)
+		f.insert(25)
+		sink := &vectorSink{MemorySink: f.sink}
+		f.opts.Sink, f.opts.Checker = sink, nil
+		if exactly {
+			f.opts.Sink = sink.MemorySink
+			f.commit(t)
+		}
+		var mu sync.Mutex
+		hashes := map[string]bool{}
+		f.opts.Stages = []syncd.Stage{chunks(3), vectors("m", func(c *syncd.Change) {
+			mu.Lock()
+			defer mu.Unlock()
+			for k, chunk := range c.Content.Chunks {
+				want := uuid.NewSHA1(uuid.NameSpaceURL, fmt.Appendf(nil, "%s/page/%d", c.ID, k))
+				if chunk.PointID != want || chunk.Hash == "" || c.Content.Model != "m" {
+					t.Errorf("chunk %d of %s comes to be embedded as %+v", k, c.ID, chunk)
+				}
+				hashes[chunk.Hash] = true
+			}
+		})}
+		e := engine.New(f.opts)
+		if err := e.Prepare(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Backfill(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := e.Report().Total; n.Acked != 25 || len(hashes) != 3 { // equal texts have equal hashes
+			t.Errorf("exactly once %t: %+v, %d hashes", exactly, n, len(hashes))
+		}
+		if n := e.Held(); n != 0 {
+			t.Errorf("%d bytes are held for ever", n)
+		}
+	}
+}
+
+// TestTheIndexIsAskedOnlyWhereItMayHoldSomething: what was missing a moment ago is not asked about again.
+func TestTheIndexIsAskedOnlyWhereItMayHoldSomething(t *testing.T) {
+	f := newFixture(t)
+	f.insert(4)
+	sink := &vectorSink{MemorySink: f.sink}
+	f.opts.Sink, f.opts.Stages = sink, []syncd.Stage{chunks(1), vectors("m", nil)}
+	e := engine.New(f.opts)
+	if err := errors.Join(e.Prepare(t.Context()), e.Backfill(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if len(sink.asked) != 0 || len(sink.written) != 4 {
+		t.Errorf("asked about %v, wrote %d", sink.asked, len(sink.written))
+	}
+}
+
+// TestLeftOverChunksAndDeletes: the ids of what a longer version left are made by the rule, and a delete has those of all chunks.
+func TestLeftOverChunksAndDeletes(t *testing.T) {
+	f := newFixture(t)
+	f.insert(1)
+	sink := &vectorSink{MemorySink: f.sink, held: func(c *syncd.Change) error { c.Content.Held = 4; return nil }}
+	f.opts.Sink, f.opts.Checker, f.opts.Stages = sink, nil, []syncd.Stage{chunks(2), vectors("m", nil)}
+	e := engine.New(f.opts)
+	if err := errors.Join(e.Prepare(t.Context()), e.Backfill(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	orphans, _ := f.orphans(t, 1)
+	if err := e.Delete(t.Context(), orphans); err != nil {
+		t.Fatal(err)
+	}
+	if len(sink.asked) != 2 || len(sink.written) != 2 {
+		t.Fatalf("asked about %v, wrote %d", sink.asked, len(sink.written))
+	}
+	left := func(id string, from, to int) (ids []uuid.UUID) {
+		for k := from; k < to; k++ {
+			ids = append(ids, uuid.NewSHA1(uuid.NameSpaceURL, fmt.Appendf(nil, "%s/page/%d", id, k)))
+		}
+		return ids
+	}
+	for id, from := range map[string]int{"00000": 2, "gone-000": 1} {
+		if got, want := fmt.Sprint(sink.left[id]), fmt.Sprint(left(id, from, 4)); got != want {
+			t.Errorf("%s leaves %s, want %s", id, got, want)
+		}
+	}
+}
+
+// TestADocumentThatFailsInAStage is counted, becomes a dead letter, and holds up no other.
+func TestADocumentThatFailsInAStage(t *testing.T) {
+	f := newFixture(t)
+	f.insert(30)
+	letters := syncdtest.NewMemorySink()
+	refuse := &syncdtest.MemoryStage{Each: func(c *syncd.Change) error {
+		if strings.HasSuffix(c.ID, "7") {
+			return errors.New("it can't be read")
+		}
+		return nil
+	}}
+	f.opts.DeadLetters, f.opts.Stages = letters, []syncd.Stage{refuse, chunks(1)}
+	e := engine.New(f.opts)
+	if err := errors.Join(e.Prepare(t.Context()), e.Backfill(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	n := e.Report().Total
+	if n.FailedStages != 3 || n.Acked != 27 || n.DeadLettered != 3 || n.Problem() != "" {
+		t.Errorf("%+v: %s", n, n.Problem())
+	}
+	for _, c := range letters.Changes() {
+		failed, _ := errors.AsType[*syncd.DocumentError](c.Err)
+		if failed == nil || failed.Stage != syncd.FailedTransform {
+			t.Errorf("%+v", c.Err)
+		}
+	}
+
+	f.opts.StopOnFailure = true
+	e = engine.New(f.opts)
+	if err := errors.Join(e.Prepare(t.Context()), e.Backfill(t.Context())); !errors.Is(err, engine.ErrStopped) {
+		t.Errorf("with tolerance none: %v", err)
+	}
+}
+
+// TestAStageThatFailsEndsTheRun: an outage of a stage is nobody's document error, and nothing of it is confirmed.
+func TestAStageThatFailsEndsTheRun(t *testing.T) {
+	f := newFixture(t)
+	f.insert(5)
+	f.opts.Stages = []syncd.Stage{&syncdtest.MemoryStage{Fail: func() error { return fmt.Errorf("%w: down", syncd.ErrUnavailable) }}}
+	e := engine.New(f.opts)
+	err := errors.Join(e.Prepare(t.Context()), e.Backfill(t.Context()))
+	n := e.Report().Total
+	if !errors.Is(err, syncd.ErrUnavailable) || n.Acked != 0 || n.Failed() != 0 || len(f.sink.Events()) != 0 {
+		t.Errorf("%v, %+v", err, n)
+	}
+	if n := e.Held(); n != 0 {
+		t.Errorf("%d bytes are held for ever", n)
+	}
+	f.opts.Stages = []syncd.Stage{chunks(1)}
+	f.opts.Checker = nil
+	f.opts.Sink = &vectorSink{MemorySink: f.sink, held: func(*syncd.Change) error { return fmt.Errorf("%w: down", syncd.ErrUnavailable) }}
+	e = engine.New(f.opts)
+	if err := errors.Join(e.Prepare(t.Context()), e.Backfill(t.Context())); !errors.Is(err, syncd.ErrUnavailable) {
+		t.Errorf("an index that can't say what it holds: %v", err)
+	}
+}
