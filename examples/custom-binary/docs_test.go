@@ -64,11 +64,14 @@ func TestStartAModule(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(blocks(t, "go main.go")[0]), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(filepath.Join(dir, "acme.yaml"), []byte(blocks(t, "yaml ignore acme.yaml")[0]), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	script := strings.ReplaceAll(blocks(t, "sh module")[0], "../syncd", root)
 	cmd := exec.CommandContext(t.Context(), "bash", "-ec", script)
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "GOFLAGS=", "GOWORK=off")
 	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "Counts changes by content type.") || !strings.Contains(string(out), "idlist") {
+	if err != nil || !strings.Contains(string(out), "Counts changes by content type.") || !strings.Contains(string(out), "acme.yaml: valid") || !strings.Contains(string(out), "idlist") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
