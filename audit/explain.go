@@ -58,7 +58,7 @@ func Explain(ctx context.Context, source syncd.Source, checker syncd.Checker, ru
 		if e.Verdict, e.Why = syncd.Unknown, err.Error(); !e.Found {
 			e.Why = "the source has no such document, and without its fields its point id can't be made, so the index can't be asked"
 		}
-		return e, nil //nolint:nilerr // it is what there is to explain
+		return e, nil
 	}
 	e.Seed = string(seed)
 	if c.PointID, err = rule.PointID(new([]byte), &c, 0); err != nil {

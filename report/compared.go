@@ -2,10 +2,11 @@ package report
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/engine"
 	"github.com/syncd-io/syncd/job"
-	"github.com/syncd-io/syncd/mapping"
 )
 
 // compared says what an audit compared, and what not.
@@ -17,10 +18,10 @@ func (out *Audit) compared(a *job.Audit) {
 	} else {
 		not(NotCompared{What: "orphans", Why: "the checker can't list points, or the source can't find documents: points without a document are not seen"})
 	}
-	part := func(what, why string, has func(*mapping.Rule) bool) {
+	part := func(what, why string, has func(*engine.CollectionReport) bool) {
 		var without []string
-		for _, c := range a.Report.Collections {
-			if !has(c.Rule) {
+		for i := range a.Report.Collections {
+			if c := &a.Report.Collections[i]; !has(c) {
 				without = append(without, c.Rule.Collection.Name)
 			}
 		}
@@ -35,8 +36,8 @@ func (out *Audit) compared(a *job.Audit) {
 			not(NotCompared{What: what, Collections: without, Why: why})
 		}
 	}
-	part("versions", "there is no version rule (mapping.version): a document that was changed since counts as present", func(r *mapping.Rule) bool { return r.VersionKey() != "" })
-	part("chunks", "there is no rule of chunks (mapping.chunks): a document that is indexed in part counts as present", func(r *mapping.Rule) bool { return r.ChunksKey() != "" })
+	part("versions", "there is no version rule (mapping.version): a document that was changed since counts as present", func(c *engine.CollectionReport) bool { return c.Rule.VersionKey() != "" })
+	part("chunks", "there is no rule of chunks (mapping.chunks): a document that is indexed in part counts as present", func(c *engine.CollectionReport) bool { return c.Rule.ChunksKey() != "" })
 	var filtered []string
 	for _, c := range a.Report.Collections {
 		if c.Rule.Collection.Filter != "" {
@@ -106,19 +107,12 @@ const mostSome = 5
 
 // some names the first of several.
 func some(names []string) string {
-	out := ""
-	for i, name := range names[:min(mostSome, len(names))] {
-		switch {
-		case i == 0:
-		case i == len(names)-1:
-			out += " and "
-		default:
-			out += ", "
-		}
-		out += name
+	last := len(names) - 1
+	switch more := len(names) - mostSome; {
+	case more > 0:
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:mostSome], ", "), more)
+	case last > 0:
+		return strings.Join(names[:last], ", ") + " and " + names[last]
 	}
-	if more := len(names) - mostSome; more > 0 {
-		out += fmt.Sprintf(" and %d more", more)
-	}
-	return out
+	return strings.Join(names, "")
 }

@@ -93,7 +93,7 @@ func Place(path string, began time.Time) (string, error) {
 			return "", fmt.Errorf("making a folder for reports: %w", err)
 		}
 	} else if info, err := os.Stat(path); err != nil || !info.IsDir() {
-		return path, nil
+		return path, nil //nolint:nilerr // a file that is to be made
 	}
 	return filepath.Join(path, began.UTC().Format(runPrefix+"20060102T150405.000Z.json")), nil
 }
