@@ -10,7 +10,7 @@ package pgvector
 
 import (
 	"cmp"
-	"fmt"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -115,4 +115,4 @@ func literal(text string) string { return "'" + strings.ReplaceAll(text, "'", "'
 
 var _ syncd.Locator = (*Config)(nil)
 
-var errTable = fmt.Errorf("the table of the points does not exist")
+var errTable = errors.New("the table of the points does not exist")

@@ -156,10 +156,10 @@ func place(v []byte, n int) (int, error) {
 		return 0, errAnswer
 	}
 	at := binary.BigEndian.Uint64(v)
-	if at < 1 || at > uint64(n) { //nolint:gosec // a length
+	if at < 1 || at > uint64(n) {
 		return 0, errAnswer
 	}
-	return int(at - 1), nil //nolint:gosec // it is at most a length
+	return int(at - 1), nil
 }
 
 // uuidArray is an array of uuid in PostgreSQL's binary form (array_recv).
@@ -176,8 +176,8 @@ func uuidArray(points []syncd.Point) []byte {
 	if dimensions == 0 {
 		return b
 	}
-	b = binary.BigEndian.AppendUint32(b, uint32(len(points))) //nolint:gosec // as many as are asked at once
-	b = binary.BigEndian.AppendUint32(b, 1)                   // the lower bound
+	b = binary.BigEndian.AppendUint32(b, uint32(len(points)))
+	b = binary.BigEndian.AppendUint32(b, 1) // the lower bound
 	for i := range points {
 		b = binary.BigEndian.AppendUint32(b, 16)
 		b = append(b, points[i].ID[:]...)
@@ -270,17 +270,17 @@ func (c *checker) list(ctx context.Context, req syncd.ListRequest, yield func([]
 			n = min(n, left)
 		}
 		args := [][]byte{lower[:]}
-		where := id + " " + operator + " $1::uuid"
+		conditions := []string{id + " " + operator + " $1::uuid"}
 		if upper != nil {
 			args = append(args, upper[:])
-			where += " AND " + id + " < $" + strconv.Itoa(len(args)) + "::uuid"
+			conditions = append(conditions, id+" < $"+strconv.Itoa(len(args))+"::uuid")
 		}
 		for _, key := range slices.Sorted(maps.Keys(req.Match)) {
 			args = append(args, []byte(req.Match[key]))
-			where += " AND " + c.conf.key(key) + " = $" + strconv.Itoa(len(args)) + "::text"
+			conditions = append(conditions, c.conf.key(key)+" = $"+strconv.Itoa(len(args))+"::text")
 		}
 		var page []syncd.Listed
-		err := c.ask(ctx, "SELECT "+id+c.keyList(req.Keys)+" FROM "+c.conf.from()+" p WHERE "+where+" ORDER BY "+id+" LIMIT "+strconv.Itoa(n), args,
+		err := c.ask(ctx, "SELECT "+id+c.keyList(req.Keys)+" FROM "+c.conf.from()+" p WHERE "+strings.Join(conditions, " AND ")+" ORDER BY "+id+" LIMIT "+strconv.Itoa(n), args,
 			func() { page = nil }, func(v [][]byte) error {
 				if len(v[0]) != 16 {
 					return errAnswer
@@ -314,7 +314,7 @@ func (c *checker) list(ctx context.Context, req syncd.ListRequest, yield func([]
 // part is a range of ids; nil is no end.
 func part(i, parts int) (lower uuid.UUID, upper *uuid.UUID) {
 	bound := func(i int) (id uuid.UUID) {
-		binary.BigEndian.PutUint64(id[:], uint64(i)*(^uint64(0)/uint64(parts))) //nolint:gosec // small numbers
+		binary.BigEndian.PutUint64(id[:], uint64(i)*(^uint64(0)/uint64(parts)))
 		return id
 	}
 	lower = bound(i)
@@ -333,12 +333,12 @@ func (c *checker) Inspect(ctx context.Context) (syncd.Index, error) {
 	index := syncd.Index{Name: c.conf.Table}
 	err := c.ask(ctx, "SELECT coalesce(sum(GREATEST(c.reltuples, 0)), 0)::bigint FROM pg_class c WHERE c.oid = to_regclass("+literal(c.conf.from())+") OR c.oid IN (SELECT relid FROM pg_partition_tree(to_regclass("+literal(c.conf.from())+")))",
 		nil, func() {}, func(v [][]byte) error {
-			index.Points = int64(binary.BigEndian.Uint64(v[0])) //nolint:gosec // a count
+			index.Points = int64(binary.BigEndian.Uint64(v[0]))
 			return nil
 		})
 	if err == nil && index.Points <= exactUpTo {
 		err = c.ask(ctx, "SELECT count(*) FROM "+c.conf.from()+" p", nil, func() {}, func(v [][]byte) error {
-			index.Points = int64(binary.BigEndian.Uint64(v[0])) //nolint:gosec // a count
+			index.Points = int64(binary.BigEndian.Uint64(v[0]))
 			return nil
 		})
 	}
@@ -387,9 +387,9 @@ func (c *checker) Survey(ctx context.Context, key string) (s syncd.Survey, err e
 		sql := fmt.Sprintf("SELECT k, count(*), sum(count(*)) OVER ()::bigint FROM (SELECT left(%s, %d) AS k FROM %s p ORDER BY %s LIMIT %d) q GROUP BY k ORDER BY k IS NULL, count(*) DESC, k LIMIT %d",
 			c.conf.key(key), surveyText, c.conf.from(), id, surveyRows, surveyTexts+1)
 		err = c.ask(ctx, sql, nil, func() { s.Texts = nil }, func(v [][]byte) error {
-			seen = int64(binary.BigEndian.Uint64(v[2])) //nolint:gosec // a count
+			seen = int64(binary.BigEndian.Uint64(v[2]))
 			if v[0] != nil && len(s.Texts) < surveyTexts {
-				s.Texts = append(s.Texts, syncd.TextCount{Text: string(v[0]), Points: int64(binary.BigEndian.Uint64(v[1]))}) //nolint:gosec // a count
+				s.Texts = append(s.Texts, syncd.TextCount{Text: string(v[0]), Points: int64(binary.BigEndian.Uint64(v[1]))})
 			}
 			return nil
 		})

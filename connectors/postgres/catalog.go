@@ -42,11 +42,11 @@ func (t *table) from() string { return pg.Quote(t.schema) + "." + pg.Quote(t.nam
 // isTable reports whether rows lie in pages of which some can be read: of a table, a partitioned one or a materialised view.
 func (t *table) isTable() bool { return t.kind == 'r' || t.kind == 'p' || t.kind == 'm' }
 
-// keyList is the key's columns, each with a prefix and behind it a suffix.
-func (t *table) keyList(prefix string) string {
+// keyList is the key's columns, of the table as t.
+func (t *table) keyList() string {
 	names := make([]string, len(t.key))
 	for i, k := range t.key {
-		names[i] = prefix + pg.Quote(k.name)
+		names[i] = "t." + pg.Quote(k.name)
 	}
 	return strings.Join(names, ", ")
 }
@@ -66,9 +66,9 @@ func (t *table) compared(operator string, n int) string {
 		params[i] = "$" + strconv.Itoa(n+i)
 	}
 	if len(t.key) == 1 {
-		return t.keyList("t.") + " " + operator + " " + params[0]
+		return t.keyList() + " " + operator + " " + params[0]
 	}
-	return "(" + t.keyList("t.") + ") " + operator + " (" + strings.Join(params, ", ") + ")"
+	return "(" + t.keyList() + ") " + operator + " (" + strings.Join(params, ", ") + ")"
 }
 
 // lookSQL finds a table, in the schema of the configuration or, behind a dot, in the one that is named. Partitions count with the table
@@ -393,12 +393,12 @@ func (s *source) identity(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	id := fmt.Sprintf("%s/%d", database, t.oid)
+	parts := []string{fmt.Sprintf("%s/%d", database, t.oid)}
 	for _, k := range t.key {
-		id += fmt.Sprintf(" %s %s", pg.Quote(k.name), k.base)
+		parts = append(parts, pg.Quote(k.name), k.base)
 	}
 	if definition != "" {
-		id += fmt.Sprintf(" %.8x", sha256.Sum256([]byte(definition)))
+		parts = append(parts, fmt.Sprintf("%.8x", sha256.Sum256([]byte(definition))))
 	}
-	return id, nil
+	return strings.Join(parts, " "), nil
 }

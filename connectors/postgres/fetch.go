@@ -139,12 +139,12 @@ func (t *table) byKeys(what, filter string, parts [][]string) (sql string, args 
 	for i, texts := range parts {
 		args[i] = arrayText(texts)
 	}
-	list := t.keyList("t.")
+	list := t.keyList()
 	if what != "" {
 		list += ", " + what
 	}
 	if len(parts) == 1 && t.key[0].kind.form != formArray {
-		return "SELECT " + list + " FROM " + t.from() + " t" + where(t.keyList("t.")+" = ANY ($1::"+t.key[0].base+"[])", condition(filter)), args
+		return "SELECT " + list + " FROM " + t.from() + " t" + where(t.keyList()+" = ANY ($1::"+t.key[0].base+"[])", condition(filter)), args
 	}
 	arrays, on := make([]string, len(parts)), make([]string, len(parts))
 	for i, k := range t.key { // each element is cast by itself: arrays of arrays would be arrays of two dimensions

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 
@@ -38,7 +39,7 @@ func appendID(dst []byte, kinds []kind, values [][]byte) ([]byte, error) {
 		if dst, err = k.appendIDPart(dst, values[i]); err != nil {
 			return dst[:start], err
 		}
-		if text := dst[from:]; strings.ContainsAny(string(text), "%,") {
+		if text := dst[from:]; bytes.ContainsAny(text, "%,") {
 			dst = append(dst[:from], escaping.Replace(string(text))...)
 		}
 	}

@@ -73,7 +73,7 @@ func (s *source) probeCollection(ctx context.Context, c *pgconn.PgConn, target s
 		return s.failed(ctx, f, err)
 	}
 	one := func(filter string) (found, gaveUp bool, err error) {
-		err = pg.Query(ctx, c, "SELECT "+t.keyList("t.")+" FROM "+t.from()+" t"+where(condition(filter))+" LIMIT 1", nil, func([][]byte) error {
+		err = pg.Query(ctx, c, "SELECT "+t.keyList()+" FROM "+t.from()+" t"+where(condition(filter))+" LIMIT 1", nil, func([][]byte) error {
 			found = true
 			return nil
 		})
@@ -82,7 +82,7 @@ func (s *source) probeCollection(ctx context.Context, c *pgconn.PgConn, target s
 		}
 		return found, false, err
 	}
-	any, slow, err := one("")
+	some, slow, err := one("")
 	if err != nil {
 		return s.failed(ctx, f, err)
 	}
@@ -106,7 +106,7 @@ func (s *source) probeCollection(ctx context.Context, c *pgconn.PgConn, target s
 			f.Detail = "the server refuses the filter: " + f.Detail
 			f.Hint = fmt.Sprintf("correct mapping.collections.%s.filter", target.Collection)
 		}
-	case left || gaveUp || slow || !any:
+	case left || gaveUp || slow || !some:
 		f.Detail += ", before the filter, which the server accepts"
 	default:
 		f.Status = syncd.StatusWarning

@@ -167,13 +167,13 @@ func (r *reading) sql(keyless bool) (string, [][]byte, *layout, error) {
 	t, split := r.table, r.req.Split
 	l := &layout{key: t.kinds(), whole: -1}
 	l.plain = len(l.key) == 1 && (l.key[0].form == formText || l.key[0].form == formNumber)
-	list := t.keyList("t.")
+	list := []string{t.keyList()}
 	if r.req.Documents {
 		l.whole = len(t.key)
-		list += ", t.*"
+		list = append(list, "t.*")
 	} else {
 		for _, name := range neededColumns(t, r.req.Fields) {
-			list += ", t." + pg.Quote(name)
+			list = append(list, "t."+pg.Quote(name))
 		}
 	}
 	var args [][]byte
@@ -190,7 +190,7 @@ func (r *reading) sql(keyless bool) (string, [][]byte, *layout, error) {
 	order := ""
 	switch {
 	case keyless:
-		conditions = append(conditions, "NOT (("+t.keyList("t.")+") IS NOT NULL)")
+		conditions = append(conditions, "NOT (("+t.keyList()+") IS NOT NULL)")
 	default:
 		var err error
 		switch {
@@ -206,12 +206,12 @@ func (r *reading) sql(keyless bool) (string, [][]byte, *layout, error) {
 			return "", nil, nil, err
 		}
 		if t.nullable {
-			conditions = append(conditions, "("+t.keyList("t.")+") IS NOT NULL")
+			conditions = append(conditions, "("+t.keyList()+") IS NOT NULL")
 		}
-		order = " ORDER BY " + t.keyList("t.")
+		order = " ORDER BY " + t.keyList()
 	}
 	conditions = append(conditions, condition(split.Collection.Filter))
-	return "SELECT " + list + " FROM " + t.from() + " t" + where(conditions...) + order, args, l, nil
+	return "SELECT " + strings.Join(list, ", ") + " FROM " + t.from() + " t" + where(conditions...) + order, args, l, nil
 }
 
 // neededColumns are the columns, of those that there are, that fields are found in and the key lacks.

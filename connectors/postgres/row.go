@@ -43,9 +43,9 @@ func (r *row) Size() int { return len(r.data) }
 func appendCell(dst, raw []byte) []byte {
 	n := int32(-1)
 	if raw != nil {
-		n = int32(len(raw)) //nolint:gosec // a value has 1 GB at most
+		n = int32(len(raw))
 	}
-	return append(binary.LittleEndian.AppendUint32(dst, uint32(n)), raw...) //nolint:gosec // read back as it was
+	return append(binary.LittleEndian.AppendUint32(dst, uint32(n)), raw...)
 }
 
 const cellHead = 4
@@ -54,7 +54,7 @@ const cellHead = 4
 func (r *row) cells(yield func(i int, raw []byte) bool) {
 	data := r.data
 	for i := range r.columns {
-		n := int32(binary.LittleEndian.Uint32(data)) //nolint:gosec // see appendCell
+		n := int32(binary.LittleEndian.Uint32(data))
 		data = data[cellHead:]
 		if n < 0 {
 			continue
@@ -71,7 +71,7 @@ func (r *row) Lookup(path string) (syncd.Value, error) {
 	if path == idName {
 		return syncd.Value{Text: r.id, Set: true}, nil
 	}
-	head, rest := path, ""
+	rest := ""
 	at := -1
 	for i := range r.columns {
 		if r.columns[i].name == path {
@@ -80,10 +80,11 @@ func (r *row) Lookup(path string) (syncd.Value, error) {
 		}
 	}
 	if at < 0 {
-		var more bool
-		if head, rest, more = strings.Cut(path, "."); !more || head == idName {
+		head, inner, more := strings.Cut(path, ".")
+		if !more || head == idName {
 			return syncd.Value{}, nil
 		}
+		rest = inner
 		for i := range r.columns {
 			if r.columns[i].name == head {
 				at = i
@@ -133,7 +134,7 @@ func (a *blocks) copy(values [][]byte) []byte {
 	for _, v := range values {
 		n += cellHead + len(v)
 	}
-	out := make([]byte, 0)
+	var out []byte
 	if n > blockSize/4 {
 		out = make([]byte, 0, n)
 	} else {

@@ -82,10 +82,10 @@ func (s *source) cuts(ctx context.Context, t *table, want int) ([]syncd.Key, err
 	}
 	notNull := ""
 	if t.nullable {
-		notNull = "(" + t.keyList("t.") + ") IS NOT NULL"
+		notNull = "(" + t.keyList() + ") IS NOT NULL"
 	}
 	sql := fmt.Sprintf(`SELECT %[1]s FROM (SELECT DISTINCT %[2]s FROM %[3]s t TABLESAMPLE SYSTEM (%[4]s)%[5]s) k`,
-		numbered(t, "k."), t.keyList("t."), t.from(), strconv.FormatFloat(percent, 'f', 6, 64), where(notNull))
+		numbered(t, "k."), t.keyList(), t.from(), strconv.FormatFloat(percent, 'f', 6, 64), where(notNull))
 	sql = fmt.Sprintf(`SELECT %[1]s FROM (SELECT q.*, row_number() OVER (ORDER BY %[2]s) AS "row", count(*) OVER () AS "rows" FROM (%[3]s) q) r
 WHERE "row" > 1 AND ("row" - 1) * $1 / "rows" > ("row" - 2) * $1 / "rows" ORDER BY "row"`,
 		names("r.", len(t.key)), names("q.", len(t.key)), sql)

@@ -6,7 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/syncd-io/syncd"
@@ -344,8 +344,8 @@ func inside(raw json.RawMessage, path string) (json.RawMessage, bool, error) {
 		if err := json.Unmarshal(raw, &items); err != nil {
 			return nil, false, err
 		}
-		var i int
-		if n, err := fmt.Sscanf(head, "%d", &i); err != nil || n != 1 || i < 0 || i >= len(items) || fmt.Sprint(i) != head {
+		i, err := strconv.Atoi(head)
+		if err != nil || i < 0 || i >= len(items) || strconv.Itoa(i) != head {
 			return nil, false, nil //nolint:nilerr // it is no position, so there is nothing under that name
 		}
 		if !more {

@@ -38,10 +38,7 @@ func (p *Pool) Get(ctx context.Context) (*pgconn.PgConn, error) {
 	}
 	p.mu.Unlock()
 	if c != nil {
-		if c.CheckConn() == nil { // a server that was restarted has closed them
-			return c, nil
-		}
-		Discard(c)
+		return c, nil
 	}
 	return pgconn.ConnectConfig(ctx, p.Config)
 }
@@ -56,16 +53,23 @@ func (p *Pool) Put(c *pgconn.PgConn) {
 		}
 		p.mu.Unlock()
 	}
-	if c != nil {
-		Discard(c)
+	if c == nil {
+		return
+	}
+	broken := c.IsClosed()
+	Discard(c)
+	if broken { // a server that was restarted has closed them all
+		p.drop(false)
 	}
 }
 
 // Close closes the idle connections. Those in use are closed when they are put back.
-func (p *Pool) Close() {
+func (p *Pool) Close() { p.drop(true) }
+
+func (p *Pool) drop(end bool) {
 	p.mu.Lock()
 	idle := p.idle
-	p.idle, p.closed = nil, true
+	p.idle, p.closed = nil, p.closed || end
 	p.mu.Unlock()
 	for _, c := range idle {
 		Discard(c)
