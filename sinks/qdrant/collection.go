@@ -81,14 +81,14 @@ func (s *sink) create(ctx context.Context, size int) error {
 		}[c.Distance],
 	}
 	if c.OnDisk {
-		params.OnDisk = &c.OnDisk
+		params.OnDisk = &c.OnDisk //nolint:staticcheck // what takes its place is not known to older servers
 	}
 	req := &qdrant.CreateCollection{CollectionName: s.conf.Collection, VectorsConfig: qdrant.NewVectorsConfig(params)}
 	if s.conf.Vector != "" {
 		req.VectorsConfig = qdrant.NewVectorsConfigMap(map[string]*qdrant.VectorParams{s.conf.Vector: params})
 	}
 	if c.OnDiskPayload {
-		req.OnDiskPayload = &c.OnDiskPayload
+		req.OnDiskPayload = &c.OnDiskPayload //nolint:staticcheck // likewise
 	}
 	switch c.Quantization {
 	case "scalar":

@@ -167,4 +167,4 @@ func (c *Config) Location() string {
 }
 
 // Route implements syncd.Router: every target goes to the one collection.
-func (c *Config) Route(syncd.Target) string { return fmt.Sprintf("Qdrant collection %s", c.Collection) }
+func (c *Config) Route(syncd.Target) string { return "Qdrant collection " + c.Collection }

@@ -57,7 +57,7 @@ func countTokens(c *codec.Codec, s string) (n int) {
 		n += tokens
 	}
 	from, word := 0, 0
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		if s[i] == ' ' || s[i] == '\n' || s[i] == '\t' {
 			word = i
 			continue
