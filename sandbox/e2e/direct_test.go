@@ -203,7 +203,9 @@ func TestSearch(t *testing.T) {
 		bson.D{{Key: "_id", Value: "empty"}, {Key: "title", Value: "Nothing"}, {Key: "content", Value: ""}})
 	insert(t, db, "epic", bson.D{{Key: "_id", Value: "e"}, {Key: "name", Value: "An epic"}, {Key: "description", Value: "Reset everything, password included."}})
 	syncd(t, s.Environ(), "run", "-c", "configs/direct.yaml").wants(t, 0)
-	search := func(args ...string) result { return syncd(t, s.Environ(), append([]string{"search", "-c", "configs/direct.yaml"}, args...)...) }
+	search := func(args ...string) result {
+		return syncd(t, s.Environ(), append([]string{"search", "-c", "configs/direct.yaml"}, args...)...)
+	}
 	search("--limit", "1", "how", "to", "reset", "a", "password").wants(t, 0, `^\d\.\d+  page password  Accounts\n +How to reset`)
 	search("--type", "epic", "-o", "json", "password").wants(t, 0, `"id":"e"`)
 	search("export", "a", "report").wantsNot(t, "Nothing") // nothing is near to a document without text
