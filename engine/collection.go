@@ -41,6 +41,7 @@ type collection struct {
 	started     time.Time
 	found       bool
 	before      int64
+	foretold    int64 // what the source said of before ahead of its turn, for those who watch; -1 is not known
 	counts      tally.Counts
 	resumed     tally.Counts // of counts: what an earlier run did
 	handed      int          // splits handed out or done before
@@ -61,7 +62,7 @@ type collection struct {
 }
 
 func newCollection(rule *mapping.Rule, deletes bool) *collection {
-	c := &collection{rule: rule, kept: rule.Collection.Name, target: rule.Target(), deletes: deletes, before: -1, fingerprint: rule.Fingerprint()}
+	c := &collection{rule: rule, kept: rule.Collection.Name, target: rule.Target(), deletes: deletes, before: -1, foretold: -1, fingerprint: rule.Fingerprint()}
 	if deletes {
 		c.kept = store.DeletesOf(rule.Collection.Name)
 	}
@@ -169,6 +170,21 @@ func (c *collection) setFound(found bool, before int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.found, c.before = found, before
+}
+
+// foretell shows what a collection is about to hold, of which nothing was read yet.
+func (c *collection) foretell(a *asked) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case errors.Is(a.err, syncd.ErrCollectionNotFound):
+		c.foretold = 0
+	case a.err != nil:
+	case a.resumed != nil:
+		c.foretold = a.resumed.Before
+	case a.known:
+		c.foretold = a.before
+	}
 }
 
 // compare has the point ids of the collection's documents compared.
@@ -284,6 +300,9 @@ func (c *collection) progress() CollectionProgress {
 	p := CollectionProgress{
 		Name: c.rule.Collection.Name, ContentType: c.rule.ContentType, Before: c.before, Done: c.closed, Began: c.started,
 		Started: !c.started.IsZero(), Counts: c.counts, Earlier: c.resumed, Splits: c.handed, SplitsDone: c.splits, OldestMissing: c.oldest,
+	}
+	if p.Before < 0 {
+		p.Before = c.foretold
 	}
 	if c.closed {
 		p.Took = c.report.Duration

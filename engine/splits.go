@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/internal/panics"
@@ -12,8 +13,8 @@ import (
 	"github.com/syncd-io/syncd/store"
 )
 
-// askedAtOnce is how many collections are asked about at once, while the splits of those before them are handed out: a source may
-// ask its server about many in one question.
+// askedAtOnce is how many collections are asked about at once, while splits are handed out: a source may ask its server about many in one
+// question.
 const askedAtOnce = 64
 
 // An answer is old when more documents than staleAfter were handed out since; those of a collection that can't be counted are taken to be
@@ -28,66 +29,80 @@ type planner struct {
 	e         *Engine
 	feed      *feed
 	out       chan<- *split
-	documents int64 // of the collections that were handed out
+	documents atomic.Int64 // of the collections that were handed out
 }
 
 // run plans all collections, one after another, so that the first are done first, and it is the error of the first that ends the run.
-// What the source knows by heart it is asked about many side by side, ahead of their turn. reading ends with the drain, and with ctx; ctx
-// alone bounds what is told to the store, since a checkpoint that is cut off may be kept or not, and a store that can't tell keeps
-// nothing more.
+// What the source knows by heart it is asked about many side by side, ahead of their turn, and again where that was long ago. reading ends
+// with the drain, and with ctx; ctx alone bounds what is told to the store, since a checkpoint that is cut off may be kept or not, and a
+// store that can't tell keeps nothing more.
 func (p *planner) run(ctx, reading context.Context) error {
 	var asking sync.WaitGroup
 	defer asking.Wait()
 	reading, stop := context.WithCancel(reading)
 	defer stop()
-	ask := func(collections []*collection) questions {
-		q := questions{at: p.documents}
-		for _, c := range collections {
-			answer := make(chan asked, 1)
-			q.answers = append(q.answers, answer)
-			asking.Go(func() {
-				var a asked
-				if err := panics.Caught(func() error { a = p.ask(reading, c); return nil })(); err != nil {
+	// ask puts the answers into channels with room for one each, and returns when all are there.
+	ask := func(collections []*collection, answers []chan asked) {
+		var group sync.WaitGroup
+		for i, c := range collections {
+			group.Go(func() {
+				a := asked{at: p.documents.Load()}
+				if err := panics.Caught(func() error { p.ask(reading, c, &a); return nil })(); err != nil {
 					a.err = err
 				}
-				answer <- a
+				c.foretell(&a)
+				answers[i] <- a
 			})
 		}
-		return q
+		group.Wait()
 	}
-	groups := slices.Collect(slices.Chunk(p.feed.collections, askedAtOnce))
-	var next questions
-	for i, group := range groups {
-		q := next
-		if i == 0 {
-			q = ask(group)
+	all := p.feed.collections
+	first := channels(len(all))
+	asking.Go(func() { // about all, so that whoever watches knows the total early
+		for from := 0; from < len(all) && reading.Err() == nil; from += askedAtOnce {
+			to := min(from+askedAtOnce, len(all))
+			ask(all[from:to], first[from:to])
 		}
-		for j, c := range group {
-			// Large collections in front of this one take their time, in which what was counted comes and goes.
-			if p.documents-q.at > staleAfter {
-				q = ask(group[j:])
-				q.answers = append(make([]chan asked, j), q.answers...)
+	})
+	answers := slices.Clone(first) // an answer that is old gives way
+	for i, c := range all {
+		a, err := p.answer(reading, answers[i])
+		if err != nil {
+			return err
+		}
+		// Large collections in front of this one take their time, in which what was counted comes and goes.
+		if p.documents.Load()-a.at > staleAfter {
+			to := min(i-i%askedAtOnce+askedAtOnce, len(all))
+			again := channels(to - i)
+			copy(answers[i:to], again)
+			asking.Go(func() { ask(all[i:to], again) })
+			if a, err = p.answer(reading, answers[i]); err != nil {
+				return err
 			}
-			select {
-			case a := <-q.answers[j]:
-				if j == 0 && i+1 < len(groups) {
-					next = ask(groups[i+1])
-				}
-				if err := p.collection(ctx, reading, c, a); err != nil {
-					return err
-				}
-			case <-reading.Done():
-				return reading.Err()
-			}
+		}
+		if err := p.collection(ctx, reading, c, a); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// questions are about some collections, side by side.
-type questions struct {
-	at      int64        // documents of the collections that were handed out by then
-	answers []chan asked // aligned with the collections
+// answer waits for what the source says of a collection.
+func (p *planner) answer(reading context.Context, from <-chan asked) (asked, error) {
+	select {
+	case a := <-from:
+		return a, nil
+	case <-reading.Done():
+		return asked{}, reading.Err()
+	}
+}
+
+func channels(n int) []chan asked {
+	answers := make([]chan asked, n)
+	for i := range answers {
+		answers[i] = make(chan asked, 1)
+	}
+	return answers
 }
 
 // collection plans one collection.
@@ -100,12 +115,13 @@ func (p *planner) collection(ctx, reading context.Context, c *collection, a aske
 	if n < 0 {
 		n = uncounted
 	}
-	p.documents += n
+	p.documents.Add(n)
 	return p.e.releaseCollection(ctx, c)
 }
 
 // asked is what the source says of a collection ahead of its turn.
 type asked struct {
+	at       int64             // documents of the collections that were handed out when it was asked
 	identity string            // "" where the source can't tell
 	resumed  *store.Collection // what is kept of it, to take up; nil plans it anew
 	anew     func()            // says why what is kept is not taken up; nil if there is nothing to say
@@ -115,7 +131,7 @@ type asked struct {
 }
 
 // ask asks about a collection what can be told at once.
-func (p *planner) ask(ctx context.Context, c *collection) (a asked) {
+func (p *planner) ask(ctx context.Context, c *collection, a *asked) {
 	can, name := p.feed.source.Abilities(), c.rule.Collection.Name
 	if p.e.Checkpoints != nil {
 		if can.Identity != nil {
@@ -125,10 +141,10 @@ func (p *planner) ask(ctx context.Context, c *collection) (a asked) {
 		case errors.Is(a.err, syncd.ErrCollectionNotFound): // the count will meet it, too
 		case a.err != nil:
 			a.err = text.Doing(a.err, "identifying collection %s", name)
-			return a
+			return
 		default:
 			if a.resumed, a.anew, a.err = p.resumable(c, a.identity); a.resumed != nil || a.err != nil {
-				return a
+				return
 			}
 		}
 	}
@@ -139,7 +155,6 @@ func (p *planner) ask(ctx context.Context, c *collection) (a asked) {
 			a.err = text.Doing(a.err, "counting collection %s", name)
 		}
 	}
-	return a
 }
 
 // plan hands out the splits of one collection.

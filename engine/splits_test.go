@@ -33,6 +33,8 @@ type estimating struct {
 
 	tell      map[string]int64 // documents that Estimate tells of, where there are fewer
 	uncounted bool             // it can't count
+
+	hold <-chan struct{} // Splits waits for it; nil waits for nothing
 }
 
 func (s *estimating) Abilities() syncd.SourceAbilities {
@@ -87,6 +89,9 @@ func (s *estimating) Splits(ctx context.Context, c syncd.Collection) iter.Seq2[s
 	s.mu.Lock()
 	s.split = append(s.split, c.Name)
 	s.mu.Unlock()
+	if s.hold != nil {
+		<-s.hold
+	}
 	return s.MemorySource.Splits(ctx, c)
 }
 
@@ -178,14 +183,19 @@ func TestAnOldAnswerIsAskedForAgain(t *testing.T) {
 		"behind few without a count":  {0, "c008", 1, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f, s, _ := manyCollections(t, 65, 20)
-			s.tell, s.uncounted = map[string]int64{"c000": c.large}, c.uncounted
-			if err := engine.New(f.opts).Backfill(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			if got := len(slices.DeleteFunc(slices.Clone(s.asked), func(n string) bool { return n != c.of })); got != c.asked {
-				t.Errorf("asked %d times; want %d", got, c.asked)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				f, s, _ := manyCollections(t, 65, 20)
+				s.tell, s.uncounted = map[string]int64{"c000": c.large}, c.uncounted
+				held := make(chan struct{}) // until all were asked about
+				s.hold = held
+				time.AfterFunc(time.Second, func() { close(held) })
+				if err := engine.New(f.opts).Backfill(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if got := len(slices.DeleteFunc(slices.Clone(s.asked), func(n string) bool { return n != c.of })); got != c.asked {
+					t.Errorf("asked %d times; want %d", got, c.asked)
+				}
+			})
 		})
 	}
 }
@@ -217,6 +227,67 @@ func TestTheDrainEndsPlanning(t *testing.T) {
 		}
 		if took := time.Since(began); took != time.Minute || e.Report().Total.Acked != 3 {
 			t.Errorf("ended after %s with %+v", took, e.Report().Total)
+		}
+	})
+}
+
+// TestTheTotalIsKnownBeforeTheLastCollectionStarts: the first is not read to its end before all have said how many documents they hold, more
+// of them than are asked about at once. One that is not there holds none.
+func TestTheTotalIsKnownBeforeTheLastCollectionStarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const collections, documents = 200, 3
+		f, s, names := manyCollections(t, collections, documents)
+		f.source.Drop(names[collections-1])
+		for _, name := range names {
+			s.delay[name] = time.Second
+		}
+		held := make(chan struct{})
+		s.hold = held
+		e := engine.New(f.opts)
+		for _, c := range e.Snapshot().Collections {
+			if c.Before != -1 {
+				t.Fatalf("%s is said to hold %d before it was asked about", c.Name, c.Before)
+			}
+		}
+		done := make(chan error, 1)
+		go func() { done <- e.Backfill(t.Context()) }()
+		time.Sleep(time.Minute)
+		for i, c := range e.Snapshot().Collections {
+			want := int64(documents)
+			if i == collections-1 {
+				want = 0
+			}
+			if c.Before != want || c.Started != (i == 0) || c.Done {
+				t.Errorf("%s: %d documents, started %v; want %d", c.Name, c.Before, c.Started, want)
+			}
+		}
+		close(held)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if n := e.Report().Total.Scanned; n != documents*(collections-1) {
+			t.Errorf("%d documents", n)
+		}
+	})
+}
+
+// TestWhatIsForetoldIsNoResult: a collection that was never begun has no count in the report.
+func TestWhatIsForetoldIsNoResult(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, s, _ := manyCollections(t, 3, 3)
+		drain, held := make(chan struct{}), make(chan struct{})
+		s.hold, f.opts.Drain = held, drain
+		time.AfterFunc(time.Minute, func() { close(drain) })
+		time.AfterFunc(2*time.Minute, func() { close(held) })
+		e := engine.New(f.opts)
+		if err := e.Backfill(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if c := e.Report().Collections[2]; c.Before != -1 || c.Found || c.Complete {
+			t.Errorf("%+v", c)
+		}
+		if c := e.Snapshot().Collections[2]; c.Before != 3 || c.Started {
+			t.Errorf("%+v", c)
 		}
 	})
 }
