@@ -175,8 +175,11 @@ func (e *Engine) Prepare(ctx context.Context) error {
 // lookFor notes which collections the source does not have. A list may be incomplete, so it is asked about each that is not in it; where
 // there is no list, all count as there.
 func (e *Engine) lookFor(ctx context.Context) error {
+	if e.Ahead || e.Sink == nil || e.DryRun != nil || e.Sink.Abilities().Prepare == nil {
+		return nil
+	}
 	can := e.Source.Abilities()
-	if can.Collections == nil || e.Ahead || e.Sink == nil || e.DryRun != nil || e.Sink.Abilities().Prepare == nil {
+	if can.Collections == nil {
 		return nil
 	}
 	names, err := can.Collections(ctx)
