@@ -58,8 +58,14 @@ var address = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]*://)` +
 	`((?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?(?:,(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?)*)` +
 	`(/?)([^@]*)$`)
 
+// The path of such an address is the name of a database, of which topics may be named.
+var (
+	postgres = regexp.MustCompile(`^(?i)postgres(?:ql)?://$`)
+	name     = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
+)
+
 // Outline is what may be shown of a secret that is the address of a server: its scheme, its user name if a password
-// follows, and its hosts. Of any other secret that is Redacted. It is for settings whose name says that they hold an
+// follows, its hosts, and the database of a PostgreSQL server. Of any other secret that is Redacted. It is for settings whose name says that they hold an
 // address: a password, whatever it looks like, must not be outlined.
 func (s Secret) Outline() string {
 	m := address.FindStringSubmatch(string(s))
@@ -76,7 +82,14 @@ func (s Secret) Outline() string {
 		b.WriteString(Redacted + "@")
 	}
 	b.WriteString(hosts)
-	if tail != "" { // a path or an option may be a token
+	database, _, options := strings.Cut(tail, "?")
+	switch {
+	case postgres.MatchString(scheme) && slash != "" && name.MatchString(database):
+		slash += database
+		if options {
+			slash += "?" + Redacted
+		}
+	case tail != "": // a path or an option may be a token
 		slash = "/" + Redacted
 	}
 	return b.String() + slash
