@@ -81,6 +81,56 @@ func (s hostileSink) Write(ctx context.Context, changes []syncd.Change) error {
 	return b
 }
 
+// What an index answers a search with. The settings are those of a job that writes it.
+type (
+	hostileDivider  struct{}
+	hostileEmbedder struct{}
+	hostileIndex    struct{}
+)
+
+func (hostileDivider) DividesIntoChunks()   {}
+func (hostileEmbedder) VectorModel() string { return hostileTexts[3] }
+func (hostileIndex) PayloadKeys() syncd.PayloadKeys {
+	return syncd.PayloadKeys{ID: "mongo_id", ContentType: "content_type", ChunkIndex: "chunk_index", ChunkCount: "chunk_count"}
+}
+
+// hostileIndexer declares what such a job is made of.
+func hostileIndexer() []syncd.Plugin {
+	divider, embedder := &syncdtest.MemoryStage{}, &syncdtest.MemoryStage{Can: syncd.StageAbilities{Vectors: &syncd.Vectors{
+		Embed: func(_ context.Context, text string) ([]float32, error) {
+			if text == hostileTexts[3] {
+				return nil, errHostile
+			}
+			return []float32{1}, nil
+		},
+		Usage: func() syncd.Usage { return syncd.Usage{} },
+	}}}
+	return []syncd.Plugin{
+		syncd.NewStage("divide", "", hostileDivider{}, func(context.Context, hostileDivider, syncd.Env) (syncd.Stage, error) { return divider, nil }),
+		syncd.NewStage("embed", "", hostileEmbedder{}, func(context.Context, hostileEmbedder, syncd.Env) (syncd.Stage, error) { return embedder, nil }),
+		syncd.NewSink("index", "", hostileIndex{}, func(context.Context, hostileIndex, syncd.Env) (syncd.Sink, error) {
+			return nearSink{syncdtest.NewMemorySink()}, nil
+		}),
+	}
+}
+
+// nearSink finds every text near, and fails where it is asked for only one.
+type nearSink struct{ syncd.Sink }
+
+func (s nearSink) Abilities() syncd.SinkAbilities {
+	can := s.Sink.Abilities()
+	can.Nearest = func(_ context.Context, _ []float32, _ []string, limit int) (found []syncd.Neighbour, err error) {
+		if limit == 1 {
+			return nil, errHostile
+		}
+		for _, t := range hostileTexts {
+			found = append(found, syncd.Neighbour{PointID: point(t, "0"), ID: t, ContentType: t, Title: t, Text: t + "\n" + t, Chunk: 1, Chunks: 2})
+		}
+		return found, nil
+	}
+	return can
+}
+
 // TestHostileTexts runs every command on ids, names and answers that are made to deceive, and looks at all that is printed.
 func TestHostileTexts(t *testing.T) {
 	dir := t.TempDir()
@@ -141,6 +191,7 @@ errors: {tolerance: "n\u202eone"}
 			return s, nil
 		}),
 	}
+	plugins = append(plugins, hostileIndexer()...)
 	var used []string
 	run := func(name string, args ...string) (code int, printed string) {
 		t.Helper()
@@ -258,6 +309,25 @@ errors: {tolerance: "n\u202eone"}
 		run("id", "id", "-c", good, "--collection", "page", id)
 		run("a collection", "explain", "-c", good, id, "x")
 		run("a file", "run", "-c", "no"+strings.ReplaceAll(id, "\x00", ""))
+	}
+	index := file("index.yaml", `source: {memory: {}}
+checker: {memory: {}}
+stages: {divide: {}, embed: {}}
+sink: {index: {}}
+mapping: {collections: {page: page}}
+`)
+	for _, form := range []string{"table", "json"} {
+		code, out := run("a search", "search", "-c", index, "-o", form, "x")
+		wants(out, `forged line\nhint: pay bob`)
+		if code != 0 {
+			t.Errorf("%d\n%.3000s", code, out)
+		}
+		_, out = run("a search that fails", "search", "-c", index, "-o", form, "--limit", "1", "x")
+		wants(out, "the server says")
+		_, out = run("a question that can't be embedded", "search", "-c", index, "-o", form, hostileTexts[3])
+		wants(out, "the server says")
+		run("a search of another job", "search", "-c", good, "-o", form, hostileTexts[3])
+		run("a search that is none", "search", "-c", index, "-o", form, "--type", hostileTexts[6], " ")
 	}
 	run("the states", "state", "list", "--dir", filepath.Join(dir, "state"))
 	run("the states", "state", "list", "--json", "--dir", filepath.Join(dir, "state"))
