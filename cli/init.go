@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -156,8 +157,10 @@ func (a *app) look(cmd *cobra.Command, choices *wizard.Choices, mongo string) er
 // stdoutName stands for standard output in place of a file.
 const stdoutName = "-"
 
-// choosePlugin returns the plugin that the user named, or else the first of those that most people begin with, or else the
-// first.
+// usualPlugins are those that most people begin with.
+var usualPlugins = map[syncd.Kind]string{syncd.KindSource: mongoSource, syncd.KindChecker: "qdrant", syncd.KindSink: "kafka"}
+
+// choosePlugin returns the plugin that the user named, or else the usual one, or else the first.
 func (a *app) choosePlugin(kind syncd.Kind, name string) (string, error) {
 	names := a.registry.Names(kind)
 	if name != "" {
@@ -169,10 +172,8 @@ func (a *app) choosePlugin(kind syncd.Kind, name string) (string, error) {
 	if len(names) == 0 {
 		return "", fmt.Errorf("this program has no %s", kind)
 	}
-	for _, usual := range []string{mongoSource, "qdrant", "kafka"} {
-		if _, ok := a.registry.Lookup(kind, usual); ok {
-			return usual, nil
-		}
+	if usual := usualPlugins[kind]; slices.Contains(names, usual) {
+		return usual, nil
 	}
 	return names[0], nil
 }

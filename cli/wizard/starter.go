@@ -54,6 +54,9 @@ func Starter(registry *syncd.Registry, choices Choices) (string, error) {
 			fmt.Fprintf(&s.b, "%s:\n", section.Name)
 			s.block(plugin, "  ")
 		case spec.BlockForm:
+			if section.Name == syncd.KindStage.Section() {
+				section.Shape.Fields = stagesFor(registry, choices.Plugins[syncd.KindSink], section.Shape.Fields)
+			}
 			if section.Shape.Fields = s.chosen(section.Shape.Fields); len(section.Shape.Fields) == 0 {
 				continue
 			}
@@ -65,9 +68,31 @@ func Starter(registry *syncd.Registry, choices Choices) (string, error) {
 	return s.b.String(), nil
 }
 
+// stagesFor are the stages that the sink can't do without, as such that must be set: a sink that writes an index needs chunks and
+// vectors, and another has no use for them.
+func stagesFor(registry *syncd.Registry, sink string, stages []spec.Setting) (out []spec.Setting) {
+	plugin, known := registry.Lookup(syncd.KindSink, sink)
+	if !known {
+		return nil
+	}
+	if _, indexes := plugin.Config().(syncd.Indexer); !indexes {
+		return nil
+	}
+	for _, stage := range stages {
+		plugin, _ := registry.Lookup(syncd.KindStage, stage.Name)
+		switch plugin.Config().(type) {
+		case syncd.Chunker, syncd.VectorMaker:
+			stage.Optional = false
+			out = append(out, stage)
+		}
+	}
+	return out
+}
+
 // firsts are the settings that the short form shows though nothing has to be set: what most people come to next.
 var firsts = []string{
-	"checker.qdrant.collection", "checker.qdrant.api_key", "sink.kafka.topic", "mapping.version", "run.orphans", "errors.dead_letter",
+	"checker.qdrant.collection", "checker.qdrant.api_key", "sink.kafka.topic", "sink.qdrant.collection", "sink.qdrant.api_key",
+	"sink.qdrant.create", "stages.chunk.title", "stages.chunk.size", "stages.embed.api_key", "mapping.version", "run.orphans", "errors.dead_letter",
 }
 
 // chosen are those of settings, and of what is in them, that the file shows.
@@ -174,6 +199,9 @@ func (s *starter) active(b spec.Setting) bool {
 var starters = map[string]string{
 	"source.mongo.uri":      "mongodb://localhost:27017",
 	"source.mongo.database": "ProjectManagement",
+	"stages.chunk.text":     "",
+	"stages.embed.url":      "http://localhost:11434/v1",
+	"stages.embed.model":    "all-minilm",
 	"mapping.seed":          "",
 	"run.mode":              "",
 	"run.batch_size":        "",
@@ -182,6 +210,7 @@ var starters = map[string]string{
 // samples stand for settings that have no default and no example of their own.
 var samples = map[string]string{
 	"schedule.reconcile": "{every: 6h}", // or cron
+	"sink.qdrant.create": "{enabled: true}",
 	"mapping.owner":      `{payload: source_db}`,
 	"mapping.version":    "{field: updatedAt, payload: updatedAt}",
 	"mapping.chunks":     "{payload: chunk_count}",
