@@ -9,9 +9,11 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/spf13/cobra"
@@ -115,9 +117,21 @@ func execute(ctx context.Context, root *cobra.Command) error {
 		}
 	}
 	mark(root)
-	err := root.ExecuteContext(ctx)
+	c, err := root.ExecuteContextC(ctx)
 	if err != nil && !began {
-		return &codeError{exitUsage, err}
+		return &codeError{exitUsage, suggested(c, err)}
+	}
+	return err
+}
+
+// suggested says how to go on after an unknown command of c: the lines that cobra adds to some of these errors become a hint.
+func suggested(c *cobra.Command, err error) error {
+	message, names, found := strings.Cut(err.Error(), "\n\nDid you mean this?\n")
+	switch {
+	case found:
+		return syncd.Hint(errors.New(message), "did you mean %s?", strings.Join(strings.Fields(names), " or "))
+	case strings.HasPrefix(message, "unknown command "):
+		return syncd.Hint(err, "see %s --help", c.CommandPath())
 	}
 	return err
 }
