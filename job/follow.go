@@ -504,8 +504,12 @@ func (j *Job) followOn(ctx context.Context, q Request, res *Result) error {
 		began = time.Now()
 		unproved = 0
 	}
+	slow := j.connecting
 	for {
-		err := j.With(ctx, true, func(ctx context.Context, p *Plugins) error { return j.backfill(ctx, p, q, res) })
+		if !began.IsZero() {
+			slow = func([]string) {} // the outage is told of
+		}
+		err := j.with(ctx, true, slow, func(ctx context.Context, p *Plugins) error { return j.backfill(ctx, p, q, res) })
 		coverage, lacks := errors.AsType[*tally.CoverageError](err)
 		q.anew = lacks
 		if lacks && unproved+1 < looks && ctx.Err() == nil && !isDrained(j.Drain) {

@@ -18,6 +18,7 @@ import (
 	"github.com/syncd-io/syncd/internal/contact"
 	"github.com/syncd-io/syncd/internal/panics"
 	"github.com/syncd-io/syncd/internal/wait"
+	"github.com/syncd-io/syncd/spec"
 )
 
 // Plugins is a set of open plugins.
@@ -29,14 +30,35 @@ type Plugins struct {
 	DeadLetters syncd.Sink    // takes the documents that can't be sent; nil if there is no such place
 }
 
+// slowOpening is how long servers may take to answer before whoever waits is told which do not.
+const slowOpening = time.Second
+
+// connecting says which servers have not answered yet.
+func (j *Job) connecting(places []string) {
+	j.Logger.Info("connecting to " + strings.Join(places, ", "))
+}
+
+// placeOf is what people call a plugin, and where its server is, without secrets.
+func placeOf(p config.Plugin) string {
+	if l, ok := p.Settings.(syncd.Locator); ok && l.Location() != "" {
+		return p.Label() + " at " + spec.ScrubURLs(l.Location())
+	}
+	return p.Label()
+}
+
 // drainGrace is how long servers may take to answer when the job is to end, where that is not the engine's to say.
 const drainGrace = 2 * time.Second
 
 // With opens the plugins that a use of the job needs, calls f with them, and closes them. While they are opened nothing is
 // under way, so a closed Drain ends that; f sees to Drain itself. Behind it, closing may take a moment.
 func (j *Job) With(ctx context.Context, sink bool, f func(ctx context.Context, p *Plugins) error) (err error) {
+	return j.with(ctx, sink, j.connecting, f)
+}
+
+// with is With where slow is told of the places that are still not open after slowOpening.
+func (j *Job) with(ctx context.Context, sink bool, slow func(places []string), f func(ctx context.Context, p *Plugins) error) (err error) {
 	opening, stop := wait.Drained(ctx, j.Drain)
-	p, err := j.open(opening, sink)
+	p, err := j.open(opening, sink, slow)
 	interrupted := opening.Err() != nil
 	stop()
 	if err != nil {
@@ -66,20 +88,25 @@ func (j *Job) env(p config.Plugin) syncd.Env {
 
 // open opens them side by side, since each waits for a server of its own. When one fails, the others are not waited for any longer,
 // and nothing is left open.
-func (j *Job) open(ctx context.Context, sink bool) (*Plugins, error) {
+func (j *Job) open(ctx context.Context, sink bool, slow func(places []string)) (*Plugins, error) {
 	c, p := j.Config, &Plugins{}
 	var o opening
 	ctx, o.cut = context.WithCancel(ctx)
 	defer o.cut()
+	defer time.AfterFunc(slowOpening, func() {
+		if places := o.pending(); len(places) > 0 {
+			slow(places)
+		}
+	}).Stop()
 	if sink {
 		env := j.env(c.Sink)
-		o.open(func() (err error) {
+		o.open(placeOf(c.Sink), func() (err error) {
 			p.Sink, err = c.Sink.OpenSink(ctx, c.Sink.Settings, env)
 			return err
 		})
 		if c.DeadLetter.Settings != nil {
 			env := j.env(c.DeadLetter)
-			o.open(func() (err error) {
+			o.open(placeOf(c.DeadLetter), func() (err error) {
 				if p.DeadLetters, err = c.DeadLetter.OpenSink(ctx, c.DeadLetter.Settings, env); err != nil {
 					return fmt.Errorf("opening errors.dead_letter: %w", err)
 				}
@@ -90,7 +117,7 @@ func (j *Job) open(ctx context.Context, sink bool) (*Plugins, error) {
 	p.Stages = make([]syncd.Stage, len(c.Stages))
 	for i, s := range c.Stages {
 		env := j.env(s)
-		o.open(func() (err error) {
+		o.open(placeOf(s), func() (err error) {
 			if p.Stages[i], err = s.OpenStage(ctx, s.Settings, env); err != nil {
 				return fmt.Errorf("opening stages.%s: %w", s.Name(), err)
 			}
@@ -98,13 +125,13 @@ func (j *Job) open(ctx context.Context, sink bool) (*Plugins, error) {
 		})
 	}
 	env := j.env(c.Source)
-	o.open(func() (err error) {
+	o.open(placeOf(c.Source), func() (err error) {
 		p.Source, err = c.Source.OpenSource(ctx, c.Source.Settings, env)
 		return err
 	})
 	if c.Run.Mode != config.Full { // in which nothing is asked
 		env := j.env(c.Checker)
-		o.open(func() (err error) {
+		o.open(placeOf(c.Checker), func() (err error) {
 			p.Checker, err = j.openChecker(ctx, env)
 			return err
 		})
@@ -121,28 +148,42 @@ type opening struct {
 	group  sync.WaitGroup
 	mu     sync.Mutex
 	failed bool
-	errs   []error // in the order of the calls of open
+	errs   []error  // in the order of the calls of open
+	places []string // likewise; empty once it is open or has failed
 }
 
 // open calls f in a goroutine of its own.
-func (o *opening) open(f func() error) {
+func (o *opening) open(place string, f func() error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	i := len(o.errs)
-	o.errs = append(o.errs, nil)
+	o.errs, o.places = append(o.errs, nil), append(o.places, place)
 	o.group.Go(func() {
 		err := panics.Caught(f)()
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.places[i] = ""
 		if err == nil {
 			return
 		}
-		o.mu.Lock()
-		defer o.mu.Unlock()
 		if o.failed && errors.Is(err, context.Canceled) {
 			return // it was cut off, and says nothing new
 		}
 		o.errs[i], o.failed = err, true
 		o.cut()
 	})
+}
+
+// pending names what is neither open nor has failed, each place once.
+func (o *opening) pending() (places []string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, place := range o.places {
+		if place != "" && !slices.Contains(places, place) {
+			places = append(places, place)
+		}
+	}
+	return places
 }
 
 // wait waits until all are open or have failed. Its error holds all those that one could not open, and has the hints of all.

@@ -158,7 +158,7 @@ func openingJob(t *testing.T, run string, left *opened, how map[string]func(cont
 		})
 	}
 	registry, err := syncd.NewRegistry(
-		syncd.NewSource("source", "A source.", stuckConfig{}, func(ctx context.Context, _ stuckConfig, _ syncd.Env) (syncd.Source, error) {
+		syncd.NewSource("source", "A source.", placed{}, func(ctx context.Context, _ placed, _ syncd.Env) (syncd.Source, error) {
 			end, err := try(ctx, "source")
 			return countedSource{f.Source, end}, err
 		}),
@@ -183,6 +183,48 @@ func openingJob(t *testing.T, run string, left *opened, how map[string]func(cont
 	}
 	return &Job{Config: cfg, Logger: slog.New(slog.DiscardHandler)}
 }
+
+// TestServersThatAreSlowToAnswerAreNamed once, after a second, and those that have answered or failed by then are not.
+func TestServersThatAreSlowToAnswerAreNamed(t *testing.T) {
+	broken := errors.New("broken")
+	for name, c := range map[string]struct {
+		how  map[string]func(context.Context) error
+		want string
+	}{
+		"all are quick":      {map[string]func(context.Context) error{"source": takes(999*time.Millisecond, nil)}, ""},
+		"one fails at once":  {map[string]func(context.Context) error{"source": takes(time.Minute, nil), "sink": takes(0, broken)}, ""},
+		"one is slow":        {map[string]func(context.Context) error{"checker": takes(time.Minute, nil)}, `time=1s level=INFO msg="connecting to checker"` + "\n"},
+		"one never answers":  {map[string]func(context.Context) error{"sink": takes(time.Minute, broken), "source": takes(2*time.Second, nil)}, `time=1s level=INFO msg="connecting to sink, source at mongodb://u:[redacted]@h:1"` + "\n"},
+		"each place is once": {map[string]func(context.Context) error{"sink": takes(time.Minute, nil), "dead": takes(time.Minute, nil), "source": takes(time.Minute, nil), "checker": takes(time.Minute, nil)}, `time=1s level=INFO msg="connecting to sink, source at mongodb://u:[redacted]@h:1, checker"` + "\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var said strings.Builder
+				j := openingJob(t, "", &opened{}, c.how)
+				if name == "each place is once" {
+					j.Config.DeadLetter = j.Config.Sink
+				}
+				began := time.Now()
+				j.Logger = slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+					if a.Key == slog.TimeKey {
+						a.Value = slog.DurationValue(time.Since(began))
+					}
+					return a
+				}}))
+				_ = j.With(t.Context(), true, func(context.Context, *Plugins) error { return nil })
+				time.Sleep(time.Hour)
+				if said.String() != c.want {
+					t.Errorf("said %q, want %q", said.String(), c.want)
+				}
+			})
+		})
+	}
+}
+
+// placed are settings with the address of a server, and a password that nobody is to see.
+type placed struct{ stuckConfig }
+
+func (placed) Location() string { return "mongodb://u:secret@h:1" }
 
 // TestPluginsAreOpenedSideBySide: all take as long as the slowest; one that fails ends the wait for all, and what was opened is
 // closed.
