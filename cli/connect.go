@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -47,12 +48,18 @@ func (f *connectFlags) check(cmd *cobra.Command, valid []usable) error {
 	if l := cmd.Flags().Lookup("format"); l != nil && slices.Contains([]string{"json", "github"}, l.Value.String()) {
 		out = f.app.stderr // standard output holds data, and nothing else
 	}
-	bad, err := f.look(cmd, valid, func(v usable, reports []report) counts {
+	bad, err := f.look(cmd, valid, func(v usable, c *connection) (counts, error) {
 		fmt.Fprintln(out)
 		if len(valid) > 1 {
 			text.Fprintf(out, "%s\n\n", v.name)
 		}
-		return printReports(out, reports)
+		t := serverTable{w: out}
+		c.tell = t.print
+		if _, err := c.look(cmd.Context()); err != nil {
+			return counts{}, err
+		}
+		fmt.Fprintln(out, t.total)
+		return t.total, nil
 	})
 	if err == nil && bad {
 		err = &codeError{code: exitFailed}
@@ -60,9 +67,9 @@ func (f *connectFlags) check(cmd *cobra.Command, valid []usable) error {
 	return err
 }
 
-// look has the servers of each configuration looked at, one configuration after the other, and told, if --connect was given. bad says
-// that a check failed, or with --strict that one warned.
-func (f *connectFlags) look(cmd *cobra.Command, valid []usable, tell func(usable, []report) counts) (bad bool, err error) {
+// look has the servers of each configuration looked at, one configuration after the other, if --connect was given: ask does that, and
+// tells. bad says that a check failed, or with --strict that one warned.
+func (f *connectFlags) look(cmd *cobra.Command, valid []usable, ask func(usable, *connection) (counts, error)) (bad bool, err error) {
 	if !f.connect {
 		if cmd.Flags().Changed("connect-timeout") {
 			return false, usageError("--connect-timeout has no effect without --connect")
@@ -80,12 +87,14 @@ func (f *connectFlags) look(cmd *cobra.Command, valid []usable, tell func(usable
 		strict = l.Value.String() == "true"
 	}
 	for _, v := range valid {
-		c := connection{config: v.config, timeout: f.timeout, lateness: lateness, signals: signals}
-		reports, err := c.look(cmd.Context())
+		total, err := ask(v, &connection{
+			config: v.config, timeout: f.timeout, lateness: lateness, signals: signals, waiting: func(servers []string) {
+				text.Fprintf(f.app.stderr, "waiting for %s (at most %s)\n", strings.Join(servers, ", "), f.timeout)
+			},
+		})
 		if err != nil {
 			return bad, err
 		}
-		total := tell(v, reports)
 		bad = bad || total.failed > 0 || strict && total.warnings > 0
 	}
 	return bad, nil

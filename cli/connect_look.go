@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/syncd-io/syncd"
@@ -19,7 +20,13 @@ type connection struct {
 	timeout  time.Duration    // for each server: opening, asking and closing
 	lateness time.Duration    // see the constant
 	signals  <-chan os.Signal // end it at once
+
+	tell    func([]report)         // is told what was found out as soon as it is, each server once, those without a failure first; nil is not
+	waiting func(servers []string) // is told after promptly who has not answered; nil is not
 }
+
+// promptly is how long the first answers are waited for, so that those of servers that are well come in the order of the configuration.
+const promptly = time.Second
 
 // report is what was found out about one server.
 type report struct {
@@ -75,7 +82,16 @@ func opener[P io.Closer](open func(context.Context, any, syncd.Env) (P, error), 
 	}
 }
 
-// look asks the servers side by side. It returns early only if it is interrupted. A plugin that does not return in time is
+// failed reports whether a check of the server failed.
+func (r *report) failed() bool {
+	var n counts
+	for _, f := range r.findings {
+		n.add(f.Status)
+	}
+	return n.failed > 0
+}
+
+// look asks the servers side by side, and returns what was found out about all. It returns early only if it is interrupted. A plugin that does not return in time is
 // reported and left behind, since the program ends soon.
 func (c *connection) look(ctx context.Context) ([]report, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
@@ -101,12 +117,45 @@ func (c *connection) look(ctx context.Context) ([]report, error) {
 		waiting++
 		go func() { answers <- answer{i, c.ask(ctx, s, targets)} }()
 	}
+	told := make([]bool, len(servers))
+	tell := func() {
+		var now []report
+		for i, r := range reports {
+			if r.findings != nil && !told[i] {
+				told[i] = true
+				now = append(now, r)
+			}
+		}
+		if len(now) == 0 || c.tell == nil {
+			return
+		}
+		slices.SortStableFunc(now, func(a, b report) int {
+			switch {
+			case a.failed() == b.failed():
+				return 0
+			case b.failed():
+				return -1
+			}
+			return 1
+		})
+		c.tell(now)
+	}
+	first := time.NewTimer(promptly)
+	defer first.Stop()
 	late := time.NewTimer(c.timeout + c.lateness)
 	defer late.Stop()
-	for ; waiting > 0; waiting-- {
+	for slow := false; waiting > 0; {
 		select {
 		case a := <-answers:
+			waiting--
 			reports[a.server].findings = a.findings
+			if slow {
+				tell()
+			}
+		case <-first.C:
+			slow = true
+			tell()
+			c.stillWaiting(reports)
 		case sig := <-c.signals:
 			return nil, interruptedBy(sig)
 		case <-late.C:
@@ -115,10 +164,25 @@ func (c *connection) look(ctx context.Context) ([]report, error) {
 					reports[i].findings = []syncd.Finding{c.noAnswer()}
 				}
 			}
-			return reports, nil
+			waiting = 0
 		}
 	}
+	tell()
 	return reports, nil
+}
+
+// stillWaiting says which servers have not answered.
+func (c *connection) stillWaiting(reports []report) {
+	if c.waiting == nil {
+		return
+	}
+	var names []string
+	for _, r := range reports {
+		if r.findings == nil {
+			names = append(names, r.name)
+		}
+	}
+	c.waiting(names)
 }
 
 // name is what people call the server, and where it is.

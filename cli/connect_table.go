@@ -15,27 +15,29 @@ type counts struct{ ok, warnings, failed, skipped int }
 // widest is how many columns are kept for what a check is about; a longer name pushes aside its own line alone.
 const widest = 60
 
-// printReports writes one table, a block for each server, and a line that sums it up.
-func printReports(w io.Writer, reports []report) counts {
-	width := 0
+// serverTable writes a block for each server, and counts.
+type serverTable struct {
+	w     io.Writer
+	width int // of what checks are about, as far as it is known
+	total counts
+}
+
+func (t *serverTable) print(reports []report) {
 	for _, r := range reports {
 		for _, f := range r.findings {
-			width = max(width, min(widest, len([]rune(text.Line(f.Subject)))))
+			t.width = max(t.width, min(widest, len([]rune(text.Line(f.Subject)))))
 		}
 	}
-	var total counts
 	for _, r := range reports {
-		text.Fprintf(w, "%s: %s\n", r.kind, r.name)
+		text.Fprintf(t.w, "%s: %s\n", r.kind, r.name)
 		for _, f := range r.findings {
-			text.Fprintf(w, "  %-7s  %-*s  %s\n", total.add(f.Status), width, f.Subject, f.Detail)
+			text.Fprintf(t.w, "  %-7s  %-*s  %s\n", t.total.add(f.Status), t.width, f.Subject, f.Detail)
 			if f.Hint != "" {
-				text.Fprintf(w, "  %-7s  %-*s  hint: %s\n", "", width, "", f.Hint)
+				text.Fprintf(t.w, "  %-7s  %-*s  hint: %s\n", "", t.width, "", f.Hint)
 			}
 		}
-		fmt.Fprintln(w)
+		fmt.Fprintln(t.w)
 	}
-	fmt.Fprintln(w, total)
-	return total
 }
 
 // add counts a status and returns its word. One that does not exist is a plugin's mistake, and never good news.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"os"
@@ -172,7 +173,8 @@ func TestInterruptWhileLooking(t *testing.T) {
 
 func TestPrintReports(t *testing.T) {
 	var out bytes.Buffer
-	total := printReports(&out, []report{
+	table := serverTable{w: &out}
+	table.print([]report{
 		{syncd.KindSource, "MongoDB at h:1", []syncd.Finding{
 			{Subject: "server", Status: syncd.StatusOK, Detail: "MongoDB 8"},
 			{Subject: "collection naïve", Status: syncd.StatusWarning, Detail: "two\nlines", Hint: "do\nthis"},
@@ -183,6 +185,8 @@ func TestPrintReports(t *testing.T) {
 			{Subject: "forgotten"},
 		}},
 	})
+	total := table.total
+	fmt.Fprintln(&out, total)
 	want := `source: MongoDB at h:1
   ok       server            MongoDB 8
   warning  collection naïve  two\nlines
@@ -216,5 +220,66 @@ func TestClosingIsLookedAtToo(t *testing.T) {
 	f := reports[2].findings
 	if len(f) != 2 || f[1].Status != syncd.StatusWarning || f[1].Detail != io.ErrClosedPipe.Error() {
 		t.Errorf("%+v", f)
+	}
+}
+
+// TestAnswersAreToldWhenTheyCome: those of the first second together, the failed behind the others, each later one at once, and who is
+// waited for is named.
+func TestAnswersAreToldWhenTheyCome(t *testing.T) {
+	refused := errors.New("refused")
+	answers := func(after time.Duration, err error) func(context.Context) (plugin, error) {
+		return func(ctx context.Context) (plugin, error) {
+			select {
+			case <-time.After(after):
+				return plugin{probe: fine}, err
+			case <-ctx.Done():
+				return plugin{}, ctx.Err()
+			}
+		}
+	}
+	for name, c := range map[string]struct {
+		source, checker, sink func(context.Context) (plugin, error)
+		full                  bool
+		want                  []string
+	}{
+		"all at once":                  {opensFine, opensFine, opensFine, false, []string{"0s source checker sink"}},
+		"within a second":              {answers(500*time.Millisecond, nil), opensFine, answers(900*time.Millisecond, nil), false, []string{"900ms source checker sink"}},
+		"the failed behind the others": {answers(0, refused), opensFine, answers(100*time.Millisecond, nil), false, []string{"100ms checker sink source"}},
+		"one that is silent":           {answers(time.Hour, nil), answers(0, refused), opensFine, false, []string{"1s sink checker", "1s waiting for s at h:1", "15s source"}},
+		"two that are late": {answers(5*time.Second, nil), opensFine, answers(3*time.Second, refused), false, []string{
+			"1s checker", "1s waiting for s at h:1, k at h:1", "3s sink", "5s source",
+		}},
+		"all are late": {answers(5*time.Second, nil), answers(5*time.Second+1, nil), answers(5*time.Second+2, nil), false, []string{
+			"1s waiting for s at h:1, c at h:1, k at h:1", "5s source", "5.000000001s checker", "5.000000002s sink",
+		}},
+		"one is not asked": {answers(time.Hour, nil), opensFine, opensFine, true, []string{"1s checker sink", "1s waiting for s at h:1", "15s source"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				looked := looking(c.source, c.checker, c.sink)
+				if c.full {
+					looked.config.Run.Mode = config.Full
+				}
+				began := time.Now()
+				var got []string
+				looked.tell = func(reports []report) {
+					line := time.Since(began).String()
+					for _, r := range reports {
+						line += " " + string(r.kind)
+					}
+					got = append(got, line)
+				}
+				looked.waiting = func(servers []string) {
+					got = append(got, time.Since(began).String()+" waiting for "+strings.Join(servers, ", "))
+				}
+				reports, err := looked.look(t.Context())
+				if err != nil || len(reports) != 3 || reports[0].kind != syncd.KindSource || reports[2].kind != syncd.KindSink {
+					t.Fatal(reports, err)
+				}
+				if diff := cmp.Diff(c.want, got); diff != "" {
+					t.Error(diff)
+				}
+			})
+		})
 	}
 }

@@ -250,8 +250,12 @@ func (v *validation) tell(cmd *cobra.Command, servers *connectFlags, valid []usa
 	} else {
 		var bad bool
 		var err error
-		if bad, err = servers.look(cmd, valid, func(u usable, reports []report) counts {
+		if bad, err = servers.look(cmd, valid, func(u usable, c *connection) (counts, error) {
 			total := counts{}
+			reports, err := c.look(cmd.Context())
+			if err != nil {
+				return total, err
+			}
 			for _, r := range reports {
 				s := Server{File: u.name, Kind: string(r.kind), Name: r.name, Findings: []Looked{}}
 				for _, f := range r.findings {
@@ -259,7 +263,7 @@ func (v *validation) tell(cmd *cobra.Command, servers *connectFlags, valid []usa
 				}
 				found.Servers = append(found.Servers, s)
 			}
-			return total
+			return total, nil
 		}); err != nil {
 			return err
 		}
