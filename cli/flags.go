@@ -11,6 +11,7 @@ import (
 	"github.com/syncd-io/syncd/cli/progress"
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/internal/text"
+	"github.com/syncd-io/syncd/job"
 )
 
 // onceFlag is the flag -c, which is refused if it is given twice: the last would win in silence. The same again does no harm;
@@ -100,14 +101,6 @@ func (f *commonFlags) narrates(c *cobra.Command) bool {
 	return !f.quiet && (f.logFormat == "json" || f.verbose || c.Flags().Changed("log-level"))
 }
 
-// progressForm is the form of progress that was asked for, if any is to be shown.
-func (f *commonFlags) progressForm(form string) string {
-	if f.quiet && form == progress.Auto {
-		return progress.None
-	}
-	return form
-}
-
 // load reads the configuration that the flags and the command's one free argument name.
 func (a *app) load(f *commonFlags, args []string, overrides []config.Override) (*config.Config, *slog.Logger, error) {
 	file, err := a.configPath(f.path, args)
@@ -126,4 +119,38 @@ func (a *app) load(f *commonFlags, args []string, overrides []config.Override) (
 		return nil, nil, &codeError{exitInvalid, fmt.Errorf("%s can't be used: %s", file, text.Plural(len(diags), "problem", "problems"))}
 	}
 	return cfg, logger, nil
+}
+
+// progressFlag is --progress, which commands have that look at all documents.
+type progressFlag struct{ form string }
+
+func (f *progressFlag) add(c *cobra.Command) {
+	c.Flags().StringVar(&f.form, "progress", progress.Auto, "how to show progress on standard error: auto (bars on a terminal, else plain), bars, plain (a line every 30s), json (every second) or none; SIGUSR1 prints it at once")
+	_ = c.RegisterFlagCompletionFunc("progress", cobra.FixedCompletions([]string{progress.Auto, progress.Bars, progress.Plain, progress.JSON, progress.None}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// check refuses a form that there is not, and gets ready to be asked by a signal.
+func (f *progressFlag) check() error {
+	if err := progress.Check(f.form); err != nil {
+		return &codeError{exitUsage, err}
+	}
+	progress.IgnoreSignal()
+	return nil
+}
+
+// formFor is the form that was asked for, if any is to be shown.
+func (f *progressFlag) formFor(common *commonFlags) string {
+	if common.quiet && f.form == progress.Auto {
+		return progress.None
+	}
+	return f.form
+}
+
+// show shows what a monitor sees until stop is called.
+func (f *progressFlag) show(a *app, common *commonFlags, m *job.Monitor, logger *slog.Logger) (stop func()) {
+	o := progress.Options{Form: f.formFor(common), Monitor: m, Output: a.notices}
+	if common.logFormat == "json" {
+		o.Log = logger
+	}
+	return progress.Show(o).Stop
 }

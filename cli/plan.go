@@ -19,6 +19,7 @@ func (a *app) planCommand() *cobra.Command {
 	var common commonFlags
 	var output, sample string
 	var all, detailed bool
+	var shown progressFlag
 	c := &cobra.Command{
 		Use:   "plan [-c] FILE",
 		Short: "Show what a run would send, and why, without sending anything",
@@ -33,6 +34,9 @@ command line here.)`,
 		Example: `  syncd plan -c configs/prod.yaml --sample 1%
   syncd plan -c configs/prod.yaml -o plan.ndjson && syncd run -c configs/prod.yaml --plan plan.ndjson`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := shown.check(); err != nil {
+				return err
+			}
 			share, err := parseShare(sample)
 			if err != nil {
 				return err
@@ -47,7 +51,10 @@ command line here.)`,
 			}
 			return a.connected(cmd.Context(), cfg, logger, nil, func(ctx context.Context, j *job.Job) error {
 				first := runreport.Differences{Most: mostNamed}
-				res, err := j.Plan(ctx, job.PlanRequest{Output: output, All: all, Sample: share, Item: first.Add})
+				monitor := &job.Monitor{}
+				stop := shown.show(a, &common, monitor, logger)
+				res, err := j.Plan(ctx, job.PlanRequest{Output: output, All: all, Sample: share, Monitor: monitor, Item: first.Add})
+				stop()
 				if err != nil && !job.OutcomeOf(err).Finished() {
 					return err
 				}
@@ -69,6 +76,7 @@ command line here.)`,
 		},
 	}
 	common.add(c)
+	shown.add(c)
 	a.fileFlag(c, &output, "write the differences to this file")
 	a.jsonFlag(c)
 	c.Flags().BoolVar(&all, "all", false, "write also the documents that need nothing")

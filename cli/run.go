@@ -21,7 +21,8 @@ func (a *app) runCommand() *cobra.Command {
 	var noIncremental bool
 	var planPath string
 	var fresh, once bool
-	var form, reportFile, detail string
+	var reportFile, detail string
+	var shown progressFlag
 	var when scheduleFlags
 	c := &cobra.Command{
 		Use:   "run [-c] FILE",
@@ -33,13 +34,12 @@ func (a *app) runCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := progress.Check(form); err != nil {
-				return &codeError{exitUsage, err}
+			if err := shown.check(); err != nil {
+				return err
 			}
 			if !slices.Contains([]string{detailAuto, detailFull, detailCompact}, detail) {
 				return usageError("--detail must be auto, full or compact, not %q", detail)
 			}
-			progress.IgnoreSignal()
 			times, repeated, err := when.parse()
 			if err != nil {
 				return err
@@ -48,7 +48,7 @@ func (a *app) runCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			b := backfillOptions{fresh: &fresh, progress: common.progressForm(form), narrate: common.narrates(cmd), report: reportFile}
+			b := backfillOptions{fresh: &fresh, progress: shown.formFor(&common), narrate: common.narrates(cmd), report: reportFile}
 			if common.logFormat == "json" {
 				b.log = logger
 			}
@@ -107,8 +107,7 @@ func (a *app) runCommand() *cobra.Command {
 	f.StringVar(&reportFile, "report", "", "write a report to this file when the run ends, however it ends; in a folder each run has a file of its own, and a name that ends with / is a folder, which is made if need be (see syncd report)")
 	f.StringVar(&detail, "detail", detailAuto, "how much to print: full (a block for each collection), compact (a line for each that needed something), or auto: full for a job's first run on a terminal and for a dry run, else compact, and of scheduled runs one line each")
 	_ = c.RegisterFlagCompletionFunc("detail", cobra.FixedCompletions([]string{detailAuto, detailFull, detailCompact}, cobra.ShellCompDirectiveNoFileComp))
-	f.StringVar(&form, "progress", progress.Auto, "how to show progress on standard error: auto (bars on a terminal, else plain), bars, plain (a line every 30s), json (every second) or none; SIGUSR1 prints it at once")
-	_ = c.RegisterFlagCompletionFunc("progress", cobra.FixedCompletions([]string{progress.Auto, progress.Bars, progress.Plain, progress.JSON, progress.None}, cobra.ShellCompDirectiveNoFileComp))
+	shown.add(c)
 	f.BoolVar(&fresh, "fresh", false, "begin anew, even if there is an interrupted run to resume")
 	f.BoolVar(&once, "once", false, "run once, whatever the configuration's schedule says")
 	f.Bool("follow", false, "after the run, follow changes as they happen, until told to stop (run.follow)")

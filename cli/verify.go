@@ -21,6 +21,7 @@ func (a *app) verifyCommand() *cobra.Command {
 	var common commonFlags
 	var output string
 	var minAge time.Duration
+	var shown progressFlag
 	c := &cobra.Command{
 		Use:   "verify [-c] FILE",
 		Short: "Check that the index equals the source by every rule; sends nothing",
@@ -31,6 +32,9 @@ A difference younger than --min-age is looked at again before it counts, so that
 		Example: `  syncd verify -c configs/prod.yaml
   syncd verify -c configs/prod.yaml -o differences.ndjson`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := shown.check(); err != nil {
+				return err
+			}
 			overrides, err := collectionOverride(cmd)
 			if err != nil {
 				return err
@@ -40,7 +44,10 @@ A difference younger than --min-age is looked at again before it counts, so that
 				return err
 			}
 			return a.connected(cmd.Context(), cfg, logger, nil, func(ctx context.Context, j *job.Job) error {
-				audit, err := j.Verify(ctx, job.VerifyRequest{Output: output, MinAge: minAge})
+				monitor := &job.Monitor{}
+				stop := shown.show(a, &common, monitor, logger)
+				audit, err := j.Verify(ctx, job.VerifyRequest{Output: output, MinAge: minAge, Monitor: monitor})
+				stop()
 				if !audit.Concluded {
 					return err
 				}
@@ -54,6 +61,7 @@ A difference younger than --min-age is looked at again before it counts, so that
 		},
 	}
 	common.add(c)
+	shown.add(c)
 	a.fileFlag(c, &output, "write the differences to this file, as a plan")
 	a.jsonFlag(c)
 	spanVar(c.Flags(), &minAge, "min-age", 10*time.Second, "look again at differences younger than this; 0 counts all at once")

@@ -51,6 +51,16 @@ func (m *Monitor) replace() {
 	forget()
 }
 
+// waits shows that the index is given time, behind a run that has ended.
+func (m *Monitor) waits() {
+	if m == nil {
+		return
+	}
+	if r := m.run.Load(); r != nil {
+		r.phase.Store(int32(PhaseWait))
+	}
+}
+
 // Kept is what the run under way keeps of itself; ok is false before its store is open, where it can't be asked, and when it is closed.
 func (m *Monitor) Kept() (e store.Entry, ok bool) {
 	if f := m.kept.Load(); f != nil {

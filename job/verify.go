@@ -181,6 +181,7 @@ func (a *Audit) conclude() error {
 // lookAgain waits until all differences are old enough and keeps those that are still there. Documents that can't be handled any
 // more are added to those of the first look.
 func (j *Job) lookAgain(ctx context.Context, p *Plugins, o Options, q VerifyRequest, a *Audit) error {
+	q.Monitor.waits()
 	if err := wait.Pause(wait.WithDrain(ctx, o.Drain), q.MinAge-time.Since(a.last)); err != nil {
 		return errors.Join(ErrInterrupted, err)
 	}
