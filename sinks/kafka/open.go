@@ -237,9 +237,9 @@ func (s *Sink) ask(ctx context.Context, patience time.Duration, question func(co
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case bounded.Err() != nil || kafkaconn.Unreachable(err):
-		return fmt.Errorf("%s did not answer within %s: %w", s.config.BootstrapServers, patience, syncd.ErrUnavailable)
+		return syncd.Hint(fmt.Errorf("%s did not answer within %s: %w", s.config.BootstrapServers, patience, syncd.ErrUnavailable), brokersHint)
 	case kafkaconn.Passing(err):
-		return fmt.Errorf("%s: %w", s.scrub(err), syncd.ErrUnavailable)
+		return syncd.Hint(fmt.Errorf("%s: %w", s.scrub(err), syncd.ErrUnavailable), brokersHint)
 	}
 	return errors.New(s.scrub(err))
 }

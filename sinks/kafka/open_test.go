@@ -11,7 +11,10 @@ import (
 	"testing"
 	"time"
 
+	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
+
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/dial"
 	"github.com/syncd-io/syncd/internal/dial/dialtest"
 	"github.com/syncd-io/syncd/spec"
 )
@@ -218,5 +221,19 @@ func TestTheEndOfAClientIsNotTold(t *testing.T) {
 	}
 	if text := told.String(); strings.Contains(strings.ToLower(text), "fatal") || strings.Contains(text, "closing") {
 		t.Errorf("told:\n%s", text)
+	}
+}
+
+// TestBrokersThatDoNotAnswerComeWithAHint: whatever was asked of them.
+func TestBrokersThatDoNotAnswerComeWithAHint(t *testing.T) {
+	s := &Sink{config: Config{}}
+	s.replacer = dial.NewScrubber()
+	for name, question := range map[string]func(context.Context) error{
+		"silence":     func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() },
+		"an election": func(context.Context) error { return ck.NewError(ck.ErrLeaderNotAvailable, "", false) },
+	} {
+		if err := s.ask(t.Context(), time.Millisecond, question); !errors.Is(err, syncd.ErrUnavailable) || syncd.HintOf(err) == "" {
+			t.Errorf("%s: %v (%s)", name, err, syncd.HintOf(err))
+		}
 	}
 }
