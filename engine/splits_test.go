@@ -179,6 +179,7 @@ func TestAnOldAnswerIsAskedForAgain(t *testing.T) {
 		"the large one itself":        {1_000_001, "c000", 1, false},
 		"in the next group":           {1_000_001, "c064", 2, false},
 		"in the next, of smaller":     {990_000, "c064", 1, false},
+		"of a group all once more":    {1_000_001, "c005", 2, false},
 		"behind some without a count": {0, "c009", 2, true},
 		"behind few without a count":  {0, "c008", 1, true},
 	} {

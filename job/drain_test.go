@@ -363,6 +363,31 @@ func TestEveryWaitOfAJobEndsWithTheDrain(t *testing.T) {
 	}
 }
 
+// TestAVerificationIsSeenToWait: before differences are looked at again, the monitor shows that the index is given time.
+func TestAVerificationIsSeenToWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, at := fixture.New(), &stuck{}
+		f.Insert("page", 100, func(i int) bool { return i%3 == 0 })
+		j := &Job{Config: jobConfig(t, "", at, f.Source, f.Checker, syncdtest.NewMemorySink()), Logger: slog.New(slog.DiscardHandler)}
+		m := &Monitor{}
+		ended := make(chan error, 1)
+		go func() {
+			_, err := j.Verify(t.Context(), VerifyRequest{MinAge: time.Hour, Monitor: m})
+			ended <- err
+		}()
+		time.Sleep(time.Minute)
+		if s, ok := m.Snapshot(); !ok || s.Phase != PhaseWait || s.Total.Scanned != 100 {
+			t.Errorf("%v: %s, %d documents", ok, s.Phase, s.Total.Scanned)
+		}
+		if err := <-ended; OutcomeOf(err) != tally.Stopped {
+			t.Error(err)
+		}
+		if s, _ := m.Snapshot(); s.Phase != PhaseEnd {
+			t.Errorf("in the end: %s", s.Phase)
+		}
+	})
+}
+
 // lagging is a sink with consumers that never read.
 type lagging struct{ stuckSink }
 
