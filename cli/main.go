@@ -124,7 +124,8 @@ func execute(ctx context.Context, root *cobra.Command) error {
 	return err
 }
 
-// suggested says how to go on after an unknown command of c: the lines that cobra adds to some of these errors become a hint.
+// suggested says how to go on after an unknown command of c, or a wrong number of arguments: the lines that cobra adds to some of
+// these errors become a hint.
 func suggested(c *cobra.Command, err error) error {
 	message, names, found := strings.Cut(err.Error(), "\n\nDid you mean this?\n")
 	switch {
@@ -132,6 +133,8 @@ func suggested(c *cobra.Command, err error) error {
 		return syncd.Hint(errors.New(message), "did you mean %s?", strings.Join(strings.Fields(names), " or "))
 	case strings.HasPrefix(message, "unknown command "):
 		return syncd.Hint(err, "see %s --help", c.CommandPath())
+	case strings.HasPrefix(message, "accepts "), strings.HasPrefix(message, "requires "): // how many arguments, not which
+		return syncd.Hint(err, "usage: %s", c.UseLine())
 	}
 	return err
 }

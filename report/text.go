@@ -165,7 +165,7 @@ func (r *Report) stagesText(w io.Writer) {
 	}
 	text.Fprintf(w, "\nTime of all readers and workers together: %s\n", Span(sum))
 	for _, s := range r.Stages {
-		text.Fprintf(w, "  %-6s %8s %6s\n", s.Name, Span(s.Seconds), Percent(s.Seconds/sum))
+		text.Fprintf(w, "  %-9s %8s %6s\n", s.Name, Span(s.Seconds), Percent(s.Seconds/sum))
 	}
 }
 
