@@ -152,7 +152,7 @@ func (s *Sandbox) Sent(ctx context.Context) (int, error) {
 
 // AwaitIndexed waits until the indexer has written n documents since it started.
 func (s *Sandbox) AwaitIndexed(ctx context.Context, n int64) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

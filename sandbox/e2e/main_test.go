@@ -103,7 +103,7 @@ func command(ctx context.Context, environ []string, args ...string) (*exec.Cmd, 
 
 func syncd(t *testing.T, environ []string, args ...string) result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd, stdout, stderr := command(ctx, environ, args...)
 	err := cmd.Run()

@@ -160,7 +160,11 @@ func TestTruth(t *testing.T) {
 	if n := len(records(t, s)) - before; n != added+never+updated+broken+deleted {
 		t.Errorf("the plan sent %d events", n)
 	}
-	deadline := time.Now().Add(time.Minute)
+	// The topics are read in any order, so the deletes may be handled before the events.
+	if err := s.AwaitIndexed(t.Context(), total+added+updated+broken); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(3 * time.Minute)
 	for s.Indexer.Deleted() < deleted && time.Now().Before(deadline) {
 		time.Sleep(20 * time.Millisecond)
 	}
