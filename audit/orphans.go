@@ -309,9 +309,9 @@ func (find finder) gone(ctx context.Context, rule *mapping.Rule, candidates []ve
 		return nil, text.Doing(err, "finding documents of collection %s", rule.Collection.Name)
 	}
 	var out []verdict.Item
-	for i, k := range keys {
-		if k == "" {
-			out = append(out, candidates[i])
+	for i, c := range candidates {
+		if keys[i] == "" {
+			out = append(out, c)
 		}
 	}
 	return out, nil

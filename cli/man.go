@@ -67,7 +67,7 @@ func (a *app) printManPage(c *cobra.Command, args []string) (err error) {
 	if err := a.described(c).ManPages(tmp); err != nil {
 		return err
 	}
-	page, err := os.ReadFile(filepath.Join(tmp, strings.Join(append([]string{"syncd"}, args...), "-")+".1")) //nolint:gosec // the names of commands
+	page, err := os.ReadFile(filepath.Join(tmp, strings.Join(append([]string{"syncd"}, args...), "-")+".1"))
 	if err != nil {
 		return fmt.Errorf("reading a man page: %w", err)
 	}

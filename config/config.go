@@ -271,7 +271,7 @@ func (l *loader) decode(tree *spec.Node) *Config {
 	l.checkPrune(d, tree, f, c)
 	l.checkFollow(d, tree, f, c)
 	l.checkErrors(d, tree, f, c)
-	l.checkStages(d, tree, f, c)
+	l.checkStages(d, tree, f)
 	l.diags = append(l.diags, l.located(tree, d.Diagnostics())...)
 	c.Source = Plugin{f.Source.plugin, f.Source.config}
 	c.Checker = Plugin{f.Checker.plugin, f.Checker.config}

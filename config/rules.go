@@ -227,7 +227,7 @@ func (l *loader) selectCollections(d *spec.Decoder, tree *spec.Node, f *file, c 
 	case len(chosen.Rules) == 0 && whole > 0:
 		d.Add(spec.Diagnostic{
 			Severity: spec.Error, Code: spec.CodeUnknownCollection, Pos: list.Pos, Path: "run.collections",
-			Message: fmt.Sprintf("run.collections leaves no collection: %s", strings.Join(f.Run.Collections, ", ")), Hint: spec.Known(namesOf(c.Mapping)),
+			Message: "run.collections leaves no collection: " + strings.Join(f.Run.Collections, ", "), Hint: spec.Known(namesOf(c.Mapping)),
 		})
 	default:
 		c.Mapping = chosen

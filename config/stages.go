@@ -70,7 +70,7 @@ func (f *file) indexed() {
 }
 
 // checkStages finds stages that do not fit the sink, and a mapping that does not fit what the sink writes.
-func (l *loader) checkStages(d *spec.Decoder, tree *spec.Node, f *file, c *Config) {
+func (l *loader) checkStages(d *spec.Decoder, tree *spec.Node, f *file) {
 	if l.partial() || hasErrorsUnder(d.Diagnostics(), stagesSection) || hasErrorsUnder(d.Diagnostics(), "sink") {
 		return
 	}

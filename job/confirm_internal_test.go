@@ -53,9 +53,9 @@ func TestConfirming(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		time.Sleep(confirmEvery - 1)
+		time.Sleep(confirmEvery - time.Nanosecond)
 		_ = keep(b, "6", false)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		_ = keep(b, "7", false)
 		kept.err = errors.New("the disk is full")
 		if err := keep(b, "8", true); !errors.Is(err, kept.err) {

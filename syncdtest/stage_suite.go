@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -114,9 +115,10 @@ func shownContent(c *syncd.Content) string {
 	if c == nil {
 		return "nothing"
 	}
-	out := fmt.Sprintf("%q %q", c.Title, c.Prefix)
+	var out strings.Builder
+	fmt.Fprintf(&out, "%q %q", c.Title, c.Prefix)
 	for _, k := range c.Chunks {
-		out += fmt.Sprintf(" %q %v", k.Text, k.Vector)
+		fmt.Fprintf(&out, " %q %v", k.Text, k.Vector)
 	}
-	return out
+	return out.String()
 }
