@@ -17,7 +17,6 @@ import (
 	"github.com/syncd-io/syncd/internal/retry"
 	"github.com/syncd-io/syncd/internal/schedule"
 	"github.com/syncd-io/syncd/internal/wait"
-	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/store"
 	"github.com/syncd-io/syncd/tally"
 )
@@ -92,7 +91,7 @@ func (j *Job) openFollower(ctx context.Context, p *Plugins, st store.Store, scop
 		}
 		resumed = false
 	}
-	f.done = resumed && f.backfilled()
+	f.done = resumed && j.backfilled(f.st)
 	for _, s := range streams {
 		following := engine.Following{Stream: s, Debounce: j.Config.Stream.Debounce}
 		if kept := f.kept(s); kept != nil {
@@ -117,14 +116,6 @@ func (f *follower) kept(s syncd.Stream) *store.Collection {
 		return nil
 	}
 	return kept
-}
-
-// backfilled reports whether the kept run has looked at all documents, by the rules of today.
-func (f *follower) backfilled() bool {
-	return !slices.ContainsFunc(f.j.Config.Mapping.Rules, func(r *mapping.Rule) bool {
-		kept := f.st.Recall(r.Collection.Name)
-		return kept == nil || !kept.Complete || kept.Rule != r.Fingerprint()
-	})
 }
 
 // begin takes the offset of this moment and keeps it, with what was counted before.
@@ -271,7 +262,7 @@ func (f *follower) renew(ctx context.Context) (runID string, err error) {
 		return "", err
 	}
 	info := f.st.Info()
-	info = store.Info{Job: info.Job, RunID: uuid.NewString(), Scope: info.Scope, Config: info.Config}
+	info = store.Info{Job: info.Job, RunID: uuid.NewString(), Scope: info.Scope, Config: info.Config, Follows: true}
 	if err := f.st.Begin(ctx, info); err != nil {
 		return "", fmt.Errorf("keeping the state of the run: %w", err)
 	}

@@ -243,6 +243,27 @@ func TestAJobThatFollows(t *testing.T) {
 	})
 }
 
+// TestARunThatDoesNotFollowLooksAtAllDocuments, where the job followed before: what changed since then is in none of the positions that were
+// kept.
+func TestARunThatDoesNotFollowLooksAtAllDocuments(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowed(t)
+		for i := range 50 {
+			f.source.Insert("page", pageDoc(i, 1))
+		}
+		if _, err := f.live(t, false, settle); err != nil {
+			t.Fatal(err)
+		}
+		f.source.Insert("page", pageDoc(50, 1)) // while nothing runs
+		f.follow = false
+		res, err := f.job(t, nil).Backfill(t.Context(), job.Request{})
+		if err != nil || res.Report.Total.Scanned != 51 || res.Report.Resumed != 0 {
+			t.Errorf("%v, %+v", err, res.Report.Total)
+		}
+		f.same(t)
+	})
+}
+
 // TestAScanThatIsNotProvedIsRepeated: others' writes keep a scan from being proved. All documents are looked at again; where that
 // does not help, the next start does so too, rather than to go on behind what was not proved.
 func TestAScanThatIsNotProvedIsRepeated(t *testing.T) {

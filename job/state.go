@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/internal/bsondoc"
+	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/store"
 	"github.com/syncd-io/syncd/store/bolt"
 	"github.com/syncd-io/syncd/store/marks"
@@ -112,6 +114,9 @@ func (j *Job) adopt(ctx context.Context, st store.Store, scope store.Scope, fres
 		switch differs := difference(old.Scope, scope); {
 		case differs != "":
 			d.Why = "it had another " + differs
+		case old.Follows && !j.Config.Run.Follow && j.backfilled(st):
+			// What changed since it followed is in no stream of this run, and behind all positions that it kept.
+			d.Why = "it had looked at all documents, and followed changes"
 		case age > j.Config.Run.ResumeWithin:
 			d.Why = fmt.Sprintf("it is older than run.resume_within, %s", j.Config.Run.ResumeWithin)
 		default:
@@ -119,11 +124,19 @@ func (j *Job) adopt(ctx context.Context, st store.Store, scope store.Scope, fres
 			return d, st.Resume(ctx)
 		}
 	}
-	info := store.Info{Job: j.Config.Name, RunID: o.RunID, Scope: scope}
+	info := store.Info{Job: j.Config.Name, RunID: o.RunID, Scope: scope, Follows: j.Config.Run.Follow}
 	if n := len(j.Config.Files); n > 0 {
 		info.Config = j.Config.Files[n-1]
 	}
 	return d, st.Begin(ctx, info)
+}
+
+// backfilled reports whether the kept run has looked at all documents, by the rules of today.
+func (j *Job) backfilled(st store.Store) bool {
+	return !slices.ContainsFunc(j.Config.Mapping.Rules, func(r *mapping.Rule) bool {
+		kept := st.Recall(r.Collection.Name)
+		return kept == nil || !kept.Complete || kept.Rule != r.Fingerprint()
+	})
 }
 
 // difference says in words what of two scopes differs first, or nothing.

@@ -72,7 +72,8 @@ type Info struct {
 	Resumable bool          `json:"resumable"` // the next run of the job may resume this one
 	Started   time.Time     `json:"started"`
 	Updated   time.Time     `json:"updated"`
-	Resumes   int           `json:"resumes"` // how often it was resumed
+	Resumes   int           `json:"resumes"`           // how often it was resumed
+	Follows   bool          `json:"follows,omitempty"` // it follows changes once it has looked at all documents
 	PID       int           `json:"pid"`
 	Host      string        `json:"host"`
 }
