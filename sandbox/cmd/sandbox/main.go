@@ -95,12 +95,12 @@ func up(ctx context.Context, cfg sandbox.Config, syncd, config string) (err erro
 
 // printUp says what is up, and which commands reach it.
 func printUp(w io.Writer, s *sandbox.Sandbox, cfg sandbox.Config, syncd, config string) {
-	other := ""
+	var other strings.Builder
 	if cfg.MongoAddr != change.MongoAddr || cfg.QdrantAddr != change.QdrantAddr || cfg.KafkaAddr != change.KafkaAddr {
-		other = "\n  export"
+		other.WriteString("\n  export")
 		for _, pair := range s.Environ() {
 			name, value, _ := strings.Cut(pair, "=")
-			other += " " + name + "='" + value + "'"
+			fmt.Fprintf(&other, " %s='%s'", name, value)
 		}
 	}
 	fmt.Fprintf(w, `The sandbox is up, with %d documents in the database ProjectManagement:
@@ -115,7 +115,7 @@ In another terminal:
   %-42s  # makes documents stale; add, delete and lose make other differences
 
 Ctrl-C here stops it and forgets everything.
-`, documents, s.Mongo.URI(), s.Qdrant.Addr(), s.Kafka.Addr(), other, syncd+" run -c "+config, os.Args[0]+" change workItem 3")
+`, documents, s.Mongo.URI(), s.Qdrant.Addr(), s.Kafka.Addr(), other.String(), syncd+" run -c "+config, os.Args[0]+" change workItem 3")
 }
 
 // demo runs syncd twice and fails if it does not send exactly what the index lacks; then it follows.

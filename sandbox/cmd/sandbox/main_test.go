@@ -44,7 +44,7 @@ func TestATakenPortHasAHint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // it held a port
+	defer l.Close()
 	for _, flag := range []string{"-mongo", "-qdrant", "-kafka"} {
 		args := []string{"up", "-mongo", "127.0.0.1:0", "-qdrant", "127.0.0.1:0", "-kafka", "127.0.0.1:0", flag, l.Addr().String()}
 		err := run(t.Context(), args)
