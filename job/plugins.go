@@ -93,11 +93,18 @@ func (j *Job) open(ctx context.Context, sink bool, slow func(places []string)) (
 	var o opening
 	ctx, o.cut = context.WithCancel(ctx)
 	defer o.cut()
-	defer time.AfterFunc(slowOpening, func() {
+	told := make(chan struct{})
+	late := time.AfterFunc(slowOpening, func() {
+		defer close(told)
 		if places := o.pending(); len(places) > 0 {
 			slow(places)
 		}
-	}).Stop()
+	})
+	defer func() {
+		if !late.Stop() {
+			<-told // so that nothing is said when all are open
+		}
+	}()
 	if sink {
 		env := j.env(c.Sink)
 		o.open(placeOf(c.Sink), func() (err error) {

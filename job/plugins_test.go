@@ -128,10 +128,14 @@ func (s countedSink) Close() error    { return s.close() }
 // takes is an opening that takes so long, and then ends with err.
 func takes(d time.Duration, err error) func(context.Context) error {
 	return func(ctx context.Context) error {
+		at := time.Now().Add(d)
 		select {
 		case <-time.After(d):
 			return err
 		case <-ctx.Done():
+			if !time.Now().Before(at) { // another one has failed at the very same moment
+				return err
+			}
 			return fmt.Errorf("connecting: %w", ctx.Err())
 		}
 	}
