@@ -550,7 +550,7 @@ func (k *keeper) status() Status {
 	if k.state == "" {
 		s.State = Waiting // it has not looked yet
 	}
-	if !k.next.IsZero() && (k.state == Waiting || k.state == Retrying) {
+	if !k.next.IsZero() && (k.state == Waiting || k.state == Retrying) && k.monitor == nil { // else it waits for its turn
 		next := k.next.UTC()
 		s.Next = &next
 	}
