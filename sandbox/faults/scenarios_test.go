@@ -171,7 +171,7 @@ func TestIndexRestart(t *testing.T) {
 			}
 			r := h.job(file, f)
 			if outage == "wait" {
-				h.wants(r, 0, "waiting for it")
+				h.wants(r, 0, "the index can't be asked: trying again")
 				h.end(r, file)
 				return
 			}
