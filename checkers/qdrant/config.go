@@ -7,7 +7,6 @@ import (
 
 	"github.com/qdrant/go-client/qdrant"
 
-	"github.com/syncd-io/syncd/internal/dial"
 	"github.com/syncd-io/syncd/internal/qdrantconn"
 	"github.com/syncd-io/syncd/spec"
 )
@@ -33,23 +32,11 @@ type Config struct {
 	OnMissingCollection string          `yaml:"on_missing_collection" doc:"What a collection that does not exist means: empty (nothing is indexed yet) or fail." rule:"oneof=empty fail"`
 }
 
-// TLS is how the checker connects where TLS is on.
-type TLS struct {
-	Enabled     bool        `yaml:"enabled" doc:"Use TLS; https in url turns it on as well."`
-	CAFile      string      `yaml:"ca_file" doc:"A PEM file of the authorities to trust instead of the system's."`
-	CertFile    string      `yaml:"cert_file" doc:"A PEM file of the certificate to show to the server; needs key_file."`
-	KeyFile     string      `yaml:"key_file" doc:"A PEM file of the certificate's key."`
-	KeyPassword spec.Secret `yaml:"key_password" doc:"The password of key_file, if it is encrypted."`
-	ServerName  string      `yaml:"server_name" doc:"The name that the server's certificate must hold, if not the host's."`
-	SkipVerify  bool        `yaml:"insecure_skip_verify" doc:"Accept any certificate, also a forger's."`
-}
-
-// Retry is how requests are repeated that Qdrant could not answer.
-type Retry struct {
-	MaxElapsed time.Duration `yaml:"max_elapsed" doc:"The time after which a request is given up, not counting waits that Qdrant asks for; 0 never repeats." rule:"min=0s,max=24h"`
-	Initial    time.Duration `yaml:"initial" doc:"The longest pause before the first repetition; it doubles with each." rule:"min=1ms,max=1h"`
-	Max        time.Duration `yaml:"max" doc:"The longest pause between two repetitions." rule:"min=1ms,max=1h"`
-}
+// The settings of a connection.
+type (
+	TLS   = qdrantconn.TLS
+	Retry = qdrantconn.Retry
+)
 
 // What on_missing_collection can say.
 const (
@@ -65,7 +52,7 @@ func defaults() Config {
 		Concurrency:         4,
 		Timeout:             10 * time.Second,
 		ConnectTimeout:      5 * time.Second,
-		Retry:               Retry{MaxElapsed: time.Minute, Initial: 100 * time.Millisecond, Max: 5 * time.Second},
+		Retry:               qdrantconn.DefaultRetry,
 		OnMissingCollection: missingIsEmpty,
 	}
 }
@@ -119,9 +106,9 @@ func (r ReadConsistency) request() (*qdrant.ReadConsistency, error) {
 
 // CheckConfig reports what the tags can't: settings that exclude or need one another, and what can't be an address.
 func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
-	report := func(hint string, format string, args []any, path ...string) {
-		at, _ := n.Nearest(path)
-		in(d, path, func() { d.Errorf(at, spec.CodeBadValue, hint, format, args...) })
+	report := func(hint, format string, args []any, name string) {
+		at, _ := n.Nearest([]string{name})
+		d.In(name, func() { d.Errorf(at, spec.CodeBadValue, hint, format, args...) })
 	}
 	set := func(path ...string) bool {
 		at, whole := n.Nearest(path)
@@ -133,7 +120,6 @@ func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
 		addressed = "host"
 	}
 	ep, err := c.endpoint()
-	on, said := ep.SchemeTLS()
 	switch {
 	case c.URL != "" && c.Host != "":
 		at, _ := n.Nearest([]string{"host"})
@@ -142,12 +128,9 @@ func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
 				"%s and url exclude each other", d.Path())
 		})
 	case c.URL != "" && set("port"):
-		report("write the port into url", "%s has no effect beside url", []any{pathTo(d, "port")}, "port")
+		report("write the port into url", "%s has no effect beside url", []any{qdrantconn.PathTo(d, "port")}, "port")
 	case err != nil:
-		report(qdrantconn.AddressForms, "%s %v", []any{pathTo(d, addressed), err}, addressed)
-	case said && on != c.TLS.Enabled && set("tls", "enabled"):
-		report("remove it: the scheme of url decides", "%s: %t contradicts url, which begins with %s://",
-			[]any{pathTo(d, "tls.enabled"), c.TLS.Enabled, ep.Scheme}, "tls", "enabled")
+		report(qdrantconn.AddressForms, "%s %v", []any{qdrantconn.PathTo(d, addressed), err}, addressed)
 	}
 	if err == nil && ep.Mapped && ep.Scheme != "http" && ep.Scheme != "https" {
 		// http://host:6333 is the address that everybody has; anything else with this port was meant to be gRPC.
@@ -160,64 +143,12 @@ func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
 				"%s: 6333 is the port of Qdrant's REST interface; the gRPC port 6334 is used", d.Path())
 		})
 	}
-	c.checkTLS(err == nil && !ep.TLS && !c.TLS.Enabled, pathTo(d, "tls"), report)
-
-	if c.Retry.Initial > c.Retry.Max {
-		report("", "%s must be at least %s, which is %v", []any{pathTo(d, "retry.max"), "initial", c.Retry.Initial}, "retry", "max")
-	}
-	if !sendable(c.APIKey.Reveal()) {
-		report("look for a line break at its end", "%s holds characters that a request can't carry",
-			[]any{pathTo(d, "api_key")}, "api_key")
-	}
-}
-
-// checkTLS reports TLS settings that have no effect or lack their other half. It reads no file.
-func (c *Config) checkTLS(off bool, path string, report func(hint, format string, args []any, path ...string)) {
-	if off {
-		for _, name := range dial.TLS(c.TLS).Set() {
-			report("begin url with https://, or set tls.enabled: true", "%s.%s has no effect, since TLS is off",
-				[]any{path, name}, "tls", name)
-		}
-	}
-	switch name, lacks := dial.TLS(c.TLS).Unpaired(); {
-	case name == "key_password" && !off:
-		report("set cert_file and key_file", "%s.key_password is there, but no key", []any{path}, "tls", name)
-	case name != "" && name != "key_password":
-		report("set both or neither", "%s.%s needs %s", []any{path, name, lacks}, "tls", name)
-	}
-	if c.TLS.SkipVerify && c.TLS.CAFile != "" {
-		report("remove one of them", "%s.insecure_skip_verify accepts any certificate, so ca_file has no effect",
-			[]any{path}, "tls", "insecure_skip_verify")
-	}
-}
-
-// in runs f with the decoder at path.
-func in(d *spec.Decoder, path []string, f func()) {
-	if len(path) == 0 {
-		f()
-		return
-	}
-	d.In(path[0], func() { in(d, path[1:], f) })
-}
-
-func pathTo(d *spec.Decoder, name string) string {
-	if p := d.Path(); p != "" {
-		return p + "." + name
-	}
-	return name
-}
-
-// sendable reports whether a header can carry s: gRPC allows printable ASCII.
-func sendable(s string) bool {
-	for _, b := range []byte(s) {
-		if b < 0x20 || b > 0x7e {
-			return false
-		}
-	}
-	return true
+	qdrantconn.Check(d, n, c.address(), c.APIKey, c.TLS, c.Retry)
 }
 
 // endpoint gives the address that the configuration names.
-func (c *Config) endpoint() (qdrantconn.Endpoint, error) {
-	return qdrantconn.Address{URL: c.URL, Host: c.Host, Port: c.Port, TLS: c.TLS.Enabled}.Endpoint()
+func (c *Config) endpoint() (qdrantconn.Endpoint, error) { return c.address().Endpoint() }
+
+func (c *Config) address() qdrantconn.Address {
+	return qdrantconn.Address{URL: c.URL, Host: c.Host, Port: c.Port, TLS: c.TLS.Enabled}
 }

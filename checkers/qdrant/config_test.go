@@ -4,45 +4,9 @@ import (
 	"strings"
 	"testing"
 
-	"gopkg.in/yaml.v3"
-
 	"github.com/syncd-io/syncd/spec"
+	"github.com/syncd-io/syncd/syncdtest"
 )
-
-// tree makes a node of YAML, with the positions that yaml.v3 gives.
-func tree(t *testing.T, text string) *spec.Node {
-	t.Helper()
-	var doc yaml.Node
-	if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
-		t.Fatal(err)
-	}
-	if doc.Kind == 0 {
-		return nil
-	}
-	return nodeOf(doc.Content[0])
-}
-
-func nodeOf(y *yaml.Node) *spec.Node {
-	pos := func(y *yaml.Node) spec.Pos { return spec.Pos{Source: "f", Line: y.Line, Column: y.Column} }
-	n := &spec.Node{Pos: pos(y), Text: y.Value, Quoted: y.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0}
-	switch y.Kind {
-	case yaml.MappingNode:
-		n.Kind = spec.Map
-		for i := 0; i < len(y.Content); i += 2 {
-			v := nodeOf(y.Content[i+1])
-			v.Key = pos(y.Content[i])
-			n.Entries = append(n.Entries, spec.Entry{Name: y.Content[i].Value, Value: v})
-		}
-	case yaml.SequenceNode:
-		n.Kind = spec.List
-		for _, c := range y.Content {
-			n.Items = append(n.Items, nodeOf(c))
-		}
-	default:
-		n.Type = map[string]spec.ScalarType{"!!null": spec.Null, "!!bool": spec.Bool, "!!int": spec.Int, "!!float": spec.Float}[y.Tag]
-	}
-	return n
-}
 
 func TestConfigTakes(t *testing.T) {
 	for _, text := range []string{
@@ -63,7 +27,7 @@ func TestConfigTakes(t *testing.T) {
 		`{on_missing_collection: fail, batch_size: 50000, concurrency: 64, timeout: 1}`,
 	} {
 		conf := defaults()
-		if diags := spec.Decode(tree(t, text), &conf, "checker", "qdrant"); len(diags) > 0 {
+		if diags := spec.Decode(syncdtest.Node(t, text), &conf, "checker", "qdrant"); len(diags) > 0 {
 			t.Errorf("%s:\n%v", text, diags)
 		}
 	}
@@ -82,7 +46,7 @@ func TestConfigWarnsOfTheRESTPort(t *testing.T) {
 		`{url: "grpc://x:6334"}`:  0,
 	} {
 		c := defaults()
-		diags := spec.Decode(tree(t, text), &c, "checker", "qdrant")
+		diags := spec.Decode(syncdtest.Node(t, text), &c, "checker", "qdrant")
 		switch {
 		case column == 0 && len(diags) > 0:
 			t.Errorf("%s: %v", text, diags)
@@ -124,7 +88,7 @@ func TestConfigRefuses(t *testing.T) {
 		`url: "https://x?key=s3cret"`:                                       `checker.qdrant.url must not hold ? or #`,
 	} {
 		conf := defaults()
-		diags := spec.Decode(tree(t, text), &conf, "checker", "qdrant")
+		diags := spec.Decode(syncdtest.Node(t, text), &conf, "checker", "qdrant")
 		if len(diags) != 1 || !strings.Contains(diags.Error(), want) {
 			t.Errorf("%s:\n%v\nwant %s", text, diags, want)
 		}

@@ -117,26 +117,12 @@ func (c *Config) startTime() (time.Time, error) {
 }
 
 // managed maps librdkafka properties to the setting that rules them here.
-var managed = map[string]string{
-	"bootstrap.servers":                     "bootstrap_servers",
-	"metadata.broker.list":                  "bootstrap_servers",
-	"client.id":                             "client_id",
-	"group.id":                              "group_id",
-	"auto.offset.reset":                     "start",
-	"isolation.level":                       "isolation_level",
-	"session.timeout.ms":                    "session_timeout",
-	"security.protocol":                     "security.tls.enabled and security.sasl.mechanism",
-	"ssl.ca.location":                       "security.tls.ca_file",
-	"ssl.certificate.location":              "security.tls.cert_file",
-	"ssl.key.location":                      "security.tls.key_file",
-	"ssl.key.password":                      "security.tls.key_password",
-	"enable.ssl.certificate.verification":   "security.tls.insecure_skip_verify",
-	"ssl.endpoint.identification.algorithm": "security.tls.insecure_skip_verify",
-	"sasl.mechanism":                        "security.sasl.mechanism",
-	"sasl.mechanisms":                       "security.sasl.mechanism",
-	"sasl.username":                         "security.sasl.username",
-	"sasl.password":                         "security.sasl.password",
-}
+var managed = kafkaconn.Managed(map[string]string{
+	"group.id":           "group_id",
+	"auto.offset.reset":  "start",
+	"isolation.level":    "isolation_level",
+	"session.timeout.ms": "session_timeout",
+})
 
 // fixed maps librdkafka properties to why no configuration may set them.
 var fixed = map[string]string{

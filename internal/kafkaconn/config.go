@@ -2,6 +2,7 @@ package kafkaconn
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"strconv"
 	"strings"
@@ -55,4 +56,26 @@ func Report(d *spec.Decoder, sev spec.Severity, n *spec.Node, hint string, path 
 		n = child
 	}
 	d.In(path[0], func() { Report(d, sev, n, hint, path[1:], format, args...) })
+}
+
+// Managed completes the librdkafka properties that a plugin's own settings rule with those that a connection's settings do. The values
+// are the settings.
+func Managed(own map[string]string) map[string]string {
+	maps.Copy(own, map[string]string{
+		"bootstrap.servers":                     "bootstrap_servers",
+		"metadata.broker.list":                  "bootstrap_servers",
+		"client.id":                             "client_id",
+		"security.protocol":                     "security.tls.enabled and security.sasl.mechanism",
+		"ssl.ca.location":                       "security.tls.ca_file",
+		"ssl.certificate.location":              "security.tls.cert_file",
+		"ssl.key.location":                      "security.tls.key_file",
+		"ssl.key.password":                      "security.tls.key_password",
+		"enable.ssl.certificate.verification":   "security.tls.insecure_skip_verify",
+		"ssl.endpoint.identification.algorithm": "security.tls.insecure_skip_verify",
+		"sasl.mechanism":                        "security.sasl.mechanism",
+		"sasl.mechanisms":                       "security.sasl.mechanism",
+		"sasl.username":                         "security.sasl.username",
+		"sasl.password":                         "security.sasl.password",
+	})
+	return own
 }

@@ -183,7 +183,8 @@ func words(text string) []string {
 	return strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
 }
 
-// Vector embeds a text as a bag of words: each word adds 1 or -1 to the component that its hash names.
+// Vector embeds a text as a bag of words: each word adds 1 or -1 to the component that its hash names. The length is 1, so
+// that texts compare by their words, not their size.
 func Vector(text string, size int) []float32 {
 	sums := make([]float64, size)
 	for _, word := range words(text) {

@@ -9,6 +9,8 @@ import (
 	"github.com/qdrant/go-client/qdrant"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/syncd-io/syncd/sandbox/embedserver"
 )
 
 // ensureCollection creates the collection and the indexes of its payload where they are missing.
@@ -115,7 +117,7 @@ func (x *Indexer) points(e event) []*qdrant.PointStruct {
 		}
 		points[i] = &qdrant.PointStruct{
 			Id:      qdrant.NewID(pointID(e.key, i)),
-			Vectors: qdrant.NewVectors(vector(e.title+" "+part, x.cfg.VectorSize)...),
+			Vectors: qdrant.NewVectors(embedserver.Vector(e.title+" "+part, x.cfg.VectorSize)...),
 			Payload: payload,
 		}
 	}

@@ -2,8 +2,6 @@ package indexer
 
 import (
 	"fmt"
-	"hash/fnv"
-	"math"
 	"strings"
 	"unicode"
 
@@ -35,30 +33,4 @@ func chunks(text string, size int) []string {
 		rest = rest[cut:]
 	}
 	return append(out, string(rest))
-}
-
-// vector embeds a text as a bag of words: each word adds 1 or -1 to the component that
-// its hash names. The length is 1, so that texts compare by their words, not their size.
-func vector(text string, size int) []float32 {
-	sums := make([]float64, size)
-	for _, word := range strings.FieldsFunc(strings.ToLower(text), func(r rune) bool {
-		return !unicode.IsLetter(r) && !unicode.IsDigit(r)
-	}) {
-		h := fnv.New64a()
-		_, _ = h.Write([]byte(word))
-		sum := h.Sum64()
-		sums[sum>>1%uint64(size)] += float64(sum&1)*2 - 1
-	}
-	var squares float64
-	for _, s := range sums {
-		squares += s * s
-	}
-	if squares == 0 { // no direction is as good as another, but the cosine needs one
-		sums[0], squares = 1, 1
-	}
-	out := make([]float32, size)
-	for i, s := range sums {
-		out[i] = float32(s / math.Sqrt(squares))
-	}
-	return out
 }

@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/syncd-io/syncd/sandbox/embedserver"
 )
 
 func TestPointID(t *testing.T) {
@@ -103,19 +105,19 @@ func TestVector(t *testing.T) {
 		return s
 	}
 	for _, text := range []string{"", "!?", "one", "Invoice export rounds to the wrong cent", strings.Repeat("word other ", 500)} {
-		v := vector(text, 32)
+		v := embedserver.Vector(text, 32)
 		if len(v) != 32 || math.Abs(length(v)-1) > 1e-6 {
 			t.Errorf("vector of %.20q has %d components and length %f", text, len(v), length(v))
 		}
-		if diff := cmp.Diff(v, vector(text, 32)); diff != "" {
+		if diff := cmp.Diff(v, embedserver.Vector(text, 32)); diff != "" {
 			t.Errorf("vector of %.20q is not the same twice", text)
 		}
 	}
-	a, b := vector("Payment retry, charges twice!", 32), vector("charges twice payment RETRY", 32)
+	a, b := embedserver.Vector("Payment retry, charges twice!", 32), embedserver.Vector("charges twice payment RETRY", 32)
 	if s := dot(a, b); s < 0.999 {
 		t.Errorf("the same words in another order: similarity %f, want 1", s)
 	}
-	if s := dot(a, vector("the quiet hours of the push channel", 32)); s > 0.8 {
+	if s := dot(a, embedserver.Vector("the quiet hours of the push channel", 32)); s > 0.8 {
 		t.Errorf("other words: similarity %f", s)
 	}
 }

@@ -210,35 +210,21 @@ func (c *Config) checkTransactions(d *spec.Decoder, n *spec.Node) {
 
 // managed maps librdkafka properties to the setting that rules them here. Two sources of one value would contradict each
 // other silently, since librdkafka takes the last it is given.
-var managed = map[string]string{
-	"bootstrap.servers":                     "bootstrap_servers",
-	"metadata.broker.list":                  "bootstrap_servers",
-	"client.id":                             "client_id",
-	"compression.type":                      "compression",
-	"compression.codec":                     "compression",
-	"partitioner":                           "partitioner",
-	"linger.ms":                             "linger",
-	"queue.buffering.max.ms":                "linger",
-	"message.max.bytes":                     "max_message_bytes",
-	"queue.buffering.max.kbytes":            "queue.max_bytes",
-	"queue.buffering.max.messages":          "queue.max_messages",
-	"message.timeout.ms":                    "delivery_timeout",
-	"delivery.timeout.ms":                   "delivery_timeout",
-	"allow.auto.create.topics":              "create_topics",
-	"transactional.id":                      "transactions.id and delivery",
-	"transaction.timeout.ms":                "transactions.timeout",
-	"security.protocol":                     "security.tls.enabled and security.sasl.mechanism",
-	"ssl.ca.location":                       "security.tls.ca_file",
-	"ssl.certificate.location":              "security.tls.cert_file",
-	"ssl.key.location":                      "security.tls.key_file",
-	"ssl.key.password":                      "security.tls.key_password",
-	"enable.ssl.certificate.verification":   "security.tls.insecure_skip_verify",
-	"ssl.endpoint.identification.algorithm": "security.tls.insecure_skip_verify",
-	"sasl.mechanism":                        "security.sasl.mechanism",
-	"sasl.mechanisms":                       "security.sasl.mechanism",
-	"sasl.username":                         "security.sasl.username",
-	"sasl.password":                         "security.sasl.password",
-}
+var managed = kafkaconn.Managed(map[string]string{
+	"compression.type":             "compression",
+	"compression.codec":            "compression",
+	"partitioner":                  "partitioner",
+	"linger.ms":                    "linger",
+	"queue.buffering.max.ms":       "linger",
+	"message.max.bytes":            "max_message_bytes",
+	"queue.buffering.max.kbytes":   "queue.max_bytes",
+	"queue.buffering.max.messages": "queue.max_messages",
+	"message.timeout.ms":           "delivery_timeout",
+	"delivery.timeout.ms":          "delivery_timeout",
+	"allow.auto.create.topics":     "create_topics",
+	"transactional.id":             "transactions.id and delivery",
+	"transaction.timeout.ms":       "transactions.timeout",
+})
 
 // fixed maps librdkafka properties to why no configuration may set them.
 var fixed = map[string]string{

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/syncd-io/syncd"
-	"github.com/syncd-io/syncd/internal/dial"
 	"github.com/syncd-io/syncd/internal/qdrantconn"
 	"github.com/syncd-io/syncd/spec"
 )
@@ -56,23 +55,11 @@ type Payload struct {
 	Database    string `yaml:"database" doc:"The source's database, for mapping.owner." rule:"name"`
 }
 
-// TLS is how the sink connects where TLS is on.
-type TLS struct {
-	Enabled     bool        `yaml:"enabled" doc:"Use TLS; https in url turns it on as well."`
-	CAFile      string      `yaml:"ca_file" doc:"A PEM file of the authorities to trust instead of the system's."`
-	CertFile    string      `yaml:"cert_file" doc:"A PEM file of the certificate to show to the server; needs key_file."`
-	KeyFile     string      `yaml:"key_file" doc:"A PEM file of the certificate's key."`
-	KeyPassword spec.Secret `yaml:"key_password" doc:"The password of key_file, if it is encrypted."`
-	ServerName  string      `yaml:"server_name" doc:"The name that the server's certificate must hold, if not the host's."`
-	SkipVerify  bool        `yaml:"insecure_skip_verify" doc:"Accept any certificate, also a forger's."`
-}
-
-// Retry is how requests are repeated that Qdrant could not answer.
-type Retry struct {
-	MaxElapsed time.Duration `yaml:"max_elapsed" doc:"The time after which a request is given up, not counting waits that Qdrant asks for; 0 never repeats." rule:"min=0s,max=24h"`
-	Initial    time.Duration `yaml:"initial" doc:"The longest pause before the first repetition; it doubles with each." rule:"min=1ms,max=1h"`
-	Max        time.Duration `yaml:"max" doc:"The longest pause between two repetitions." rule:"min=1ms,max=1h"`
-}
+// The settings of a connection.
+type (
+	TLS   = qdrantconn.TLS
+	Retry = qdrantconn.Retry
+)
 
 // Distance is how vectors are compared.
 type Distance string
@@ -91,32 +78,23 @@ func defaults() Config {
 			Title: "title", Text: "content", Model: "embedding_model", Hash: "content_hash", Database: "database",
 		},
 		UpdatedAt: "updatedAt", Ordering: "weak", BatchSize: 256, Timeout: 30 * time.Second, Connect: 5 * time.Second,
-		Retry: Retry{MaxElapsed: time.Minute, Initial: 100 * time.Millisecond, Max: 5 * time.Second},
+		Retry: qdrantconn.DefaultRetry,
 	}
 }
 
-func (c *Config) endpoint() (qdrantconn.Endpoint, error) {
-	return qdrantconn.Address{URL: c.URL, Port: qdrantconn.GRPCPort, TLS: c.TLS.Enabled}.Endpoint()
+func (c *Config) endpoint() (qdrantconn.Endpoint, error) { return c.address().Endpoint() }
+
+func (c *Config) address() qdrantconn.Address {
+	return qdrantconn.Address{URL: c.URL, Port: qdrantconn.GRPCPort, TLS: c.TLS.Enabled}
 }
 
 // CheckConfig reports what the tags can't.
 func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
-	at, _ := n.Nearest([]string{"url"})
-	ep, err := c.endpoint()
-	if err != nil {
+	if _, err := c.endpoint(); err != nil {
+		at, _ := n.Nearest([]string{"url"})
 		d.Errorf(at, spec.CodeBadValue, qdrantconn.AddressForms, "%s.url %v", d.Path(), err)
 	}
-	if err == nil && !ep.TLS {
-		for _, name := range dial.TLS(c.TLS).Set() {
-			d.Errorf(n.Get("tls"), spec.CodeBadValue, "begin url with https://, or set tls.enabled: true", "%s.tls.%s has no effect, since TLS is off", d.Path(), name)
-		}
-	}
-	if name, lacks := dial.TLS(c.TLS).Unpaired(); name != "" {
-		d.Errorf(n.Get("tls"), spec.CodeBadValue, "set both or neither", "%s.tls.%s needs %s", d.Path(), name, lacks)
-	}
-	if c.Retry.Initial > c.Retry.Max {
-		d.Errorf(n.Get("retry"), spec.CodeBadValue, "", "%s.retry.max must be at least initial, which is %v", d.Path(), c.Retry.Initial)
-	}
+	qdrantconn.Check(d, n, c.address(), c.APIKey, c.TLS, c.Retry)
 	seen := map[string]string{}
 	for _, k := range append(c.Payload.all(), key{"updated_at", c.UpdatedAt}) {
 		if k.name == "" {
