@@ -97,7 +97,7 @@ func TestTheRunsIdIsNotInWhatAPersonReads(t *testing.T) {
 	}
 }
 
-// TestBlocksAreForTheFirstLookOnATerminal, and for a dry run; whoever asks for something gets it.
+// TestBlocksAreForTheFirstLookOnATerminal: a dry run has them as well, and --detail decides where it is given.
 func TestBlocksAreForTheFirstLookOnATerminal(t *testing.T) {
 	tty := terminal(t)
 	first, later := t.TempDir(), t.TempDir()

@@ -58,7 +58,7 @@ func (p *planner) run(ctx, reading context.Context) error {
 	}
 	all := p.feed.collections
 	first := channels(len(all))
-	asking.Go(func() { // about all, so that whoever watches knows the total early
+	asking.Go(func() { // about all, so that the total is known early
 		for from := 0; from < len(all) && reading.Err() == nil; from += askedAtOnce {
 			to := min(from+askedAtOnce, len(all))
 			ask(all[from:to], first[from:to])

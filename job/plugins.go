@@ -30,7 +30,7 @@ type Plugins struct {
 	DeadLetters syncd.Sink    // takes the documents that can't be sent; nil if there is no such place
 }
 
-// slowOpening is how long servers may take to answer before whoever waits is told which do not.
+// slowOpening is how long servers may take to answer before those that do not are named.
 const slowOpening = time.Second
 
 // connecting says which servers have not answered yet.

@@ -60,7 +60,7 @@ func open(ctx context.Context, conf Config, env syncd.Env) (*checker, error) {
 	return c, nil
 }
 
-// Abilities are all but Sample: each request is a statement of its own, whoever asks.
+// Abilities has no Sample, since each request is a statement of its own anyway.
 func (c *checker) Abilities() syncd.CheckerAbilities {
 	return syncd.CheckerAbilities{Read: c.Read, List: c.List, Inspect: c.Inspect, Survey: c.Survey, Probe: c.Probe}
 }

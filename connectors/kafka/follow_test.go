@@ -327,7 +327,7 @@ func TestSlowReader(t *testing.T) {
 		}
 		o.commit(t, batch.Offset)
 		if len(got) == 4 {
-			time.Sleep(8 * time.Second)
+			time.Sleep(8 * time.Second) // longer than max.poll.interval.ms, which librdkafka measures by its own clock
 		}
 		if len(got) >= 10 {
 			break

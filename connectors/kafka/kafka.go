@@ -4,7 +4,7 @@
 // Invariants:
 //   - the group's offsets are the truth about how far topics were read. They are committed only behind what the sink confirmed, and
 //     reading begins where they stand, whatever else is kept;
-//   - what was given out of a partition is confirmed and committed, or given out again, by whoever has the partition then. Before a
+//   - a change that was given out is confirmed and committed, or the member that has its partition then gives it out again. Before a
 //     partition is given away, what is under way of it is waited for, up to rebalance_timeout;
 //   - an offset is never committed for a partition that this member no longer has, nor one that is less than what it has committed;
 //   - records of one partition are given out in their order;

@@ -37,7 +37,7 @@ type member struct {
 	troubles *kafkaconn.Troubles
 	work     sync.WaitGroup
 	quit     chan struct{}     // closed when polling ends
-	out      chan polled       // what was polled, for whoever reads
+	out      chan polled       // what was polled, for the readers
 	failed   chan error        // why reading can't go on; has room for one
 	asks     chan func() error // what is done by the goroutine that polls
 
@@ -145,7 +145,7 @@ func (m *member) fail(err error) {
 	}
 }
 
-// subscribe has the member join its group, anew where it is in it already.
+// subscribe has the member join its group. A member that is in it already joins again.
 func (m *member) subscribe(ctx context.Context, l limits, forgiving bool) error {
 	done := make(chan error, 1)
 	ask := func() error {
@@ -191,7 +191,7 @@ func (m *member) poll() {
 		case <-m.quit:
 			return
 		case f := <-m.asks:
-			_ = f() // whoever asked has its error
+			_ = f() // the caller of f has its error
 		default:
 		}
 		m.mu.Lock()
@@ -281,7 +281,7 @@ func (m *member) ended() []*partition {
 	return out
 }
 
-// hand gives a batch to whoever reads. While that takes, it polls on, so that the group keeps this member.
+// hand gives a batch to a reader. It polls on until one takes the batch, so that the group keeps this member.
 func (m *member) hand(b polled) {
 	waited, paused := time.Now(), []ck.TopicPartition(nil)
 	for {
@@ -296,7 +296,7 @@ func (m *member) hand(b polled) {
 			return
 		case f := <-m.asks:
 			tick.Stop()
-			_ = f() // whoever asked has its error
+			_ = f() // the caller of f has its error
 			if m.empty() || len(b.records) == 0 {
 				return // it was polled for an earlier read
 			}

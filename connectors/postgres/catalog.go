@@ -14,7 +14,7 @@ import (
 	"github.com/syncd-io/syncd/internal/pg"
 )
 
-// table is what matters about a table or view to whoever reads it.
+// table is what a reader must know about a table or view.
 type table struct {
 	oid      uint32
 	kind     byte   // pg_class.relkind

@@ -12,5 +12,5 @@
 //   - a connection that is lost is replaced, and the read goes on behind the last row;
 //   - what a policy of row level security would hide is an error;
 //   - a position in the stream names its server and its timeline, and is lost where either is another;
-//   - nothing is confirmed to the server that whoever reads has not said to be durable.
+//   - only what the reader has said to be durable is confirmed to the server.
 package postgres

@@ -213,7 +213,7 @@ func TestIndexShrinksAndGrows(t *testing.T) {
 	}
 }
 
-// TestReadersNeverSeeAHole: whoever reads while a document changes finds all chunks of the version that chunk 0 names, or of the other.
+// TestReadersNeverSeeAHole: a reader, while a document changes, finds all chunks of the version that chunk 0 names, or of the other.
 func TestReadersNeverSeeAHole(t *testing.T) {
 	x := newIndex(t)
 	s := x.sink(t, nil)
