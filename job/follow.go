@@ -84,8 +84,9 @@ func (j *Job) openFollower(ctx context.Context, p *Plugins, st store.Store, scop
 	if err != nil {
 		return nil, fmt.Errorf("looking how the collections can be followed: %w", err)
 	}
-	if resumed && !f.only && slices.ContainsFunc(streams, func(s syncd.Stream) bool { return f.kept(s) == nil }) {
-		// What the kept run has looked at may have changed since, before the stream begins.
+	if resumed && !f.only && (!st.Info().Follows || slices.ContainsFunc(streams, func(s syncd.Stream) bool { return f.kept(s) == nil })) {
+		// What the kept run has looked at may have changed since, before the stream begins. And a run that does not follow is none to take
+		// up: a later one that does not follow either must be able to tell.
 		if f.runID, err = f.renew(ctx); err != nil {
 			return nil, err
 		}

@@ -264,6 +264,35 @@ func TestARunThatDoesNotFollowLooksAtAllDocuments(t *testing.T) {
 	})
 }
 
+// TestAFollowingRunTakesUpNoOther: a run that was begun without following is not taken up by one that follows, though streams were kept
+// before; else nobody could tell later that it did.
+func TestAFollowingRunTakesUpNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowed(t)
+		for i := range 50 {
+			f.source.Insert("page", pageDoc(i, 1))
+		}
+		if _, err := f.live(t, false, settle); err != nil { // and the stream is kept
+			t.Fatal(err)
+		}
+		f.follow, f.run = false, "  batch_size: 10\n  readers: 1\n  sleep: 1s\n"
+		if _, err := f.live(t, true, func() { time.Sleep(2500 * time.Millisecond) }); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		f.follow, f.run = true, ""
+		if _, err := f.live(t, false, settle); err != nil {
+			t.Fatal(err)
+		}
+		f.source.Insert("page", pageDoc(50, 1)) // while nothing runs
+		f.follow = false
+		res, err := f.job(t, nil).Backfill(t.Context(), job.Request{})
+		if err != nil || res.Report.Total.Scanned != 51 || res.Report.Resumed != 0 {
+			t.Errorf("%v, %+v", err, res.Report.Total)
+		}
+		f.same(t)
+	})
+}
+
 // TestAScanThatIsNotProvedIsRepeated: others' writes keep a scan from being proved. All documents are looked at again; where that
 // does not help, the next start does so too, rather than to go on behind what was not proved.
 func TestAScanThatIsNotProvedIsRepeated(t *testing.T) {
