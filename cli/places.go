@@ -13,7 +13,6 @@ import (
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/runlog"
 	"github.com/syncd-io/syncd/server/runpage"
-	"github.com/syncd-io/syncd/spec"
 )
 
 // How much a run prints.
@@ -62,9 +61,9 @@ func (p *printer) announce(index job.IndexReport, full bool) {
 	case full && p.fullByConfig:
 		p.printf("Asking   nothing (run.mode: full)\n")
 	case full:
-		p.printf("Asking   %s: it could not be reached\n", placeOf(p.cfg.Checker))
+		p.printf("Asking   %s: it could not be reached\n", p.cfg.Checker.Place())
 	default:
-		asked := placeOf(p.cfg.Checker)
+		asked := p.cfg.Checker.Place()
 		if index.Before.Name != "" {
 			asked += fmt.Sprintf(", %q", index.Before.Name)
 		}
@@ -74,15 +73,15 @@ func (p *printer) announce(index job.IndexReport, full bool) {
 		p.printf("Asking   %s\n", asked)
 	}
 	if p.dryRun {
-		p.printf("Sending  nothing (dry run); a run sends to %s%s\n", placeOf(p.cfg.Sink), topics(p.cfg))
+		p.printf("Sending  nothing (dry run); a run sends to %s%s\n", p.cfg.Sink.Place(), topics(p.cfg))
 		return
 	}
-	p.printf("Sending  %s%s\n", placeOf(p.cfg.Sink), topics(p.cfg))
+	p.printf("Sending  %s%s\n", p.cfg.Sink.Place(), topics(p.cfg))
 }
 
 // reading says where a job reads.
 func reading(cfg *config.Config) string {
-	source := placeOf(cfg.Source)
+	source := cfg.Source.Place()
 	if n, ok := cfg.Source.Settings.(syncd.DatabaseNamer); ok {
 		source += fmt.Sprintf(", database %q", n.DatabaseName())
 	}
@@ -93,9 +92,9 @@ func reading(cfg *config.Config) string {
 func places(cfg *config.Config) []runpage.Place {
 	asked := "nothing (run.mode: full)"
 	if cfg.Run.Mode != config.Full {
-		asked = placeOf(cfg.Checker)
+		asked = cfg.Checker.Place()
 	}
-	sent := placeOf(cfg.Sink) + topics(cfg)
+	sent := cfg.Sink.Place() + topics(cfg)
 	if cfg.Run.DryRun {
 		sent = "nothing (dry run)"
 	}
@@ -103,15 +102,6 @@ func places(cfg *config.Config) []runpage.Place {
 		{What: "Reading", Where: reading(cfg)}, {What: "Asking", Where: asked}, {What: "Sending", Where: sent},
 		{What: "File", Where: cfg.Files[len(cfg.Files)-1]},
 	}
-}
-
-// placeOf is what people call a plugin, and where its server or its files are, without secrets.
-func placeOf(plugin config.Plugin) string {
-	l, ok := plugin.Settings.(syncd.Locator)
-	if !ok || l.Location() == "" {
-		return plugin.Label()
-	}
-	return plugin.Label() + " at " + spec.ScrubURLs(l.Location())
 }
 
 // topics names the first of the places where events go, where the sink has such.

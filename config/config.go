@@ -51,6 +51,15 @@ type Plugin struct {
 	Settings any
 }
 
+// Place is what people call the plugin, and where its server or its files are, without secrets.
+func (p Plugin) Place() string {
+	l, ok := p.Settings.(syncd.Locator)
+	if !ok || l.Location() == "" {
+		return p.Label()
+	}
+	return p.Label() + " at " + spec.ScrubURLs(l.Location())
+}
+
 // Config is a configuration that was found valid.
 type Config struct {
 	Name    string // of the job

@@ -89,10 +89,7 @@ func (j *Job) whole() bool { return len(j.Config.Run.Collections) == 0 }
 
 // sourceLabel is what people call the source, and where it is.
 func (j *Job) sourceLabel() string {
-	label := j.Config.Source.Label()
-	if l, ok := j.Config.Source.Settings.(syncd.Locator); ok && l.Location() != "" {
-		label += " at " + l.Location()
-	}
+	label := j.Config.Source.Place()
 	if n, ok := j.Config.Source.Settings.(syncd.DatabaseNamer); ok {
 		label += fmt.Sprintf(", database %q", n.DatabaseName())
 	}

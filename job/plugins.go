@@ -18,7 +18,6 @@ import (
 	"github.com/syncd-io/syncd/internal/contact"
 	"github.com/syncd-io/syncd/internal/panics"
 	"github.com/syncd-io/syncd/internal/wait"
-	"github.com/syncd-io/syncd/spec"
 )
 
 // Plugins is a set of open plugins.
@@ -36,14 +35,6 @@ const slowOpening = time.Second
 // connecting says which servers have not answered yet.
 func (j *Job) connecting(places []string) {
 	j.Logger.Info("connecting to " + strings.Join(places, ", "))
-}
-
-// placeOf is what people call a plugin, and where its server is, without secrets.
-func placeOf(p config.Plugin) string {
-	if l, ok := p.Settings.(syncd.Locator); ok && l.Location() != "" {
-		return p.Label() + " at " + spec.ScrubURLs(l.Location())
-	}
-	return p.Label()
 }
 
 // drainGrace is how long servers may take to answer when the job is to end, where that is not the engine's to say.
@@ -107,13 +98,13 @@ func (j *Job) open(ctx context.Context, sink bool, slow func(places []string)) (
 	}()
 	if sink {
 		env := j.env(c.Sink)
-		o.open(placeOf(c.Sink), func() (err error) {
+		o.open(c.Sink.Place(), func() (err error) {
 			p.Sink, err = c.Sink.OpenSink(ctx, c.Sink.Settings, env)
 			return err
 		})
 		if c.DeadLetter.Settings != nil {
 			env := j.env(c.DeadLetter)
-			o.open(placeOf(c.DeadLetter), func() (err error) {
+			o.open(c.DeadLetter.Place(), func() (err error) {
 				if p.DeadLetters, err = c.DeadLetter.OpenSink(ctx, c.DeadLetter.Settings, env); err != nil {
 					return fmt.Errorf("opening errors.dead_letter: %w", err)
 				}
@@ -124,7 +115,7 @@ func (j *Job) open(ctx context.Context, sink bool, slow func(places []string)) (
 	p.Stages = make([]syncd.Stage, len(c.Stages))
 	for i, s := range c.Stages {
 		env := j.env(s)
-		o.open(placeOf(s), func() (err error) {
+		o.open(s.Place(), func() (err error) {
 			if p.Stages[i], err = s.OpenStage(ctx, s.Settings, env); err != nil {
 				return fmt.Errorf("opening stages.%s: %w", s.Name(), err)
 			}
@@ -132,13 +123,13 @@ func (j *Job) open(ctx context.Context, sink bool, slow func(places []string)) (
 		})
 	}
 	env := j.env(c.Source)
-	o.open(placeOf(c.Source), func() (err error) {
+	o.open(c.Source.Place(), func() (err error) {
 		p.Source, err = c.Source.OpenSource(ctx, c.Source.Settings, env)
 		return err
 	})
 	if c.Run.Mode != config.Full { // in which nothing is asked
 		env := j.env(c.Checker)
-		o.open(placeOf(c.Checker), func() (err error) {
+		o.open(c.Checker.Place(), func() (err error) {
 			p.Checker, err = j.openChecker(ctx, env)
 			return err
 		})
