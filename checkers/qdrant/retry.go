@@ -39,11 +39,8 @@ func (c *checker) retry(ctx context.Context, n int, attempt func(context.Context
 	var late, doubted int
 	var what qdrantconn.Outcome
 	attempts := retry.Retrier{
-		Policy: retry.Policy{
-			First: c.conf.Retry.Initial, Max: c.conf.Retry.Max, Jitter: 1, MaxDelay: qdrantconn.LongestWait,
-			Elapsed: max(c.conf.Retry.MaxElapsed, 1), // 0 never repeats
-		},
-		Clock: c.clock,
+		Policy: c.conf.Retry.Policy(),
+		Clock:  c.clock,
 		Classify: func(err error) (next retry.Decision) {
 			what, next.Delay = qdrantconn.Classify(err)
 			switch what {

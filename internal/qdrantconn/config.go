@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/syncd-io/syncd/internal/dial"
+	"github.com/syncd-io/syncd/internal/retry"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -23,6 +24,11 @@ type Retry struct {
 	MaxElapsed time.Duration `yaml:"max_elapsed" doc:"The time after which a request is given up, not counting waits that Qdrant asks for; 0 never repeats." rule:"min=0s,max=24h"`
 	Initial    time.Duration `yaml:"initial" doc:"The longest pause before the first repetition; it doubles with each." rule:"min=1ms,max=1h"`
 	Max        time.Duration `yaml:"max" doc:"The longest pause between two repetitions." rule:"min=1ms,max=1h"`
+}
+
+// Policy is that of one request.
+func (r Retry) Policy() retry.Policy {
+	return retry.Policy{First: r.Initial, Max: r.Max, Jitter: 1, MaxDelay: LongestWait, Elapsed: max(r.MaxElapsed, 1)} // 0 never repeats
 }
 
 // DefaultRetry is that of plugins whose configuration says nothing.

@@ -109,7 +109,7 @@ func (s *sink) Close() error {
 func (s *sink) call(ctx context.Context, attempt func(context.Context) error) error {
 	doubted := 0
 	attempts := retry.Retrier{
-		Policy: retry.Policy{First: s.conf.Retry.Initial, Max: s.conf.Retry.Max, Jitter: 1, MaxDelay: qdrantconn.LongestWait, Elapsed: max(s.conf.Retry.MaxElapsed, 1)},
+		Policy: s.conf.Retry.Policy(),
 		Classify: func(err error) (next retry.Decision) {
 			var what qdrantconn.Outcome
 			what, next.Delay = qdrantconn.Classify(err)
