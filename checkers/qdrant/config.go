@@ -32,11 +32,11 @@ type Config struct {
 	OnMissingCollection string          `yaml:"on_missing_collection" doc:"What a collection that does not exist means: empty (nothing is indexed yet) or fail." rule:"oneof=empty fail"`
 }
 
-// The settings of a connection.
-type (
-	TLS   = qdrantconn.TLS
-	Retry = qdrantconn.Retry
-)
+// TLS is how a connection is encrypted.
+type TLS = qdrantconn.TLS
+
+// Retry is how requests are repeated that Qdrant could not answer.
+type Retry = qdrantconn.Retry
 
 // What on_missing_collection can say.
 const (

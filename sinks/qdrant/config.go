@@ -55,11 +55,11 @@ type Payload struct {
 	Database    string `yaml:"database" doc:"The source's database, for mapping.owner." rule:"name"`
 }
 
-// The settings of a connection.
-type (
-	TLS   = qdrantconn.TLS
-	Retry = qdrantconn.Retry
-)
+// TLS is how a connection is encrypted.
+type TLS = qdrantconn.TLS
+
+// Retry is how requests are repeated that Qdrant could not answer.
+type Retry = qdrantconn.Retry
 
 // Distance is how vectors are compared.
 type Distance string
