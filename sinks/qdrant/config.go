@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/points"
 	"github.com/syncd-io/syncd/internal/qdrantconn"
 	"github.com/syncd-io/syncd/spec"
 )
@@ -41,19 +42,8 @@ type Create struct {
 	Replicas      int          `yaml:"replicas" doc:"Copies of each shard; 0 leaves it to Qdrant." rule:"min=0,max=100"`
 }
 
-// Payload names the payload keys of points. An empty one is not written where that is allowed.
-type Payload struct {
-	ID          string `yaml:"id" doc:"The text of the document's id." rule:"required,name"`
-	Parent      string `yaml:"parent" doc:"The same, for those who group chunks by it." rule:"name"`
-	ContentType string `yaml:"content_type" doc:"The content type." rule:"required,name"`
-	ChunkIndex  string `yaml:"chunk_index" doc:"The chunk's number, from 0." rule:"required,name"`
-	ChunkCount  string `yaml:"chunk_count" doc:"How many chunks the document has." rule:"required,name"`
-	Title       string `yaml:"title" doc:"The document's title." rule:"name"`
-	Text        string `yaml:"content" doc:"The chunk's text; empty for a document without text, whose point has no vector." rule:"name"`
-	Model       string `yaml:"model" doc:"The model of the vector; a point of another model is stale." rule:"name"`
-	Hash        string `yaml:"hash" doc:"A hash of what the vector follows from; a chunk whose hash is the same is not embedded again." rule:"name"`
-	Database    string `yaml:"database" doc:"The source's database, for mapping.owner." rule:"name"`
-}
+// Payload names the payload keys of points.
+type Payload = points.Payload
 
 // TLS is how a connection is encrypted.
 type TLS = qdrantconn.TLS
@@ -73,10 +63,7 @@ type Ordering string
 func defaults() Config {
 	return Config{
 		Collection: "pms_collection", Create: Create{Distance: "cosine", Quantization: "none"},
-		Payload: Payload{
-			ID: "mongo_id", Parent: "parent_id", ContentType: "content_type", ChunkIndex: "chunk_index", ChunkCount: "chunk_count",
-			Title: "title", Text: "content", Model: "embedding_model", Hash: "content_hash", Database: "database",
-		},
+		Payload:   points.DefaultPayload(),
 		UpdatedAt: "updatedAt", Ordering: "weak", BatchSize: 256, Timeout: 30 * time.Second, Connect: 5 * time.Second,
 		Retry: qdrantconn.DefaultRetry,
 	}
@@ -95,39 +82,18 @@ func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
 		d.Errorf(at, spec.CodeBadValue, qdrantconn.AddressForms, "%s.url %v", d.Path(), err)
 	}
 	qdrantconn.Check(d, n, c.address(), c.APIKey, c.TLS, c.Retry)
-	seen := map[string]string{}
-	for _, k := range append(c.Payload.all(), key{"updated_at", c.UpdatedAt}) {
-		if k.name == "" {
-			continue
-		}
-		if other, again := seen[k.name]; again {
-			d.Errorf(n.Get("payload"), spec.CodeBadValue, "give each a name of its own", "%s: %s and %s have one payload key, %q", d.Path(), other, k.setting, k.name)
-		}
-		seen[k.name] = k.setting
-	}
-	for _, f := range c.Fields {
-		if other, again := seen[f]; again {
-			d.Errorf(n.Get("fields"), spec.CodeBadValue, "leave it out", "%s.fields: %q is the payload key of %s", d.Path(), f, other)
-		}
-	}
+	layout := c.layout()
+	layout.Check(d, n, "payload")
 }
 
-// key is a payload key and the setting that names it.
-type key struct{ setting, name string }
-
-func (p Payload) all() []key {
-	return []key{
-		{"id", p.ID}, {"parent", p.Parent}, {"content_type", p.ContentType}, {"chunk_index", p.ChunkIndex}, {"chunk_count", p.ChunkCount},
-		{"title", p.Title}, {"content", p.Text}, {"model", p.Model}, {"hash", p.Hash}, {"database", p.Database},
-	}
+func (c *Config) layout() points.Layout {
+	return points.Layout{Payload: c.Payload, UpdatedAt: c.UpdatedAt, Fields: c.Fields}
 }
 
 // PayloadKeys implements syncd.Indexer.
 func (c *Config) PayloadKeys() syncd.PayloadKeys {
-	return syncd.PayloadKeys{
-		ID: c.Payload.ID, ContentType: c.Payload.ContentType, ChunkIndex: c.Payload.ChunkIndex, ChunkCount: c.Payload.ChunkCount,
-		Database: c.Payload.Database, Model: c.Payload.Model, UpdatedAt: c.UpdatedAt, Fields: c.Fields,
-	}
+	layout := c.layout()
+	return layout.PayloadKeys()
 }
 
 // IndexName implements syncd.Placed.

@@ -1,44 +1,30 @@
 package qdrant
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"strconv"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/qdrant/go-client/qdrant"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/points"
 )
 
-// sizeError says that a vector does not fit into the collection: a model that was set wrong, and no document's fault.
-type sizeError struct{ have, want int }
-
-func (e *sizeError) Error() string {
-	return fmt.Sprintf("a vector of %d dimensions, where the collection has %d", e.have, e.want)
+// sized is [points.Writer.Make].
+func (s *sink) sized(c *syncd.Change) (d document, size int, err error) {
+	d, err = s.document(c)
+	return d, d.size(), err
 }
-
-func (e *sizeError) explain(s *sink) error {
-	return syncd.Hint(fmt.Errorf("writing to the collection %q: %w", s.conf.Collection, e),
-		"take a model of %d dimensions, or another collection: sink.qdrant.collection with create.enabled: true", e.want)
-}
-
-var (
-	errNoContent = fmt.Errorf("no stage has divided it into chunks: %w", syncd.ErrNotEncodable)
-	errNoVector  = fmt.Errorf("no stage has made a vector of one of its chunks: %w", syncd.ErrNotEncodable)
-	errNotText   = fmt.Errorf("its id is not valid UTF-8: %w", syncd.ErrNotEncodable)
-)
 
 // document makes what a change asks of the collection.
 func (s *sink) document(c *syncd.Change) (d document, err error) {
 	if c.Operation == syncd.Delete {
 		d.remove = append(d.remove, qdrant.NewIDUUID(c.PointID.String()))
 	} else if c.Content == nil || len(c.Content.Chunks) == 0 {
-		return d, errNoContent
+		return d, points.ErrNoContent
 	}
 	if c.Content != nil {
 		for _, id := range c.Content.Left {
@@ -56,13 +42,13 @@ func (s *sink) document(c *syncd.Change) (d document, err error) {
 	for k := len(chunks) - 1; k >= 0; k-- {
 		chunk := &chunks[k]
 		payload := maps.Clone(shared)
-		payload[s.conf.Payload.ChunkIndex] = qdrant.NewValueInt(int64(k))
-		if s.conf.Payload.Text != "" {
-			payload[s.conf.Payload.Text] = qdrant.NewValueString(chunk.Text)
-		}
-		if s.conf.Payload.Hash != "" {
-			payload[s.conf.Payload.Hash] = qdrant.NewValueString(chunk.Hash)
-		}
+		s.layout.Chunk(k, chunk, func(key string, v any) {
+			if n, ok := v.(int64); ok {
+				payload[key] = qdrant.NewValueInt(n)
+			} else if text, ok := v.(string); ok {
+				payload[key] = qdrant.NewValueString(text)
+			}
+		})
 		id := qdrant.NewIDUUID(chunk.PointID.String())
 		if chunk.Kept {
 			p := &qdrant.SetPayloadPoints{Payload: payload, PointsSelector: qdrant.NewPointsSelector(id)}
@@ -78,9 +64,9 @@ func (s *sink) document(c *syncd.Change) (d document, err error) {
 		case chunk.Text == "": // a document without text: the point says that it was indexed, and nothing is near to it
 			point.Vectors = qdrant.NewVectorsMap(map[string]*qdrant.Vector{})
 		case len(chunk.Vector) == 0:
-			return d, errNoVector
+			return d, points.ErrNoVector
 		case size > 0 && len(chunk.Vector) != size:
-			return d, &sizeError{len(chunk.Vector), size}
+			return d, &points.SizeError{Have: len(chunk.Vector), Want: size, Index: "the collection"}
 		case s.conf.Vector != "":
 			point.Vectors = qdrant.NewVectorsMap(map[string]*qdrant.Vector{s.conf.Vector: qdrant.NewVectorDense(chunk.Vector)})
 		default:
@@ -93,99 +79,17 @@ func (s *sink) document(c *syncd.Change) (d document, err error) {
 
 // shared is the payload that all chunks of a document have.
 func (s *sink) shared(c *syncd.Change) (map[string]*qdrant.Value, error) {
-	if !utf8.ValidString(c.ID) {
-		return nil, errNotText
-	}
-	p := &s.conf.Payload
-	out := make(map[string]*qdrant.Value, 16)
-	id := qdrant.NewValueString(c.ID)
-	set := func(key string, v *qdrant.Value) {
-		if key != "" {
-			out[key] = v
-		}
-	}
-	if err := s.fields(c, out); err != nil {
+	all, err := s.layout.Shared(c)
+	if err != nil {
 		return nil, err
 	}
-	set(p.ID, id)
-	set(p.Parent, id)
-	set(p.ChunkCount, qdrant.NewValueInt(int64(len(c.Content.Chunks))))
-	set(p.ContentType, qdrant.NewValueString(c.Target.ContentType))
-	set(p.Database, qdrant.NewValueString(c.Target.Database))
-	set(p.Model, qdrant.NewValueString(c.Content.Model))
-	set(p.Title, qdrant.NewValueString(c.Content.Title))
+	out := make(map[string]*qdrant.Value, len(all)+3)
+	for key, v := range all {
+		if out[key], err = valueOf(v); err != nil {
+			return nil, fmt.Errorf("reading field %s: %w: %w", key, syncd.ErrNotEncodable, err)
+		}
+	}
 	return out, nil
-}
-
-// fields adds the document's own fields to a payload.
-func (s *sink) fields(c *syncd.Change, out map[string]*qdrant.Value) error {
-	if path := s.conf.UpdatedAt; path != "" && c.Document != nil {
-		v, err := c.Document.Lookup(path)
-		if err != nil {
-			return fmt.Errorf("reading field %s: %w", path, err)
-		}
-		switch n, err := strconv.ParseInt(v.Text, 10, 64); {
-		case !v.Set:
-		case err == nil && strconv.FormatInt(n, 10) == v.Text:
-			out[path] = qdrant.NewValueInt(n)
-		default:
-			out[path] = qdrant.NewValueString(strings.ToValidUTF8(v.Text, "\ufffd"))
-		}
-	}
-	if len(s.conf.Fields) == 0 || c.Document == nil {
-		return nil
-	}
-	text, err := c.Document.AppendJSON(nil, syncd.Plain)
-	if err != nil {
-		return fmt.Errorf("reading fields: %w: %w", syncd.ErrNotEncodable, err)
-	}
-	var whole map[string]any
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.UseNumber()
-	if err := dec.Decode(&whole); err != nil {
-		return fmt.Errorf("reading fields: %w: %w", syncd.ErrNotEncodable, err)
-	}
-	for _, path := range s.conf.Fields {
-		if v, there := lookup(whole, path); there {
-			value, err := valueOf(v)
-			if err != nil {
-				return fmt.Errorf("reading field %s: %w: %w", path, syncd.ErrNotEncodable, err)
-			}
-			place(out, path, value)
-		}
-	}
-	return nil
-}
-
-// place sets the value at a dotted path, as nested as it was in the document.
-func place(in map[string]*qdrant.Value, path string, v *qdrant.Value) {
-	name, rest, nested := strings.Cut(path, ".")
-	if !nested {
-		in[name] = v
-		return
-	}
-	inner := in[name].GetStructValue()
-	if inner == nil {
-		inner = &qdrant.Struct{Fields: map[string]*qdrant.Value{}}
-		in[name] = qdrant.NewValueStruct(inner)
-	}
-	place(inner.Fields, rest, v)
-}
-
-// lookup finds the value at a dotted path.
-func lookup(in map[string]any, path string) (any, bool) {
-	if v, ok := in[path]; ok {
-		return v, true
-	}
-	name, rest, ok := strings.Cut(path, ".")
-	if !ok {
-		return nil, false
-	}
-	inner, ok := in[name].(map[string]any)
-	if !ok {
-		return nil, false
-	}
-	return lookup(inner, rest)
 }
 
 // valueOf makes a payload value of one that encoding/json has read.
@@ -218,6 +122,8 @@ func valueOf(v any) (*qdrant.Value, error) {
 			}
 		}
 		return qdrant.NewValueList(&qdrant.ListValue{Values: list}), nil
+	case int64:
+		return qdrant.NewValueInt(x), nil
 	case nil:
 		return qdrant.NewValueNull(), nil
 	case string:

@@ -28,6 +28,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/internal/dial"
+	"github.com/syncd-io/syncd/internal/points"
 	"github.com/syncd-io/syncd/internal/qdrantconn"
 	"github.com/syncd-io/syncd/internal/retry"
 )
@@ -47,6 +48,8 @@ type sink struct {
 	retried  func(string)
 	scrub    dial.Scrubber
 	ordering *qdrant.WriteOrdering
+	layout   points.Layout
+	writer   points.Writer[document]
 	size     atomic.Int64 // of the collection's vectors; 0 is not known
 	closed   atomic.Bool
 }
@@ -76,7 +79,9 @@ func open(ctx context.Context, conf Config, env syncd.Env) (*sink, error) {
 		ordering: &qdrant.WriteOrdering{Type: map[Ordering]qdrant.WriteOrderingType{
 			"weak": qdrant.WriteOrderingType_Weak, "medium": qdrant.WriteOrderingType_Medium, "strong": qdrant.WriteOrderingType_Strong,
 		}[conf.Ordering]},
+		layout: conf.layout(),
 	}
+	s.writer = points.Writer[document]{Most: conf.BatchSize, Make: s.sized, Fatal: isSize, Put: s.put, Faulty: s.judge}
 	within, cancel := context.WithTimeout(ctx, conf.Connect)
 	defer cancel()
 	if _, err := client.GetQdrantClient().HealthCheck(within, &qdrant.HealthCheckRequest{}); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 
 	"github.com/google/uuid"
 	"github.com/qdrant/go-client/qdrant"
@@ -12,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/points"
 	"github.com/syncd-io/syncd/internal/qdrantconn"
 	"github.com/syncd-io/syncd/internal/text"
 )
@@ -19,7 +19,6 @@ import (
 // document is what a change asks of the collection. Of its chunks those with another vector are points, and of the others only the
 // payload is written, each in descending order.
 type document struct {
-	at      int // of its change in the Write
 	points  []*qdrant.PointStruct
 	payload []*qdrant.SetPayloadPoints
 	first   *qdrant.SetPayloadPoints // payload, too, of chunk 0, which comes last
@@ -30,55 +29,21 @@ func (d *document) size() int { return len(d.points) + len(d.payload) + len(d.re
 
 // Write implements syncd.Sink.
 func (s *sink) Write(ctx context.Context, changes []syncd.Change) error {
-	var refused syncd.BatchError
-	last := make(map[uuid.UUID]int, len(changes))
-	for i := range changes {
-		last[changes[i].PointID] = i
+	err := s.writer.Write(ctx, changes)
+	if size, is := errors.AsType[*points.SizeError](err); is {
+		return syncd.Hint(fmt.Errorf("writing to the collection %q: %w", s.conf.Collection, err),
+			"take a model of %d dimensions, or another collection: sink.qdrant.collection with create.enabled: true", size.Want)
 	}
-	docs := make([]document, 0, len(last))
-	for i := range changes {
-		c := &changes[i]
-		if c.Err != nil {
-			refused.Fail(i, fmt.Errorf("a collection of vectors holds no dead letters: %w", syncd.ErrNotEncodable))
-			continue
-		}
-		if last[c.PointID] != i {
-			continue // a later change of the document counts
-		}
-		d, err := s.document(c)
-		if fatal, is := errors.AsType[*sizeError](err); is {
-			return fatal.explain(s)
-		}
-		if err != nil {
-			refused.Fail(i, err)
-			continue
-		}
-		d.at = i
-		c.Bytes = int32(min(c.Content.Size(), math.MaxInt32))
-		docs = append(docs, d)
-	}
-	for from := 0; from < len(docs); {
-		to, size := from, 0
-		for to < len(docs) && (to == from || size+docs[to].size() <= s.conf.BatchSize) {
-			size += docs[to].size()
-			to++
-		}
-		if err := s.put(ctx, docs[from:to], &refused); err != nil {
-			return err
-		}
-		from = to
-	}
-	// What was left out for a later change of the same document is as durable as that.
-	for i := range changes {
-		if at := last[changes[i].PointID]; at != i && refused.Of(at) != nil && refused.Of(i) == nil {
-			refused.Fail(i, refused.Of(at))
-		}
-	}
-	return refused.OrNil()
+	return err
 }
 
-// put writes documents in one request, or each half on its own where Qdrant refuses them together.
-func (s *sink) put(ctx context.Context, docs []document, refused *syncd.BatchError) error {
+func isSize(err error) bool {
+	_, is := errors.AsType[*points.SizeError](err)
+	return is
+}
+
+// put writes documents in one request.
+func (s *sink) put(ctx context.Context, docs []document, _ []int, _ *syncd.BatchError) error {
 	var err error
 	if len(docs) == 1 && docs[0].size() > s.conf.BatchSize+1 {
 		err = s.large(ctx, &docs[0])
@@ -88,24 +53,22 @@ func (s *sink) put(ctx context.Context, docs []document, refused *syncd.BatchErr
 	if err == nil {
 		return nil
 	}
-	what, _ := qdrantconn.Classify(err)
-	switch {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		return fmt.Errorf("writing to Qdrant: %w", ctx.Err())
-	case !faulty(err) && what != qdrantconn.TooMuch:
-		return s.explain(fmt.Sprintf("writing %d documents to the collection %q", len(docs), s.conf.Collection), err)
-	case len(docs) > 1:
-		half := len(docs) / 2
-		if err := s.put(ctx, docs[:half], refused); err != nil {
-			return err
-		}
-		return s.put(ctx, docs[half:], refused)
-	case what == qdrantconn.TooMuch:
-		refused.Fail(docs[0].at, fmt.Errorf("%w: %s", syncd.ErrTooLarge, text.Line(s.scrub.Replace(qdrantconn.Reason(err)))))
-		return nil
 	}
-	refused.Fail(docs[0].at, fmt.Errorf("refused by Qdrant: %s", text.Line(s.scrub.Replace(qdrantconn.Reason(err)))))
-	return nil
+	if what, _ := qdrantconn.Classify(err); !faulty(err) && what != qdrantconn.TooMuch {
+		return s.explain(fmt.Sprintf("writing %d documents to the collection %q", len(docs), s.conf.Collection), err)
+	}
+	return err
+}
+
+// judge is [points.Writer.Faulty].
+func (s *sink) judge(err error) (bool, error) {
+	reason := text.Line(s.scrub.Replace(qdrantconn.Reason(err)))
+	if what, _ := qdrantconn.Classify(err); what == qdrantconn.TooMuch {
+		return true, fmt.Errorf("%w: %s", syncd.ErrTooLarge, reason)
+	}
+	return faulty(err), fmt.Errorf("refused by Qdrant: %s", reason)
 }
 
 // faulty reports whether an error may be one document's fault. A collection that is not there is not.
@@ -216,31 +179,22 @@ func (s *sink) large(ctx context.Context, d *document) error {
 
 // held is the ability Held.
 func (s *sink) held(ctx context.Context, changes []syncd.Change) error {
-	var ids []*qdrant.PointId
-	type place struct{ change, chunk int } // chunk -1 is a delete's chunk 0
-	var places []place
-	for i := range changes {
-		c := &changes[i]
-		c.Content.Held = 0
-		if len(c.Content.Chunks) == 0 {
-			ids, places = append(ids, qdrant.NewIDUUID(c.PointID.String())), append(places, place{i, -1})
-		}
-		for k := range c.Content.Chunks {
-			c.Content.Chunks[k].Kept = false
-			ids, places = append(ids, qdrant.NewIDUUID(c.Content.Chunks[k].PointID.String())), append(places, place{i, k})
-		}
-	}
+	q := points.Ask(changes)
 	keys := []string{s.conf.Payload.ChunkCount}
 	if s.conf.Payload.Hash != "" {
 		keys = append(keys, s.conf.Payload.Hash)
 	}
 	selected := qdrant.NewWithPayloadInclude(keys...)
 	const most = 1000
-	for from := 0; from < len(ids); from += most {
-		to := min(from+most, len(ids))
-		found := make(map[string]*qdrant.RetrievedPoint, to-from)
+	for from := 0; from < len(q.IDs); from += most {
+		some := q.IDs[from:min(from+most, len(q.IDs))]
+		ids := make([]*qdrant.PointId, len(some))
+		for i, id := range some {
+			ids[i] = qdrant.NewIDUUID(id.String())
+		}
+		found := make(map[string]*qdrant.RetrievedPoint, len(ids))
 		err := s.call(ctx, func(ctx context.Context) error {
-			r, err := s.client.GetPointsClient().Get(ctx, &qdrant.GetPoints{CollectionName: s.conf.Collection, Ids: ids[from:to], WithPayload: selected})
+			r, err := s.client.GetPointsClient().Get(ctx, &qdrant.GetPoints{CollectionName: s.conf.Collection, Ids: ids, WithPayload: selected})
 			for _, p := range r.GetResult() {
 				found[p.GetId().GetUuid()] = p
 			}
@@ -250,35 +204,23 @@ func (s *sink) held(ctx context.Context, changes []syncd.Change) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			return s.explain(fmt.Sprintf("asking Qdrant at %s about %d points", s.ep.Addr(), to-from), err)
+			return s.explain(fmt.Sprintf("asking Qdrant at %s about %d points", s.ep.Addr(), len(ids)), err)
 		}
-		for i := from; i < to; i++ {
-			p, there := found[ids[i].GetUuid()]
-			if !there {
-				continue
-			}
-			content := changes[places[i].change].Content
-			if places[i].chunk <= 0 {
-				content.Held = heldChunks(p.GetPayload()[s.conf.Payload.ChunkCount])
-			}
-			if k := places[i].chunk; k >= 0 && s.conf.Payload.Hash != "" {
-				content.Chunks[k].Kept = content.Chunks[k].Hash != "" && p.GetPayload()[s.conf.Payload.Hash].GetStringValue() == content.Chunks[k].Hash
+		for i, id := range ids {
+			if p, there := found[id.GetUuid()]; there {
+				q.Held(from+i, heldChunks(p.GetPayload()[s.conf.Payload.ChunkCount]), p.GetPayload()[s.conf.Payload.Hash].GetStringValue())
 			}
 		}
 	}
 	return nil
 }
 
-// mostHeld bounds what a number of chunks may make of one document: a number that somebody got wrong must not become a million deletes.
-const mostHeld = 10_000
-
-// heldChunks reads the number of chunks of a document whose chunk 0 is there.
-func heldChunks(v *qdrant.Value) int {
-	n := v.GetIntegerValue()
-	if n == 0 {
-		n = int64(v.GetDoubleValue())
+// heldChunks reads the number of chunks of a document.
+func heldChunks(v *qdrant.Value) int64 {
+	if n := v.GetIntegerValue(); n != 0 {
+		return n
 	}
-	return int(min(max(n, 1), mostHeld))
+	return int64(v.GetDoubleValue())
 }
 
 // nearest is the ability Nearest.
