@@ -29,6 +29,8 @@ type StageAbilities struct {
 	Fingerprint string
 	// Vectors is there where the stage fills Chunk.Vector. It leaves chunks alone that are Kept or have no text.
 	Vectors *Vectors
+	// Tokens is how the stage counts the tokens of texts; nil where it has no way to.
+	Tokens *Tokens
 	// Probe looks whether a run would find what it needs; see [Probe].
 	Probe Probe
 }
@@ -42,8 +44,17 @@ type Vectors struct {
 	Embed func(ctx context.Context, text string) ([]float32, error)
 	// Usage tells what was embedded since the stage was opened.
 	Usage func() Usage
-	// Price is what a million tokens cost, in the currency of whoever set it; 0 is not known.
+	// Price is what a million tokens cost, in US dollars; 0 is not known.
 	Price float64
+	// Prefix stands before each text of a document where it is embedded.
+	Prefix string
+}
+
+// Tokens is how the tokens of texts are counted.
+type Tokens struct {
+	By       string                // the tokenizer, or how it is estimated, in words
+	Estimate bool                  // it is no tokenizer
+	Count    func(text string) int // is safe for concurrent use
 }
 
 // Usage is what an embedding service was asked for.

@@ -226,7 +226,7 @@ func (p *printer) summary(res job.Result, err error) {
 	if e := r.Embedded; e != nil {
 		cost := ""
 		if e.Cost > 0 {
-			cost = fmt.Sprintf(", about %.2f", e.Cost)
+			cost = ", " + text.Cost(e.Cost)
 		}
 		p.printf("Embedded: %s of %d tokens in %s by %s%s\n", text.Plural(e.Texts, "text", "texts"), e.Tokens, text.Plural(e.Requests, "request", "requests"), e.Model, cost)
 	}

@@ -18,7 +18,7 @@ import (
 func (a *app) planCommand() *cobra.Command {
 	var common commonFlags
 	var output, sample string
-	var all, detailed bool
+	var all, detailed, tokens bool
 	var shown progressFlag
 	c := &cobra.Command{
 		Use:   "plan [-c] FILE",
@@ -27,6 +27,9 @@ func (a *app) planCommand() *cobra.Command {
 another version (~) or only in part (%), and points whose documents are gone (-). With -o it writes the differences to a
 file, one JSON object a line, which syncd run --plan sends. Its last line has a count and a digest: a plan that was cut off
 or edited is not sent.
+
+Of a job that embeds, it tells how many tokens would be embedded and what they cost. It reads up to 1,000 documents of each collection for
+that, chosen evenly among those that would be sent, and says so; --tokens reads them all.
 
 With --detailed-exitcode it ends with 4, as verify does, if there is anything to send or to delete, and with 0 if there is nothing;
 5 says as ever that there are documents that can't be sent, whatever else there is. (2, which terraform ends with, is a mistake on the
@@ -53,7 +56,7 @@ command line here.)`,
 				first := runreport.Differences{Most: mostNamed}
 				monitor := &job.Monitor{}
 				stop := shown.show(a, &common, monitor, logger)
-				res, err := j.Plan(ctx, job.PlanRequest{Output: output, All: all, Sample: share, Monitor: monitor, Item: first.Add})
+				res, err := j.Plan(ctx, job.PlanRequest{Output: output, All: all, Tokens: tokens, Sample: share, Monitor: monitor, Item: first.Add})
 				stop()
 				if err != nil && !job.OutcomeOf(err).Finished() {
 					return err
@@ -80,6 +83,7 @@ command line here.)`,
 	a.fileFlag(c, &output, "write the differences to this file")
 	a.jsonFlag(c)
 	c.Flags().BoolVar(&all, "all", false, "write also the documents that need nothing")
+	c.Flags().BoolVar(&tokens, "tokens", false, "count the tokens of all documents that would be embedded, and not of a sample")
 	c.Flags().BoolVar(&detailed, "detailed-exitcode", false, "end with 4 if there is anything to send or to delete")
 	c.Flags().StringVar(&sample, "sample", "", "look only at this share of the documents, such as 1%, and estimate the rest")
 	c.Flags().String("collections", "", collectionsUsage)
@@ -167,13 +171,21 @@ func (p *printer) plan(plan *runreport.Plan, r job.Report) {
 	if !plan.Asked {
 		p.printf("\n%s was not asked, so every document counts as to be sent\n", p.index)
 	}
-	if plan.Unsendable > 0 {
+	if plan.Unsendable > 0 && plan.Embed != nil {
+		p.printf("\nOf %s that were read to count tokens, %d can't be embedded, for example:\n", text.Plural(plan.Embed.Read, "document", "documents"), plan.Unsendable)
+		for _, f := range plan.Refused {
+			p.printf("  %s %s: %s\n", f.Collection, text.ID(f.ID, f.NoID), f.Reason)
+		}
+	} else if plan.Unsendable > 0 {
 		p.printf("\nThe sink would not take %d of %s that were encoded to learn their size, for example:\n", plan.Unsendable, events(plan.Encoded))
 		for _, f := range plan.Refused {
 			p.printf("  %s %s: %s\n", f.Collection, text.ID(f.ID, f.NoID), f.Reason)
 		}
 	}
-	what := fmt.Sprintf("%s of about %d bytes", events(plan.Total.Events), plan.Total.Bytes)
+	what := events(plan.Total.Events)
+	if plan.Embed == nil { // else the sink writes points, and no bytes
+		what += fmt.Sprintf(" of about %d bytes", plan.Total.Bytes)
+	}
 	deletes := int64(0)
 	if plan.Total.Orphan != nil {
 		deletes = *plan.Total.Orphan
@@ -187,5 +199,10 @@ func (p *printer) plan(plan *runreport.Plan, r job.Report) {
 		p.printf("\nA run with --prune would send %s, and no documents\n", text.Plural(deletes, "delete", "deletes"))
 	default:
 		p.printf("\nA run would send %s, with --prune %s, too\n", what, text.Plural(deletes, "delete", "deletes"))
+	}
+	if plan.Embed != nil && plan.Total.Events > 0 {
+		for _, line := range plan.Embed.Lines() {
+			p.printf("%s\n", line)
+		}
 	}
 }

@@ -36,6 +36,7 @@ type collection struct {
 
 	collisions *collisions // set before a split is handed out; nil finds none
 	sizes      sizes       // of its documents
+	embedding  embedding   // of a dry run: how much would be embedded
 
 	mu          sync.Mutex
 	started     time.Time
@@ -265,7 +266,7 @@ func (c *collection) close(complete bool, after int64) CollectionReport {
 	c.report = CollectionReport{
 		Rule: c.rule, Found: c.found, Before: c.before, After: after, Complete: complete, Splits: c.splits,
 		Measured: c.events, MeasuredBytes: c.bytes, Unsendable: c.unsendable, Refused: c.refused,
-		Counts: c.counts, Resumed: c.resumed, Failures: c.failures, Examples: c.examples,
+		Counts: c.counts, Resumed: c.resumed, Failures: c.failures, Examples: c.examples, Embedding: c.embedding.result(),
 	}
 	c.report.Collided, c.report.NotCompared = c.collisions.result()
 	if !c.started.IsZero() {

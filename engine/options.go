@@ -61,6 +61,15 @@ type DryRun struct {
 	Measure int     // encode up to so many events of each batch, to learn their size
 	// Preview encodes an event, as syncd.Previewer; nil measures nothing.
 	Preview func(c *syncd.Change) (key, value []byte, err error)
+	// Embed finds out how much of what would be sent would be embedded; nil does not.
+	Embed *DryEmbed
+}
+
+// DryEmbed says how a dry run finds out how much would be embedded.
+type DryEmbed struct {
+	Most int // documents of each collection that are read for it, chosen evenly among those that would be sent; 0 reads all
+	// Held is as syncd.SinkAbilities.Held; nil counts unchanged texts as to be embedded.
+	Held func(ctx context.Context, changes []syncd.Change) error
 }
 
 // Hooks are told how a run goes. Each may be nil.

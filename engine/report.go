@@ -42,11 +42,22 @@ type CollectionReport struct {
 	MeasuredBytes int64             // of those
 	Unsendable    int64             // of those: the sink would not take them
 	Refused       []tally.Failure   // the first of them
+	Embedding     *Embedding        // how much a dry run would have embedded, where it was to find out
 	Failures      []tally.Failure   // the first maxFailures
 	Examples      []Example         // of a dry run, the first maxExamples
 	Collided      []tally.Collision // the first maxFailures
 	NotCompared   int64             // documents that collisions were not looked for among, because there are too many
 	Duration      time.Duration
+}
+
+// Embedding is how much of a collection would be embedded, as some of its documents show.
+type Embedding struct {
+	Documents int64           // that were read for it, of those that would be sent
+	Texts     int64           // of them that would be embedded
+	Tokens    int64           // in Texts
+	Unchanged int64           // texts of them that the index holds already
+	Failed    int64           // documents that a stage can't handle
+	Failures  []tally.Failure // the first of them
 }
 
 // Example is a document that a dry run would send.

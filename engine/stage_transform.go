@@ -40,8 +40,11 @@ func newTransform(e *Engine) *transform {
 		return nil
 	}
 	t := &transform{e: e, embeds: len(e.Stages), content: firstContent}
-	if e.Sink != nil {
+	switch {
+	case e.Sink != nil:
 		t.held = e.Sink.Abilities().Held
+	case e.DryRun != nil && e.DryRun.Embed != nil:
+		t.held = e.DryRun.Embed.Held
 	}
 	for i, s := range e.Stages {
 		a := s.Abilities()
@@ -90,9 +93,10 @@ func (t *transform) apply(ctx context.Context, b *batch, changes []syncd.Change)
 	defer func() { leave(err) }()
 	for i, s := range t.e.Stages {
 		if i == t.embeds {
-			if changes, err = t.address(ctx, b, changes); err != nil {
+			if err := t.address(ctx, b, changes); err != nil {
 				return nil, err
 			}
+			changes = t.without(b, changes)
 		}
 		if err := s.Apply(ctx, changes); err != nil {
 			return nil, fmt.Errorf("preparing %d documents of %s: %w", len(changes), b.from(), err)
@@ -100,9 +104,24 @@ func (t *transform) apply(ctx context.Context, b *batch, changes []syncd.Change)
 		changes = t.without(b, changes)
 	}
 	if t.embeds == len(t.e.Stages) {
-		return t.address(ctx, b, changes)
+		if err := t.address(ctx, b, changes); err != nil {
+			return nil, err
+		}
+		changes = t.without(b, changes)
 	}
 	return changes, nil
+}
+
+// divide takes changes as far as the stage that would embed them. Those that a stage can't handle have their error.
+func (t *transform) divide(ctx context.Context, b *batch, changes []syncd.Change) (err error) {
+	ctx, leave := b.clock.enter(ctx, StageTransform, len(changes))
+	defer func() { leave(err) }()
+	for _, s := range t.e.Stages[:t.embeds] {
+		if err := s.Apply(ctx, changes); err != nil {
+			return fmt.Errorf("preparing %d documents of %s: %w", len(changes), b.from(), err)
+		}
+	}
+	return t.address(ctx, b, changes)
 }
 
 // without takes out the changes that failed.
@@ -117,10 +136,14 @@ func (t *transform) without(b *batch, changes []syncd.Change) []syncd.Change {
 	})
 }
 
-// address makes the ids and hashes of chunks, and finds out what the index holds of them.
-func (t *transform) address(ctx context.Context, b *batch, changes []syncd.Change) ([]syncd.Change, error) {
+// address makes the ids and hashes of chunks, and finds out what the index holds of them. A change for which that can't be done has its
+// error.
+func (t *transform) address(ctx context.Context, b *batch, changes []syncd.Change) error {
 	for i := range changes {
 		c := &changes[i]
+		if c.Err != nil {
+			continue
+		}
 		if c.Operation == syncd.Delete {
 			c.Content = &syncd.Content{}
 		}
@@ -137,25 +160,24 @@ func (t *transform) address(ctx context.Context, b *batch, changes []syncd.Chang
 			}
 		}
 	}
-	changes = t.without(b, changes)
-	if t.held == nil || len(changes) == 0 {
-		return changes, nil
+	if t.held == nil {
+		return nil
 	}
 	asked := make([]syncd.Change, 0, len(changes))
 	for i := range changes {
-		if c := &changes[i]; c.Content != nil && (c.Verdict != syncd.Missing || c.Reason != syncd.ReasonMissing) { // else it was asked just now
+		if c := &changes[i]; c.Err == nil && c.Content != nil && (c.Verdict != syncd.Missing || c.Reason != syncd.ReasonMissing) { // else it was asked just now
 			asked = append(asked, *c)
 		}
 	}
 	if len(asked) == 0 {
-		return changes, nil
+		return nil
 	}
 	if err := t.held(ctx, asked); err != nil {
-		return nil, fmt.Errorf("asking the index what it holds of %d documents of %s: %w", len(changes), b.from(), err)
+		return fmt.Errorf("asking the index what it holds of %d documents of %s: %w", len(changes), b.from(), err)
 	}
 	for i := range changes {
 		c := &changes[i]
-		if c.Content == nil {
+		if c.Content == nil || c.Err != nil {
 			continue
 		}
 		rule := t.rule(b, c)
@@ -168,7 +190,7 @@ func (t *transform) address(ctx context.Context, b *batch, changes []syncd.Chang
 			c.Content.Left = append(c.Content.Left, id)
 		}
 	}
-	return t.without(b, changes), nil
+	return nil
 }
 
 // errOneSeed says that chunks can't be told apart.

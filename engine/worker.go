@@ -75,6 +75,11 @@ func (e *Engine) stages() []stage {
 		if e.DryRun.Measure > 0 && e.DryRun.Preview != nil {
 			s = append(s, &measure{source: e.Source, dry: e.DryRun, held: &e.held})
 		}
+		if e.DryRun.Embed != nil {
+			if t := newCountTokens(e); t != nil {
+				s = append(s, t)
+			}
+		}
 		return append(s, wouldSend{})
 	}
 	var again confirm

@@ -27,6 +27,9 @@ func (m *Monitor) Live() (now runlog.Live, ok bool) {
 		RunID: s.RunID, Started: s.Started.UTC(), Updated: time.Now().UTC(), Phase: s.Phase.String(), Counts: s.Total, Deleted: s.Deleted,
 		Stalled: s.Stalled, Paused: s.Paused, Collections: make([]runlog.Collection, 0, len(s.Collections)),
 	}
+	if e := s.Embedded; e != nil {
+		now.Embedded = &runlog.Embedded{Tokens: e.Tokens, Texts: e.Texts, Cost: e.Cost}
+	}
 	var expected int64
 	known := true
 	for _, c := range s.Collections {

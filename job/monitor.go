@@ -95,6 +95,8 @@ type Snapshot struct {
 	Phase   Phase
 	engine.Snapshot
 
+	Embedded *Embedded // by this process; nil where no stage embeds, or nothing is embedded
+
 	Window syncd.Window // how far the source's record of changes reaches, where streams are followed and it is known
 	Paused bool         // the streams are not read: all documents are looked at again, or a server is down
 }
@@ -105,9 +107,15 @@ func (m *Monitor) Snapshot() (s Snapshot, ok bool) {
 		s, ok = Snapshot{
 			RunID: r.RunID, Started: r.started, Elapsed: time.Since(r.started), Phase: Phase(r.phase.Load()), Snapshot: r.engine.Snapshot(),
 		}, true
+		if r.DryRun == nil {
+			s.Embedded = embedded(r.Stages)
+		}
 	}
 	if f := m.stream.Load(); f != nil {
 		now := f.engine.Snapshot()
+		if s.Embedded == nil {
+			s.Embedded = embedded(f.engine.Stages)
+		}
 		s.Streams, s.Followed, s.Merged, s.Paused = now.Streams, now.Followed, now.Merged, f.paused.Load()
 		for i := range s.Streams {
 			if s.Streams[i].Heard.IsZero() {

@@ -7,6 +7,8 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/internal/wait"
 	"github.com/syncd-io/syncd/planfile"
 	"github.com/syncd-io/syncd/sendlog"
 	"github.com/syncd-io/syncd/verdict"
@@ -19,6 +21,7 @@ const measurePerBatch = 20
 type PlanRequest struct {
 	Output string  // the file to write the differences to; empty writes none
 	All    bool    // write also the documents that need nothing
+	Tokens bool    // count the tokens of every document that would be embedded, and not of some
 	Sample float64 // look only at this share of the documents, above 0 and below 1; 0 looks at all
 
 	Monitor *Monitor           // shows the comparison while it goes on; nil shows nothing
@@ -29,7 +32,20 @@ type PlanRequest struct {
 type PlanResult struct {
 	Report Report
 	Asked  bool // the index was asked
+	// Embedding is how tokens were counted, of a job that embeds; nil of any other.
+	Embedding *Embedding
 }
+
+// Embedding is how a plan counts what would be embedded.
+type Embedding struct {
+	Model string
+	Price float64       // of a million tokens, in US dollars; 0 is not known
+	By    *syncd.Tokens // nil: no stage counts tokens, so they are estimated by the bytes of the texts
+	Held  bool          // the index was asked which texts it holds
+}
+
+// embeddedOfPlan is of how many documents of a collection a plan counts tokens, at most.
+const embeddedOfPlan = 1000
 
 // Plan compares the source with the index in both directions, and sends nothing.
 func (j *Job) Plan(ctx context.Context, q PlanRequest) (res PlanResult, err error) {
@@ -43,6 +59,11 @@ func (j *Job) Plan(ctx context.Context, q PlanRequest) (res PlanResult, err erro
 		o := j.options(p)
 		j.dryRun(&o, q.Sample, measurePerBatch)
 		o.Orphans = lookForOrphans(p, q.Sample)
+		stop, err := j.countTokens(ctx, p, &o, q, &res)
+		if err != nil {
+			return err
+		}
+		defer stop()
 		closeLedger, err := j.judgeBy(ctx, p, &o)
 		if err != nil {
 			return err
@@ -69,6 +90,38 @@ func (j *Job) Plan(ctx context.Context, q PlanRequest) (res PlanResult, err erro
 		return j.concludePlan(&res, p, err)
 	})
 	return res, err
+}
+
+// countTokens has a dry run find out how much would be embedded, where the job embeds. The sink is opened for it, since it knows which texts
+// the index holds; stop closes it.
+func (j *Job) countTokens(ctx context.Context, p *Plugins, o *Options, q PlanRequest, res *PlanResult) (stop func(), err error) {
+	stop = func() {}
+	vectors := vectorsOf(p.Stages)
+	if _, indexes := j.Config.Sink.Settings.(syncd.Indexer); vectors == nil || !indexes {
+		return stop, nil
+	}
+	res.Embedding = &Embedding{Model: vectors.Model, Price: vectors.Price, By: engine.TokensOf(p.Stages)}
+	o.DryRun.Embed = &engine.DryEmbed{Most: embeddedOfPlan}
+	if q.Tokens {
+		o.DryRun.Embed.Most = 0
+	}
+	opening, stopOpening := wait.Drained(ctx, j.Drain)
+	defer stopOpening()
+	sink, err := j.Config.Sink.OpenSink(opening, j.Config.Sink.Settings, j.env(j.Config.Sink))
+	if err != nil {
+		if opening.Err() != nil {
+			return stop, errors.Join(ErrInterrupted, err)
+		}
+		j.Logger.Warn("which texts the index holds is not known: all of a document count as to be embedded", "error", err.Error())
+		return stop, nil
+	}
+	o.DryRun.Embed.Held = sink.Abilities().Held
+	res.Embedding.Held = o.DryRun.Embed.Held != nil
+	return func() {
+		closing, stopClosing := wait.Drained(ctx, j.Drain)
+		defer stopClosing()
+		_ = closeUntil(closing, sink.Close) // it was only asked
+	}, nil
 }
 
 // concludePlan turns what became of a dry run into its error.

@@ -81,15 +81,24 @@ type Report struct {
 type Embedded struct {
 	Model string
 	syncd.Usage
-	Cost float64 // 0 where the price is not known
+	Cost float64 // in US dollars; 0 where the price is not known
 }
 
 // embedded tells what the stages had embedded by now.
 func embedded(stages []syncd.Stage) *Embedded {
+	v := vectorsOf(stages)
+	if v == nil || v.Usage == nil {
+		return nil
+	}
+	u := v.Usage()
+	return &Embedded{Model: v.Model, Usage: u, Cost: float64(u.Tokens) / 1e6 * v.Price}
+}
+
+// vectorsOf is what the stage can do that embeds; nil where none does.
+func vectorsOf(stages []syncd.Stage) *syncd.Vectors {
 	for _, s := range stages {
 		if v := s.Abilities().Vectors; v != nil {
-			u := v.Usage()
-			return &Embedded{Model: v.Model, Usage: u, Cost: float64(u.Tokens) / 1e6 * v.Price}
+			return v
 		}
 	}
 	return nil

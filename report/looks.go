@@ -10,6 +10,8 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/audit"
+	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/planfile"
 	"github.com/syncd-io/syncd/spec"
@@ -28,10 +30,25 @@ type Plan struct {
 	More        int64            `json:"more_differences" doc:"How many more there are."`
 	Failures    []FailedDocument `json:"failures,omitempty" doc:"The first documents that can't be sent."`
 	Encoded     int64            `json:"encoded" doc:"Events that were made to learn how large they are, and whether the sink would take them: some of each collection."`
-	Unsendable  int64            `json:"unsendable" doc:"Of these: those that the sink would not take, such as those that are too large."`
+	Unsendable  int64            `json:"unsendable" doc:"Of these, or of the documents that were read to count tokens: those that the sink or a stage would not take, such as those that are too large."`
 	Refused     []FailedDocument `json:"refused,omitempty" doc:"The first documents of these."`
+	Embed       *PlanEmbed       `json:"embed,omitempty" doc:"What a run would have embedded, of a job that indexes by itself."`
 	File        string           `json:"file,omitempty" doc:"The file that the plan was written to."`
 	Orphans     []Orphans        `json:"orphans,omitempty" doc:"Points whose documents are gone, by content type, if they were looked for."`
+}
+
+// PlanEmbed is what a run would have embedded.
+type PlanEmbed struct {
+	Model     string   `json:"model" doc:"The model, with its version."`
+	Tokens    int64    `json:"tokens" doc:"Tokens that would be embedded."`
+	Texts     int64    `json:"texts" doc:"Texts that they are in."`
+	Unchanged int64    `json:"unchanged_texts" doc:"Further texts of documents that would be sent, which the index holds already: they keep their vectors."`
+	Cost      *float64 `json:"cost,omitempty" doc:"What the tokens cost in US dollars, by stages.embed.price_per_million; left out if that is not set."`
+	Documents int64    `json:"documents" doc:"Documents that would be sent."`
+	Read      int64    `json:"documents_read" doc:"Documents of these that were read to count tokens; if they are fewer, the numbers are estimates from these, which were chosen evenly."`
+	CountedBy string   `json:"counted_by" doc:"How tokens were counted: the tokenizer of stages.chunk, or what estimates them."`
+	Estimate  bool     `json:"estimate" doc:"The numbers are estimates: not all documents were read, or no tokenizer counted."`
+	Asked     bool     `json:"asked" doc:"The index was asked which texts it holds; if not, all texts of a document count as to be embedded."`
 }
 
 // PlanCounts are what a run would do with documents.
@@ -122,6 +139,7 @@ func NewPlan(res job.PlanResult, share float64) Plan {
 	if r.Orphans != nil {
 		p.Total.Orphan = new(int64)
 	}
+	var embed PlanEmbed
 	for i := range r.Collections {
 		c := &r.Collections[i]
 		looked := c.Scanned - c.Unsampled
@@ -150,8 +168,80 @@ func NewPlan(res job.PlanResult, share float64) Plan {
 		p.Failures = appendFailures(p.Failures, c.Rule.Collection.Name, c.Failures)
 		p.Encoded, p.Unsendable = p.Encoded+c.Measured, p.Unsendable+c.Unsendable
 		p.Refused = appendFailures(p.Refused, c.Rule.Collection.Name, c.Refused)
+		if e := c.Embedding; e != nil {
+			p.Unsendable += e.Failed
+			p.Refused = appendFailures(p.Refused, c.Rule.Collection.Name, e.Failures)
+			embed.add(e, n.Events)
+		}
+	}
+	if by := res.Embedding; by != nil {
+		embed.conclude(by, share)
+		p.Embed = &embed
 	}
 	return p
+}
+
+// add adds what some documents of a collection show of those that would be sent.
+func (p *PlanEmbed) add(e *engine.Embedding, events int64) {
+	p.Documents += events
+	p.Read += e.Documents
+	if e.Documents == 0 {
+		return
+	}
+	scale := max(1, float64(events)/float64(e.Documents))
+	p.Texts += int64(math.Round(float64(e.Texts) * scale))
+	p.Tokens += int64(math.Round(float64(e.Tokens) * scale))
+	p.Unchanged += int64(math.Round(float64(e.Unchanged) * scale))
+}
+
+// conclude says how it was counted, of that share of the documents.
+func (p *PlanEmbed) conclude(by *job.Embedding, share float64) {
+	p.Model, p.Asked, p.CountedBy, p.Estimate = by.Model, by.Held, bytesPerToken, true
+	if by.By != nil {
+		p.CountedBy, p.Estimate = by.By.By, by.By.Estimate
+	}
+	p.Estimate = p.Estimate || p.Read < p.Documents || share > 0
+	if by.Price > 0 {
+		cost := float64(p.Tokens) / 1e6 * by.Price
+		p.Cost = &cost
+	}
+}
+
+// bytesPerToken is how tokens are counted where no stage does.
+const bytesPerToken = "an estimate of four bytes a token"
+
+// Lines are what would be embedded in words.
+func (p *PlanEmbed) Lines() []string {
+	if p.Tokens == 0 && p.Unchanged == 0 {
+		return []string{"It would embed nothing"}
+	}
+	about := ""
+	if p.Estimate {
+		about = "about "
+	}
+	out := fmt.Sprintf("It would embed %s%s tokens%s in %s%s by %s", about, text.Short(p.Tokens), dollars(p.Cost), about, text.Plural(p.Texts, "text", "texts"), p.Model)
+	if p.Unchanged > 0 {
+		out += fmt.Sprintf("; %s%s unchanged and would not be embedded again", about, text.Plural(p.Unchanged, "text is", "texts are"))
+	}
+	how := "Tokens are counted by " + p.CountedBy
+	if p.CountedBy == "words" {
+		how += ", an estimate,"
+	}
+	if p.Read < p.Documents {
+		how += fmt.Sprintf(" in %d of the %d documents (--tokens reads them all)", p.Read, p.Documents)
+	}
+	if !p.Asked {
+		how += "; the index was not asked which texts it holds"
+	}
+	return []string{out, how}
+}
+
+// dollars is a cost behind what it is of; nothing where it is not known.
+func dollars(cost *float64) string {
+	if cost == nil {
+		return ""
+	}
+	return ", " + text.Cost(*cost) + ","
 }
 
 // Differs reports whether there is anything to send or to delete.

@@ -198,7 +198,7 @@ type Embedded struct {
 	Texts    int64   `json:"texts" doc:"Texts that were embedded."`
 	Tokens   int64   `json:"tokens" doc:"Tokens, as the service counts them."`
 	Requests int64   `json:"requests" doc:"Requests to the service."`
-	Cost     float64 `json:"cost" doc:"What they cost by stages.embed.price_per_million; 0 if that is not set."`
+	Cost     float64 `json:"cost" doc:"What they cost in US dollars by stages.embed.price_per_million; 0 if that is not set."`
 }
 
 // Retry is a reason for which a plugin asked again.

@@ -80,6 +80,13 @@ func (r *Report) facts() []fact {
 		out = append(out, fact{"Proof", fmt.Sprintf("%s read = %s checked + %s failed, in %s", Number(r.Totals.Documents),
 			Number(r.Totals.Documents-failed), Number(failed), plural(int64(r.Splits), "split", "splits"))})
 	}
+	if e := r.Embedded; e != nil {
+		shown := fmt.Sprintf("%s tokens in %s by %s", Number(e.Tokens), plural(e.Texts, "text", "texts"), e.Model)
+		if e.Cost > 0 {
+			shown += ", " + text.Cost(e.Cost)
+		}
+		out = append(out, fact{"Embedded", shown})
+	}
 	if i := r.Index; i != nil && !r.DryRun {
 		text := fmt.Sprintf("%s -> %s points", Number(i.Before), Number(i.After))
 		switch {

@@ -66,11 +66,19 @@ type Live struct {
 	ETA         *float64     `json:"eta_seconds,omitempty" doc:"How long reading still takes, about."`
 	Counts      tally.Counts `json:"counts" doc:"Counts of documents, as syncd state show has them."`
 	Deleted     tally.Counts `json:"deleted" doc:"The same of the deletes of orphans."`
+	Embedded    *Embedded    `json:"embedded,omitempty" doc:"What this process had embedded, of a job that embeds."`
 	Stalled     bool         `json:"stalled" doc:"Nothing has moved for longer than run.stall_after."`
 	Paused      bool         `json:"paused" doc:"Streams are not read: all documents are looked at again, or a server is down."`
 	Collections []Collection `json:"collections" doc:"Its collections."`
 	Streams     []Stream     `json:"streams,omitempty" doc:"The streams that are followed."`
 	Window      *float64     `json:"window_seconds,omitempty" doc:"How far back the source keeps its changes, where it tells."`
+}
+
+// Embedded is what stages had embedded.
+type Embedded struct {
+	Tokens int64   `json:"tokens" doc:"Tokens, as the service counts them."`
+	Texts  int64   `json:"texts" doc:"Texts that they were in."`
+	Cost   float64 `json:"cost,omitempty" doc:"What they cost in US dollars; left out where the price is not known."`
 }
 
 // Collection is how far the run came with one.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
@@ -144,7 +145,7 @@ func (p *Progress) line(name string, priority int) *mpb.Bar {
 				}
 				p.mu.Lock()
 				defer p.mu.Unlock()
-				return "  " + p.seen.workers()
+				return "  " + strings.TrimSpace(p.seen.embedded()+" "+p.seen.workers())
 			}),
 		))
 }

@@ -18,6 +18,7 @@ type progressObject struct {
 	ETASeconds  *float64          `json:"eta_seconds,omitempty"`
 	Counts      tally.Counts      `json:"counts"`
 	Bytes       int64             `json:"bytes"`
+	Embedded    *embedded         `json:"embedded,omitempty"` // of a job that embeds, by this process
 	Stalled     bool              `json:"stalled"`
 	Working     map[string]int    `json:"working"`
 	Collections map[string]object `json:"collections"`
@@ -25,6 +26,13 @@ type progressObject struct {
 	Changes     *float64          `json:"changes_per_second,omitempty"`
 	Merged      int64             `json:"merged_changes,omitempty"` // left out for later ones
 	Window      *float64          `json:"window_seconds,omitempty"` // how far back the source keeps its changes, where it tells
+}
+
+// embedded is what the stages had embedded by now.
+type embedded struct {
+	Tokens int64   `json:"tokens"`
+	Texts  int64   `json:"texts"`
+	Cost   float64 `json:"cost,omitempty"` // in US dollars
 }
 
 type object struct {
@@ -53,6 +61,9 @@ func (v *view) object() progressObject {
 			eta := float64(max(0, n-v.Total.Scanned)) / r
 			o.ETASeconds = &eta
 		}
+	}
+	if e := v.Embedded; e != nil {
+		o.Embedded = &embedded{Tokens: e.Tokens, Texts: e.Texts, Cost: e.Cost}
 	}
 	for s := engine.StageScan; s < engine.StageCount; s++ {
 		o.Working[s.String()] = v.Working[s]

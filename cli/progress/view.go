@@ -83,6 +83,19 @@ func (v *view) eta(name string) string {
 	return "ETA " + brief(left)
 }
 
+// embedded is how much was embedded by now, and what it cost; empty where nothing was.
+func (v *view) embedded() string {
+	e := v.Embedded
+	if e == nil || e.Texts == 0 {
+		return ""
+	}
+	out := text.Short(e.Tokens) + " tokens"
+	if e.Cost > 0 {
+		out += " (" + text.Cost(e.Cost) + ")"
+	}
+	return out
+}
+
 // workers says what readers and workers are at.
 func (v *view) workers() string {
 	var parts []string
@@ -144,6 +157,9 @@ func (v *view) following() string {
 			line = append(line, fmt.Sprintf("%d %s", other.n, other.what))
 		}
 	}
+	if e := v.embedded(); e != "" {
+		line = append(line, e+" embedded")
+	}
 	return strings.Join(line, ", ")
 }
 
@@ -172,6 +188,9 @@ func (v *view) line() string {
 	line := fmt.Sprintf("%s of documents (%s), %s/s, %d sent", strings.TrimSpace(v.share("")), v.doneOf(""), short(v.rates[""]), v.Total.Acked)
 	if n := v.Total.Failed(); n > 0 {
 		line += fmt.Sprintf(", %d failed", n)
+	}
+	if e := v.embedded(); e != "" {
+		line += ", " + e + " embedded"
 	}
 	return fmt.Sprintf("%s, %d of %s done, %s", line, done, text.Plural(len(v.Collections), "collection", "collections"), v.eta(""))
 }

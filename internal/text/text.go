@@ -8,6 +8,7 @@ package text
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -67,5 +68,27 @@ func TableOf(w io.Writer, left int, rows [][]string) {
 			}
 		}
 		fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
+	}
+}
+
+// Cost writes about how many US dollars something costs.
+func Cost(dollars float64) string {
+	if dollars < 0.01 && dollars > 0 {
+		return "less than $0.01"
+	}
+	return fmt.Sprintf("about $%.2f", dollars)
+}
+
+// Short writes a number, a large one with about three digits.
+func Short(n int64) string {
+	switch f := float64(n); {
+	case n < 100_000:
+		return strconv.FormatInt(n, 10)
+	case n < 1_000_000:
+		return fmt.Sprintf("%.0fk", f/1e3)
+	case n < 1_000_000_000:
+		return fmt.Sprintf("%.1fM", f/1e6)
+	default:
+		return fmt.Sprintf("%.1fG", f/1e9)
 	}
 }

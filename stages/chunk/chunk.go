@@ -104,6 +104,7 @@ type stage struct {
 	collections map[string]templates
 	divider     divider
 	fingerprint string
+	tokens      syncd.Tokens
 }
 
 type templates struct{ text, title template }
@@ -127,6 +128,10 @@ func open(_ context.Context, conf Config, _ syncd.Env) (syncd.Stage, error) {
 	}
 	measure, err := measureOf(conf.Unit, conf.Tokenizer)
 	if err != nil {
+		return nil, err
+	}
+	s.tokens = syncd.Tokens{By: conf.Tokenizer, Estimate: conf.Tokenizer == "words"}
+	if s.tokens.Count, err = measureOf(Tokens, conf.Tokenizer); err != nil {
 		return nil, err
 	}
 	s.divider = divider{measure: measure, size: conf.Size, overlap: conf.Overlap, most: conf.MaxChunks}
@@ -188,7 +193,7 @@ func (s *stage) content(c *syncd.Change) (*syncd.Content, error) {
 
 // Abilities implements syncd.Stage.
 func (s *stage) Abilities() syncd.StageAbilities {
-	return syncd.StageAbilities{Fingerprint: s.fingerprint}
+	return syncd.StageAbilities{Fingerprint: s.fingerprint, Tokens: &s.tokens}
 }
 
 // Close implements syncd.Stage.

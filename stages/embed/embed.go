@@ -41,7 +41,7 @@ type Config struct {
 	Encoding        Encoding `yaml:"encoding" doc:"How vectors are asked for: float, which every service knows, or base64, which takes less work." rule:"oneof=float base64"`
 	TextPrefix      string   `yaml:"text_prefix" doc:"What the model wants in front of a document's text, such as passage: with a space behind it."`
 	QueryPrefix     string   `yaml:"query_prefix" doc:"What the model wants in front of a question."`
-	PricePerMillion float64  `yaml:"price_per_million" doc:"What a million tokens cost, for plans and reports; 0 is not known." rule:"min=0"`
+	PricePerMillion float64  `yaml:"price_per_million" doc:"What a million tokens cost in US dollars, for plans, progress and reports; 0 is not known." rule:"min=0"`
 
 	BatchSize   int           `yaml:"batch_size" doc:"Texts in a request; of less those wait for others." rule:"min=1,max=10000"`
 	BatchTokens int           `yaml:"batch_tokens" doc:"Tokens in a request, by estimate." rule:"min=1,max=10000000"`
@@ -190,7 +190,7 @@ func (s *stage) Abilities() syncd.StageAbilities {
 	return syncd.StageAbilities{
 		Fingerprint: fmt.Sprintf("embed/1 %q %d %t %q", s.conf.VectorModel(), s.conf.Dimensions, s.conf.Shorten, s.conf.TextPrefix),
 		Vectors: &syncd.Vectors{
-			Model: s.conf.VectorModel(), Dimensions: s.dimensions, Embed: s.question, Usage: s.usage, Price: s.conf.PricePerMillion,
+			Model: s.conf.VectorModel(), Dimensions: s.dimensions, Embed: s.question, Usage: s.usage, Price: s.conf.PricePerMillion, Prefix: s.conf.TextPrefix,
 		},
 		Probe: s.probe,
 	}
