@@ -74,11 +74,12 @@ const (
 	ReasonOrphan                // the index holds a point whose document is gone
 	ReasonFull                  // every document is sent without asking
 	ReasonChanged               // the source said that it was changed
+	ReasonModel                 // the index holds the document with vectors of another model
 )
 
 // String gives the reason's word.
 func (r Reason) String() string {
-	return [...]string{"missing", "stale", "partial", "orphan", "full", "changed"}[r]
+	return [...]string{"missing", "stale", "partial", "orphan", "full", "changed", "model"}[r]
 }
 
 // Verdict is what the index says about a document.

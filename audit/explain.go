@@ -152,6 +152,9 @@ func (e *Explanation) askWhose(ctx context.Context, checker syncd.Checker) error
 	return nil
 }
 
+// OtherModel is what is wrong with a document whose vectors are of another model.
+const OtherModel = "the index holds it with vectors of another model"
+
 // ask asks the index about the change, and says what a run would do with it.
 func (e *Explanation) ask(ctx context.Context, checker syncd.Checker, c *syncd.Change) error {
 	asker := verdict.New(checker)
@@ -179,6 +182,9 @@ func (e *Explanation) ask(ctx context.Context, checker syncd.Checker, c *syncd.C
 		c.Operation, c.Reason, e.Why = syncd.Insert, syncd.ReasonMissing, "the index has no point with this id"
 	case syncd.Stale:
 		c.Operation, c.Reason, e.Why = syncd.Replace, syncd.ReasonStale, "the index holds another version of it"
+		if e.Rule.OtherModel(&e.Held) {
+			c.Reason, e.Why = syncd.ReasonModel, OtherModel
+		}
 	case syncd.Partial:
 		c.Operation, c.Reason, e.Why = syncd.Replace, syncd.ReasonPartial, "the index lacks some of its chunks"
 		if len(asker.Unread()) > 0 {

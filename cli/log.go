@@ -115,7 +115,7 @@ func narrateEnd(logger *slog.Logger, r job.Report, err error) {
 
 func countArgs(c tally.Counts) []any {
 	return []any{
-		"documents", c.Scanned, "present", c.Present, "missing", c.Missing, "stale", c.Stale, "partial", c.Partial, "chunks_unread", c.Unread,
+		"documents", c.Scanned, "present", c.Present, "missing", c.Missing, "stale", c.Stale, "other_model", c.OtherModel, "partial", c.Partial, "chunks_unread", c.Unread,
 		"sent", c.Acked, "failed", c.Failed(), "dead_lettered", c.DeadLettered,
 	}
 }

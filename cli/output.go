@@ -143,6 +143,9 @@ func (p *printer) collectionDone(r engine.CollectionReport) {
 		if r.Stale > 0 {
 			row("Stale, to be sent", r.Stale)
 		}
+		if r.OtherModel > 0 {
+			row("  of another model", r.OtherModel)
+		}
 		if r.Partial > 0 {
 			row("Partial, to be sent", r.Partial)
 		}

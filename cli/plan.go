@@ -168,6 +168,7 @@ func (p *printer) plan(plan *runreport.Plan, r job.Report) {
 	p.failures(r)
 	p.collisions(r)
 	p.orphans(r)
+	p.otherModel(plan.Total.Stale, plan.Total.OtherModel)
 	if !plan.Asked {
 		p.printf("\n%s was not asked, so every document counts as to be sent\n", p.index)
 	}

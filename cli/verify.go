@@ -115,6 +115,7 @@ func (p *printer) audit(a *job.Audit, found *runreport.Audit) {
 	if n := r.Total.Unread; n > 0 {
 		p.printf("\nThe number of chunks of %s can't be read (mapping.chunks): they count as partial\n", text.Plural(n, "document", "documents"))
 	}
+	p.otherModel(found.Total.Stale, found.Total.OtherModel)
 	if a.TooMany() {
 		p.printf("\nThere are more than %d differences; they were not looked at again, and only so many are named\n", job.MaxLookedAgain)
 	}
@@ -139,7 +140,18 @@ func (p *printer) audit(a *job.Audit, found *runreport.Audit) {
 			p.printf("  … and %d more\n", len(a.Differences)-i)
 			break
 		}
-		p.printf("  %s %s %s %s\n", planfile.Sigil(d.Verdict), d.Rule.Collection.Name, text.Of(d.ID), d.PointID)
+		why := ""
+		if d.OtherModel {
+			why = " of another model"
+		}
+		p.printf("  %s %s %s %s%s\n", planfile.Sigil(d.Verdict), d.Rule.Collection.Name, text.Of(d.ID), d.PointID, why)
+	}
+}
+
+// otherModel says how many of the stale documents are that for their model.
+func (p *printer) otherModel(stale, other int64) {
+	if other > 0 {
+		p.printf("\nOf %s, %d with vectors of another model than the configuration's\n", text.Plural(stale, "stale document", "stale documents"), other)
 	}
 }
 

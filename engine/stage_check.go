@@ -69,6 +69,9 @@ func (s *check) apply(ctx context.Context, b *batch) error {
 			c.Operation, c.Reason = syncd.Insert, syncd.ReasonMissing
 		case syncd.Stale:
 			c.Operation, c.Reason = syncd.Replace, syncd.ReasonStale
+			if found := s.asker.Found(i); b.rule().OtherModel(&found) {
+				c.Reason = syncd.ReasonModel
+			}
 		case syncd.Partial:
 			c.Operation, c.Reason = syncd.Replace, syncd.ReasonPartial
 		default:
@@ -163,6 +166,9 @@ func (s countVerdicts) apply(_ context.Context, b *batch) error {
 			}
 		case syncd.Stale:
 			b.counts.Stale++
+			if b.changes[i].Reason == syncd.ReasonModel {
+				b.counts.OtherModel++
+			}
 		case syncd.Partial:
 			b.counts.Partial++
 		case syncd.Orphan:
@@ -190,7 +196,7 @@ func (s reportItems) apply(_ context.Context, b *batch) error {
 	for i := range b.changes {
 		c := &b.changes[i]
 		if c.Verdict != syncd.Unknown {
-			s.e.Hooks.Item(verdict.Item{Rule: b.rule(), Verdict: c.Verdict, ID: c.ID, Key: c.Key, PointID: c.PointID})
+			s.e.Hooks.Item(verdict.Item{Rule: b.rule(), Verdict: c.Verdict, ID: c.ID, Key: c.Key, PointID: c.PointID, OtherModel: c.Verdict == syncd.Stale && c.Reason == syncd.ReasonModel})
 		}
 	}
 	return nil

@@ -42,6 +42,7 @@ type Audit struct {
 	Report      Report
 	Differences []verdict.Item                     // the first MaxLookedAgain
 	Counts      map[string]map[syncd.Verdict]int64 // of all of them, by collection
+	OtherModel  map[string]int64                   // of the stale ones: whose vectors are of another model
 	Rest        *audit.Rest                        // what else the index holds; nil if that is not known
 	Concluded   bool                               // the comparison came to its end, so that what it found says how the index is
 
@@ -63,7 +64,7 @@ func (a *Audit) TooMany() bool { return a.Different() > int64(len(a.Differences)
 
 // reset forgets all differences.
 func (a *Audit) reset() {
-	a.Differences, a.Counts = nil, map[string]map[syncd.Verdict]int64{}
+	a.Differences, a.Counts, a.OtherModel = nil, map[string]map[syncd.Verdict]int64{}, map[string]int64{}
 }
 
 // see counts a difference and keeps it, if there is room; it is called by one goroutine at a time.
@@ -77,6 +78,9 @@ func (a *Audit) see(i verdict.Item) {
 		a.Counts[name] = map[syncd.Verdict]int64{}
 	}
 	a.Counts[name][i.Verdict]++
+	if i.OtherModel {
+		a.OtherModel[name]++
+	}
 	if len(a.Differences) < MaxLookedAgain {
 		a.Differences = append(a.Differences, i)
 	}

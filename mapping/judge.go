@@ -118,7 +118,7 @@ func (r *Rule) Judge(rec *syncd.Change, found *syncd.Found) (verdict syncd.Verdi
 	if r.version != nil && len(found.Payload) > 0 && r.version.Policy.stale(r.DocumentVersion(rec), found.Payload[0]) {
 		return syncd.Stale, 0
 	}
-	if r.model != nil && r.modelAt < len(found.Payload) && found.Payload[r.modelAt].Set && found.Payload[r.modelAt].Text != r.model.Name {
+	if r.OtherModel(found) {
 		return syncd.Stale, 0
 	}
 	if r.chunks != nil && r.chunkCount < len(found.Payload) && found.Payload[r.chunkCount].Set {
@@ -129,6 +129,11 @@ func (r *Rule) Judge(rec *syncd.Change, found *syncd.Found) (verdict syncd.Verdi
 		return syncd.Present, max(min(n, maxChunks)-1, 0)
 	}
 	return syncd.Present, 0
+}
+
+// OtherModel reports whether the index's answer about chunk 0 names another model than the rule's, which makes the document stale.
+func (r *Rule) OtherModel(found *syncd.Found) bool {
+	return r.model != nil && r.modelAt < len(found.Payload) && found.Payload[r.modelAt].Set && found.Payload[r.modelAt].Text != r.model.Name
 }
 
 // parseChunks reads a number of chunks: a whole number from 0, however it is written in decimal, such as 3, "3" and 3.0. Above a

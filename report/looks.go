@@ -53,15 +53,16 @@ type PlanEmbed struct {
 
 // PlanCounts are what a run would do with documents.
 type PlanCounts struct {
-	Documents int64  `json:"documents" doc:"Documents read."`
-	Present   int64  `json:"present" doc:"Documents that the index has as it should."`
-	Missing   int64  `json:"missing" doc:"Documents that the index lacks."`
-	Stale     int64  `json:"stale" doc:"Documents of which the index has another version."`
-	Partial   int64  `json:"partial" doc:"Documents of which the index has only a part."`
-	Orphan    *int64 `json:"orphan" doc:"Documents that are gone, and of which the index has points; null if they were not looked for. Collections of one content type share them."`
-	Failed    int64  `json:"failed" doc:"Documents that can't be sent."`
-	Events    int64  `json:"events" doc:"Events that a run would send."`
-	Bytes     int64  `json:"bytes" doc:"How large they are together, about."`
+	Documents  int64  `json:"documents" doc:"Documents read."`
+	Present    int64  `json:"present" doc:"Documents that the index has as it should."`
+	Missing    int64  `json:"missing" doc:"Documents that the index lacks."`
+	Stale      int64  `json:"stale" doc:"Documents of which the index has another version."`
+	OtherModel int64  `json:"other_model" doc:"Of the stale documents: those whose vectors are of another model."`
+	Partial    int64  `json:"partial" doc:"Documents of which the index has only a part."`
+	Orphan     *int64 `json:"orphan" doc:"Documents that are gone, and of which the index has points; null if they were not looked for. Collections of one content type share them."`
+	Failed     int64  `json:"failed" doc:"Documents that can't be sent."`
+	Events     int64  `json:"events" doc:"Events that a run would send."`
+	Bytes      int64  `json:"bytes" doc:"How large they are together, about."`
 }
 
 // PlanCollection is what a run would do with one collection.
@@ -110,15 +111,18 @@ func (d *Differences) Add(i verdict.Item) {
 
 func differenceOf(i verdict.Item) Difference {
 	l := planfile.LineOf(i)
-	return Difference{Sigil: l.Sigil, Verdict: l.Verdict, Collection: l.Collection, ID: l.ID, PointID: l.PointID.String(), Why: whyOf(i.Verdict)}
+	return Difference{Sigil: l.Sigil, Verdict: l.Verdict, Collection: l.Collection, ID: l.ID, PointID: l.PointID.String(), Why: whyOf(i)}
 }
 
 // whyOf says what a verdict means.
-func whyOf(v syncd.Verdict) string {
-	switch v {
+func whyOf(i verdict.Item) string {
+	switch i.Verdict {
 	case syncd.Missing:
 		return "the index has no point with this id"
 	case syncd.Stale:
+		if i.OtherModel {
+			return audit.OtherModel
+		}
 		return "the index holds another version of it"
 	case syncd.Partial:
 		return "the index lacks some of its chunks"
@@ -150,7 +154,7 @@ func NewPlan(res job.PlanResult, share float64) Plan {
 			return int64(math.Round(float64(n) * float64(c.Scanned) / float64(looked)))
 		}
 		n := PlanCounts{
-			Documents: c.Scanned, Present: scaled(c.Present), Missing: scaled(c.Missing), Stale: scaled(c.Stale), Partial: scaled(c.Partial),
+			Documents: c.Scanned, Present: scaled(c.Present), Missing: scaled(c.Missing), Stale: scaled(c.Stale), OtherModel: scaled(c.OtherModel), Partial: scaled(c.Partial),
 			Failed: c.Failed(), Events: scaled(c.WouldSend),
 		}
 		if c.Measured > 0 {
@@ -263,6 +267,7 @@ func (c *PlanCounts) add(o PlanCounts) {
 	c.Present += o.Present
 	c.Missing += o.Missing
 	c.Stale += o.Stale
+	c.OtherModel += o.OtherModel
 	c.Partial += o.Partial
 	c.Failed += o.Failed
 	c.Events += o.Events
@@ -311,6 +316,7 @@ type AuditCounts struct {
 	Coverage   *float64 `json:"coverage" doc:"present / documents; null if there are none."`
 	Missing    int64    `json:"missing" doc:"Documents that the index lacks."`
 	Stale      int64    `json:"stale" doc:"Documents of which the index has another version."`
+	OtherModel int64    `json:"other_model" doc:"Of the stale documents: those whose vectors are of another model."`
 	Partial    int64    `json:"partial" doc:"Documents of which the index has only a part, or not known how much."`
 	Orphan     int64    `json:"orphan" doc:"Documents that are gone, and of which the index has points."`
 	Unindexed  int64    `json:"unindexed" doc:"Documents that were sent often enough and never appeared; they are no difference."`
@@ -342,7 +348,7 @@ func NewAudit(a *job.Audit, most int) Audit {
 		c := &r.Collections[i]
 		d := a.Counts[c.Rule.Collection.Name]
 		n := AuditCounts{
-			Documents: c.Scanned, Missing: d[syncd.Missing], Stale: d[syncd.Stale], Partial: d[syncd.Partial], Orphan: d[syncd.Orphan],
+			Documents: c.Scanned, Missing: d[syncd.Missing], Stale: d[syncd.Stale], OtherModel: a.OtherModel[c.Rule.Collection.Name], Partial: d[syncd.Partial], Orphan: d[syncd.Orphan],
 			Unindexed: c.Unindexed, Collisions: c.Collisions, Failed: c.Failed(),
 		}
 		n.Present = n.Documents - n.Missing - n.Stale - n.Partial - n.Failed - n.Unindexed - n.Collisions
@@ -364,6 +370,7 @@ func (c *AuditCounts) add(o AuditCounts) {
 	c.Present += o.Present
 	c.Missing += o.Missing
 	c.Stale += o.Stale
+	c.OtherModel += o.OtherModel
 	c.Partial += o.Partial
 	c.Orphan += o.Orphan
 	c.Unindexed += o.Unindexed

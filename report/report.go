@@ -87,6 +87,7 @@ type Counts struct {
 	Present      int64    `json:"present" doc:"Documents that the index has as it should."`
 	Missing      int64    `json:"missing" doc:"Documents that the index lacked."`
 	Stale        int64    `json:"stale" doc:"Documents of which the index had another version."`
+	OtherModel   int64    `json:"other_model" doc:"Of the stale documents: those whose vectors were of another model."`
 	Partial      int64    `json:"partial" doc:"Documents of which the index had only a part, or not known how much."`
 	Unread       int64    `json:"unread" doc:"Of the documents that the index was asked about: what it holds as the number of their chunks is none."`
 	Unasked      int64    `json:"unasked" doc:"Documents that were to be sent without asking the index."`
@@ -374,7 +375,7 @@ func collectionOf(p *engine.CollectionReport) Collection {
 
 func countsOf(c tally.Counts, took time.Duration, resumed int64) Counts {
 	out := Counts{
-		Documents: c.Scanned, Present: c.Present, Missing: c.Missing, Stale: c.Stale, Partial: c.Partial, Unread: c.Unread, Unasked: c.Unasked,
+		Documents: c.Scanned, Present: c.Present, Missing: c.Missing, Stale: c.Stale, OtherModel: c.OtherModel, Partial: c.Partial, Unread: c.Unread, Unasked: c.Unasked,
 		Young: c.Young, Unindexed: c.Unindexed, Unsampled: c.Unsampled, WouldSend: c.WouldSend, Gone: c.Gone, Overtaken: c.Overtaken,
 		Sent: c.Emitted - c.FailedWrite, Acked: c.Acked, Unconfirmed: c.Unconfirmed(), Referenced: c.Referenced, DeadLettered: c.DeadLettered,
 		Collisions: c.Collisions, Failed: c.Failed(), FailedRead: c.FailedRead, FailedStages: c.FailedStages, FailedEncode: c.FailedEncode, FailedWrite: c.FailedWrite,

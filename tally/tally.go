@@ -17,6 +17,7 @@ type Counts struct {
 	Present      int64 `json:"present,omitempty"`          // that the index has as the rule wants them
 	Missing      int64 `json:"missing,omitempty"`          // that the index lacks
 	Stale        int64 `json:"stale,omitempty"`            // of which the index has another version
+	OtherModel   int64 `json:"other_model,omitempty"`      // of Stale: whose vectors are of another model
 	Partial      int64 `json:"partial,omitempty"`          // of which the index lacks chunks, or its number of them can't be read
 	Orphan       int64 `json:"orphan,omitempty"`           // that are gone, and of which the index has points
 	Unasked      int64 `json:"unasked,omitempty"`          // sent without asking
@@ -60,6 +61,7 @@ func (c *Counts) Add(o Counts) {
 	c.Present += o.Present
 	c.Missing += o.Missing
 	c.Stale += o.Stale
+	c.OtherModel += o.OtherModel
 	c.Partial += o.Partial
 	c.Unread += o.Unread
 	c.Orphan += o.Orphan
@@ -109,6 +111,8 @@ func (c *Counts) Problem() string {
 		return fmt.Sprintf("%d events were sent, but %d were confirmed and %d refused", c.Emitted, c.Acked, c.FailedWrite)
 	case c.DeadLettered > c.Failed():
 		return fmt.Sprintf("%d documents failed, but %d became dead letters", c.Failed(), c.DeadLettered)
+	case c.OtherModel > c.Stale:
+		return fmt.Sprintf("%d documents were of another version, but %d have vectors of another model", c.Stale, c.OtherModel)
 	case c.Collisions > c.Scanned:
 		return fmt.Sprintf("%d documents were read, but %d share their point ids", c.Scanned, c.Collisions)
 	case c.Referenced > c.Acked:

@@ -27,6 +27,8 @@ type Item struct {
 	Key     syncd.Key // "" of an orphan
 	PointID uuid.UUID // of chunk 0
 	Held    uuid.UUID // of an orphan: the point that was found
+	// OtherModel says of a stale document that its vectors are of another model.
+	OtherModel bool
 }
 
 // CheckAbilities returns ErrNoPayload if the rules ask for what the checker can't tell. A nil checker is asked nothing.
