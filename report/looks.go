@@ -48,6 +48,7 @@ type PlanEmbed struct {
 	Read      int64    `json:"documents_read" doc:"Documents of these that were read to count tokens; if they are fewer, the numbers are estimates from these, which were chosen evenly."`
 	CountedBy string   `json:"counted_by" doc:"How tokens were counted: the tokenizer of stages.chunk, or what estimates them."`
 	Estimate  bool     `json:"estimate" doc:"The numbers are estimates: not all documents were read, or no tokenizer counted."`
+	sampled   bool     // only a share of all documents was looked at
 	Asked     bool     `json:"asked" doc:"The index was asked which texts it holds; if not, all texts of a document count as to be embedded."`
 }
 
@@ -200,6 +201,7 @@ func (p *PlanEmbed) add(e *engine.Embedding, events int64) {
 
 // conclude says how it was counted, of that share of the documents.
 func (p *PlanEmbed) conclude(by *job.Embedding, share float64) {
+	p.sampled = share > 0
 	p.Model, p.Asked, p.CountedBy, p.Estimate = by.Model, by.Held, bytesPerToken, true
 	if by.By != nil {
 		p.CountedBy, p.Estimate = by.By.By, by.By.Estimate
@@ -229,10 +231,13 @@ func (p *PlanEmbed) Lines() []string {
 	}
 	how := "Tokens are counted by " + p.CountedBy
 	if p.CountedBy == "words" {
-		how += ", an estimate,"
+		how += " and marks, an estimate"
 	}
 	if p.Read < p.Documents {
-		how += fmt.Sprintf(" in %d of the %d documents (--tokens reads them all)", p.Read, p.Documents)
+		how += fmt.Sprintf(" in %d of %d documents", p.Read, p.Documents)
+		if !p.sampled {
+			how += " (--tokens reads them all)"
+		}
 	}
 	if !p.Asked {
 		how += "; the index was not asked which texts it holds"

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/engine"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/tally"
@@ -55,11 +56,25 @@ func TestProgressLine(t *testing.T) {
 		{"two", seenAfter(at(10, [3]int64{1000, 1000, 0}, [3]int64{3_000_000, 1000, 0})), "0% of documents (2000/3.0M), 200/s, 0 sent, 1 of 2 collections done, ETA 4h09m"},
 		{"total not known", seenAfter(at(10, [3]int64{1000, 500, 20}, [3]int64{-1, 0, 0})), "- of documents (500), 50/s, 20 sent, 0 of 2 collections done, ETA -"},
 		{"more than counted", seenAfter(at(10, [3]int64{100, 120, 0})), "100% of documents (120/120), 12/s, 0 sent, 0 of 1 collection done, ETA 0s"},
+		{"of a job that embeds", seenAfter(embedding(at(10, [3]int64{1000, 500, 20}), 12_400_000, 0.248)), "50% of documents (500/1000), 50/s, 20 sent, 12.4M tokens (about $0.25) embedded, 0 of 1 collection done, ETA 10s"},
+		{"at an unknown price", seenAfter(embedding(at(10, [3]int64{1000, 500, 20}), 99, 0)), "50% of documents (500/1000), 50/s, 20 sent, 99 tokens embedded, 0 of 1 collection done, ETA 10s"},
+		{"nothing embedded yet", seenAfter(embedding(at(10, [3]int64{1000, 500, 20}), 0, 0)), "50% of documents (500/1000), 50/s, 20 sent, 0 of 1 collection done, ETA 10s"},
+		{"following", seenAfter(embedding(streamed(1, 1, 0, time.Hour, true), 99, 0)), "following: idle, 1 change read, 1 sent, 99 tokens embedded"},
 	} {
 		if got := c.v.line(); got != c.want {
 			t.Errorf("%s:\n got %s\nwant %s", c.name, got, c.want)
 		}
 	}
+	v := seenAfter(embedding(at(10, [3]int64{1000, 500, 20}), 99, 0.5))
+	if text, err := json.Marshal(v.object()); err != nil || !strings.Contains(string(text), `"embedded":{"tokens":99,"texts":1,"cost":0.5}`) {
+		t.Errorf("%s, %v", text, err)
+	}
+}
+
+// embedding has a snapshot say that so many tokens were embedded.
+func embedding(s job.Snapshot, tokens int64, cost float64) job.Snapshot {
+	s.Embedded = &job.Embedded{Usage: syncd.Usage{Tokens: tokens, Texts: min(tokens, 1)}, Cost: cost}
+	return s
 }
 
 // TestProgressRate checks that the rate is that of the last seconds, and that what an earlier run did is no part of it.
