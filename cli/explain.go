@@ -102,7 +102,7 @@ func (p *printer) explanation(e job.Explained) {
 		row(name, "%s", text.Of(s.Text))
 	}
 	if e.Bytes > 0 {
-		row("event", "key %s, %d bytes", text.Of(runreport.EventKey(e.Key)), e.Bytes)
+		row("event", "key %s, a value of %d bytes", text.Of(runreport.EventKey(e.Key)), e.Bytes)
 	}
 	if e.Topic != "" && !e.Nowhere() {
 		row("topic", "%s", e.Topic)

@@ -17,6 +17,8 @@ import (
 	"github.com/syncd-io/syncd/engine"
 	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/job"
+	"github.com/syncd-io/syncd/mapping"
+	"github.com/syncd-io/syncd/planfile"
 	runreport "github.com/syncd-io/syncd/report"
 	"github.com/syncd-io/syncd/tally"
 )
@@ -25,7 +27,8 @@ import (
 type printer struct {
 	w             io.Writer
 	cfg           *config.Config
-	source, index string // the products' names
+	source, index string         // the products' names
+	sent          *planfile.Plan // what is sent; nil: what the index lacks
 	dryRun        bool
 	fullByConfig  bool
 	whole         bool                       // every collection of the mapping is read
@@ -103,6 +106,12 @@ func (p *printer) state(d job.Decision) {
 func (p *printer) started(index job.IndexReport, full bool) {
 	p.announce(index, full)
 	switch {
+	case p.sent != nil && full:
+		p.printf("Sending what the plan says; %s was not asked whether it is still due\n", p.index)
+	case p.sent != nil && p.sent.WithoutDeletes:
+		p.printf("Sending what the plan says without its deletes, as far as it is still due\n")
+	case p.sent != nil:
+		p.printf("Sending what the plan says, as far as it is still due\n")
 	case full && p.fullByConfig:
 		p.printf("Running full backfill (will send every document)\n")
 	case full:
@@ -113,11 +122,23 @@ func (p *printer) started(index job.IndexReport, full bool) {
 		if index.Known {
 			p.printf("%s currently has %d points\n", p.index, index.Before.Points)
 		}
-		p.printf("Running incremental backfill (will only add missing documents)\n")
+		p.printf("Running incremental backfill (will only %s)\n", p.intent())
 	}
 	if p.dryRun {
 		p.printf("Dry run: nothing will be sent\n")
 	}
+}
+
+// intent says what an incremental run may send.
+func (p *printer) intent() string {
+	out := "add missing documents"
+	if slices.ContainsFunc(p.cfg.Mapping.Rules, func(r *mapping.Rule) bool { return len(r.PayloadKeys()) > 0 }) {
+		out = "send documents that are missing, stale or partial"
+	}
+	if p.cfg.Run.Orphans == config.OrphansPrune {
+		out += ", and delete points whose documents are gone"
+	}
+	return out
 }
 
 // collectionDone prints a collection's block.

@@ -232,7 +232,7 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 		out := newPrinter(stdout, cfg)
 		out.paint = a.painter(a.stdout)
 		out.detail, out.scheduled, out.announced = b.detail, b.scheduled, b.announced
-		if b.plan != nil {
+		if out.sent = b.plan; out.sent != nil {
 			out.source = "the plan" // what is read, and counted
 		}
 		told := out.observer()

@@ -178,7 +178,7 @@ func TestBadDocumentsAreNamedAndTheRestGoesOn(t *testing.T) {
 		bson.D{{Key: "_id", Value: nil}, {Key: "title", Value: "no id"}})
 	// That one is too large is known before anything is sent, and what becomes of it.
 	syncd(t, s.Environ(), "explain", "-c", config, "page", "huge").wants(t, 4, `^verdict +missing: `,
-		`^sending +must fail: the event, 30\d+ bytes of key and value beside its headers, does not fit into max_message_bytes, 1000000: too large$`,
+		`^sending +must fail: the event, 30\d+ bytes with its headers, does not fit into max_message_bytes, 1000000: too large$`,
 		`^ +the document is counted as one that could not be sent; errors.dead_letter would keep it$`)
 	syncd(t, append(s.Environ(), "SYNCD_ERRORS__OVERSIZE=reference_only"), "explain", "-c", config, "page", "huge").wants(t, 4, `^ +it is sent without its document`)
 	insert(t, db, "project", bson.D{{Key: "_id", Value: "huge"}, {Key: "title", Value: strings.Repeat("incompressible?", 200_000)}})

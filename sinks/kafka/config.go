@@ -301,15 +301,20 @@ func (c *Config) Preview(change *syncd.Change) (key, value []byte, err error) {
 		return nil, nil, refused.Of(0)
 	}
 	e := &b.Events[0]
-	if size := len(e.Key) + len(e.Value); size+headersSize(e.Headers)+recordOverhead > c.MaxMessageBytes {
-		err = c.tooLarge(size)
+	if sizeOf(e) > c.MaxMessageBytes {
+		err = c.tooLarge(e)
 	}
 	return e.Key, e.Value, err
 }
 
-// tooLarge is the error of an event with that many bytes of key and value that librdkafka does not take.
-func (c *Config) tooLarge(size int) error {
-	return fmt.Errorf("the event, %d bytes of key and value beside its headers, does not fit into max_message_bytes, %d: %w", size, c.MaxMessageBytes, syncd.ErrTooLarge)
+// tooLarge is the error of an event that librdkafka does not take.
+func (c *Config) tooLarge(e *codec.Event) error {
+	return fmt.Errorf("the event, %d bytes with its headers, does not fit into max_message_bytes, %d: %w", sizeOf(e), c.MaxMessageBytes, syncd.ErrTooLarge)
+}
+
+// sizeOf is what librdkafka counts for an event, in bytes.
+func sizeOf(e *codec.Event) int {
+	return len(e.Key) + len(e.Value) + headersSize(e.Headers) + recordOverhead
 }
 
 // recordOverhead is what librdkafka counts for a record beside key, value and headers (RD_KAFKAP_MESSAGE_V2_MAX_OVERHEAD).

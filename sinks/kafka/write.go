@@ -308,12 +308,12 @@ func (w *write) refuse(p producer, i int, err error, byBroker bool) error {
 	topic := *w.slots[i].topic
 	switch c {
 	case ck.ErrMsgSizeTooLarge, ck.ErrRecordListTooLarge, ck.ErrInvalidMsgSize:
-		size := len(w.events[i].Key) + len(w.events[i].Value)
+		e := &w.events[i]
 		if !byBroker {
-			w.fail(i, w.sink.config.tooLarge(size))
+			w.fail(i, w.sink.config.tooLarge(e))
 			return nil
 		}
-		w.fail(i, fmt.Errorf("the event, %d bytes of key and value beside its headers, is larger than topic %q accepts: %w", size, topic, syncd.ErrTooLarge))
+		w.fail(i, fmt.Errorf("the event, %d bytes with its headers, is larger than topic %q accepts: %w", sizeOf(e), topic, syncd.ErrTooLarge))
 	case ck.ErrInvalidMsg, ck.ErrInvalidRecord, ck.ErrBadMsg, ck.ErrInvalidTimestamp:
 		w.fail(i, fmt.Errorf("topic %q refuses the event: %s", topic, w.sink.scrub(err)))
 	case ck.ErrUnknownTopic, ck.ErrUnknownTopicOrPart, ck.ErrUnknownPartition:

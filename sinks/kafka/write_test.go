@@ -173,7 +173,7 @@ func TestTooLargeIsTheDocumentsFault(t *testing.T) {
 	if !errors.As(err, &batch) || !slices.Equal(batch.Failed(), []int{1}) {
 		t.Fatalf("error %v", err)
 	}
-	if one := batch.Of(1); !errors.Is(one, syncd.ErrTooLarge) || errors.Is(one, syncd.ErrUnavailable) || !strings.Contains(one.Error(), "3005 bytes of key and value beside its headers") {
+	if one := batch.Of(1); !errors.Is(one, syncd.ErrTooLarge) || errors.Is(one, syncd.ErrUnavailable) || !strings.Contains(one.Error(), "the event, 3041 bytes with its headers, ") {
 		t.Errorf("event's error: %v", one)
 	}
 	if got := read(t, bootstrap); len(got) != 2 {
@@ -548,8 +548,9 @@ func TestPreviewKnowsWhatIsTooLarge(t *testing.T) {
 				t.Errorf("%s, at most %d bytes, where %d are needed: Preview %v, Write %v", name, limit, least, preview, sent)
 			}
 			var batch *syncd.BatchError
-			if sent != nil && (!errors.As(sent, &batch) || batch.Of(0).Error() != preview.Error() || !errors.Is(preview, syncd.ErrTooLarge)) {
-				t.Errorf("%s: Preview %v, Write %v", name, preview, sent)
+			if sent != nil && (!errors.As(sent, &batch) || batch.Of(0).Error() != preview.Error() || !errors.Is(preview, syncd.ErrTooLarge) ||
+				!strings.Contains(preview.Error(), fmt.Sprintf("the event, %d bytes with its headers, does not fit", least))) {
+				t.Errorf("%s, where %d bytes are needed: Preview %v, Write %v", name, least, preview, sent)
 			}
 		}
 	}
