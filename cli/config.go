@@ -16,8 +16,6 @@ func (a *app) configCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "config",
 		Short: "Show what a configuration amounts to",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	c.AddCommand(a.configPrintCommand(), a.configDiffCommand())
 	return c
@@ -160,7 +158,7 @@ func (a *app) resolve(in config.Input) (*config.Effective, error) {
 	in.Environ, in.Registry = a.environ, a.registry
 	effective, diags := config.Resolve(in)
 	if a.printDiagnostics(diags) {
-		return nil, &codeError{exitInvalid, fmt.Errorf("%s can't be used: %s", in.Path, text.Plural(len(diags), "problem", "problems"))}
+		return nil, unusable(in.Path, diags)
 	}
 	return effective, nil
 }

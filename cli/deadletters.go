@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,8 +28,6 @@ func (a *app) deadLettersCommand() *cobra.Command {
 		Long: `The documents that could not be sent are in the place that errors.dead_letter names, each with its reason. These commands read it: the
 last letter of each document counts. A document that was sent since stays in the list, since nothing is removed there; retry asks the
 index, and sends only what it still lacks.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	c.AddCommand(a.deadLettersListCommand(), a.deadLettersShowCommand(), a.deadLettersRetryCommand())
 	return c
@@ -61,6 +60,11 @@ func (a *app) letters(ctx context.Context, j *job.Job, f *letterFlags, ids []str
 	wanted := map[string]bool{}
 	for _, id := range ids {
 		wanted[id] = true
+	}
+	if f.collection != "" && !slices.ContainsFunc(all.Letters, func(l job.DeadLetter) bool { return l.Collection == f.collection }) {
+		if _, err := j.Config.Mapping.Select([]string{f.collection}); err != nil { // letters may be older than the mapping
+			return nil, &codeError{exitUsage, err}
+		}
 	}
 	for _, l := range all.Letters {
 		if (f.collection == "" || l.Collection == f.collection) && strings.Contains(l.Reason, f.reason) &&

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -12,6 +13,7 @@ import (
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/job"
+	"github.com/syncd-io/syncd/spec"
 )
 
 // onceFlag is the flag -c, which is refused if it is given twice: the last would win in silence. The same again does no harm;
@@ -116,9 +118,19 @@ func (a *app) load(f *commonFlags, args []string, overrides []config.Override) (
 		diags = nil // warnings are notices
 	}
 	if a.printDiagnostics(diags) {
-		return nil, nil, &codeError{exitInvalid, fmt.Errorf("%s can't be used: %s", file, text.Plural(len(diags), "problem", "problems"))}
+		return nil, nil, unusable(file, diags)
 	}
 	return cfg, logger, nil
+}
+
+// unusable is the error about problems of a configuration, which were printed. Where all that is wrong was said by flags, the command
+// line is.
+func unusable(what string, diags spec.Diagnostics) error {
+	code := exitInvalid
+	if !slices.ContainsFunc(diags, func(d spec.Diagnostic) bool { return d.Severity == spec.Error && !d.Pos.FromFlag() }) {
+		code, what = exitUsage, "the command line"
+	}
+	return &codeError{code, fmt.Errorf("%s can't be used: %s", what, text.Plural(len(diags), "problem", "problems"))}
 }
 
 // progressFlag is --progress, which commands have that look at all documents.

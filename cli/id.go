@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -38,7 +37,7 @@ func (a *app) idCommand() *cobra.Command {
 			}
 			cfg, diags := config.Load(config.Input{Path: path, Environ: a.environ, Registry: a.registry, AllowUnsetEnv: true})
 			if a.printDiagnostics(diags) {
-				return &codeError{exitInvalid, fmt.Errorf("%s can't be used: %s", path, text.Plural(len(diags), "problem", "problems"))}
+				return unusable(path, diags)
 			}
 			selected, err := cfg.Mapping.Select([]string{collection})
 			if err != nil {

@@ -9,10 +9,11 @@ package cli
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -91,6 +92,10 @@ and sends a change event for the rest.`,
 	root.SetErr(a.stderr)
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		// The flags of a command that there is not are unknown, which is not what is wrong.
+		if _, rest, _ := root.Find(a.args); c.HasSubCommands() && len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
+			return unknownCommand(c, rest[0])
+		}
 		return usageError("%w (see %s --help)", err, c.CommandPath())
 	})
 	root.AddCommand(a.runCommand(), a.serveCommand(), a.planCommand(), a.verifyCommand(), a.explainCommand(), a.searchCommand(), a.validateCommand(), a.pluginsCommand(), a.schemaCommand(), a.referenceCommand(), a.idCommand(), a.versionCommand())
@@ -103,17 +108,26 @@ and sends a change event for the rest.`,
 // execute runs the command that the arguments name. An error that comes before it began is one of usage: an unknown command or
 // a wrong number of arguments.
 func execute(ctx context.Context, root *cobra.Command) error {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
 	began := false
 	var mark func(c *cobra.Command)
 	mark = func(c *cobra.Command) {
+		for _, sub := range c.Commands() {
+			mark(sub)
+		}
+		switch {
+		case c == root:
+		case c.HasSubCommands():
+			group(c)
+		case c.Name() == "help":
+			c.Run, c.RunE = nil, help
+		}
 		if f := c.RunE; f != nil {
 			c.RunE = func(c *cobra.Command, args []string) error {
 				began = true
 				return f(c, args)
 			}
-		}
-		for _, sub := range c.Commands() {
-			mark(sub)
 		}
 	}
 	mark(root)
@@ -124,16 +138,73 @@ func execute(ctx context.Context, root *cobra.Command) error {
 	return err
 }
 
-// suggested says how to go on after an unknown command of c, or a wrong number of arguments: the lines that cobra adds to some of
-// these errors become a hint.
-func suggested(c *cobra.Command, err error) error {
-	message, names, found := strings.Cut(err.Error(), "\n\nDid you mean this?\n")
-	switch {
-	case found:
-		return syncd.Hint(errors.New(message), "did you mean %s?", strings.Join(strings.Fields(names), " or "))
-	case strings.HasPrefix(message, "unknown command "):
+// group makes c a command that is there for those below it: alone it shows its help, and a word that is none of them is an error.
+func group(c *cobra.Command) {
+	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	c.Args = func(c *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return unknownCommand(c, args[0])
+		}
+		return nil
+	}
+}
+
+// help shows the help of a command.
+func help(c *cobra.Command, args []string) error {
+	found, err := findCommand(c.Root(), args)
+	if err != nil {
+		return err
+	}
+	found.InitDefaultHelpFlag()
+	return found.Help()
+}
+
+// findCommand is the command that the words name.
+func findCommand(root *cobra.Command, words []string) (*cobra.Command, error) {
+	found, rest, err := root.Find(words)
+	if err == nil && len(rest) == 0 {
+		return found, nil
+	}
+	word := words[0]
+	if err == nil {
+		word = rest[0]
+	}
+	return nil, &codeError{exitUsage, unknownCommand(found, word)}
+}
+
+// unknownCommand is the error about a word that is none of the commands below c.
+func unknownCommand(c *cobra.Command, word string) error {
+	var names, near []string
+	for _, sub := range c.Commands() {
+		if name := sub.Name(); sub.IsAvailableCommand() {
+			names = append(names, name)
+			if strings.HasPrefix(name, word) && word != "" {
+				near = append(near, strconv.Quote(name))
+			}
+		}
+	}
+	if nearest := spec.Nearest(word, names); len(near) == 0 && nearest != "" {
+		near = append(near, strconv.Quote(nearest))
+	}
+	err := fmt.Errorf("unknown command %q for %q", word, c.CommandPath())
+	if len(near) == 0 {
 		return syncd.Hint(err, "see %s --help", c.CommandPath())
-	case strings.HasPrefix(message, "accepts "), strings.HasPrefix(message, "requires "): // how many arguments, not which
+	}
+	return syncd.Hint(err, "did you mean %s?", strings.Join(near, " or "))
+}
+
+// suggested says how to go on after an unknown command of the root, or a wrong number of arguments of c. Cobra's own text of the former
+// has lines with suggestions, and it takes every argument of a command that wants none for a command.
+func suggested(c *cobra.Command, err error) error {
+	rest, unknown := strings.CutPrefix(err.Error(), "unknown command ")
+	quoted, _ := strconv.QuotedPrefix(rest)
+	switch word, _ := strconv.Unquote(quoted); {
+	case syncd.HintOf(err) != "":
+	case unknown && c.HasSubCommands():
+		return unknownCommand(c, word)
+	case unknown:
+		return syncd.Hint(fmt.Errorf("%s takes no argument such as %q", c.CommandPath(), word), "usage: %s", c.UseLine())
+	case strings.HasPrefix(err.Error(), "accepts "), strings.HasPrefix(err.Error(), "requires "): // how many arguments, not which
 		return syncd.Hint(err, "usage: %s", c.UseLine())
 	}
 	return err

@@ -7,9 +7,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-
-	"github.com/syncd-io/syncd"
-	"github.com/syncd-io/syncd/spec"
 )
 
 func (a *app) manCommand() *cobra.Command {
@@ -30,15 +27,8 @@ such as /usr/local/share/man/man1. Their date is that of SOURCE_DATE_EPOCH, wher
 				}
 				return a.described(c).ManPages(dir)
 			}
-			if found, rest, err := c.Root().Find(args); err != nil || len(rest) > 0 || found.Hidden {
-				var names []string
-				for _, sub := range c.Root().Commands() {
-					if !sub.Hidden {
-						names = append(names, sub.Name())
-					}
-				}
-				name := strings.Join(args, " ")
-				return &codeError{exitUsage, syncd.Hint(fmt.Errorf("there is no command %q", name), "%s", spec.DidYouMean(name, names))}
+			if _, err := findCommand(c.Root(), args); err != nil {
+				return err
 			}
 			return a.printManPage(c, args)
 		},

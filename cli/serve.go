@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math"
 	"net/http"
@@ -22,7 +21,6 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
-	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/job/host"
 	"github.com/syncd-io/syncd/metrics"
@@ -72,7 +70,7 @@ are in a file of their own, -c, and in variables such as SYNCD_SERVER__LISTEN.`,
 			}
 			settings, diags := config.LoadServer(in)
 			if a.printDiagnostics(diags) {
-				return &codeError{exitInvalid, fmt.Errorf("the settings of the service can't be used: %s", text.Plural(len(diags), "problem", "problems"))}
+				return unusable("the settings of the service", diags)
 			}
 			return a.serve(cmd.Context(), settings, levels, logger, args)
 		},

@@ -32,8 +32,6 @@ func (a *app) stateCommand() *cobra.Command {
 was interrupted. These commands read that folder: the one of the configuration, else the default one. A job
 that delivers exactly once keeps its state in the sink's transactions: with -c they read that, too; a run
 that was cut off there shows as running until the next one.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	c.AddCommand(a.stateListCommand(), a.stateShowCommand(), a.stateClearCommand())
 	return c

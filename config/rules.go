@@ -218,7 +218,7 @@ func (l *loader) selectCollections(d *spec.Decoder, tree *spec.Node, f *file, c 
 			diag.Message = fmt.Sprintf("no collection matches %q", name)
 			diag.Hint = spec.Known(namesOf(c.Mapping))
 		case unknown <= maxProposals:
-			diag.Hint = spec.DidYouMean(name, namesOf(c.Mapping))
+			diag.Hint = spec.Proposals(name, namesOf(c.Mapping))
 		}
 		d.Add(diag)
 	}

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/internal/panics"
 	"github.com/syncd-io/syncd/internal/text"
+	"github.com/syncd-io/syncd/spec"
 	"github.com/syncd-io/syncd/store"
 )
 
@@ -30,6 +32,7 @@ type planner struct {
 	feed      *feed
 	out       chan<- *split
 	documents atomic.Int64 // of the collections that were handed out
+	names     []string     // the collections that the source has, asked for when one is not there; nil: not asked
 }
 
 // run plans all collections, one after another, so that the first are done first, and it is the error of the first that ends the run.
@@ -229,8 +232,16 @@ func (p *planner) notFound(ctx context.Context, c *collection, why error) error 
 	if err := p.start(ctx, c); err != nil {
 		return err
 	}
+	name, hint := c.rule.Collection.Name, []any(nil)
+	if list := p.feed.source.Abilities().Collections; list != nil && p.names == nil {
+		names, _ := list(ctx) // a login may be allowed to read and not to list
+		p.names = append([]string{}, names...)
+	}
+	if near := spec.Nearest(name, p.names); near != "" && near != name {
+		hint = []any{"hint", "did you mean " + strconv.Quote(near) + "?"}
+	}
 	p.e.Logger.Warn("the source has no such collection: it counts as empty; check its spelling, upper and lower case count",
-		"collection", c.rule.Collection.Name, "reason", why.Error())
+		append([]any{"collection", name, "reason", why.Error()}, hint...)...)
 	return nil
 }
 

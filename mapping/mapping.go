@@ -210,7 +210,7 @@ func (m *Mapping) unknown(name string) error {
 	for i, r := range m.Rules {
 		known[i] = r.Collection.Name
 	}
-	return syncd.Hint(fmt.Errorf("unknown collection %q", name), "%s", spec.DidYouMean(name, known))
+	return syncd.Hint(fmt.Errorf("unknown collection %q", name), "%s", spec.Proposals(name, known))
 }
 
 // Target is where the rule's events go.

@@ -402,7 +402,7 @@ func (d *Decoder) scalar(n *Node, v reflect.Value) {
 			hint = "write it without the zero at its beginning"
 		}
 		got := n.describe()
-		if v.Type() == reflect.TypeFor[Secret]() || v.Kind() != reflect.String && n.Rewrote && !strings.HasPrefix(n.Pos.Source, "flag ") {
+		if v.Type() == reflect.TypeFor[Secret]() || v.Kind() != reflect.String && n.Rewrote && !n.Pos.FromFlag() {
 			got = "what it holds" // may be a secret, or come from a variable that holds one
 		}
 		d.Errorf(n, CodeWrongType, hint, "%s must be %s, not %s", d.subject(), want, got)
@@ -455,7 +455,7 @@ func (d *Decoder) leadingZero(n *Node, how, value string) {
 	if !zeroes.MatchString(n.Text) || strings.Trim(n.Text, "+-0_") == "" {
 		return
 	}
-	if n.Rewrote && !strings.HasPrefix(n.Pos.Source, "flag ") {
+	if n.Rewrote && !n.Pos.FromFlag() {
 		d.Report(Warning, n, CodeLeadingZero, "write it without the zero", "%s begins with a zero and is read %s", d.subject(), how)
 		return
 	}

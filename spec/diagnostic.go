@@ -35,6 +35,9 @@ func (p Pos) String() string {
 // IsZero reports whether the position is unknown.
 func (p Pos) IsZero() bool { return p == Pos{} }
 
+// FromFlag reports whether the value was given on the command line.
+func (p Pos) FromFlag() bool { return strings.HasPrefix(p.Source, "flag ") }
+
 // Excerpt is a line of a file as it may be shown: secrets in it are masked, which moves what stands behind them.
 type Excerpt struct {
 	Text   string // without the line's end

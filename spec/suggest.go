@@ -35,6 +35,14 @@ func DidYouMean(name string, candidates []string) string {
 	return Known(candidates)
 }
 
+// Proposals is the hint for an unknown name where a person may want to see all that there are: the nearest candidate, and the list.
+func Proposals(name string, candidates []string) string {
+	if near := Nearest(name, candidates); near != "" {
+		return fmt.Sprintf("did you mean %q? %s", near, Known(candidates))
+	}
+	return Known(candidates)
+}
+
 // Known is the hint that lists all names that there are.
 func Known(candidates []string) string {
 	if len(candidates) == 0 {
