@@ -94,12 +94,17 @@ func (p *printer) observer() job.Observer {
 
 // state says what becomes of an interrupted run.
 func (p *printer) state(d job.Decision) {
-	if d.Resumed {
+	switch at := text.Moment(d.Interrupted); {
+	case d.Resumed && d.Followed:
+		p.printf("Going on behind what was followed until %s (--fresh starts from the beginning)\n", at)
+	case d.Resumed:
 		p.printf("Resuming the run that was interrupted on %s: %s handled by then (--fresh starts from the beginning)\n",
-			text.Moment(d.Interrupted), text.Plural(d.Handled, "document was", "documents were"))
-		return
+			at, text.Plural(d.Handled, "document was", "documents were"))
+	case d.Followed:
+		p.printf("The run that followed until %s is not resumed: %s; starting from the beginning\n", at, d.Why)
+	default:
+		p.printf("The interrupted run of %s is not resumed: %s; starting from the beginning\n", at, d.Why)
 	}
-	p.printf("The interrupted run of %s is not resumed: %s; starting from the beginning\n", text.Moment(d.Interrupted), d.Why)
 }
 
 // started says what kind of run this is.

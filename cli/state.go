@@ -355,6 +355,9 @@ func outcomeText(i store.Info) string {
 	if i.Outcome == tally.Running && i.PID != 0 {
 		return fmt.Sprintf("running, process %d on %s", i.PID, i.Host)
 	}
+	if i.Follows && i.Outcome == tally.Complete {
+		return "stopped following"
+	}
 	return string(i.Outcome)
 }
 

@@ -133,7 +133,8 @@ func (j *Job) backfill(ctx context.Context, p *Plugins, q Request, res *Result) 
 					ended = ErrInterrupted
 				}
 				end := endOf(ended, ctx.Err() != nil || o.draining())
-				if end.Outcome.Finished() && err != nil { // the run itself is whole
+				end.Resumable = end.Resumable || f != nil && ended == nil // it goes on with the next start
+				if end.Outcome.Finished() && err != nil {                 // the run itself is whole
 					end.Outcome = OutcomeOf(err)
 				}
 				res.Resumable = end.Resumable
@@ -160,7 +161,6 @@ func (j *Job) backfill(ctx context.Context, p *Plugins, q Request, res *Result) 
 		if engineErr = f.run(ctx, o, q.Observer, res); engineErr != nil {
 			return explainEnd(engineErr)
 		}
-		engineErr = ErrInterrupted // it goes on with the next start
 		if res.Report.Interrupted {
 			return ErrInterrupted
 		}

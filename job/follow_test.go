@@ -21,6 +21,7 @@ import (
 	"github.com/syncd-io/syncd/config"
 	sides "github.com/syncd-io/syncd/internal/fixture"
 	"github.com/syncd-io/syncd/job"
+	"github.com/syncd-io/syncd/store/bolt"
 	"github.com/syncd-io/syncd/syncdtest"
 	"github.com/syncd-io/syncd/tally"
 )
@@ -43,6 +44,7 @@ type followed struct {
 	log      bytes.Buffer
 	lost     []string // why all documents were looked at again
 	backfill []job.Result
+	decided  []job.Decision
 	began    int
 }
 
@@ -155,7 +157,7 @@ func (f *followed) live(t *testing.T, kill bool, do func()) (job.Result, error) 
 	j := f.job(t, drain)
 	go func() {
 		var err error
-		res, err = j.Backfill(ctx, job.Request{Following: job.Following{
+		res, err = j.Backfill(ctx, job.Request{Observer: job.Observer{State: func(d job.Decision) { f.decided = append(f.decided, d) }}, Following: job.Following{
 			Began:    func([]syncd.Stream) { f.began++ },
 			Backfill: func(r job.Result, _ error) { f.backfill = append(f.backfill, r) },
 			Reconciling: func(r job.Reconcile) {
@@ -229,6 +231,12 @@ func TestAJobThatFollows(t *testing.T) {
 			})
 			if err != nil {
 				t.Fatal(err)
+			}
+			if kept, err := bolt.List(f.state); err != nil || len(kept) != 1 || kept[0].Info.Outcome != tally.Complete || !kept[0].Info.Resumable {
+				t.Errorf("life %d ended as it was told to, and what is kept of it says otherwise: %+v, %v", life, kept, err)
+			}
+			if len(f.decided) != life || life > 0 && (!f.decided[life-1].Resumed || !f.decided[life-1].Followed) {
+				t.Errorf("life %d: decided %+v", life, f.decided)
 			}
 			f.same(t)
 			if len(res.Streams) != 1 || res.Streams[0].Name != "memory" || res.Streams[0].Counts != *res.Followed || res.Followed.Acked < 61*int64(life+1) {

@@ -21,11 +21,13 @@ import (
 	"github.com/syncd-io/syncd/store"
 	"github.com/syncd-io/syncd/store/bolt"
 	"github.com/syncd-io/syncd/store/marks"
+	"github.com/syncd-io/syncd/tally"
 )
 
 // Decision is what was decided about the run that the store kept.
 type Decision struct {
 	Resumed     bool
+	Followed    bool      // the kept run was not interrupted: it had followed until it was told to stop
 	Interrupted time.Time // when the kept run was last heard of
 	Handled     int64     // documents that it had handled
 	Why         string    // why it is not resumed
@@ -109,7 +111,7 @@ func (j *Job) adopt(ctx context.Context, st store.Store, scope store.Scope, fres
 	old := st.Info()
 	var d *Decision
 	if old.RunID != "" && old.Resumable && !fresh {
-		d = &Decision{Interrupted: old.Updated, Handled: st.Handled()}
+		d = &Decision{Followed: old.Outcome == tally.Complete, Interrupted: old.Updated, Handled: st.Handled()}
 		age := time.Since(old.Updated).Abs() // a clock may have been wrong
 		switch differs := difference(old.Scope, scope); {
 		case differs != "":
