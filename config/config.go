@@ -124,6 +124,7 @@ type loader struct {
 	parsed []parsedFile
 	broken bool // a file could not be read, so that what seems to be missing may be in it
 
+	known   *secretSettings // made when it is first asked for: see secrets
 	unheard *unheard // nil where the files' values take effect
 }
 

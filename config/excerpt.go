@@ -51,10 +51,12 @@ type secretSettings struct {
 }
 
 func (l *loader) secrets() *secretSettings {
-	s := &secretSettings{secret: map[string]bool{}, open: map[string]bool{}}
-	s.add(Describe(l.in.Registry))
-	s.add(DescribeServer())
-	return s
+	if l.known == nil {
+		l.known = &secretSettings{secret: map[string]bool{}, open: map[string]bool{}}
+		l.known.add(Describe(l.in.Registry))
+		l.known.add(DescribeServer())
+	}
+	return l.known
 }
 
 func (s *secretSettings) add(settings []spec.Setting) {

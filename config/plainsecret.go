@@ -14,14 +14,11 @@ func (l *loader) plainSecrets() {
 	if l.in.Text != nil { // standard input, or the example of a document
 		return
 	}
-	var secrets *secretSettings
 	for _, f := range l.parsed {
 		if f.root == nil {
 			continue
 		}
-		if secrets == nil {
-			secrets = l.secrets()
-		}
+		secrets := l.secrets()
 		var found []*spec.Node
 		var paths []string
 		eachScalar(f.root, nil, func(n *spec.Node, path []string) {

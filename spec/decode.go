@@ -49,7 +49,7 @@ type Decoder struct {
 
 // NewDecoder returns a Decoder that starts at the given path.
 func NewDecoder(path ...string) *Decoder {
-	return &Decoder{path: path, rules: newRules()}
+	return &Decoder{path: path, rules: rules()}
 }
 
 // AllowMissing takes what is decoded from now on as part of a configuration: a required field that is absent is not reported,

@@ -3,6 +3,7 @@ package spec
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -12,8 +13,8 @@ import (
 // ruleName in a `rule` tag holds text to CheckName.
 const ruleName = "name"
 
-// newRules are the rules of package validator, and ruleName.
-func newRules() *validator.Validate {
+// rules are the rules of package validator, and ruleName. To make them takes longer than to read a configuration by them.
+var rules = sync.OnceValue(func() *validator.Validate {
 	rules := validator.New(validator.WithRequiredStructEnabled())
 	err := rules.RegisterValidation(ruleName, func(fl validator.FieldLevel) bool {
 		_, problem := NameProblem(fl.Field().String())
@@ -23,7 +24,7 @@ func newRules() *validator.Validate {
 		panic("registering a rule under a name that is free can't fail: " + err.Error())
 	}
 	return rules
-}
+})
 
 // CheckName reports a name that begins or ends with a character that nobody sees, or that is no text, and says whether it did.
 // Names are compared byte by byte by every server, so such a name finds nothing, and nothing that is shown of it tells why. n is

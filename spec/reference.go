@@ -44,7 +44,7 @@ type Setting struct {
 // Describe lists the settings that *config declares, in their order, as Fields does, with all that is below them. path is
 // where config stands in a configuration.
 func Describe(config any, path ...string) []Setting {
-	d := describer{rules: newRules()}
+	d := describer{rules: rules()}
 	return d.settings(reflect.ValueOf(config).Elem(), path)
 }
 
