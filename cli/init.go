@@ -229,6 +229,10 @@ func (a *app) nextSteps(file string, choices wizard.Choices) error {
 	}
 	step("syncd validate"+read, "is everything spelt right?")
 	step("syncd validate"+read+" --connect", "do the servers have what a run needs?")
+	if choices.OnlyFollows(a.registry) {
+		step("syncd run"+read, "follow the changes, and send them, until told to stop")
+		return nil
+	}
 	step("syncd run"+read+" --dry-run", "what would be sent?")
 	step("syncd run"+read, "send it")
 	return nil

@@ -204,7 +204,7 @@ func TestSelect(t *testing.T) {
 		t.Errorf("selecting epic and page: %v, %v", got, err)
 	}
 	_, err = m.Select([]string{"workitems"})
-	if err == nil || syncd.HintOf(err) != `did you mean "workItem"?` {
+	if err == nil || syncd.HintOf(err) != `did you mean "workItem"? known: cycle, epic, features, module, page, project, userStory, workItem` {
 		t.Errorf("selecting workitems: %v, hint %q", err, syncd.HintOf(err))
 	}
 }

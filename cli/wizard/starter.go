@@ -21,11 +21,12 @@ const proseWidth = 100
 type starter struct {
 	b       strings.Builder
 	choices Choices
+	follows bool // the source can only be followed
 }
 
 // Starter writes the text of a first configuration of a program with these plugins.
 func Starter(registry *syncd.Registry, choices Choices) (string, error) {
-	s := &starter{choices: choices}
+	s := &starter{choices: choices, follows: choices.OnlyFollows(registry)}
 	fmt.Fprintf(&s.b, "# yaml-language-server: $schema=%s\n", choices.Schema)
 	s.prose("", `A configuration of syncd, written by "syncd init".`)
 	if !choices.All {
@@ -66,6 +67,16 @@ func Starter(registry *syncd.Registry, choices Choices) (string, error) {
 		}
 	}
 	return s.b.String(), nil
+}
+
+// OnlyFollows reports whether the chosen source has changes, and no documents to look at.
+func (c Choices) OnlyFollows(registry *syncd.Registry) bool {
+	source, known := registry.Lookup(syncd.KindSource, c.Plugins[syncd.KindSource])
+	if !known {
+		return false
+	}
+	_, only := source.Config().(syncd.FollowedOnly)
+	return only
 }
 
 // stagesFor are the stages that the sink can't do without, as such that must be set: a sink that writes an index needs chunks and
@@ -199,6 +210,8 @@ func (s *starter) active(b spec.Setting) bool {
 var starters = map[string]string{
 	"source.mongo.uri":      "mongodb://localhost:27017",
 	"source.mongo.database": "ProjectManagement",
+	"source.postgres.dsn":   "postgres://localhost:5432/postgres",
+	"checker.pgvector.dsn":  "postgres://localhost:5432/postgres",
 	"stages.chunk.text":     "",
 	"stages.embed.url":      "http://localhost:11434/v1",
 	"stages.embed.model":    "all-minilm",
@@ -226,6 +239,9 @@ func (s *starter) value(f spec.Setting) (string, bool) {
 	}
 	if path == "source.mongo.uri" && s.choices.Variable != "" {
 		return quoted("${" + s.choices.Variable + "}"), true
+	}
+	if path == "run.follow" && s.follows {
+		return "true", true
 	}
 	fallback, wanted := starters[path]
 	if fallback == "" {

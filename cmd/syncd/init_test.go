@@ -1,52 +1,62 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/syncd-io/syncd/cli"
+	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/config"
 )
 
-// TestInitIsValid writes a configuration for each choice of plugins; it can be used as it is, but for the one setting that the
-// source Kafka asks for.
+// TestInitIsValid writes a configuration for each choice of plugins, of which none needs an edit or a variable to be valid, and that names
+// no more than it needs.
 func TestInitIsValid(t *testing.T) {
-	for _, name := range []string{"POSTGRES_DSN", "PGVECTOR_DSN"} { // which the file asks for
-		t.Setenv(name, "postgres://h/d")
-	}
-	args := os.Args
-	t.Cleanup(func() { os.Args = args })
-	for _, c := range []struct {
-		flags    string
-		want     int
-		has, not string
-	}{
-		{"", 0, "\nsink:\n  kafka:", "stages:"},
-		{"--sink kafka", 0, "\nsink:\n  kafka:", "stages:"},
-		{"--sink file", 0, "\nsink:\n  file:", "stages:"},
-		{"--sink qdrant", 0, "\nstages:\n  # ", ""},
-		{"--source file", 0, "\nsource:\n  file:", ""},
-		{"--source postgres", 0, "\nsource:\n  postgres:", ""},
-		{"--source kafka", 3, "\nsource:\n  kafka:", ""},
-		{"--checker pgvector", 0, "\nchecker:\n  pgvector:", ""},
-	} {
-		for _, flags := range []string{c.flags, c.flags + " --all"} {
-			t.Run(flags, func(t *testing.T) {
-				file := filepath.Join(t.TempDir(), "mine.yaml")
-				os.Args = append([]string{"syncd", "init", file}, strings.Fields(flags)...)
-				if code := cli.Main(plugins()...); code != 0 {
-					t.Fatalf("init exits with %d", code)
+	reg := registry(t)
+	dir := t.TempDir()
+	for _, source := range reg.Names(syncd.KindSource) {
+		for _, checker := range reg.Names(syncd.KindChecker) {
+			for _, sink := range reg.Names(syncd.KindSink) {
+				for _, all := range []bool{false, true} {
+					flags := []string{"--source", source, "--checker", checker, "--sink", sink}
+					if all {
+						flags = append(flags, "--all")
+					}
+					name := strings.Join(flags, " ")
+					file := filepath.Join(dir, strings.ReplaceAll(name, " ", "")+".yaml")
+					next := run(t, append([]string{"init", file}, flags...)...)
+					data, err := os.ReadFile(file)
+					if err != nil {
+						t.Fatal(err)
+					}
+					_, diags := config.Load(config.Input{Path: file, Registry: reg})
+					if len(diags) > 0 {
+						t.Errorf("%s: %v\n%s", name, diags, data)
+					}
+					plugin, _ := reg.Lookup(syncd.KindSink, sink)
+					_, indexes := plugin.Config().(syncd.Indexer)
+					plugin, _ = reg.Lookup(syncd.KindSource, source)
+					_, follows := plugin.Config().(syncd.FollowedOnly)
+					for text, wanted := range map[string]bool{"\nstages:": indexes, "\n  follow: true\n": follows} {
+						if bytes.Contains(data, []byte(text)) != wanted {
+							t.Errorf("%s: it has %q: %t, want %t", name, text, !wanted, wanted)
+						}
+					}
+					if strings.Contains(next, "--dry-run") == follows || !strings.Contains(next, "must be those of your index") {
+						t.Errorf("%s: the next steps are\n%s", name, next)
+					}
 				}
-				data, err := os.ReadFile(file)
-				if err != nil || !strings.Contains(string(data), c.has) || c.not != "" && strings.Contains(string(data), "\n"+c.not) {
-					t.Errorf("%v, want %q and not %q in\n%s", err, c.has, c.not, data)
-				}
-				os.Args = []string{"syncd", "validate", file}
-				if code := cli.Main(plugins()...); code != c.want {
-					t.Errorf("validate exits with %d, not %d, for\n%s", code, c.want, data)
-				}
-			})
+			}
 		}
+	}
+}
+
+// TestInitIsUsual: without a choice it is MongoDB, Qdrant and Kafka.
+func TestInitIsUsual(t *testing.T) {
+	text := run(t, "init", "-")
+	if text != run(t, "init", "-", "--source", "mongo", "--checker", "qdrant", "--sink", "kafka") || !strings.Contains(text, "\nsink:\n  kafka:") {
+		t.Error(text)
 	}
 }
