@@ -22,18 +22,20 @@ import (
 
 var floors = map[string]func(context.Context, endpoints, int) (int, error){
 	"scan": floorScan, "read": floorRead, "uuid": floorUUID, "get": floorGet, "json": floorJSON, "produce": floorProduce,
-	"baseline": baseline, "script": script,
+	"baseline": baseline, "script": script, "index": floorIndex,
 }
 
 // sections are what is measured beside the cases. Each is a file of its own, and decides its gates with b.decide.
 var sections = []section{
-	{"NDJSON", (*bench).ndjson}, {"many collections", (*bench).collections}, {"start and end", (*bench).start}, {"changes", (*bench).stream},
-	{"lost position", (*bench).lostPosition}, {"memory", (*bench).memory},
+	{name: "NDJSON", run: (*bench).ndjson}, {name: "many collections", run: (*bench).collections}, {name: "start and end", run: (*bench).start},
+	{name: "changes", run: (*bench).stream}, {name: "lost position", run: (*bench).lostPosition}, {name: "memory", run: (*bench).memory},
+	{name: "indexing", run: (*bench).indexing, always: true},
 }
 
 type section struct {
-	name string
-	run  func(*bench, context.Context) error
+	name   string
+	run    func(*bench, context.Context) error
+	always bool // also where no gates are decided, for its tables
 }
 
 func main() {
@@ -52,6 +54,9 @@ func run(ctx context.Context, args []string) error {
 		var l load
 		if err := json.Unmarshal([]byte(args[1]), &l); err != nil {
 			return err
+		}
+		if l.Indexing.Unit != "" {
+			return serveIndexing(ctx, l)
 		}
 		return serve(ctx, l)
 	case len(args) > 1 && args[0] == "syncd":
@@ -99,6 +104,7 @@ type bench struct {
 	self, syncd string // paths of this program, and of the one to measure
 	old         string // of one to compare with, or empty
 	repeat      int    // how often each measurement is repeated
+	most        int    // the largest number of documents
 	gates
 }
 
@@ -124,7 +130,7 @@ func compare(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	b := &bench{repeat: max(1, *repeat)}
+	b := &bench{repeat: max(1, *repeat), most: documents[len(documents)-1], gates: gates{off: !*judged}}
 	if b.self, err = os.Executable(); err != nil {
 		return err
 	}
@@ -165,12 +171,11 @@ func compare(ctx context.Context, args []string) error {
 		fmt.Print("syncd divided by the others, repetition by repetition:\n\n")
 		ratiosTable(results).print(os.Stdout)
 	}
-	if !*judged {
-		return nil
+	if *judged {
+		b.judge(last)
 	}
-	b.judge(last)
 	for _, t := range sections {
-		if !strings.Contains(t.name, *only) {
+		if !strings.Contains(t.name, *only) || !*judged && !t.always {
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "measuring %s\n", t.name)

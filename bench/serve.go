@@ -36,6 +36,7 @@ type load struct {
 	Absent      int  // of 256 points, so many are missing
 	List        bool // points can be listed, for an audit: the server keeps them all
 	Collections int  // none means one; named docs, docs1, docs2 and so on
+	Indexing    indexingLoad
 }
 
 // names are the collections' names.
@@ -50,10 +51,10 @@ func (l load) names() []string {
 // endpoints is what the server process says of itself, one JSON object a line: first where the servers are, and then, when
 // its standard input closes, what they saw.
 type endpoints struct {
-	Mongo, Qdrant, Kafka string
-	Load                 load
-	Produced             []time.Time // when requests to produce came after a pause
-	Events               int         // that the topics have had
+	Mongo, Qdrant, Kafka, Embed string
+	Load                        load
+	Produced                    []time.Time // when requests to produce came after a pause
+	Events                      int         // that the topics have had
 }
 
 // serve runs the servers until standard input closes. All collections hold the same documents.
