@@ -66,7 +66,8 @@ type SinkAbilities struct {
 	Lag func(ctx context.Context, group string, targets []Target) ([]PartitionLag, error)
 
 	// Held asks the index that the sink writes to what it holds of changes whose Content is there, in as few requests as it can: it
-	// sets Content.Held, and Kept of each chunk that the index holds with the chunk's hash. An error means that nothing is known about any.
+	// sets Content.Held, and Kept of each chunk that the index holds with the chunk's hash, and takes out of Content.Further what the index
+	// does not hold. An error means that nothing is known about any.
 	Held func(ctx context.Context, changes []Change) error
 
 	// Nearest finds the points whose vectors are nearest to one, the nearest first, of the content types, or of all where none is given.

@@ -87,6 +87,8 @@ type Content struct {
 	Model string // that the vectors are of
 	// Held is how many chunks the index held of the document, as far as it says so: chunk 0 is not counted unless it is there.
 	Held int
+	// Further are points that the engine asks about beside those of the chunks. The ability Held leaves those of them that are there.
+	Further []uuid.UUID
 	// Left are the points of the further chunks that the index holds, which the document no longer has.
 	Left []uuid.UUID
 }

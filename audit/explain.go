@@ -187,6 +187,9 @@ func (e *Explanation) ask(ctx context.Context, checker syncd.Checker, c *syncd.C
 		}
 	case syncd.Partial:
 		c.Operation, c.Reason, e.Why = syncd.Replace, syncd.ReasonPartial, "the index lacks some of its chunks"
+		if asker.LeftOver(0) {
+			e.Why = "the index holds more chunks of it than chunk 0 says: those of an older version, which a process that was killed has left"
+		}
 		if len(asker.Unread()) > 0 {
 			e.Why = fmt.Sprintf("what the index holds under %s is no number of chunks, so it is not known whether they are there", e.Rule.ChunksKey())
 		}

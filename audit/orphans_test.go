@@ -89,6 +89,29 @@ func TestOrphansAreFoundOnce(t *testing.T) {
 	}
 }
 
+// TestADeleteNamesTheChunkThatWasFound: chunk 0, which says how many there are, may be gone.
+func TestADeleteNamesTheChunkThatWasFound(t *testing.T) {
+	f := fixture.New()
+	f.Source.Create("page")
+	f.Index("page", "whole", fixture.Monday, 1)
+	f.Index("page", "chunks", fixture.Monday, 4, 0, 1, 2)
+	rules := fixture.Versioned(t, "page")
+	found, err := search(f, rules).Find(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	changes, _ := deletes(t, found, rules[0], "", 10)
+	if len(changes) != 2 {
+		t.Fatalf("%+v", changes)
+	}
+	for _, c := range changes {
+		want := []uuid.UUID{fixture.PointID("page", "chunks", 3)}
+		if c.ID == "whole" && c.Content != nil || c.ID == "chunks" && (c.Content == nil || !slices.Equal(c.Content.Left, want)) {
+			t.Errorf("%s: %+v", c.ID, c.Content)
+		}
+	}
+}
+
 // TestADocumentIsAskedForWithItsOwnPage, and not with those that come after it.
 func TestADocumentIsAskedForWithItsOwnPage(t *testing.T) {
 	f := fixture.New()

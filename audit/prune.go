@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/uuid"
+
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/mapping"
 	"github.com/syncd-io/syncd/tally"
@@ -149,6 +151,9 @@ func (s deletes) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[sync
 				changes[i] = syncd.Change{
 					Key: syncd.Key(o.PointID.String()), ID: o.ID, PointID: o.PointID,
 					Operation: syncd.Delete, Verdict: syncd.Orphan, Reason: syncd.ReasonOrphan,
+				}
+				if o.Held != o.PointID && o.Held != uuid.Nil { // a chunk, and chunk 0, which would lead to it, may be gone
+					changes[i].Content = &syncd.Content{Left: []uuid.UUID{o.Held}}
 				}
 			}
 			if !yield(syncd.Batch{Changes: changes, Offset: syncd.Offset(changes[len(changes)-1].Key)}, nil) {

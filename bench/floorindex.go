@@ -21,7 +21,7 @@ import (
 )
 
 // floorIndex is an indexer as one would write it by hand with the libraries that syncd uses: it reads all documents, divides them, and for
-// each 64 chunks has their vectors made and writes their points, eight at once. It asks nothing, keeps no position and repeats nothing.
+// each 64 chunks has their vectors made and writes their points, several at once. It asks nothing, keeps no position and repeats nothing.
 func floorIndex(ctx context.Context, e endpoints, _ int) (int, error) {
 	client, err := qdrantClient(e)
 	if err != nil {
@@ -45,11 +45,11 @@ func floorIndex(ctx context.Context, e endpoints, _ int) (int, error) {
 		}
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConnsPerHost = embedConcurrency
+	transport.MaxIdleConnsPerHost = e.Load.Indexing.AtOnce
 	w := &handIndexer{qdrant: client, http: &http.Client{Transport: transport}, url: e.Embed + "/embeddings"}
 	defer w.http.CloseIdleConnections()
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(embedConcurrency)
+	g.SetLimit(e.Load.Indexing.AtOnce)
 	var batch []handChunk
 	send := func() {
 		full := batch

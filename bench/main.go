@@ -29,7 +29,7 @@ var floors = map[string]func(context.Context, endpoints, int) (int, error){
 var sections = []section{
 	{name: "NDJSON", run: (*bench).ndjson}, {name: "many collections", run: (*bench).collections}, {name: "start and end", run: (*bench).start},
 	{name: "changes", run: (*bench).stream}, {name: "lost position", run: (*bench).lostPosition}, {name: "memory", run: (*bench).memory},
-	{name: "indexing", run: (*bench).indexing, always: true},
+	{name: "indexing", run: (*bench).indexing, always: true}, {name: "indexing, a slow service", run: (*bench).slowService, always: true},
 }
 
 type section struct {

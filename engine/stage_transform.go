@@ -93,7 +93,7 @@ func (t *transform) apply(ctx context.Context, b *batch, changes []syncd.Change)
 	defer func() { leave(err) }()
 	for i, s := range t.e.Stages {
 		if i == t.embeds {
-			if err := t.address(ctx, b, changes); err != nil {
+			if err := t.address(ctx, b, changes, true); err != nil {
 				return nil, err
 			}
 			changes = t.without(b, changes)
@@ -104,7 +104,7 @@ func (t *transform) apply(ctx context.Context, b *batch, changes []syncd.Change)
 		changes = t.without(b, changes)
 	}
 	if t.embeds == len(t.e.Stages) {
-		if err := t.address(ctx, b, changes); err != nil {
+		if err := t.address(ctx, b, changes, true); err != nil {
 			return nil, err
 		}
 		changes = t.without(b, changes)
@@ -121,7 +121,7 @@ func (t *transform) divide(ctx context.Context, b *batch, changes []syncd.Change
 			return fmt.Errorf("preparing %d documents of %s: %w", len(changes), b.from(), err)
 		}
 	}
-	return t.address(ctx, b, changes)
+	return t.address(ctx, b, changes, false)
 }
 
 // without takes out the changes that failed.
@@ -137,14 +137,14 @@ func (t *transform) without(b *batch, changes []syncd.Change) []syncd.Change {
 }
 
 // address makes the ids and hashes of chunks, and finds out what the index holds of them. A change for which that can't be done has its
-// error.
-func (t *transform) address(ctx context.Context, b *batch, changes []syncd.Change) error {
+// error. left says that they are to be written, so that what is left over of older versions is looked for as well.
+func (t *transform) address(ctx context.Context, b *batch, changes []syncd.Change, left bool) error {
 	for i := range changes {
 		c := &changes[i]
 		if c.Err != nil {
 			continue
 		}
-		if c.Operation == syncd.Delete {
+		if c.Operation == syncd.Delete && c.Content == nil {
 			c.Content = &syncd.Content{}
 		}
 		if c.Content == nil {
@@ -166,31 +166,101 @@ func (t *transform) address(ctx context.Context, b *batch, changes []syncd.Chang
 	asked := make([]syncd.Change, 0, len(changes))
 	for i := range changes {
 		if c := &changes[i]; c.Err == nil && c.Content != nil && (c.Verdict != syncd.Missing || c.Reason != syncd.ReasonMissing) { // else it was asked just now
+			if rule := t.rule(b, c); left && rule.TellsChunks() {
+				c.Content.Further, c.Err = t.pointIDs(c.Content.Further, rule, c, max(len(c.Content.Chunks), 1), 1)
+			}
 			asked = append(asked, *c)
 		}
 	}
 	if len(asked) == 0 {
 		return nil
 	}
-	if err := t.held(ctx, asked); err != nil {
+	if err := t.ask(ctx, b, asked); err != nil {
+		return err
+	}
+	if !left {
+		return nil
+	}
+	return t.leave(ctx, b, changes)
+}
+
+func (t *transform) ask(ctx context.Context, b *batch, changes []syncd.Change) error {
+	if err := t.held(ctx, changes); err != nil {
 		return fmt.Errorf("asking the index what it holds of %d documents of %s: %w", len(changes), b.from(), err)
 	}
+	return nil
+}
+
+const (
+	// firstFurther is how many points are asked about at once where a document has left one more than its chunk 0 says; the number doubles.
+	firstFurther = 16
+	// mostFurther bounds the chunks of a document that are looked for.
+	mostFurther = 20_000
+)
+
+// leave sets what is to be deleted of documents: what a longer version left. Chunk 0 says how many chunks that one had, but a process that
+// was killed between writing a version and deleting what is left over of the one before leaves more. The sink writes and deletes so that
+// points of a document have no hole, so the first one that is not there ends the search.
+func (t *transform) leave(ctx context.Context, b *batch, changes []syncd.Change) error {
+	type search struct{ change, next int }
+	var searches []search
 	for i := range changes {
 		c := &changes[i]
 		if c.Content == nil || c.Err != nil {
 			continue
 		}
-		rule := t.rule(b, c)
-		for k := max(len(c.Content.Chunks), 1); k < c.Content.Held; k++ {
-			id, err := t.pointID(rule, c, k)
-			if err != nil {
-				c.Err = err
-				break
-			}
-			c.Content.Left = append(c.Content.Left, id)
+		rule, from := t.rule(b, c), max(len(c.Content.Chunks), 1)
+		found, next := c.Content.Further, max(from, c.Content.Held)
+		c.Content.Further = nil
+		if c.Content.Left, c.Err = t.pointIDs(c.Content.Left, rule, c, from, next-from); c.Err != nil {
+			continue
+		}
+		if len(found) > 0 && next == from {
+			c.Content.Left = append(c.Content.Left, found...)
+			next += len(found)
+		}
+		if next > from && rule.TellsChunks() {
+			searches = append(searches, search{i, next})
 		}
 	}
+	for n := firstFurther; len(searches) > 0; n *= 2 {
+		asked, wanted := make([]syncd.Change, len(searches)), make([]int, len(searches))
+		for k, s := range searches {
+			c := changes[s.change]
+			wanted[k] = min(n, mostFurther-s.next)
+			ids, err := t.pointIDs(nil, t.rule(b, &c), &c, s.next, wanted[k])
+			if err != nil {
+				return err // not reached: it had ids just now
+			}
+			c.Content = &syncd.Content{Further: ids}
+			asked[k] = c
+		}
+		if err := t.ask(ctx, b, asked); err != nil {
+			return err
+		}
+		rest := searches[:0]
+		for k, s := range searches {
+			found, left := asked[k].Content.Further, &changes[s.change].Content.Left
+			*left = append(*left, found...)
+			if s.next += wanted[k]; len(found) == wanted[k] && s.next < mostFurther {
+				rest = append(rest, s)
+			}
+		}
+		searches = rest
+	}
 	return nil
+}
+
+// pointIDs appends the ids of n chunks.
+func (t *transform) pointIDs(dst []uuid.UUID, rule *mapping.Rule, c *syncd.Change, from, n int) ([]uuid.UUID, error) {
+	for k := from; k < from+n; k++ {
+		id, err := t.pointID(rule, c, k)
+		if err != nil {
+			return dst, err
+		}
+		dst = append(dst, id)
+	}
+	return dst, nil
 }
 
 // errOneSeed says that chunks can't be told apart.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/mapping"
+	"github.com/syncd-io/syncd/spec"
 	"github.com/syncd-io/syncd/syncdtest"
 )
 
@@ -140,7 +143,10 @@ func TestTheIndexIsAskedOnlyWhereItMayHoldSomething(t *testing.T) {
 func TestLeftOverChunksAndDeletes(t *testing.T) {
 	f := newFixture(t)
 	f.insert(1)
-	sink := &vectorSink{MemorySink: f.sink, held: func(c *syncd.Change) error { c.Content.Held = 4; return nil }}
+	sink := &vectorSink{MemorySink: f.sink, held: func(c *syncd.Change) error {
+		c.Content.Held, c.Content.Further = 4, nil
+		return nil
+	}}
 	f.opts.Sink, f.opts.Checker, f.opts.Stages = sink, nil, []syncd.Stage{chunks(2), vectors("m", nil)}
 	e := engine.New(f.opts)
 	if err := errors.Join(e.Prepare(t.Context()), e.Backfill(t.Context())); err != nil {
@@ -150,7 +156,7 @@ func TestLeftOverChunksAndDeletes(t *testing.T) {
 	if err := e.Delete(t.Context(), orphans); err != nil {
 		t.Fatal(err)
 	}
-	if len(sink.asked) != 2 || len(sink.written) != 2 {
+	if len(sink.asked) != 4 || len(sink.written) != 2 { // each once more, about what may be behind
 		t.Fatalf("asked about %v, wrote %d", sink.asked, len(sink.written))
 	}
 	left := func(id string, from, to int) (ids []uuid.UUID) {
@@ -163,6 +169,83 @@ func TestLeftOverChunksAndDeletes(t *testing.T) {
 		if got, want := fmt.Sprint(sink.left[id]), fmt.Sprint(left(id, from, 4)); got != want {
 			t.Errorf("%s leaves %s, want %s", id, got, want)
 		}
+	}
+}
+
+// TestAllThatIsLeftOverIsFound: what a process left that was killed before it had deleted the chunks of a longer version, and of the one
+// before that, of which chunk 0 says nothing.
+func TestAllThatIsLeftOverIsFound(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		says, have int // chunks
+		chunks     int // of the new version
+		want       int // the chunks behind it that are deleted
+		asks       int
+	}{
+		{"nothing", 0, 0, 2, 0, 1},
+		{"as many", 2, 2, 2, 0, 1},
+		{"fewer", 1, 1, 2, 0, 1},
+		{"a longer version", 5, 5, 2, 3, 2},
+		{"more than chunk 0 says", 2, 7, 2, 5, 2},
+		{"more than chunk 0 says, and that is more than it has now", 4, 7, 2, 5, 2},
+		{"more than chunk 0 says, and that is less than it has now", 1, 7, 3, 4, 2},
+		{"one more", 2, 3, 2, 1, 2},
+		{"a hundred", 2, 102, 2, 100, 4},
+		{"exactly those of a question", 2, 3 + 16, 2, 17, 3},
+		{"a chunk 0 that is gone", 0, 7, 2, 5, 2},
+		{"a chunk 0 that says too much", 9, 3, 2, 7, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFixture(t)
+			f.insert(1)
+			there := map[uuid.UUID]bool{}
+			for k := range c.have {
+				there[uuid.NewSHA1(uuid.NameSpaceURL, fmt.Appendf(nil, "00000/page/%d", k))] = true
+			}
+			sink := &vectorSink{MemorySink: f.sink, held: func(change *syncd.Change) error {
+				change.Content.Held = c.says
+				change.Content.Further = slices.DeleteFunc(change.Content.Further, func(id uuid.UUID) bool { return !there[id] })
+				return nil
+			}}
+			f.opts.Sink, f.opts.Checker, f.opts.Stages = sink, nil, []syncd.Stage{chunks(c.chunks), vectors("m", nil)}
+			e := engine.New(f.opts)
+			if err := errors.Join(e.Prepare(t.Context()), e.Backfill(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+			var want []uuid.UUID
+			for k := range c.want {
+				want = append(want, uuid.NewSHA1(uuid.NameSpaceURL, fmt.Appendf(nil, "00000/page/%d", c.chunks+k)))
+			}
+			if got := sink.left["00000"]; !slices.Equal(got, want) {
+				t.Errorf("%d are left over, want %d: %v", len(got), len(want), got)
+			}
+			if len(sink.asked) != c.asks {
+				t.Errorf("%d questions, want %d", len(sink.asked), c.asks)
+			}
+		})
+	}
+}
+
+// TestASeedOfOneChunk: where chunks can't be told apart, nothing is behind the only one.
+func TestASeedOfOneChunk(t *testing.T) {
+	f := newFixture(t)
+	c := mapping.Config{Namespace: "url", Seed: "{mongo_id}/{content_type}", Payload: mapping.Defaults().Payload, Collections: []mapping.Collection{{Name: "page", ContentType: "page"}}}
+	f.opts.Rules = mapping.Compile(c, "db", spec.NewDecoder(), nil).Rules
+	f.insert(3)
+	sink := &vectorSink{MemorySink: f.sink, held: func(c *syncd.Change) error {
+		c.Content.Held = 1
+		if len(c.Content.Further) > 0 {
+			t.Errorf("asked about %v as well", c.Content.Further)
+		}
+		return nil
+	}}
+	f.opts.Sink, f.opts.Checker, f.opts.Stages = sink, nil, []syncd.Stage{chunks(1), vectors("m", nil)}
+	e := engine.New(f.opts)
+	if err := errors.Join(e.Prepare(t.Context()), e.Backfill(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if n := e.Report().Total; n.Acked != 3 || n.Failed() != 0 {
+		t.Errorf("%+v", n)
 	}
 }
 

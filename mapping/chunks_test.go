@@ -6,6 +6,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/internal/fixture"
+	"github.com/syncd-io/syncd/mapping"
 )
 
 // TestNumberOfChunks: what can be read as one, and what can't, so that the document is partial.
@@ -31,5 +32,35 @@ func TestNumberOfChunks(t *testing.T) {
 	found := syncd.Found{Present: true, Payload: make([]syncd.Value, 2)}
 	if verdict, n := rule.Judge(&syncd.Change{Fields: make([]syncd.Value, len(rule.Fields()))}, &found); verdict != syncd.Present || n != 0 {
 		t.Errorf("none: %v, %d", verdict, n)
+	}
+}
+
+// TestTheChunkBehindTheLast must not be there where the job writes the index itself.
+func TestTheChunkBehindTheLast(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		rules []*mapping.Rule
+		count syncd.Value
+		want  int
+	}{
+		{"three chunks", fixture.Indexed(t, "page"), syncd.Value{Text: "3", Set: true}, 3},
+		{"none, which is one", fixture.Indexed(t, "page"), syncd.Value{Text: "0", Set: true}, 1},
+		{"not known how many", fixture.Indexed(t, "page"), syncd.Value{}, 0},
+		{"more than are looked for", fixture.Indexed(t, "page"), syncd.Value{Text: "10000", Set: true}, 0},
+		{"another indexer, which may leave what it likes", fixture.Versioned(t, "page"), syncd.Value{Text: "3", Set: true}, 0},
+	} {
+		rule := c.rules[0]
+		found := syncd.Found{Present: true, Payload: []syncd.Value{{}, c.count}[2-len(rule.PayloadKeys()):]}
+		_, more := rule.Judge(&syncd.Change{Fields: make([]syncd.Value, len(rule.Fields()))}, &found)
+		if got := rule.End(&found, more); got != c.want {
+			t.Errorf("%s: %d, want %d", c.name, got, c.want)
+		}
+	}
+	oneChunk := mapping.Defaults()
+	oneChunk.Seed = "{mongo_id}"
+	oneChunk.Collections = mapping.Collections{{Name: "page", ContentType: "page"}}
+	rule := fixture.Compile(t, oneChunk)[0]
+	if got := rule.End(&syncd.Found{Present: true}, 0); got != 0 {
+		t.Errorf("a seed that can't tell chunks apart: %d", got)
 	}
 }

@@ -19,6 +19,7 @@ type Config struct {
 	Owner       *Owner      `yaml:"owner" doc:"What makes a point in the index this source's: without it, or {database} in the seed, nothing is deleted from the index."`
 	Payload     Payload     `yaml:"payload" doc:"The payload keys under which the indexer keeps what a point belongs to."`
 	model       *Model      // set by Indexed
+	cleaned     bool        // likewise: whoever writes the index leaves no chunk of an older version behind
 	Collections Collections `yaml:"collections" example:"{workItem: work_item}" doc:"The collections to read, one or more, each with the content type that the index calls its documents."`
 }
 
@@ -47,6 +48,7 @@ func (c *Config) Indexed(keys syncd.PayloadKeys, model string) {
 	if c.Chunks == nil {
 		c.Chunks = &Chunks{Payload: keys.ChunkCount}
 	}
+	c.cleaned = true
 	if c.Version == nil && keys.UpdatedAt != "" {
 		c.Version = &Version{Field: []string{keys.UpdatedAt}, Payload: keys.UpdatedAt}
 	}

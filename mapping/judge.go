@@ -136,6 +136,16 @@ func (r *Rule) OtherModel(found *syncd.Found) bool {
 	return r.model != nil && r.modelAt < len(found.Payload) && found.Payload[r.modelAt].Set && found.Payload[r.modelAt].Text != r.model.Name
 }
 
+// End is the number of the chunk that must not be there, where Judge has found a document present with so many further chunks: the job
+// writes the index itself and leaves no chunk of an older version behind, and a process that was killed before it had deleted those left
+// the first of them. It is 0 where nothing follows from such a chunk.
+func (r *Rule) End(found *syncd.Found, chunks int) int {
+	if !r.cleaned || chunks+1 >= maxChunks || r.chunkCount >= len(found.Payload) || !found.Payload[r.chunkCount].Set {
+		return 0
+	}
+	return chunks + 1
+}
+
 // parseChunks reads a number of chunks: a whole number from 0, however it is written in decimal, such as 3, "3" and 3.0. Above a
 // billion it is none.
 func parseChunks(text string) (n int, ok bool) {

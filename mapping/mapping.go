@@ -35,6 +35,7 @@ type Rule struct {
 	versionAt  []int    // where the version's fields are in fields
 	payload    []string // keys to read of a point: the version's, the chunk count's
 	chunkCount int      // where the chunk count is in payload
+	cleaned    bool     // no chunk is to be left over of an older version
 	model      *Model   // nil: whatever model the vectors are of
 	modelAt    int      // where the model is in payload
 	ofOneType  []*Rule  // of the whole mapping, also those that Select leaves out
@@ -136,6 +137,7 @@ func Compile(c Config, database string, d *spec.Decoder, n *spec.Node) *Mapping 
 			fields:      t.fields,
 		}
 		r.watch(cmp.Or(col.Version, c.Version), c.Chunks, c.model)
+		r.cleaned = c.cleaned && c.Chunks != nil && r.TellsChunks()
 		r.own(c.Owner, owner)
 		m.Rules = append(m.Rules, r)
 	}

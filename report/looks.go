@@ -59,7 +59,7 @@ type PlanCounts struct {
 	Missing    int64  `json:"missing" doc:"Documents that the index lacks."`
 	Stale      int64  `json:"stale" doc:"Documents of which the index has another version."`
 	OtherModel int64  `json:"other_model" doc:"Of the stale documents: those whose vectors are of another model."`
-	Partial    int64  `json:"partial" doc:"Documents of which the index has only a part."`
+	Partial    int64  `json:"partial" doc:"Documents of which the index has only a part, or chunks of an older version."`
 	Orphan     *int64 `json:"orphan" doc:"Documents that are gone, and of which the index has points; null if they were not looked for. Collections of one content type share them."`
 	Failed     int64  `json:"failed" doc:"Documents that can't be sent."`
 	Events     int64  `json:"events" doc:"Events that a run would send."`
@@ -322,7 +322,7 @@ type AuditCounts struct {
 	Missing    int64    `json:"missing" doc:"Documents that the index lacks."`
 	Stale      int64    `json:"stale" doc:"Documents of which the index has another version."`
 	OtherModel int64    `json:"other_model" doc:"Of the stale documents: those whose vectors are of another model."`
-	Partial    int64    `json:"partial" doc:"Documents of which the index has only a part, or not known how much."`
+	Partial    int64    `json:"partial" doc:"Documents of which the index has only a part, not known how much, or chunks of an older version."`
 	Orphan     int64    `json:"orphan" doc:"Documents that are gone, and of which the index has points."`
 	Unindexed  int64    `json:"unindexed" doc:"Documents that were sent often enough and never appeared; they are no difference."`
 	Collisions int64    `json:"collisions" doc:"Documents that have the point id of another document."`

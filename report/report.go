@@ -88,7 +88,7 @@ type Counts struct {
 	Missing      int64    `json:"missing" doc:"Documents that the index lacked."`
 	Stale        int64    `json:"stale" doc:"Documents of which the index had another version."`
 	OtherModel   int64    `json:"other_model" doc:"Of the stale documents: those whose vectors were of another model."`
-	Partial      int64    `json:"partial" doc:"Documents of which the index had only a part, or not known how much."`
+	Partial      int64    `json:"partial" doc:"Documents of which the index had only a part, not known how much, or chunks of an older version."`
 	Unread       int64    `json:"unread" doc:"Of the documents that the index was asked about: what it holds as the number of their chunks is none."`
 	Unasked      int64    `json:"unasked" doc:"Documents that were to be sent without asking the index."`
 	Young        int64    `json:"young" doc:"Documents left alone because they changed just now."`

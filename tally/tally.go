@@ -18,7 +18,7 @@ type Counts struct {
 	Missing      int64 `json:"missing,omitempty"`          // that the index lacks
 	Stale        int64 `json:"stale,omitempty"`            // of which the index has another version
 	OtherModel   int64 `json:"other_model,omitempty"`      // of Stale: whose vectors are of another model
-	Partial      int64 `json:"partial,omitempty"`          // of which the index lacks chunks, or its number of them can't be read
+	Partial      int64 `json:"partial,omitempty"`          // of which the index lacks chunks, has some of an older version, or their number can't be read
 	Orphan       int64 `json:"orphan,omitempty"`           // that are gone, and of which the index has points
 	Unasked      int64 `json:"unasked,omitempty"`          // sent without asking
 	Young        int64 `json:"young,omitempty"`            // left alone because they changed just now

@@ -33,12 +33,16 @@ type Asker struct {
 }
 
 // chunkCount is how many further chunks a document should have, and how many of them are there.
-type chunkCount struct{ all, present int }
+type chunkCount struct {
+	all, present int
+	over         bool // there is one more than there should be
+}
 
 // chunk is a chunk to be asked about, and the change that it belongs to.
 type chunk struct {
 	point syncd.Point
 	owner int
+	over  bool // it should not be there
 }
 
 // New returns an asker of the index.
@@ -75,6 +79,9 @@ func (a *Asker) Chunks(i int) (all, present int) {
 	return a.counts[i].all, a.counts[i].present
 }
 
+// LeftOver reports whether the index holds a chunk of the document of change i that its present version does not have.
+func (a *Asker) LeftOver(i int) bool { return len(a.counts) > 0 && a.counts[i].over }
+
 func (a *Asker) ask(ctx context.Context, rule *mapping.Rule, changes []syncd.Change, complete bool) error {
 	a.points = resize(a.points, len(changes))
 	for i := range changes {
@@ -106,7 +113,15 @@ func (a *Asker) ask(ctx context.Context, rule *mapping.Rule, changes []syncd.Cha
 				c.Verdict = syncd.Present
 			}
 		}
-		if more == 0 || !complete {
+		if c.Verdict != syncd.Present || !complete {
+			continue
+		}
+		if end := rule.End(&a.found[i], more); end > 0 {
+			if err := a.addChunks(ctx, rule, changes, i, end, end, true); err != nil {
+				return err
+			}
+		}
+		if more == 0 {
 			continue
 		}
 		a.counts[i].all = more
@@ -114,7 +129,7 @@ func (a *Asker) ask(ctx context.Context, rule *mapping.Rule, changes []syncd.Cha
 		if more > manyChunks && len(changes) > 1 { // of one document all are told of
 			many, from = true, more
 		}
-		if err := a.addChunks(ctx, rule, changes, i, from, more); err != nil {
+		if err := a.addChunks(ctx, rule, changes, i, from, more, false); err != nil {
 			return err
 		}
 	}
@@ -123,7 +138,7 @@ func (a *Asker) ask(ctx context.Context, rule *mapping.Rule, changes []syncd.Cha
 	}
 	for i := range changes {
 		if more := a.counts[i].all; more > manyChunks && a.counts[i].present > 0 {
-			if err := a.addChunks(ctx, rule, changes, i, 1, more-1); err != nil {
+			if err := a.addChunks(ctx, rule, changes, i, 1, more-1, false); err != nil {
 				return err
 			}
 		}
@@ -131,14 +146,14 @@ func (a *Asker) ask(ctx context.Context, rule *mapping.Rule, changes []syncd.Cha
 	return a.askChunks(ctx, changes)
 }
 
-// addChunks adds chunks of change i to those to be asked about, and asks when they are enough.
-func (a *Asker) addChunks(ctx context.Context, rule *mapping.Rule, changes []syncd.Change, i, from, to int) error {
+// addChunks adds chunks of change i to those to be asked about, and asks when they are enough. over says that they should not be there.
+func (a *Asker) addChunks(ctx context.Context, rule *mapping.Rule, changes []syncd.Change, i, from, to int, over bool) error {
 	for c := from; c <= to; c++ {
 		id, err := rule.PointID(&a.seed, &changes[i], c)
 		if err != nil {
 			return err
 		}
-		if a.chunks = append(a.chunks, chunk{syncd.Point{ID: id}, i}); len(a.chunks) == maxChunks {
+		if a.chunks = append(a.chunks, chunk{syncd.Point{ID: id}, i, over}); len(a.chunks) == maxChunks {
 			if err := a.askChunks(ctx, changes); err != nil {
 				return err
 			}
@@ -177,11 +192,15 @@ func (a *Asker) askChunks(ctx context.Context, changes []syncd.Change) error {
 		return err
 	}
 	for i, v := range a.answers {
-		owner := a.chunks[i].owner
-		switch v {
-		case syncd.Present:
+		owner, over := a.chunks[i].owner, a.chunks[i].over
+		switch {
+		case over && v == syncd.Present:
+			a.counts[owner].over = true
+			changes[owner].Verdict = syncd.Partial
+		case over && v == syncd.Missing:
+		case v == syncd.Present:
 			a.counts[owner].present++
-		case syncd.Missing:
+		case v == syncd.Missing:
 			changes[owner].Verdict = syncd.Partial
 		default:
 			changes[owner].Verdict = syncd.Unknown

@@ -243,6 +243,49 @@ func TestChunkCountsThatCannotBeRead(t *testing.T) {
 	}
 }
 
+// TestAChunkThatIsLeftOver makes a document partial, where the job writes the index itself: a run that was killed left it.
+func TestAChunkThatIsLeftOver(t *testing.T) {
+	held := map[string]int{"whole": 2, "one": 0, "left": 3, "left of one": 1, "lacking and left": 3, "uncounted": 4}
+	counts := map[string]any{"whole": 3, "one": 1, "left": 3, "left of one": 1, "lacking and left": 3, "uncounted": nil}
+	f, changes := counted(held, counts)
+	f.Checker.Remove(fixture.PointID("page", "lacking and left", 1))
+	changes = append(changes, syncd.Change{ID: "missing", PointID: fixture.PointID("page", "missing", 0), Fields: make([]syncd.Value, 2)})
+	for _, c := range []struct {
+		rule *mapping.Rule
+		want map[string]string
+		left []string
+	}{
+		{fixture.Indexed(t, "page")[0], map[string]string{
+			"whole": "present", "one": "present", "left": "partial", "left of one": "partial", "lacking and left": "partial", "uncounted": "present", "missing": "missing",
+		}, []string{"lacking and left", "left", "left of one"}},
+		{fixture.Versioned(t, "page")[0], map[string]string{ // another indexer may leave what it likes
+			"whole": "present", "one": "present", "left": "present", "left of one": "present", "lacking and left": "partial", "uncounted": "present", "missing": "missing",
+		}, nil},
+	} {
+		a := verdict.New(f.Checker)
+		if err := a.Ask(t.Context(), c.rule, changes); err != nil {
+			t.Fatal(err)
+		}
+		got, left := map[string]string{}, []string(nil)
+		for i := range changes {
+			got[changes[i].ID] = changes[i].Verdict.String()
+			if a.LeftOver(i) {
+				left = append(left, changes[i].ID)
+			}
+			if all, present := a.Chunks(i); present > all {
+				t.Errorf("%s: %d of %d chunks", changes[i].ID, present, all)
+			}
+		}
+		slices.Sort(left)
+		if diff := cmp.Diff(c.want, got); diff != "" || !slices.Equal(left, c.left) {
+			t.Errorf("verdicts (-want +got)\n%s\nleft over: %v", diff, left)
+		}
+		if err := a.AskFirst(t.Context(), c.rule, changes); err != nil || slices.ContainsFunc(changes, func(c syncd.Change) bool { return c.Verdict == syncd.Partial }) {
+			t.Errorf("chunk 0 alone: %v, %v", err, changes)
+		}
+	}
+}
+
 // TestAWrongNumberOfChunksCostsOneQuestion, not one for each chunk that never was. A right one is believed.
 func TestAWrongNumberOfChunksCostsOneQuestion(t *testing.T) {
 	const documents = 200

@@ -113,15 +113,17 @@ func (w *Writer[D]) put(ctx context.Context, docs []D, at []int, refused *syncd.
 	return nil
 }
 
-// Question is what [syncd.SinkAbilities.Held] asks an index: about all chunks of changes, and of deletes about chunk 0.
+// Question is what [syncd.SinkAbilities.Held] asks an index: about all chunks of changes and the points behind them, and of deletes about chunk 0.
 type Question struct {
 	IDs     []uuid.UUID
 	changes []syncd.Change
 	places  []spot
 }
 
-// spot is where an answer belongs. Chunk -1 is a delete's chunk 0.
+// spot is where an answer belongs. Chunk -1 is a delete's chunk 0, and further a point behind the chunks.
 type spot struct{ change, chunk int }
+
+const further = -2
 
 // Ask makes the question about changes, of which nothing is known to be held until it is answered.
 func Ask(changes []syncd.Change) *Question {
@@ -136,6 +138,10 @@ func Ask(changes []syncd.Change) *Question {
 			c.Content.Chunks[k].Kept = false
 			q.IDs, q.places = append(q.IDs, c.Content.Chunks[k].PointID), append(q.places, spot{i, k})
 		}
+		for _, id := range c.Content.Further {
+			q.IDs, q.places = append(q.IDs, id), append(q.places, spot{i, further})
+		}
+		c.Content.Further = c.Content.Further[:0]
 	}
 	return q
 }
@@ -147,6 +153,10 @@ const mostHeld = 10_000
 func (q *Question) Held(i int, chunks int64, hash string) {
 	p := q.places[i]
 	content := q.changes[p.change].Content
+	if p.chunk == further {
+		content.Further = append(content.Further, q.IDs[i])
+		return
+	}
 	if p.chunk <= 0 {
 		content.Held = int(min(max(chunks, 1), mostHeld))
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 
 	"github.com/qdrant/go-client/qdrant"
@@ -21,17 +22,16 @@ func (s *sink) sized(c *syncd.Change) (d document, size int, err error) {
 
 // document makes what a change asks of the collection.
 func (s *sink) document(c *syncd.Change) (d document, err error) {
-	if c.Operation == syncd.Delete {
-		d.remove = append(d.remove, qdrant.NewIDUUID(c.PointID.String()))
-	} else if c.Content == nil || len(c.Content.Chunks) == 0 {
+	if c.Operation != syncd.Delete && (c.Content == nil || len(c.Content.Chunks) == 0) {
 		return d, points.ErrNoContent
 	}
 	if c.Content != nil {
-		for _, id := range c.Content.Left {
+		for _, id := range slices.Backward(c.Content.Left) {
 			d.remove = append(d.remove, qdrant.NewIDUUID(id.String()))
 		}
 	}
 	if c.Operation == syncd.Delete {
+		d.remove = append(d.remove, qdrant.NewIDUUID(c.PointID.String()))
 		return d, nil
 	}
 	shared, err := s.shared(c)
@@ -39,7 +39,8 @@ func (s *sink) document(c *syncd.Change) (d document, err error) {
 		return d, err
 	}
 	chunks := c.Content.Chunks
-	for k := len(chunks) - 1; k >= 0; k-- {
+	for i := range chunks {
+		k := (i + 1) % len(chunks) // chunk 0 comes last
 		chunk := &chunks[k]
 		payload := maps.Clone(shared)
 		s.layout.Chunk(k, chunk, func(key string, v any) {

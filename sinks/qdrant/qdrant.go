@@ -3,6 +3,8 @@
 // Invariants:
 //   - a reader sees all chunks of a document's old version or of its new one: new chunks are written before left-over ones are deleted,
 //     and chunk 0, which says how many there are and of which version, is written last of a document that takes several requests;
+//   - the points of a document have no hole, whenever the process is killed: the others are written from the first and deleted from the
+//     last, so what is left over of a longer version begins where the document ends;
 //   - a change is confirmed when Qdrant has applied it;
 //   - of several changes of one document in a Write the last counts;
 //   - points are deleted by their ids only;

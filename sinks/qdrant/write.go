@@ -17,12 +17,12 @@ import (
 )
 
 // document is what a change asks of the collection. Of its chunks those with another vector are points, and of the others only the
-// payload is written, each in descending order.
+// payload is written, each in ascending order, with chunk 0 behind them.
 type document struct {
 	points  []*qdrant.PointStruct
 	payload []*qdrant.SetPayloadPoints
 	first   *qdrant.SetPayloadPoints // payload, too, of chunk 0, which comes last
-	remove  []*qdrant.PointId
+	remove  []*qdrant.PointId        // the last chunk first
 }
 
 func (d *document) size() int { return len(d.points) + len(d.payload) + len(d.remove) + 1 }
@@ -145,7 +145,7 @@ func (s *sink) operate(ctx context.Context, ops []*qdrant.PointsUpdateOperation)
 	})
 }
 
-// large writes one document in several requests: the last chunks first, and chunk 0, which says how many there are, in the last.
+// large writes one document in several requests: its chunks in their order, and chunk 0, which says how many there are, in the last.
 func (s *sink) large(ctx context.Context, d *document) error {
 	most := s.conf.BatchSize
 	for rest := d.payload; len(rest) > 0; {

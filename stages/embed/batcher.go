@@ -23,11 +23,12 @@ type answer struct {
 }
 
 // batcher divides the texts of concurrent calls into requests. A request begins when it is full, or when its first text has waited for
-// linger, and fewer than the most are under way.
+// linger, and fewer than the most are under way. One whose answer has arrived is under way no more, though its vectors are still to be read:
+// meanwhile the service has another one to work on.
 type batcher struct {
 	size, tokens, most int
 	linger             time.Duration
-	embed              func(ctx context.Context, texts []text) ([]answer, error)
+	embed              func(ctx context.Context, texts []text, arrived func()) ([]answer, error)
 
 	ctx     context.Context //nolint:containedctx // of the requests, which serve many calls; it ends with close
 	stop    context.CancelFunc
@@ -37,6 +38,7 @@ type batcher struct {
 	queue  []item
 	queued int // tokens
 	flying int
+	read   int         // requests whose answers are being read
 	timer  *time.Timer // nil: not set
 	closed bool
 }
@@ -58,7 +60,7 @@ type call struct {
 	done    chan struct{} // closed when left is 0 or err is set
 }
 
-func (b *batcher) start(size, tokens, most int, linger time.Duration, embed func(context.Context, []text) ([]answer, error)) {
+func (b *batcher) start(size, tokens, most int, linger time.Duration, embed func(context.Context, []text, func()) ([]answer, error)) {
 	b.size, b.tokens, b.most, b.linger, b.embed = size, tokens, most, linger, embed
 	b.ctx, b.stop = context.WithCancel(context.Background())
 }
@@ -97,7 +99,7 @@ func (b *batcher) ask(ctx context.Context, texts []text) ([]answer, error) {
 
 // dispatch begins the requests that are due. The caller holds mu.
 func (b *batcher) dispatch() {
-	for b.flying < b.most && len(b.queue) > 0 {
+	for b.flying < b.most && b.flying+b.read < 2*b.most && len(b.queue) > 0 {
 		if full := len(b.queue) >= b.size || b.queued >= b.tokens; !full {
 			if left := time.Until(b.queue[0].due); left > 0 {
 				if b.timer == nil {
@@ -131,9 +133,23 @@ func (b *batcher) request(batch []item) {
 	for i := range batch {
 		texts[i] = batch[i].text
 	}
+	arrived := false
+	arrive := func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if arrived {
+			return
+		}
+		arrived = true
+		b.flying--
+		b.read++
+		if !b.closed {
+			b.dispatch()
+		}
+	}
 	var answers []answer
 	err := panics.Caught(func() (err error) {
-		answers, err = b.embed(b.ctx, texts)
+		answers, err = b.embed(b.ctx, texts, arrive)
 		return err
 	})()
 	b.mu.Lock()
@@ -153,7 +169,12 @@ func (b *batcher) request(batch []item) {
 			close(c.done)
 		}
 	}
-	if b.flying--; !b.closed {
+	if arrived {
+		b.read--
+	} else {
+		b.flying--
+	}
+	if !b.closed {
 		b.dispatch()
 	}
 }

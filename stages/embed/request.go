@@ -52,9 +52,10 @@ func (e *answered) Error() string {
 // errLate says that a request took too long.
 var errLate = errors.New("no answer in time")
 
-// embed has texts embedded, in one request or, where the service does not take that, in parts.
-func (s *stage) embed(ctx context.Context, texts []text) ([]answer, error) {
-	answers, err := s.request(ctx, texts)
+// embed has texts embedded, in one request or, where the service does not take that, in parts. It calls arrived when the service has answered
+// all of them, and only the answer is left to be read.
+func (s *stage) embed(ctx context.Context, texts []text, arrived func()) ([]answer, error) {
+	answers, err := s.request(ctx, texts, arrived)
 	if err == nil {
 		return answers, nil
 	}
@@ -66,18 +67,18 @@ func (s *stage) embed(ctx context.Context, texts []text) ([]answer, error) {
 	case n > 1 && (refused || late):
 		s.retried("too large")
 		half := n / 2
-		first, err := s.embed(ctx, texts[:half])
+		first, err := s.embed(ctx, texts[:half], func() {})
 		if err != nil {
 			return nil, err
 		}
-		second, err := s.embed(ctx, texts[half:])
+		second, err := s.embed(ctx, texts[half:], arrived)
 		return append(first, second...), err
 	case refused:
 		// Before a text is blamed, it must be known that the service takes any.
 		if s.works.Load() {
 			return []answer{{err: err}}, nil
 		}
-		if _, probed := s.request(ctx, []text{{"syncd", 1}}); probed == nil {
+		if _, probed := s.request(ctx, []text{{"syncd", 1}}, func() {}); probed == nil {
 			return []answer{{err: err}}, nil
 		}
 		return nil, s.explain(err)
@@ -125,7 +126,7 @@ func again(a *answered) bool {
 }
 
 // request is one request, repeated while that may help.
-func (s *stage) request(ctx context.Context, texts []text) ([]answer, error) {
+func (s *stage) request(ctx context.Context, texts []text, arrived func()) ([]answer, error) {
 	late := 0
 	attempts := retry.Retrier{
 		Policy: retry.Policy{First: s.conf.Retry.Initial, Max: s.conf.Retry.Max, Jitter: 1, Elapsed: max(s.conf.Retry.MaxElapsed, 1)},
@@ -163,7 +164,7 @@ func (s *stage) request(ctx context.Context, texts []text) ([]answer, error) {
 		if err := s.mayAsk(ctx, tokens); err != nil {
 			return nil, err
 		}
-		answers, err := s.post(ctx, texts, tokens)
+		answers, err := s.post(ctx, texts, tokens, arrived)
 		if err == nil {
 			s.works.Store(true)
 			return answers, nil
@@ -236,7 +237,7 @@ type response struct {
 }
 
 // post is one attempt.
-func (s *stage) post(ctx context.Context, texts []text, estimated int) ([]answer, error) {
+func (s *stage) post(ctx context.Context, texts []text, estimated int, arrived func()) ([]answer, error) {
 	q := body{Input: make([]string, len(texts)), Model: s.conf.Model, Encoding: s.conf.Encoding}
 	for i, t := range texts {
 		q.Input[i] = t.text
@@ -274,6 +275,7 @@ func (s *stage) post(ctx context.Context, texts []text, estimated int) ([]answer
 	if resp.StatusCode != http.StatusOK {
 		return nil, s.refusal(resp, data)
 	}
+	arrived()
 	return s.read(data, len(texts), estimated)
 }
 
