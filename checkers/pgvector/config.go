@@ -9,14 +9,8 @@
 package pgvector
 
 import (
-	"cmp"
 	"errors"
-	"maps"
-	"slices"
-	"strings"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/internal/pg"
@@ -47,72 +41,22 @@ func defaults() Config {
 	}
 }
 
-// Location is the server of the connection string.
-func (c *Config) Location() string {
-	parsed, err := pgconn.ParseConfig(c.DSN.Reveal())
-	if err != nil {
-		return ""
-	}
-	return pg.Address(parsed)
+func (c *Config) points() *pg.Points {
+	return &pg.Points{Table: c.Table, ID: c.ID, Payload: c.Payload, Columns: c.Columns}
 }
+
+// Location is the server of the connection string.
+func (c *Config) Location() string { return pg.Location(c.DSN) }
+
+// IndexName implements syncd.Placed.
+func (c *Config) IndexName() string { return c.points().IndexName(c.DSN) }
 
 // CheckConfig checks what tags can't say.
-func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
-	d.In("dsn", func() {
-		if c.DSN == "" {
-			return
-		}
-		if _, err := pgconn.ParseConfig(c.DSN.Reveal()); err != nil {
-			d.Errorf(n.Get("dsn"), spec.CodeBadValue, "the form is postgres://user:password@host:5432/database", "%s is not a connection string of PostgreSQL: %v", d.Path(), pg.WithoutText(err))
-		}
-	})
-	d.In("columns", func() {
-		for _, key := range slices.Sorted(maps.Keys(c.Columns)) {
-			if strings.TrimSpace(c.Columns[key]) == "" {
-				d.Errorf(n.Get("columns").Get(key), spec.CodeBadValue, "", "%s.%s must name a column", d.Path(), key)
-			}
-		}
-	})
-}
+func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) { c.points().Check(d, n, c.DSN) }
 
-// from is the table in SQL.
-func (c *Config) from() string {
-	if schema, table, dotted := strings.Cut(c.Table, "."); dotted {
-		return pg.Quote(schema) + "." + pg.Quote(table)
-	}
-	return pg.Quote(c.Table)
-}
-
-// key is the text of a payload key as an SQL expression of the row p. A path leads through jsonb.
-func (c *Config) key(path string) string {
-	if column, ok := c.Columns[path]; ok {
-		return "to_jsonb(p." + pg.Quote(column) + ") #>> '{}'"
-	}
-	if c.Payload == "" {
-		name, rest, _ := strings.Cut(path, ".")
-		column := cmp.Or(c.Columns[name], name)
-		if rest == "" {
-			return "to_jsonb(p." + pg.Quote(column) + ") #>> '{}'"
-		}
-		return "to_jsonb(p." + pg.Quote(column) + ") #>> " + steps(rest)
-	}
-	if !strings.Contains(path, ".") {
-		return "p." + pg.Quote(c.Payload) + " ->> " + literal(path) // as an index of expressions has it
-	}
-	return "p." + pg.Quote(c.Payload) + " #>> " + steps(path)
-}
-
-// steps is a dotted path as an array of texts.
-func steps(path string) string {
-	names := strings.Split(path, ".")
-	for i, name := range names {
-		names[i] = literal(name)
-	}
-	return "ARRAY[" + strings.Join(names, ", ") + "]::text[]"
-}
-
-func literal(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
-
-var _ syncd.Locator = (*Config)(nil)
+var (
+	_ syncd.Locator = (*Config)(nil)
+	_ syncd.Placed  = (*Config)(nil)
+)
 
 var errTable = errors.New("the table of the points does not exist")

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/contact"
 	"github.com/syncd-io/syncd/internal/pg"
 	"github.com/syncd-io/syncd/internal/retry"
 )
@@ -36,6 +37,8 @@ func Plugin() syncd.Plugin {
 // checker asks a table. Its methods are safe for concurrent use.
 type checker struct {
 	conf    Config
+	table   *pg.Points
+	contact *contact.Contact
 	connect *pgconn.Config
 	pool    pg.Pool
 	retried func(string)
@@ -44,16 +47,17 @@ type checker struct {
 var _ syncd.Checker = (*checker)(nil)
 
 func open(ctx context.Context, conf Config, env syncd.Env) (*checker, error) {
-	parsed, err := pgconn.ParseConfig(conf.DSN.Reveal())
+	parsed, err := pg.Parse(conf.DSN, conf.ConnectTimeout, "checker.pgvector.dsn")
 	if err != nil {
-		return nil, fmt.Errorf("reading checker.pgvector.dsn: %w", pg.WithoutText(err))
+		return nil, err
 	}
-	parsed.ConnectTimeout = conf.ConnectTimeout
-	if parsed.RuntimeParams["application_name"] == "" {
-		parsed.RuntimeParams["application_name"] = "syncd"
+	c := &checker{
+		conf: conf, table: conf.points(), connect: parsed, pool: pg.Pool{Config: parsed}, retried: env.Retried,
+		contact: contact.New(contact.Config{
+			Log: env.Logger, Server: "PostgreSQL", Address: pg.Address(parsed), Verb: "asked", Patience: time.Second,
+			Trying: fmt.Sprintf("each question again, for up to %s (checker.pgvector.max_elapsed)", conf.MaxElapsed),
+		}),
 	}
-	maps.Copy(parsed.RuntimeParams, pg.SessionParameters)
-	c := &checker{conf: conf, connect: parsed, pool: pg.Pool{Config: parsed}, retried: env.Retried}
 	if err := c.pool.With(ctx, func(*pgconn.PgConn) error { return nil }); err != nil {
 		return nil, fmt.Errorf("connecting to PostgreSQL: %w", c.explain(ctx, err))
 	}
@@ -67,6 +71,7 @@ func (c *checker) Abilities() syncd.CheckerAbilities {
 
 // Close ends the connections.
 func (c *checker) Close() error {
+	c.contact.Close()
 	c.pool.Close()
 	return nil
 }
@@ -76,11 +81,11 @@ const binaryFormat = 1
 
 // Check asks for the places of the points that are there.
 func (c *checker) Check(ctx context.Context, points []syncd.Point, verdicts []syncd.Verdict) error {
-	sql := "SELECT k.n FROM unnest($1::uuid[]) WITH ORDINALITY AS k(id, n) JOIN " + c.conf.from() + " p ON p." + pg.Quote(c.conf.ID) + " = k.id"
+	sql := "SELECT k.n FROM unnest($1::uuid[]) WITH ORDINALITY AS k(id, n) JOIN " + c.table.From() + " p ON p." + pg.Quote(c.conf.ID) + " = k.id"
 	for from := 0; from < len(points); from += c.conf.BatchSize {
 		some := points[from:min(from+c.conf.BatchSize, len(points))]
 		out := verdicts[from : from+len(some)]
-		err := c.ask(ctx, sql, [][]byte{uuidArray(some)}, func() {
+		err := c.ask(ctx, sql, [][]byte{pg.UUIDs(len(some), func(i int) uuid.UUID { return some[i].ID })}, func() {
 			for i := range out {
 				out[i] = syncd.Missing
 			}
@@ -104,11 +109,11 @@ func (c *checker) Check(ctx context.Context, points []syncd.Point, verdicts []sy
 
 // Read is Check, and asks for the payload's texts.
 func (c *checker) Read(ctx context.Context, points []syncd.Point, keys []string, found []syncd.Found) error {
-	sql := "SELECT k.n" + c.keyList(keys) + " FROM unnest($1::uuid[]) WITH ORDINALITY AS k(id, n) JOIN " + c.conf.from() + " p ON p." + pg.Quote(c.conf.ID) + " = k.id"
+	sql := "SELECT k.n" + c.keyList(keys) + " FROM unnest($1::uuid[]) WITH ORDINALITY AS k(id, n) JOIN " + c.table.From() + " p ON p." + pg.Quote(c.conf.ID) + " = k.id"
 	for from := 0; from < len(points); from += c.conf.BatchSize {
 		some := points[from:min(from+c.conf.BatchSize, len(points))]
 		out := found[from : from+len(some)]
-		err := c.ask(ctx, sql, [][]byte{uuidArray(some)}, func() {
+		err := c.ask(ctx, sql, [][]byte{pg.UUIDs(len(some), func(i int) uuid.UUID { return some[i].ID })}, func() {
 			for i := range out {
 				out[i].Present = false
 				if cap(out[i].Payload) < len(keys) {
@@ -137,7 +142,7 @@ func (c *checker) keyList(keys []string) string {
 	var b strings.Builder
 	for _, key := range keys {
 		b.WriteString(", ")
-		b.WriteString(c.conf.key(key))
+		b.WriteString(c.table.Key(key))
 	}
 	return b.String()
 }
@@ -160,29 +165,6 @@ func place(v []byte, n int) (int, error) {
 		return 0, errAnswer
 	}
 	return int(at - 1), nil
-}
-
-// uuidArray is an array of uuid in PostgreSQL's binary form (array_recv).
-func uuidArray(points []syncd.Point) []byte {
-	const head, oidUUID = 20, 2950
-	b := make([]byte, 0, head+20*len(points))
-	dimensions := uint32(1)
-	if len(points) == 0 {
-		dimensions = 0
-	}
-	b = binary.BigEndian.AppendUint32(b, dimensions)
-	b = binary.BigEndian.AppendUint32(b, 0) // no NULL
-	b = binary.BigEndian.AppendUint32(b, oidUUID)
-	if dimensions == 0 {
-		return b
-	}
-	b = binary.BigEndian.AppendUint32(b, uint32(len(points)))
-	b = binary.BigEndian.AppendUint32(b, 1) // the lower bound
-	for i := range points {
-		b = binary.BigEndian.AppendUint32(b, 16)
-		b = append(b, points[i].ID[:]...)
-	}
-	return b
 }
 
 // ask asks with parameters and for results in binary form, which of texts is the text, again where that may help. begin is called
@@ -216,7 +198,9 @@ func (c *checker) retrier() retry.Retrier {
 	return retry.Retrier{
 		Policy:   policy,
 		Classify: func(err error) retry.Decision { return retry.Decision{Again: pg.Transient(err) != ""} },
+		Waiting:  func(err error, pause time.Duration) { c.contact.Failed(pg.Transient(err)+": "+err.Error(), pause) },
 		Retrying: func(err error) { c.retried(pg.Transient(err)) },
+		Answered: c.contact.Answered,
 	}
 }
 
@@ -277,10 +261,10 @@ func (c *checker) list(ctx context.Context, req syncd.ListRequest, yield func([]
 		}
 		for _, key := range slices.Sorted(maps.Keys(req.Match)) {
 			args = append(args, []byte(req.Match[key]))
-			conditions = append(conditions, c.conf.key(key)+" = $"+strconv.Itoa(len(args))+"::text")
+			conditions = append(conditions, c.table.Key(key)+" = $"+strconv.Itoa(len(args))+"::text")
 		}
 		var page []syncd.Listed
-		err := c.ask(ctx, "SELECT "+id+c.keyList(req.Keys)+" FROM "+c.conf.from()+" p WHERE "+strings.Join(conditions, " AND ")+" ORDER BY "+id+" LIMIT "+strconv.Itoa(n), args,
+		err := c.ask(ctx, "SELECT "+id+c.keyList(req.Keys)+" FROM "+c.table.From()+" p WHERE "+strings.Join(conditions, " AND ")+" ORDER BY "+id+" LIMIT "+strconv.Itoa(n), args,
 			func() { page = nil }, func(v [][]byte) error {
 				if len(v[0]) != 16 {
 					return errAnswer
@@ -331,13 +315,13 @@ const exactUpTo = 1_000_000
 // Inspect describes the table. Points is exact up to about a million; beyond it is what the server remembers.
 func (c *checker) Inspect(ctx context.Context) (syncd.Index, error) {
 	index := syncd.Index{Name: c.conf.Table}
-	err := c.ask(ctx, "SELECT coalesce(sum(GREATEST(c.reltuples, 0)), 0)::bigint FROM pg_class c WHERE c.oid = to_regclass("+literal(c.conf.from())+") OR c.oid IN (SELECT relid FROM pg_partition_tree(to_regclass("+literal(c.conf.from())+")))",
+	err := c.ask(ctx, "SELECT coalesce(sum(GREATEST(c.reltuples, 0)), 0)::bigint FROM pg_class c WHERE c.oid = to_regclass("+pg.Literal(c.table.From())+") OR c.oid IN (SELECT relid FROM pg_partition_tree(to_regclass("+pg.Literal(c.table.From())+")))",
 		nil, func() {}, func(v [][]byte) error {
 			index.Points = int64(binary.BigEndian.Uint64(v[0]))
 			return nil
 		})
 	if err == nil && index.Points <= exactUpTo {
-		err = c.ask(ctx, "SELECT count(*) FROM "+c.conf.from()+" p", nil, func() {}, func(v [][]byte) error {
+		err = c.ask(ctx, "SELECT count(*) FROM "+c.table.From()+" p", nil, func() {}, func(v [][]byte) error {
 			index.Points = int64(binary.BigEndian.Uint64(v[0]))
 			return nil
 		})
@@ -365,13 +349,13 @@ const (
 func (c *checker) Survey(ctx context.Context, key string) (s syncd.Survey, err error) {
 	row := "p." + pg.Quote(c.conf.Payload)
 	if c.conf.Payload == "" {
-		row = "to_jsonb(p) - " + literal(c.conf.ID)
+		row = "to_jsonb(p) - " + pg.Literal(c.conf.ID)
 	}
 	for name, column := range c.conf.Columns {
-		row = "coalesce(" + row + ", '{}') || jsonb_build_object(" + literal(name) + ", p." + pg.Quote(column) + ")"
+		row = "coalesce(" + row + ", '{}') || jsonb_build_object(" + pg.Literal(name) + ", p." + pg.Quote(column) + ")"
 	}
 	id := "p." + pg.Quote(c.conf.ID)
-	err = c.ask(ctx, "SELECT ("+row+")::text FROM "+c.conf.from()+" p ORDER BY "+id+" LIMIT "+strconv.Itoa(surveySample), nil, func() { s.Sample = nil }, func(v [][]byte) error {
+	err = c.ask(ctx, "SELECT ("+row+")::text FROM "+c.table.From()+" p ORDER BY "+id+" LIMIT "+strconv.Itoa(surveySample), nil, func() { s.Sample = nil }, func(v [][]byte) error {
 		payload := map[string]string{}
 		var object map[string]any
 		decoder := json.NewDecoder(strings.NewReader(string(v[0])))
@@ -385,7 +369,7 @@ func (c *checker) Survey(ctx context.Context, key string) (s syncd.Survey, err e
 	if err == nil {
 		seen := int64(0)
 		sql := fmt.Sprintf("SELECT k, count(*), sum(count(*)) OVER ()::bigint FROM (SELECT left(%s, %d) AS k FROM %s p ORDER BY %s LIMIT %d) q GROUP BY k ORDER BY k IS NULL, count(*) DESC, k LIMIT %d",
-			c.conf.key(key), surveyText, c.conf.from(), id, surveyRows, surveyTexts+1)
+			c.table.Key(key), surveyText, c.table.From(), id, surveyRows, surveyTexts+1)
 		err = c.ask(ctx, sql, nil, func() { s.Texts = nil }, func(v [][]byte) error {
 			seen = int64(binary.BigEndian.Uint64(v[2]))
 			if v[0] != nil && len(s.Texts) < surveyTexts {
@@ -458,7 +442,7 @@ func (c *checker) Probe(ctx context.Context, targets []syncd.ProbeTarget) []sync
 	}
 	f.Detail = fmt.Sprintf("about %d points", index.Points)
 	indexed := false
-	err = c.ask(ctx, "SELECT 1 FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] WHERE i.indrelid = to_regclass("+literal(c.conf.from())+") AND i.indisvalid AND a.attname = "+literal(c.conf.ID),
+	err = c.ask(ctx, "SELECT 1 FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] WHERE i.indrelid = to_regclass("+pg.Literal(c.table.From())+") AND i.indisvalid AND a.attname = "+pg.Literal(c.conf.ID),
 		nil, func() {}, func([][]byte) error {
 			indexed = true
 			return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/syncd-io/syncd/connectors/postgres"
 	filesink "github.com/syncd-io/syncd/sinks/file"
 	"github.com/syncd-io/syncd/sinks/kafka"
+	pgvectorsink "github.com/syncd-io/syncd/sinks/pgvector"
 	qdrantsink "github.com/syncd-io/syncd/sinks/qdrant"
 	"github.com/syncd-io/syncd/stages/chunk"
 	"github.com/syncd-io/syncd/stages/embed"
@@ -35,5 +36,6 @@ func plugins() []syncd.Plugin {
 		kafka.Plugin(),
 		filesink.Plugin(),
 		qdrantsink.Plugin(),
+		pgvectorsink.Plugin(),
 	}
 }
