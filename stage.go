@@ -91,6 +91,9 @@ type Content struct {
 	Further []uuid.UUID
 	// Left are the points of the further chunks that the index holds, which the document no longer has.
 	Left []uuid.UUID
+	// Point makes the id of a chunk's point, also of a chunk that the document does not have, for a sink that finds out in its own
+	// transaction how many the index holds by then. It is not to be called after Write.
+	Point func(chunk int) (uuid.UUID, error)
 }
 
 // Chunk is a part of a document's text.

@@ -152,6 +152,7 @@ func (t *transform) address(ctx context.Context, b *batch, changes []syncd.Chang
 		}
 		c.Content.Model = t.model
 		rule := t.rule(b, c)
+		c.Content.Point = func(chunk int) (uuid.UUID, error) { return t.pointID(rule, c, chunk) }
 		for k := range c.Content.Chunks {
 			chunk := &c.Content.Chunks[k]
 			chunk.Hash = t.hash(c.Content.Prefix, chunk.Text)

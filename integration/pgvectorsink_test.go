@@ -61,6 +61,7 @@ func TestPGVectorIndexSuite(t *testing.T) {
 			var conf sink.Config
 			halves := d.one(`SELECT count(*)::text FROM pg_type WHERE typname = 'halfvec'`) != "0" // pgvector 0.7 and newer
 			syncdtest.TestIndex(t, syncdtest.IndexHarness{
+				Transactional: true,
 				Open: func(t *testing.T) syncd.Sink {
 					d.t = t
 					tables++

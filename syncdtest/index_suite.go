@@ -24,6 +24,10 @@ type IndexHarness struct {
 	// Points returns what the last opened index holds of a document, by one question: what a reader sees at a moment.
 	Points func(t *testing.T, id string) []IndexPoint
 
+	// Transactional says that a document is written in one transaction: then what others write between the question what is held and the
+	// Write leaves no chunks behind, and a chunk that was to keep its vector and is gone fails the Write as an outage does.
+	Transactional bool
+
 	// Except names cases that the sink can't pass, and why; they are skipped with that reason.
 	Except map[string]string
 
@@ -48,7 +52,7 @@ func IndexFields() []string { return []string{"status", "a.b", "lacking"} }
 // of a document.
 func TestIndex(t *testing.T, h IndexHarness) {
 	t.Helper()
-	runCases(t, []testCase{
+	cases := []testCase{
 		{"payload", h.payload},
 		{"shrinks_and_grows", h.shrinksAndGrows},
 		{"kept_chunks", h.keptChunks},
@@ -62,7 +66,11 @@ func TestIndex(t *testing.T, h IndexHarness) {
 		{"nearest", h.nearest},
 		{"what_is_held_is_counted_from_the_index", h.heldIsAsked},
 		{"context_that_has_ended", h.indexContext},
-	}, h.Except, h.Background)
+	}
+	if h.Transactional {
+		cases = append(cases, testCase{"what_comes_meanwhile", h.meanwhile})
+	}
+	runCases(t, cases, h.Except, h.Background)
 }
 
 func (h IndexHarness) open(t *testing.T) syncd.Sink {
@@ -109,17 +117,27 @@ func gone(id string) syncd.Change {
 
 // writeIndex is what the engine does around a Write: it asks what is held, and makes the ids of what is left over.
 func writeIndex(ctx context.Context, s syncd.Sink, changes ...syncd.Change) error {
+	prepared, err := prepareIndex(ctx, s, changes)
+	if err != nil {
+		return err
+	}
+	return s.Write(ctx, prepared)
+}
+
+// prepareIndex is what comes before the Write.
+func prepareIndex(ctx context.Context, s syncd.Sink, changes []syncd.Change) ([]syncd.Change, error) {
 	asked := make([]syncd.Change, 0, len(changes))
 	for i := range changes {
 		if changes[i].Operation == syncd.Delete {
 			changes[i].Content = &syncd.Content{}
 		}
-		if changes[i].Content != nil {
+		if id := changes[i].ID; changes[i].Content != nil {
+			changes[i].Content.Point = func(chunk int) (uuid.UUID, error) { return indexPoint(id, chunk), nil }
 			asked = append(asked, changes[i])
 		}
 	}
 	if err := s.Abilities().Held(ctx, asked); err != nil {
-		return err
+		return nil, err
 	}
 	for i := range asked {
 		c := asked[i].Content
@@ -127,7 +145,7 @@ func writeIndex(ctx context.Context, s syncd.Sink, changes ...syncd.Change) erro
 			c.Left = append(c.Left, indexPoint(asked[i].ID, k))
 		}
 	}
-	return s.Write(ctx, changes)
+	return changes, nil
 }
 
 // held is what a reader finds of a document: the text of each chunk, and the count that chunk 0 names.
@@ -460,6 +478,36 @@ func (h IndexHarness) heldIsAsked(t *testing.T) {
 		t.Errorf("%+v, %+v", c.Content.Chunks, unknown.Content.Chunks)
 	}
 	must(t, s.Abilities().Held(t.Context(), nil))
+}
+
+// meanwhile: somebody else, such as the last transaction of a process that was killed, writes after the index was asked.
+func (h IndexHarness) meanwhile(t *testing.T) {
+	s := h.open(t)
+	for _, before := range []int{0, 2, 7} {
+		if before > 0 {
+			must(t, writeIndex(t.Context(), s, version("1", 0, before)))
+		}
+		late, err := prepareIndex(t.Context(), s, []syncd.Change{version("1", 2, 3), gone("2")})
+		must(t, err)
+		must(t, writeIndex(t.Context(), s, version("1", 1, 9), version("2", 1, 5)))
+		must(t, s.Write(t.Context(), late))
+		h.mustHold(t, "1", 2, 3)
+		h.mustHold(t, "2", 0, 0)
+	}
+	for _, other := range []syncd.Change{gone("1"), version("1", 3, 3), version("1", 3, 1)} {
+		must(t, writeIndex(t.Context(), s, version("1", 2, 3), version("2", 2, 1)))
+		kept := []syncd.Change{version("1", 2, 3), version("2", 4, 2)}
+		kept[0].Content.Title = "Another"
+		kept, err := prepareIndex(t.Context(), s, kept)
+		must(t, err)
+		must(t, writeIndex(t.Context(), s, other))
+		_, batch := errors.AsType[*syncd.BatchError](s.Write(t.Context(), kept))
+		if err := s.Write(t.Context(), kept); !errors.Is(err, syncd.ErrUnavailable) || batch {
+			t.Errorf("of chunks that were to stay and changed meanwhile: %v", err)
+		}
+		h.mustHold(t, "1", 3, len(other.Content.Chunks))
+		h.mustHold(t, "2", 2, 1) // nothing of the transaction is there
+	}
 }
 
 func (h IndexHarness) indexContext(t *testing.T) {

@@ -119,6 +119,8 @@ func Parse(dsn spec.Secret, connectTimeout time.Duration, setting string) (*pgco
 
 // The types of PostgreSQL whose binary form is written here.
 const (
+	OIDText   = 25
+	OIDTexts  = 1009
 	OIDUUID   = 2950
 	OIDUUIDs  = 2951
 	OIDJSONB  = 3802

@@ -146,8 +146,8 @@ func Ask(changes []syncd.Change) *Question {
 	return q
 }
 
-// mostHeld bounds what a number of chunks may make of one document: a number that somebody got wrong must not become a million deletes.
-const mostHeld = 10_000
+// MostHeld bounds what a number of chunks may make of one document: a number that somebody got wrong must not become a million deletes.
+const MostHeld = 10_000
 
 // Held takes the answer about the id at a place: the index holds it, with that hash, and says that its document has so many chunks.
 func (q *Question) Held(i int, chunks int64, hash string) {
@@ -158,7 +158,7 @@ func (q *Question) Held(i int, chunks int64, hash string) {
 		return
 	}
 	if p.chunk <= 0 {
-		content.Held = int(min(max(chunks, 1), mostHeld))
+		content.Held = int(min(max(chunks, 1), MostHeld))
 	}
 	if p.chunk >= 0 {
 		content.Chunks[p.chunk].Kept = hash != "" && hash == content.Chunks[p.chunk].Hash

@@ -17,6 +17,7 @@ import (
 // row is a chunk as the table is to hold it.
 type row struct {
 	id      uuid.UUID
+	hash    string
 	vector  []float32 // nil is none
 	payload []byte    // JSON of the payload column
 	columns []byte    // JSON of the columns of their own
@@ -24,23 +25,26 @@ type row struct {
 
 // document is what a change asks of the table.
 type document struct {
-	rows   []row // with another vector than before
-	kept   []row // of which only the payload is written
-	remove []uuid.UUID
+	first  uuid.UUID // the id of chunk 0
+	chunks int       // that it has; 0 is a delete
+	rows   []row     // with another vector than before
+	kept   []row     // of which only the payload is written
+	left   []uuid.UUID
+	point  func(chunk int) (uuid.UUID, error)
 }
 
 // document is [points.Writer.Make].
 func (s *sink) document(c *syncd.Change) (d document, size int, err error) {
-	if c.Operation == syncd.Delete {
-		d.remove = append(d.remove, c.PointID)
-	} else if c.Content == nil || len(c.Content.Chunks) == 0 {
-		return d, 0, points.ErrNoContent
-	}
+	d.first = c.PointID
 	if c.Content != nil {
-		d.remove = append(d.remove, c.Content.Left...)
+		d.chunks, d.left, d.point = len(c.Content.Chunks), c.Content.Left, c.Content.Point
 	}
-	if c.Operation == syncd.Delete {
-		return d, len(d.remove), nil
+	switch {
+	case c.Operation == syncd.Delete:
+		d.chunks = 0
+		return d, 1 + len(d.left), nil
+	case d.chunks == 0:
+		return d, 0, points.ErrNoContent
 	}
 	shared, err := s.layout.Shared(c)
 	if err != nil {
@@ -61,7 +65,7 @@ func (s *sink) document(c *syncd.Change) (d document, size int, err error) {
 				payload[key] = v
 			}
 		})
-		r := row{id: chunk.PointID, vector: chunk.Vector}
+		r := row{id: chunk.PointID, hash: chunk.Hash, vector: chunk.Vector}
 		if r.payload, err = json.Marshal(payload); err == nil {
 			r.columns, err = json.Marshal(columns)
 		}
@@ -80,7 +84,26 @@ func (s *sink) document(c *syncd.Change) (d document, size int, err error) {
 		}
 		d.rows = append(d.rows, r)
 	}
-	return d, len(d.rows) + len(d.kept) + len(d.remove), nil
+	return d, d.chunks + len(d.left), nil
+}
+
+// removed are the ids of rows that the document does not have, where the table holds so many chunks of it.
+func (d *document) removed(held int) (ids []uuid.UUID, err error) {
+	ids = append(ids, d.left...)
+	if d.chunks == 0 {
+		ids = append(ids, d.first)
+	}
+	if d.point == nil {
+		return ids, nil
+	}
+	for k := max(d.chunks, 1); k < min(held, points.MostHeld); k++ {
+		id, err := d.point(k)
+		if err != nil {
+			return nil, fmt.Errorf("making the id of chunk %d: %w", k, err)
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
 }
 
 // split takes what has a column of its own out of a payload.

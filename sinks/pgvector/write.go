@@ -28,87 +28,152 @@ func (s *sink) Write(ctx context.Context, changes []syncd.Change) error {
 	return err
 }
 
-// errGone says that what is to stay has gone.
-var errGone = errors.New("a row that it was to keep was deleted meanwhile; the next run writes it anew")
+// errMoved says that what was asked about before a transaction is not so any more.
+var errMoved = fmt.Errorf("somebody else has written rows of the same documents meanwhile, or deleted them: %w", syncd.ErrUnavailable)
 
 // statement is one of a transaction, whose parameters and answers are in binary form.
 type statement struct {
 	sql   string
 	args  [][]byte
 	types []uint32
+	each  func(values [][]byte) // of each row of the answer
+}
+
+// send sends statements at once, and reads their answers.
+func send(ctx context.Context, c *pgconn.PgConn, statements ...statement) error {
+	var batch pgconn.Batch
+	for _, st := range statements {
+		formats := make([]int16, len(st.args))
+		for i := range formats {
+			formats[i] = 1
+		}
+		batch.ExecParams(st.sql, st.args, st.types, formats, []int16{1})
+	}
+	results := c.ExecBatch(ctx, &batch)
+	for i := 0; results.NextResult(); i++ {
+		r := results.ResultReader()
+		for r.NextRow() {
+			statements[i].each(r.Values())
+		}
+		if _, err := r.Close(); err != nil {
+			_ = results.Close()
+			return err
+		}
+	}
+	return results.Close()
 }
 
 // put writes documents in one transaction.
-func (s *sink) put(ctx context.Context, docs []document, at []int, refused *syncd.BatchError) error {
+func (s *sink) put(ctx context.Context, docs []document, _ []int, _ *syncd.BatchError) error {
 	table, err := s.known(ctx)
 	if err != nil {
 		return err
 	}
-	var rows, kept []row
-	var remove []uuid.UUID
-	for i := range docs {
-		rows, kept, remove = append(rows, docs[i].rows...), append(kept, docs[i].kept...), append(remove, docs[i].remove...)
-	}
-	var statements []statement
-	if len(rows) > 0 {
-		statements = append(statements, s.upsert(table, rows))
-	}
-	if len(remove) > 0 {
-		statements = append(statements, statement{
-			"DELETE FROM " + s.table.From() + " WHERE " + pg.Quote(s.conf.ID) + " = ANY ($1)",
-			[][]byte{pg.UUIDs(len(remove), func(i int) uuid.UUID { return remove[i] })}, []uint32{pg.OIDUUIDs},
-		})
-	}
-	if len(kept) > 0 {
-		statements = append(statements, s.repay(kept))
-	}
-	if len(statements) == 0 {
-		return nil
-	}
-	there := make(map[uuid.UUID]bool, len(kept))
 	err = s.do(ctx, func(ctx context.Context, c *pgconn.PgConn) error {
-		clear(there)
-		var batch pgconn.Batch // statements up to its end are one transaction
-		for _, st := range statements {
-			formats := make([]int16, len(st.args))
-			for i := range formats {
-				formats[i] = 1
-			}
-			batch.ExecParams(st.sql, st.args, st.types, formats, []int16{1})
+		err := s.transact(ctx, c, table, docs)
+		if err != nil && c.TxStatus() != 'I' && !c.IsClosed() {
+			_ = pg.Exec(ctx, c, "ROLLBACK") // else the connection is closed, which does the same
 		}
-		results := c.ExecBatch(ctx, &batch)
-		for results.NextResult() {
-			r := results.ResultReader()
-			for r.NextRow() {
-				if id, err := uuid.FromBytes(r.Values()[0]); err == nil {
-					there[id] = true
-				}
-			}
-			if _, err := r.Close(); err != nil {
-				_ = results.Close()
-				return err
-			}
-		}
-		return results.Close()
+		return err
 	})
 	if faulty, _ := judge(err); faulty && ctx.Err() == nil {
 		return err
 	}
-	if err != nil {
-		return s.explain(ctx, fmt.Sprintf("writing %d documents to %s", len(docs), s.at()), err)
-	}
-	for i := range docs {
-		for _, r := range docs[i].kept {
-			if !there[r.id] {
-				refused.Fail(at[i], errGone)
-			}
-		}
-	}
-	return nil
+	return s.explain(ctx, fmt.Sprintf("writing %d documents to %s", len(docs), s.at()), err)
 }
 
-// source is rows as an SQL expression x, with the columns id, v, payload and cols as far as they are asked for, and r, the columns of their
-// own as the table's types have them.
+// transact makes the transaction of put. Since others may write the same documents, be it the last transaction of a process that was killed,
+// chunk 0 of each is first there and locked, and then says how many chunks there are to be replaced.
+func (s *sink) transact(ctx context.Context, c *pgconn.PgConn, table *found, docs []document) error {
+	first := make(map[uuid.UUID]int, len(docs)) // the document by its chunk 0
+	held := make([]int, len(docs))
+	var begun, rows, kept []row
+	for i := range docs {
+		d := &docs[i]
+		first[d.first] = i
+		for _, r := range d.rows {
+			if r.id == d.first {
+				begun = append(begun, r)
+			} else {
+				rows = append(rows, r)
+			}
+		}
+		kept = append(kept, d.kept...)
+	}
+	made := make(map[uuid.UUID]bool, len(begun))
+	statements := []statement{{sql: "BEGIN"}}
+	if len(begun) > 0 {
+		st := s.insert(table, begun, "NOTHING")
+		st.sql += " RETURNING " + pg.Quote(s.conf.ID)
+		st.each = func(v [][]byte) { made[uuid.UUID(v[0])] = true }
+		statements = append(statements, st)
+	}
+	statements = append(statements, statement{
+		sql:  "SELECT p." + pg.Quote(s.conf.ID) + ", " + s.table.Key(s.conf.Keys.ChunkCount) + " FROM " + s.table.From() + " p WHERE p." + pg.Quote(s.conf.ID) + " = ANY ($1) FOR UPDATE",
+		args: [][]byte{pg.UUIDs(len(docs), func(i int) uuid.UUID { return docs[i].first })}, types: []uint32{pg.OIDUUIDs},
+		each: func(v [][]byte) {
+			if i, asked := first[uuid.UUID(v[0])]; asked {
+				held[i] = chunks(v[1])
+			}
+		},
+	})
+	if err := send(ctx, c, statements...); err != nil {
+		return err
+	}
+	for _, r := range begun {
+		if !made[r.id] {
+			rows = append(rows, r)
+		}
+	}
+	var remove []uuid.UUID
+	for i := range docs {
+		ids, err := docs[i].removed(held[i])
+		if err != nil {
+			return err
+		}
+		remove = append(remove, ids...)
+	}
+	statements = statements[:0]
+	if len(rows) > 0 {
+		columns := append([]string{s.conf.Vector}, s.written()...)
+		sets := make([]string, len(columns))
+		for i, c := range columns {
+			sets[i] = pg.Quote(c) + " = excluded." + pg.Quote(c)
+		}
+		statements = append(statements, s.insert(table, rows, "UPDATE SET "+strings.Join(sets, ", ")))
+	}
+	if len(remove) > 0 {
+		statements = append(statements, statement{
+			sql:  "DELETE FROM " + s.table.From() + " WHERE " + pg.Quote(s.conf.ID) + " = ANY ($1)",
+			args: [][]byte{pg.UUIDs(len(remove), func(i int) uuid.UUID { return remove[i] })}, types: []uint32{pg.OIDUUIDs},
+		})
+	}
+	if len(kept) > 0 {
+		there := 0
+		st := s.repay(kept)
+		st.each = func([][]byte) { there++ }
+		if err := send(ctx, c, append(statements, st)...); err != nil {
+			return err
+		}
+		if there != len(kept) {
+			return errMoved
+		}
+		statements = statements[:0]
+	}
+	return send(ctx, c, append(statements, statement{sql: "COMMIT"})...)
+}
+
+// chunks reads the number of chunks that a row names; a row without one is one.
+func chunks(text []byte) int {
+	n, err := strconv.ParseFloat(string(text), 64)
+	if err != nil {
+		return 1
+	}
+	return int(min(max(n, 1), points.MostHeld))
+}
+
+// source is rows as an SQL expression x, with the columns id, v or without a table hash, payload and cols as far as there are such, and r,
+// the columns of their own as the table's types have them; and what values of these are written.
 func (s *sink) source(rows []row, table *found) (st statement, values []string) {
 	names := []string{"id"}
 	st.args, st.types = [][]byte{pg.UUIDs(len(rows), func(i int) uuid.UUID { return rows[i].id })}, []uint32{pg.OIDUUIDs}
@@ -122,6 +187,10 @@ func (s *sink) source(rows []row, table *found) (st statement, values []string) 
 			return appendVector(dst, rows[i].vector)
 		}))
 		values = append(values, "CAST (x.v AS "+pg.Quote(table.schema)+"."+pg.Quote(table.kind)+")")
+	} else {
+		names = append(names, "hash")
+		st.types = append(st.types, pg.OIDTexts)
+		st.args = append(st.args, pg.Array(pg.OIDText, len(rows), func(dst []byte, i int) []byte { return append(dst, rows[i].hash...) }))
 	}
 	texts := make([][]byte, len(rows))
 	texted := func(name string, of func(*row) []byte) {
@@ -160,20 +229,15 @@ func (s *sink) written() []string {
 	return append([]string{s.conf.Payload}, s.columns...)
 }
 
-// upsert writes rows with their vectors.
-func (s *sink) upsert(table *found, rows []row) statement {
+// insert writes rows with their vectors; conflict is what becomes of one that is there.
+func (s *sink) insert(table *found, rows []row, conflict string) statement {
 	st, values := s.source(rows, table)
-	columns := append([]string{s.conf.Vector}, s.written()...)
-	sets := make([]string, len(columns))
-	for i, c := range columns {
-		sets[i] = pg.Quote(c) + " = excluded." + pg.Quote(c)
-	}
-	st.sql = "INSERT INTO " + s.table.From() + " (" + pg.Quote(s.conf.ID) + ", " + quoted("", columns) + ") SELECT x.id, " + strings.Join(values, ", ") +
-		" FROM " + st.sql + " ON CONFLICT (" + pg.Quote(s.conf.ID) + ") DO UPDATE SET " + strings.Join(sets, ", ")
+	st.sql = "INSERT INTO " + s.table.From() + " (" + pg.Quote(s.conf.ID) + ", " + quoted("", append([]string{s.conf.Vector}, s.written()...)) +
+		") SELECT x.id, " + strings.Join(values, ", ") + " FROM " + st.sql + " ON CONFLICT (" + pg.Quote(s.conf.ID) + ") DO " + conflict
 	return st
 }
 
-// repay writes the payload of rows that are there, and returns the ids of those.
+// repay writes the payload of rows that are there with the vectors that they are to keep, and returns the ids of those.
 func (s *sink) repay(rows []row) statement {
 	st, values := s.source(rows, nil)
 	sets := make([]string, len(values))
@@ -181,7 +245,7 @@ func (s *sink) repay(rows []row) statement {
 		sets[i] = pg.Quote(c) + " = " + values[i]
 	}
 	id := "p." + pg.Quote(s.conf.ID)
-	st.sql = "UPDATE " + s.table.From() + " p SET " + strings.Join(sets, ", ") + " FROM " + st.sql + " WHERE " + id + " = x.id RETURNING " + id
+	st.sql = "UPDATE " + s.table.From() + " p SET " + strings.Join(sets, ", ") + " FROM " + st.sql + " WHERE " + id + " = x.id AND " + s.table.Key(s.conf.Keys.Hash) + " = x.hash RETURNING " + id
 	return st
 }
 
@@ -212,8 +276,7 @@ func (s *sink) held(ctx context.Context, changes []syncd.Change) error {
 				if err != nil || n < 1 || n > len(some) {
 					continue // it is no answer to this question; rr.Close says why
 				}
-				chunks, _ := strconv.ParseFloat(string(v[1]), 64) // what is no number says nothing
-				answers = append(answers, answer{n - 1, int64(chunks), string(v[2])})
+				answers = append(answers, answer{n - 1, int64(chunks(v[1])), string(v[2])})
 			}
 			_, err := rr.Close()
 			return err
