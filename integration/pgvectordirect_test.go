@@ -34,7 +34,7 @@ func newDirect(t *testing.T, source, mapping string) *direct {
 	t.Helper()
 	d := &direct{vectors: newDatabase(t, postgresServer(t, postgres.PGVector))}
 	var err error
-	if d.embed, err = embedserver.Start(embedserver.Config{Dimensions: 16}); err != nil {
+	if d.embed, err = embedserver.Start(embedserver.Config{Dimensions: 64}); err != nil {
 		t.Fatal(err)
 	}
 	closeAfter(t, d.embed.Close)

@@ -15,11 +15,12 @@ import (
 
 // found is what is known of a table.
 type found struct {
-	size    int    // of its vectors; 0 is any
-	schema  string // that pgvector is in
-	kind    string // the type of the column
-	vector  uint32 // the object id of the type vector
-	vectors uint32 // and of its array
+	size    int     // of its vectors; 0 is any
+	schema  string  // that pgvector is in
+	kind    string  // the type of the column
+	vector  uint32  // the object id of the type vector
+	vectors uint32  // and of its array
+	rows    float64 // about; less than 0 is not known
 }
 
 // prepare is the ability Prepare: it makes the table where it is to be made, and finds out how large its vectors are.
@@ -60,13 +61,14 @@ func (s *sink) look(ctx context.Context) (*found, error) {
 has_table_privilege(r.oid, 'SELECT') AND has_table_privilege(r.oid, 'INSERT') AND has_table_privilege(r.oid, 'UPDATE') AND has_table_privilege(r.oid, 'DELETE'),
 EXISTS (SELECT 1 FROM pg_index i JOIN pg_attribute k ON k.attrelid = i.indrelid AND k.attnum = i.indkey[0]
   WHERE i.indrelid = r.oid AND i.indisunique AND i.indnkeyatts = 1 AND i.indpred IS NULL AND i.indisvalid AND k.attname = $3),
-a.attname IS NOT NULL
+a.attname IS NOT NULL, (SELECT reltuples FROM pg_class WHERE oid = r.oid)
 FROM (SELECT to_regclass($1) AS oid) r LEFT JOIN pg_attribute a ON a.attrelid = r.oid AND a.attname = $2 AND NOT a.attisdropped
 LEFT JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_namespace n ON n.oid = t.typnamespace
 LEFT JOIN pg_type v ON v.typname = 'vector' AND v.typnamespace = t.typnamespace
 WHERE r.oid IS NOT NULL`, pg.Texts(s.table.From(), s.conf.Vector, s.conf.ID), func(v [][]byte) error {
 			size, _ := strconv.Atoi(string(v[0])) // of a column without a limit it is -1
 			f = &found{size: max(size, 0), kind: string(v[1]), schema: string(v[2]), vector: number(v[3]), vectors: number(v[4])}
+			f.rows, _ = strconv.ParseFloat(string(v[8]), 64) // a number it is
 			exists, allowed, unique, textual = string(v[7]) == "t", string(v[5]) == "t", string(v[6]) == "t", f.kind != "vector" && f.kind != "halfvec"
 			return nil
 		})

@@ -291,8 +291,8 @@ func (s *sink) held(ctx context.Context, changes []syncd.Change) error {
 	return nil
 }
 
-// nearest is the ability Nearest. An index of vectors finds about the nearest, and of those the content types' may be few: then all rows are
-// looked at.
+// nearest is the ability Nearest. An index of vectors finds about the nearest, and of those the content types' may be few; so all rows are
+// looked at where they are not too many, or too few were found.
 func (s *sink) nearest(ctx context.Context, vector []float32, contentTypes []string, limit int) ([]syncd.Neighbour, error) {
 	table, err := s.known(ctx)
 	if err != nil {
@@ -355,10 +355,16 @@ func (s *sink) nearest(ctx context.Context, vector []float32, contentTypes []str
 			return results.Close()
 		})
 	}
-	const most = 1000 // that hnsw.ef_search takes
-	err = ask("SELECT set_config('hnsw.ef_search', '" + strconv.Itoa(min(max(limit, 40), most)) + "', true)")
-	if err == nil && len(out) < limit {
-		err = ask("SELECT set_config('enable_indexscan', 'off', true)")
+	const exactly = "SELECT set_config('enable_indexscan', 'off', true)"
+	const few = 100_000 // rows that are looked at soon enough
+	if table.rows < few {
+		err = ask(exactly)
+	} else {
+		const least, most = 400, 1000 // candidates of hnsw: it matters more that the nearest is among them than how long it takes
+		err = ask("SELECT set_config('hnsw.ef_search', '" + strconv.Itoa(min(max(limit, least), most)) + "', true)")
+		if err == nil && len(out) < limit {
+			err = ask(exactly)
+		}
 	}
 	if err != nil {
 		return nil, s.explain(ctx, "searching "+s.at(), err)
