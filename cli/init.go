@@ -45,6 +45,10 @@ it (ps), so give it by a variable, --mongo env:MONGODB_URI, or by standard input
 			if len(args) == 1 {
 				file = args[0]
 			}
+			var err error
+			if checker, err = a.checkerOf(sink, checker); err != nil {
+				return err
+			}
 			for kind, flag := range map[syncd.Kind]string{syncd.KindSource: source, syncd.KindChecker: checker, syncd.KindSink: sink} {
 				if mongo != "" && kind == syncd.KindSource && flag == "" {
 					flag = mongoSource
@@ -159,6 +163,24 @@ const stdoutName = "-"
 
 // usualPlugins are those that most people begin with.
 var usualPlugins = map[syncd.Kind]string{syncd.KindSource: mongoSource, syncd.KindChecker: "qdrant", syncd.KindSink: "kafka"}
+
+// checkerOf is the checker of the index that a sink writes, where it writes one: to ask another makes no sense.
+func (a *app) checkerOf(sink, checker string) (string, error) {
+	plugin, known := a.registry.Lookup(syncd.KindSink, sink)
+	if !known {
+		return checker, nil
+	}
+	if _, indexes := plugin.Config().(syncd.Indexer); !indexes {
+		return checker, nil
+	}
+	if _, same := a.registry.Lookup(syncd.KindChecker, sink); !same || checker == sink {
+		return checker, nil
+	}
+	if checker != "" {
+		return "", usageError("the sink %s writes an index that the checker %s does not ask: take --checker %s, or another sink", sink, checker, sink)
+	}
+	return sink, nil
+}
 
 // choosePlugin returns the plugin that the user named, or else the usual one, or else the first.
 func (a *app) choosePlugin(kind syncd.Kind, name string) (string, error) {

@@ -103,7 +103,7 @@ func stagesFor(registry *syncd.Registry, sink string, stages []spec.Setting) (ou
 // firsts are the settings that the short form shows though nothing has to be set: what most people come to next.
 var firsts = []string{
 	"checker.qdrant.collection", "checker.qdrant.api_key", "sink.kafka.topic", "sink.qdrant.collection", "sink.qdrant.api_key",
-	"sink.qdrant.create", "stages.chunk.title", "stages.chunk.size", "stages.embed.api_key", "mapping.version", "run.orphans", "errors.dead_letter",
+	"sink.qdrant.create", "sink.pgvector.create", "sink.pgvector.updated_at", "stages.chunk.title", "stages.chunk.size", "stages.embed.api_key", "mapping.version", "run.orphans", "errors.dead_letter",
 }
 
 // chosen are those of settings, and of what is in them, that the file shows.
@@ -212,6 +212,7 @@ var starters = map[string]string{
 	"source.mongo.database": "ProjectManagement",
 	"source.postgres.dsn":   "postgres://localhost:5432/postgres",
 	"checker.pgvector.dsn":  "postgres://localhost:5432/postgres",
+	"sink.pgvector.dsn":     "postgres://localhost:5432/postgres",
 	"stages.chunk.text":     "",
 	"stages.embed.url":      "http://localhost:11434/v1",
 	"stages.embed.model":    "all-minilm",
@@ -222,11 +223,12 @@ var starters = map[string]string{
 
 // samples stand for settings that have no default and no example of their own.
 var samples = map[string]string{
-	"schedule.reconcile": "{every: 6h}", // or cron
-	"sink.qdrant.create": "{enabled: true}",
-	"mapping.owner":      `{payload: source_db}`,
-	"mapping.version":    "{field: updatedAt, payload: updatedAt}",
-	"mapping.chunks":     "{payload: chunk_count}",
+	"schedule.reconcile":   "{every: 6h}", // or cron
+	"sink.qdrant.create":   "{enabled: true}",
+	"sink.pgvector.create": "{enabled: true}",
+	"mapping.owner":        `{payload: source_db}`,
+	"mapping.version":      "{field: updatedAt, payload: updatedAt}",
+	"mapping.chunks":       "{payload: chunk_count}",
 
 	"errors.dead_letter": "{file: {path: dead-letters.ndjson, format: envelope}}",
 }

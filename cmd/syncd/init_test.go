@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,6 +20,11 @@ func TestInitIsValid(t *testing.T) {
 	for _, source := range reg.Names(syncd.KindSource) {
 		for _, checker := range reg.Names(syncd.KindChecker) {
 			for _, sink := range reg.Names(syncd.KindSink) {
+				if plugin, _ := reg.Lookup(syncd.KindSink, sink); checker != sink {
+					if _, indexes := plugin.Config().(syncd.Indexer); indexes {
+						continue // it is refused
+					}
+				}
 				for _, all := range []bool{false, true} {
 					flags := []string{"--source", source, "--checker", checker, "--sink", sink}
 					if all {
@@ -50,6 +56,19 @@ func TestInitIsValid(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestInitAsksTheIndexThatItWrites: a sink that writes an index comes with its checker, and with no other.
+func TestInitAsksTheIndexThatItWrites(t *testing.T) {
+	for _, name := range []string{"qdrant", "pgvector"} {
+		if text := run(t, "init", "-", "--sink", name); !strings.Contains(text, "\nchecker:\n  "+name+":") || !strings.Contains(text, "\nsink:\n  "+name+":") {
+			t.Error(text)
+		}
+	}
+	out, err := exec.Command("syncd", "init", "-", "--sink", "pgvector", "--checker", "qdrant").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "take --checker pgvector") {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 

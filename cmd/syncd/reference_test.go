@@ -166,27 +166,40 @@ func TestExamplesAreValid(t *testing.T) {
 			first[p.Kind()] = example(run(t, "plugins", string(p.Kind())+"/"+p.Name(), "--format", "markdown"))
 		}
 	}
-	delete(first, syncd.KindStage)  // the other sinks take none
-	indexing := map[string]string{} // by section: what only works together
-	for _, p := range plugins() {
-		if _, is := p.Config().(syncd.Indexer); is || p.Kind() == syncd.KindStage {
-			section, inner, _ := strings.Cut(example(run(t, "plugins", string(p.Kind())+"/"+p.Name(), "--format", "markdown")), "\n")
-			indexing[section] += inner
+	delete(first, syncd.KindStage) // the other sinks take none
+	// indexing is what only works together with a sink of an index, of that name or if it has none of the first: stages, and its checker.
+	indexing := func(sink string) (text string) {
+		sections := map[string]string{}
+		for _, p := range plugins() {
+			if _, is := p.Config().(syncd.Indexer); is && sink == "" {
+				sink = p.Name()
+			}
 		}
+		for _, p := range plugins() {
+			_, is := p.Config().(syncd.Indexer)
+			if is && p.Name() == sink || p.Kind() == syncd.KindStage || p.Kind() == syncd.KindChecker && p.Name() == sink {
+				section, inner, _ := strings.Cut(example(run(t, "plugins", string(p.Kind())+"/"+p.Name(), "--format", "markdown")), "\n")
+				sections[section] += inner
+			}
+		}
+		for section, inner := range sections {
+			text += section + "\n" + inner
+		}
+		return text
 	}
 	all := map[string]string{"configuration.md": example(generated(t)["configuration.md"])}
 	for _, p := range plugins() {
 		name := string(p.Kind()) + "/" + p.Name()
 		all[name] = example(run(t, "plugins", name, "--format", "markdown"))
 		_, indexer := p.Config().(syncd.Indexer)
-		if indexer || p.Kind() == syncd.KindStage {
-			all[name] = ""
-			for section, inner := range indexing {
-				all[name] += section + "\n" + inner
-			}
+		together := indexer || p.Kind() == syncd.KindStage
+		if indexer {
+			all[name] = indexing(p.Name())
+		} else if together {
+			all[name] = indexing("")
 		}
 		for kind, other := range first {
-			if kind != p.Kind() && (all[name] == "" || kind != syncd.KindSink || p.Kind() != syncd.KindStage) {
+			if kind != p.Kind() && (!together || kind == syncd.KindSource) {
 				all[name] += other
 			}
 		}
