@@ -73,6 +73,10 @@ type SinkAbilities struct {
 	// Nearest finds the points whose vectors are nearest to one, the nearest first, of the content types, or of all where none is given.
 	Nearest func(ctx context.Context, vector []float32, contentTypes []string, limit int) ([]Neighbour, error)
 
+	// Switch is there where readers ask under a name that is to stand for what the sink writes when that is complete. nil: what is written
+	// is read at once.
+	Switch *Switch
+
 	// Raw says that the sink passes on a streamed change in the source's own form, [Streamed].Raw: then it writes an update or a
 	// replace without its document, too.
 	Raw bool
@@ -84,6 +88,32 @@ type SinkAbilities struct {
 
 	// Probe looks whether a run would find what it needs; see [Probe].
 	Probe Probe
+}
+
+// Switch is a name under which readers ask, and that can be made to stand for what the sink writes. All of it is there, and the functions
+// are called one at a time, Do after Prepare.
+type Switch struct {
+	Name   string // what readers ask, in words: the alias "documents"
+	Target string // what is written, in words: the collection "documents_2"
+	// State tells what the name stands for.
+	State func(ctx context.Context) (SwitchState, error)
+	// Do makes the name stand for what is written, at one instant: a reader finds all of what it stood for before, or all of what is written.
+	// After an error it is not known whether it was done, and doing it again does no harm.
+	Do func(ctx context.Context) (before string, err error)
+}
+
+// SwitchState is what a name stands for.
+type SwitchState struct {
+	Now  string // "" for nothing
+	Done bool   // that is what the sink writes
+	// Left says that it is not, though it was: somebody has made the name stand for something else since, which is not to be undone.
+	Left bool
+}
+
+// Switcher is implemented by the config type of a sink that can have the ability Switch, and says whether it will have it. It must not
+// connect.
+type Switcher interface {
+	Switches() bool
 }
 
 // Run is what a sink is told of a run before the first Write.

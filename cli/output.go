@@ -259,6 +259,9 @@ func (p *printer) summary(res job.Result, err error) {
 		}
 		p.printf("Embedded: %s of %d tokens in %s by %s%s\n", text.Plural(e.Texts, "text", "texts"), e.Tokens, text.Plural(e.Requests, "request", "requests"), e.Model, cost)
 	}
+	if s := runreport.NewSwitch(r.Switch); s != nil && s.Text() != "" {
+		p.printf("Readers: %s\n", s.Text())
+	}
 	if r.Resumed > 0 {
 		p.printf("Resumed: %s handled before the interruption\n", text.Plural(r.Resumed, "document of these was", "documents of these were"))
 	}

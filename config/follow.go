@@ -167,6 +167,11 @@ func (l *loader) checkFollowedOnly(d *spec.Decoder, tree *spec.Node, f *file, c 
 		report(run.Get("orphans"), "run.orphans", "remove it; a job that reads the database itself can look for them",
 			"run.orphans asks for documents whose points are left over, which the source %s does not have", name)
 	}
+	if s, can := f.Sink.config.(syncd.Switcher); can && f.Sink.set && s.Switches() {
+		at := tree.Get("sink").Get(f.Sink.plugin.Name())
+		report(at, "sink."+f.Sink.plugin.Name(), "remove the alias here, and give it to a job that reads the database itself",
+			"readers are switched to what is written when all documents were looked at, which the source %s does not have", name)
+	}
 	if t, can := f.Sink.config.(syncd.Transactor); can && f.Sink.set && t.Transactional() {
 		at := tree.Get("sink").Get(f.Sink.plugin.Name())
 		report(at, "sink."+f.Sink.plugin.Name(), "set delivery: at_least_once", "exactly once needs a source whose positions are kept in the sink's transactions; those of the source %s are kept by its own servers", name)

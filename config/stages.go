@@ -100,7 +100,11 @@ func (l *loader) checkStages(d *spec.Decoder, tree *spec.Node, f *file) {
 	keys := index.PayloadKeys()
 	if a, ok := f.Checker.config.(syncd.Placed); ok && f.Checker.set {
 		if b, ok := f.Sink.config.(syncd.Placed); ok && a.IndexName() != b.IndexName() {
-			report(spec.Warning, "name the same index in both, or what is sent is never found",
+			severity := spec.Warning
+			if s, can := f.Sink.config.(syncd.Switcher); can && s.Switches() { // it would be switched by what another index holds
+				severity = spec.Error
+			}
+			report(severity, "name the same index in both, or what is sent is never found",
 				fmt.Sprintf("the checker asks %s, but the sink writes to %s", a.IndexName(), b.IndexName()), "sink", f.Sink.plugin.Name())
 		}
 	}

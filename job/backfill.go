@@ -150,7 +150,7 @@ func (j *Job) backfill(ctx context.Context, p *Plugins, q Request, res *Result) 
 				if f, engineErr = j.openFollower(opening, p, st, scope, decision != nil && decision.Resumed, q.Following); engineErr != nil {
 					return engineErr
 				}
-				f.anew, f.asked = q.anew, q.Again
+				f.anew, f.asked = f.anew || q.anew, q.Again
 			}
 		}
 	}
@@ -197,7 +197,10 @@ func (j *Job) execute(ctx context.Context, p *Plugins, o Options, told Observer,
 		o.Await = &Await{Timeout: j.Config.Run.AwaitTimeout, Every: progressEvery, Progress: told.Arriving}
 	}
 	res.Report, err = Run(ctx, o)
-	return err
+	if err != nil || res.Report.Interrupted || j.Config.Run.Follow { // whose streams come first
+		return err
+	}
+	return j.switchOver(ctx, p, o, res)
 }
 
 // follow makes a run send what a plan says, its deletes among it, whatever run.orphans says: the plan was looked at. It returns how many

@@ -61,8 +61,11 @@ type follower struct {
 	again   schedule.Schedule
 	last    time.Time // when a backfill last began
 	asked   <-chan struct{}
-	only    bool      // the source has no documents to look at
-	until   time.Time // until when it follows at least, so that looks that take longer than their schedule leave time to follow
+	only    bool          // the source has no documents to look at
+	change  *syncd.Switch // of readers to what is written, once that is complete; nil: none is to come
+	ready   bool          // the last look at all documents has shown that it may
+	failed  int64         // changes that could not be sent by then
+	until   time.Time     // until when it follows at least, so that looks that take longer than their schedule leave time to follow
 }
 
 // openFollower finds the streams and keeps where they begin, before anything is read: the moment from which on changes are followed.
@@ -107,7 +110,7 @@ func (j *Job) openFollower(ctx context.Context, p *Plugins, st store.Store, scop
 		f.streams = append(f.streams, following)
 	}
 	f.done = f.done || f.only
-	return f, nil
+	return f, f.pending(ctx)
 }
 
 // kept is what an earlier process kept of a stream, or nil where that is of no use.
@@ -234,7 +237,10 @@ func (f *follower) run(ctx context.Context, o Options, told Observer, res *Resul
 
 // backfill looks at all documents. Documents that can't be sent are said, and what follows goes on.
 func (f *follower) backfill(ctx context.Context, o Options, told Observer, res *Result) error {
-	f.last = time.Now()
+	f.last, f.failed = time.Now(), 0
+	for _, s := range f.streams {
+		f.failed += s.State.Counts.Failed()
+	}
 	*res = Result{Fingerprint: res.Fingerprint, Resumable: res.Resumable, Followed: res.Followed, Streams: res.Streams}
 	res.Report.RunID = o.RunID
 	if told.RunID != nil {
@@ -249,6 +255,7 @@ func (f *follower) backfill(ctx context.Context, o Options, told Observer, res *
 	if !OutcomeOf(said).Finished() {
 		return said
 	}
+	f.looked(&res.Report)
 	if f.told.Backfill != nil {
 		f.told.Backfill(*res, said)
 	}
@@ -317,7 +324,9 @@ func (f *follower) follow(ctx context.Context, o *Options) (again *Reconcile, er
 			f.told.Began(streams)
 		}
 		unshown := f.show(waiting, o.Monitor, shown)
+		switched := f.switchBehind(waiting, shown)
 		err = e.Follow(ctx, f.streams)
+		switched()
 		unshown()
 	}
 	stop()

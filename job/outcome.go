@@ -99,6 +99,9 @@ func conclude(r *Report, whole bool, source, index string, waited time.Duration,
 	if n := r.Total.Collisions; n > 0 {
 		return end(tally.Failures, syncd.Hint(fmt.Errorf("%s of another document: the index can hold only one of them", share(n)), "%s", tellApart))
 	}
+	if s := r.Switch; s != nil && s.Refused {
+		return end(tally.Stopped, syncd.Hint(fmt.Errorf("%s was not switched to %s: %s", s.Name, s.Target, s.Why), "%s", s.Hint))
+	}
 	return nil
 }
 

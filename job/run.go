@@ -75,6 +75,7 @@ type Report struct {
 	Index      IndexReport
 	Arrivals   *arrival.Arrivals // of a run that was to wait for all that was sent
 	Embedded   *Embedded         // what was embedded; nil where no stage does that
+	Switch     *Switched         // what became of the name under which readers ask; nil where there is none to be switched
 }
 
 // Embedded is what a job had embedded since its stages were opened.

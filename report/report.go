@@ -9,6 +9,7 @@
 package report
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -58,6 +59,8 @@ type Report struct {
 	Reconciles []Reconcile `json:"reconciles,omitempty" doc:"Why following was interrupted to look at all documents again, by cause."`
 
 	Embedded *Embedded `json:"embedded,omitempty" doc:"What was embedded, by a job that indexes by itself."`
+
+	Switch *Switch `json:"switch,omitempty" doc:"What became of the name under which readers ask, of a job that switches it."`
 
 	Stages  []Stage `json:"stages" doc:"Where the time went."`
 	Retries []Retry `json:"retries,omitempty" doc:"What plugins had to ask again."`
@@ -202,6 +205,57 @@ type Embedded struct {
 	Cost     float64 `json:"cost" doc:"What they cost in US dollars by stages.embed.price_per_million; 0 if that is not set."`
 }
 
+// Switch is what became of a name under which readers ask.
+type Switch struct {
+	Name   string `json:"name" doc:"The name, in words."`
+	Target string `json:"target" doc:"What the job writes, in words."`
+	Before string `json:"before" doc:"What the name stood for before; empty for nothing."`
+	State  string `json:"state" doc:"switched (by this run), already (it stood for the target before), left (it did, and somebody has pointed it elsewhere since) or pending (see why)."`
+	Why    string `json:"why,omitempty" doc:"Why it is still to be switched."`
+	Again  int64  `json:"sent_again" doc:"Documents that had changed meanwhile, which a second look right before found and sent."`
+}
+
+// NewSwitch is what a job tells of it; nil where it has nothing to switch.
+func NewSwitch(s *job.Switched) *Switch {
+	if s == nil {
+		return nil
+	}
+	out := &Switch{Name: s.Name, Target: s.Target, Before: s.Before, State: string(s.State), Why: spec.ScrubURLs(s.Why)}
+	if s.Again != nil {
+		out.Again = s.Again.Acked
+	}
+	return out
+}
+
+// Text is what became of it, as a sentence; empty where there is nothing to say.
+func (s *Switch) Text() string {
+	now := "for nothing"
+	if s.Before != "" {
+		now = fmt.Sprintf("for the collection %q", s.Before)
+	}
+	again := ""
+	if s.Again > 0 {
+		again = fmt.Sprintf("; %s sent in a second look before", plural(s.Again, "document that had changed meanwhile was", "documents that had changed meanwhile were"))
+	}
+	switch job.SwitchOutcome(s.State) {
+	case job.SwitchDone:
+		kept := ""
+		if s.Before != "" {
+			kept = ", which is kept"
+		}
+		return fmt.Sprintf("%s stands for %s now; before it stood %s%s%s", s.Name, s.Target, now, kept, again)
+	case job.SwitchLeft:
+		return fmt.Sprintf("%s was switched to %s before, stands %s since, and is left there", s.Name, s.Target, now)
+	case job.SwitchPending:
+		if s.Why != "" {
+			return fmt.Sprintf("%s stands %s still: %s", s.Name, now, s.Why)
+		}
+		return fmt.Sprintf("%s stands %s still", s.Name, now)
+	case job.SwitchAlready:
+	}
+	return ""
+}
+
 // Retry is a reason for which a plugin asked again.
 type Retry struct {
 	Plugin string `json:"plugin" doc:"The plugin's kind and name."`
@@ -283,6 +337,7 @@ func New(p job.Report) *Report {
 	if e := p.Embedded; e != nil {
 		r.Embedded = &Embedded{Model: e.Model, Texts: e.Texts, Tokens: e.Tokens, Requests: e.Requests, Cost: e.Cost}
 	}
+	r.Switch = NewSwitch(p.Switch)
 	if p.Orphans != nil {
 		r.Stages = append(r.Stages, Stage{Name: "orphans", Seconds: seconds(p.OrphanTime)})
 	}

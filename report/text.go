@@ -87,6 +87,9 @@ func (r *Report) facts() []fact {
 		}
 		out = append(out, fact{"Embedded", shown})
 	}
+	if s := r.Switch; s != nil && s.Text() != "" {
+		out = append(out, fact{"Readers", s.Text()})
+	}
 	if i := r.Index; i != nil && !r.DryRun {
 		text := fmt.Sprintf("%s -> %s points", Number(i.Before), Number(i.After))
 		switch {

@@ -31,7 +31,8 @@ import (
 type Config struct {
 	MongoAddr, QdrantAddr, KafkaAddr, EmbedAddr string
 
-	Embed embedserver.Config // Addr is EmbedAddr
+	Embed  embedserver.Config  // Addr is EmbedAddr
+	Qdrant qdrantserver.Config // Addr is QdrantAddr
 
 	Streams   bool           // MongoDB is fastmongo, a replica set with change streams, rather than FerretDB, which has none
 	NoIndexer bool           // start the servers only
@@ -75,7 +76,9 @@ func Start(ctx context.Context, cfg Config) (_ *Sandbox, err error) {
 		return nil, fmt.Errorf("starting MongoDB: %w", err)
 	}
 	s.closers = append(s.closers, s.Mongo)
-	if s.Qdrant, err = qdrantserver.Start(qdrantserver.Config{Addr: cfg.QdrantAddr}); err != nil {
+	index := cfg.Qdrant
+	index.Addr = cfg.QdrantAddr
+	if s.Qdrant, err = qdrantserver.Start(index); err != nil {
 		return nil, fmt.Errorf("starting Qdrant: %w", err)
 	}
 	s.closers = append(s.closers, s.Qdrant)

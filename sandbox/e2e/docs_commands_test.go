@@ -31,6 +31,7 @@ var notRun = []struct{ page, command, reason string }{
 	{"docs/monitoring.md", "curl ", "it asks the command before it"},
 	{"docs/direct.md", "export ", "they are the reader's servers"},
 	{"docs/direct.md", "syncd ", "they need an embedding server; direct_test.go runs them with one of its own"},
+	{"docs/indexing.md", "curl ", "the sandbox's Qdrant has no REST API; alias_test.go does the same by gRPC"},
 	{"docs/indexing.md", "syncd plan", "it needs an embedding configuration and its servers; model_test.go runs it with some of its own"},
 	{"docs/indexing.md", "syncd search", "it needs an embedding server; direct_test.go runs it with one of its own"},
 	{"docs/operations.md", "syncd run -c few.yaml", "the file is the reader's"},

@@ -2,6 +2,7 @@ package qdrantserver
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -37,7 +38,11 @@ func (cs collectionsService) Create(ctx context.Context, req *qdrant.CreateColle
 	if _, taken := s.aliases[name]; taken {
 		return nil, wrongInput("Can't create collection with name %s. Alias with the same name already exists", name)
 	}
-	s.collections[name] = newCollection(name, collectionConfig(req), vectors, s)
+	config := collectionConfig(req)
+	if !s.metadata {
+		config.Metadata = nil
+	}
+	s.collections[name] = newCollection(name, config, vectors, s)
 	return operationResponse(true, started), nil
 }
 
@@ -177,6 +182,12 @@ func (cs collectionsService) Update(ctx context.Context, req *qdrant.UpdateColle
 	defer c.mu.Unlock()
 	mergeConfig(c.config.HnswConfig, req.GetHnswConfig())
 	mergeConfig(c.config.OptimizerConfig, req.GetOptimizersConfig())
+	if len(req.GetMetadata()) > 0 && cs.s.metadata { // what was kept before stays
+		if c.config.Metadata == nil {
+			c.config.Metadata = map[string]*qdrant.Value{}
+		}
+		maps.Copy(c.config.Metadata, req.GetMetadata())
+	}
 	if strict := req.GetStrictModeConfig(); strict != nil {
 		// Others may be reading the current one, so the merged one replaces it.
 		merged := &qdrant.StrictModeConfig{}

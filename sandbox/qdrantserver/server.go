@@ -38,7 +38,8 @@ type Config struct {
 	// TLS makes the server speak TLS, and nothing else; it may ask clients for certificates.
 	TLS *tls.Config
 	// Version is what HealthCheck reports; empty means DefaultVersion. Below 1.19 the server silently drops
-	// slice conditions, as those releases do: the trap that a client has to detect from the version.
+	// slice conditions, as those releases do: the trap that a client has to detect from the version. Below 1.16 it drops what is to be
+	// kept as a collection's metadata.
 	Version string
 	// VisibilityDelay postpones updates sent with wait=false, as a busy update queue does, until it is over or
 	// until an update with wait=true follows them.
@@ -60,6 +61,8 @@ type Server struct {
 
 	// slices says whether the claimed version knows the slice condition.
 	slices bool
+	// metadata says the same of collections' metadata.
+	metadata bool
 
 	mu          sync.RWMutex
 	collections map[string]*collection
@@ -80,10 +83,11 @@ func Start(cfg Config) (*Server, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	slices, err := knowsSlices(cfg.Version)
+	slices, err := since(cfg.Version, 19)
 	if err != nil {
 		return nil, fmt.Errorf("reading version %q: %w", cfg.Version, err)
 	}
+	metadata, _ := since(cfg.Version, 16) // it was read before
 	listener, err := net.Listen("tcp", cfg.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("listening on %s: %w", cfg.Addr, err)
@@ -93,6 +97,7 @@ func Start(cfg Config) (*Server, error) {
 		listener:    listener,
 		served:      make(chan struct{}),
 		slices:      slices,
+		metadata:    metadata,
 		collections: map[string]*collection{},
 		aliases:     map[string]string{},
 	}
@@ -203,8 +208,8 @@ func withTrailer(ctx context.Context, err error) error {
 	return limited.status.Err()
 }
 
-// knowsSlices reports whether a version x.y.z is at least 1.19.
-func knowsSlices(version string) (bool, error) {
+// since reports whether a version x.y.z is at least 1 and that minor one.
+func since(version string, minor int) (bool, error) {
 	parts := strings.Split(version, ".")
 	if len(parts) != 3 {
 		return false, errors.New("it must have the form x.y.z")
@@ -213,11 +218,11 @@ func knowsSlices(version string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	minor, err := strconv.Atoi(parts[1])
+	have, err := strconv.Atoi(parts[1])
 	if err != nil {
 		return false, err
 	}
-	return major > 1 || major == 1 && minor >= 19, nil
+	return major > 1 || major == 1 && have >= minor, nil
 }
 
 // callCounter counts calls by method.

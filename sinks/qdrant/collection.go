@@ -14,6 +14,11 @@ import (
 
 // prepare is the ability Prepare: it makes the collection where it is to be made, and finds out how large its vectors are.
 func (s *sink) prepare(ctx context.Context, run syncd.Run) error {
+	if s.conf.Alias != "" {
+		if _, err := s.checkAlias(ctx); err != nil {
+			return err
+		}
+	}
 	size, err := s.look(ctx)
 	if err == nil {
 		s.size.Store(int64(size))
@@ -40,16 +45,24 @@ func (s *sink) prepare(ctx context.Context, run syncd.Run) error {
 	return nil
 }
 
-// look finds out how large the collection's vectors are.
-func (s *sink) look(ctx context.Context) (size int, err error) {
-	var info *qdrant.CollectionInfo
+// info describes the collection.
+func (s *sink) info(ctx context.Context) (info *qdrant.CollectionInfo, err error) {
 	err = s.call(ctx, func(ctx context.Context) error {
 		r, err := s.client.GetCollectionsClient().Get(ctx, &qdrant.GetCollectionInfoRequest{CollectionName: s.conf.Collection})
 		info = r.GetResult()
 		return err
 	})
 	if err != nil {
-		return 0, s.explain(fmt.Sprintf("looking for the collection %q in Qdrant at %s", s.conf.Collection, s.ep.Addr()), err)
+		return nil, s.explain(fmt.Sprintf("looking for the collection %q in Qdrant at %s", s.conf.Collection, s.ep.Addr()), err)
+	}
+	return info, nil
+}
+
+// look finds out how large the collection's vectors are.
+func (s *sink) look(ctx context.Context) (size int, err error) {
+	info, err := s.info(ctx)
+	if err != nil {
+		return 0, err
 	}
 	vectors := info.GetConfig().GetParams().GetVectorsConfig()
 	params := vectors.GetParams()
@@ -140,5 +153,19 @@ func (s *sink) probe(ctx context.Context, _ []syncd.ProbeTarget) []syncd.Finding
 	default:
 		f.Status, f.Detail, f.Hint = syncd.StatusFailed, err.Error(), syncd.HintOf(err)
 	}
-	return []syncd.Finding{f}
+	if s.conf.Alias == "" {
+		return []syncd.Finding{f}
+	}
+	a := syncd.Finding{Subject: "alias " + s.conf.Alias, Status: syncd.StatusOK}
+	switch target, err := s.checkAlias(ctx); {
+	case err != nil:
+		a.Status, a.Detail, a.Hint = syncd.StatusFailed, err.Error(), syncd.HintOf(err)
+	case target == s.conf.Collection:
+		a.Detail = "it stands for the collection " + target
+	case target == "":
+		a.Detail = "it does not exist, and is made when the collection is complete"
+	default:
+		a.Detail = "it stands for the collection " + target + " until " + s.conf.Collection + " is complete"
+	}
+	return []syncd.Finding{f, a}
 }

@@ -14,6 +14,7 @@ import (
 type Config struct {
 	URL        string      `yaml:"url" env:"QDRANT_URL" example:"http://localhost:6333" doc:"Where Qdrant is: http(s)://host[:port], grpc://host[:port] or host[:port], localhost if it is not set; https turns TLS on, and the REST port 6333 stands for the gRPC port 6334."`
 	Collection string      `yaml:"collection" env:"QDRANT_COLLECTION" doc:"The collection, or an alias of one." rule:"required,name,max=255"`
+	Alias      string      `yaml:"alias" example:"documents" doc:"An alias that readers ask. It is pointed to the collection when a run has shown that it holds all documents, so that another model's vectors take the place of the old ones at one instant; the collection that it stood for is kept. Empty leaves aliases alone." rule:"name,max=255"`
 	APIKey     spec.Secret `yaml:"api_key" doc:"The API key or JSON web token; it must be allowed to write."`
 	TLS        TLS         `yaml:"tls" doc:"How to connect where TLS is on."`
 
@@ -81,6 +82,10 @@ func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
 		at, _ := n.Nearest([]string{"url"})
 		d.Errorf(at, spec.CodeBadValue, qdrantconn.AddressForms, "%s.url %v", d.Path(), err)
 	}
+	if c.Alias != "" && c.Alias == c.Collection {
+		d.Errorf(n.Get("alias"), spec.CodeBadValue, "name the collection that is to be filled in collection, in the checker, too, and what readers ask in alias",
+			"%s.alias is the collection itself", d.Path())
+	}
 	qdrantconn.Check(d, n, c.address(), c.APIKey, c.TLS, c.Retry)
 	layout := c.layout()
 	layout.Check(d, n, "payload")
@@ -89,6 +94,9 @@ func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
 func (c *Config) layout() points.Layout {
 	return points.Layout{Payload: c.Payload, UpdatedAt: c.UpdatedAt, Fields: c.Fields}
 }
+
+// Switches implements syncd.Switcher.
+func (c *Config) Switches() bool { return c.Alias != "" }
 
 // PayloadKeys implements syncd.Indexer.
 func (c *Config) PayloadKeys() syncd.PayloadKeys {

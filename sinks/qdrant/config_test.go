@@ -22,7 +22,8 @@ func TestConfig(t *testing.T) {
 		"{updated_at: title}": "one payload key", "{fields: [mongo_id]}": "is the payload key of id", "{retry: {initial: 1h}}": "at least initial",
 		"{url: 'https://x', tls: {insecure_skip_verify: true, ca_file: a}}": "so ca_file has no effect", "{api_key: \"a\\n\"}": "characters that a request can't carry",
 		"{url: 'https://x', tls: {enabled: false}}": "contradicts url",
-		"{create: {distance: far}}":                 "distance", "{ordering: none}": "ordering", "{payload: {id: ''}}": "id",
+		"{collection: a, alias: a}":                 "alias is the collection itself", "{alias: \"a\\n\"}": "alias",
+		"{create: {distance: far}}": "distance", "{ordering: none}": "ordering", "{payload: {id: ''}}": "id",
 	} {
 		conf := defaults()
 		if diags := spec.Decode(syncdtest.Node(t, text), &conf, "sink", "qdrant"); !strings.Contains(fmt.Sprint(diags), want) {

@@ -98,7 +98,7 @@ func open(ctx context.Context, conf Config, env syncd.Env) (*sink, error) {
 
 // Abilities implements syncd.Sink.
 func (s *sink) Abilities() syncd.SinkAbilities {
-	return syncd.SinkAbilities{Prepare: s.prepare, Route: s.conf.Route, Held: s.held, Nearest: s.nearest, Probe: s.probe}
+	return syncd.SinkAbilities{Prepare: s.prepare, Route: s.conf.Route, Held: s.held, Nearest: s.nearest, Probe: s.probe, Switch: s.switching()}
 }
 
 // Close ends the connections. Closing again does nothing.

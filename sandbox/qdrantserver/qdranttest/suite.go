@@ -43,7 +43,7 @@ func Run(t *testing.T, target Target) {
 	version := serverVersion(t, target)
 	excused := exceptions(target, version)
 	for _, list := range [][]testCase{
-		serviceCases(), collectionCases(), upsertCases(), getCases(), scrollCases(), filterCases(), changeCases(), limitCases(), transportCases(),
+		serviceCases(), collectionCases(), aliasCases(), upsertCases(), getCases(), scrollCases(), filterCases(), changeCases(), limitCases(), transportCases(),
 	} {
 		for _, c := range list {
 			t.Run(fmt.Sprintf("%02d %s", c.number, c.title), func(t *testing.T) {
@@ -66,6 +66,9 @@ func exceptions(target Target, version string) map[int]string {
 	}
 	if before(version, 1, 19) {
 		excused[48] = "the slice condition needs Qdrant 1.19, this is " + version
+	}
+	if before(version, 1, 16) {
+		excused[66] = "collections have metadata since Qdrant 1.16, this is " + version
 	}
 	if before(version, 1, 18) {
 		excused[10] = "collections are listed by name since Qdrant 1.18, this is " + version
