@@ -141,7 +141,7 @@ func (s *Switched) refuse(r *Report, orphans bool) {
 	case t.Collisions > 0:
 		not(tellApart, "%s of another document", share(t.Collisions))
 	case t.Young > 0:
-		not("run it again later, or with run.min_age: 0s", "%s that changed just now left alone", text.Plural(t.Young, "document was", "documents were"))
+		not("run it again later, or with run.min_age: 0s", "%s left alone that changed just now", text.Plural(t.Young, "document was", "documents were"))
 	case t.Unindexed > 0:
 		not("look for them in the index; syncd state clear forgets the attempts", "%s left alone because it never appeared", text.Plural(t.Unindexed, "document was", "documents were"))
 	case orphans && left > 0:
