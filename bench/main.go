@@ -23,12 +23,14 @@ import (
 var floors = map[string]func(context.Context, endpoints, int) (int, error){
 	"scan": floorScan, "read": floorRead, "uuid": floorUUID, "get": floorGet, "json": floorJSON, "produce": floorProduce,
 	"baseline": baseline, "script": script, "index": floorIndex,
+	"postgres Qdrant": floorPostgresQdrant, "postgres pgvector": floorPostgresPGVector,
 }
 
 // sections are what is measured beside the cases. Each is a file of its own, and decides its gates with b.decide.
 var sections = []section{
 	{name: "NDJSON", run: (*bench).ndjson}, {name: "many collections", run: (*bench).collections}, {name: "start and end", run: (*bench).start},
 	{name: "changes", run: (*bench).stream}, {name: "lost position", run: (*bench).lostPosition}, {name: "memory", run: (*bench).memory},
+	{name: "PostgreSQL", run: (*bench).postgres},
 	{name: "indexing", run: (*bench).indexing, always: true}, {name: "indexing, a slow service", run: (*bench).slowService, always: true},
 }
 

@@ -52,6 +52,7 @@ func (l load) names() []string {
 // its standard input closes, what they saw.
 type endpoints struct {
 	Mongo, Qdrant, Kafka, Embed string
+	Postgres                    string // of the section that has one
 	Load                        load
 	Produced                    []time.Time // when requests to produce came after a pause
 	Events                      int         // that the topics have had
