@@ -35,9 +35,8 @@ type Writer[D any] struct {
 	Make func(c *syncd.Change) (document D, points int, err error)
 	// Fatal reports an error of Make that is no document's.
 	Fatal func(err error) bool
-	// Put writes documents in one request, of which the index takes all or none, or adds those that it refuses to refused. at are their
-	// places in the Write.
-	Put func(ctx context.Context, documents []D, at []int, refused *syncd.BatchError) error
+	// Put writes documents in one request, of which the index takes all, or none if it refuses one.
+	Put func(ctx context.Context, documents []D) error
 	// Faulty reports whether an error of Put may be one document's fault, and what its refusal then says.
 	Faulty func(err error) (faulty bool, refusal error)
 }
@@ -94,7 +93,7 @@ func (w *Writer[D]) Write(ctx context.Context, changes []syncd.Change) error {
 }
 
 func (w *Writer[D]) put(ctx context.Context, docs []D, at []int, refused *syncd.BatchError) error {
-	err := w.Put(ctx, docs, at, refused)
+	err := w.Put(ctx, docs)
 	if err == nil {
 		return nil
 	}

@@ -64,7 +64,7 @@ func send(ctx context.Context, c *pgconn.PgConn, statements ...statement) error 
 }
 
 // put writes documents in one transaction.
-func (s *sink) put(ctx context.Context, docs []document, _ []int, _ *syncd.BatchError) error {
+func (s *sink) put(ctx context.Context, docs []document) error {
 	table, err := s.known(ctx)
 	if err != nil {
 		return err

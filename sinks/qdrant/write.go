@@ -43,7 +43,7 @@ func isSize(err error) bool {
 }
 
 // put writes documents in one request.
-func (s *sink) put(ctx context.Context, docs []document, _ []int, _ *syncd.BatchError) error {
+func (s *sink) put(ctx context.Context, docs []document) error {
 	var err error
 	if len(docs) == 1 && docs[0].size() > s.conf.BatchSize+1 {
 		err = s.large(ctx, &docs[0])
