@@ -6,6 +6,9 @@ LDFLAGS  = -X github.com/syncd-io/syncd/cli.version=$(VERSION)
 # The sandbox's MongoDB server is compiled only with this tag.
 TAGS     = ferretdb_sqlite
 GOFLAGS_TEST ?= -race -shuffle=on
+# The race detector has a program wait for a second at its end, in which others' races might still be seen. The tests end their
+# goroutines, and start hundreds of programs.
+export GORACE ?= atexit_sleep_ms=10
 MODULES  = . sandbox bench integration examples/custom-binary deploy
 # The suites also run against a MongoDB-protocol server in Java, which needs Java and Maven.
 JAVA     = $(shell command -v java >/dev/null && command -v mvn >/dev/null && echo yes)

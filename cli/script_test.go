@@ -33,6 +33,10 @@ var update = flag.Bool("update", false, "rewrite the files that scripts compare 
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script", RequireExplicitExec: true, RequireUniqueNames: true, UpdateScripts: *update,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("GORACE", "atexit_sleep_ms=10") // by default the race detector has each program wait for a second at its end
+			return nil
+		},
 	})
 }
 

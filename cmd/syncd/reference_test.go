@@ -35,11 +35,12 @@ var exampleDirs = []string{"../../config/testdata", "testdata"}
 // TestMain makes this test binary the command syncd, for the tests that look at what a user sees.
 func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"syncd": main}) }
 
-// run runs syncd with an environment of its own, so that pages do not depend on where they are made.
+// run runs syncd with an environment of its own, so that pages do not depend on where they are made. By default the race detector has
+// each program wait for a second at its end.
 func run(t *testing.T, args ...string) string {
 	t.Helper()
 	c := exec.Command("syncd", args...)
-	c.Env = []string{"PATH=" + os.Getenv("PATH")}
+	c.Env = []string{"PATH=" + os.Getenv("PATH"), "GORACE=atexit_sleep_ms=10"}
 	var stderr strings.Builder
 	c.Stderr = &stderr
 	out, err := c.Output()
