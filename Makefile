@@ -36,7 +36,15 @@ endif
 	cd deploy && go test ./...
 	cd bench && go test ./...
 
-check: lint test cover integration browser bench-once fuzz-ci ## exactly what CI runs
+check: lint test cover beside browser ## exactly what CI runs
+
+# The integration tests mostly wait for servers, so what only computes runs beside them.
+.PHONY: beside computing
+beside:
+	$(MAKE) -j2 --output-sync=target integration computing
+computing:
+	$(MAKE) bench-once
+	$(MAKE) fuzz-ci
 
 # What the promises rest on, and how much of it the tests must reach, in percent. The tests of other packages count as well: the
 # engine is tested by whole runs, from package job and from the sandbox.
@@ -131,12 +139,19 @@ fuzz: ## run each fuzz target for FUZZTIME
 			echo "fuzz $$pkg $$target"; (cd $$(dirname $$(cd $$pkg && go env GOMOD)) && go test -tags $(TAGS) -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $(CURDIR)/$$pkg) || exit 1; \
 		done; done
 
-# The parsers of what others wrote, and what ids and events are made of.
+# The parsers of what others wrote, and what ids and events are made of; those of a package side by side, since it is built once.
+FUZZED = config:FuzzLoad config:FuzzEdit config:FuzzFlatKey mapping:FuzzSeed internal/bsondoc:FuzzIDText \
+         internal/bsondoc:FuzzAppendJSON codec:FuzzMongoKafka codec:FuzzReadLetter codec:FuzzDecode connectors/file:FuzzBSON \
+         connectors/file:FuzzNDJSON internal/extjson:FuzzExtJSON checkers/qdrant:FuzzAnswer checkers/qdrant:FuzzPayload \
+         checkers/qdrant:FuzzPage connectors/mongo:FuzzPosition connectors/mongo:FuzzEvent connectors/postgres:FuzzArray \
+         connectors/postgres:FuzzFilter connectors/postgres:FuzzRowMessage stages/embed:FuzzAnswer stages/chunk:FuzzFormats
 .PHONY: fuzz-ci
-fuzz-ci: FUZZTIME = 6s
+fuzz-ci: FUZZTIME = 4s
 fuzz-ci: # a part of make fuzz that CI has the time for
-	@for target in config:FuzzLoad config:FuzzEdit config:FuzzFlatKey mapping:FuzzSeed internal/bsondoc:FuzzIDText internal/bsondoc:FuzzAppendJSON codec:FuzzMongoKafka codec:FuzzReadLetter codec:FuzzDecode connectors/file:FuzzBSON connectors/file:FuzzNDJSON internal/extjson:FuzzExtJSON checkers/qdrant:FuzzAnswer checkers/qdrant:FuzzPayload checkers/qdrant:FuzzPage connectors/mongo:FuzzPosition connectors/mongo:FuzzEvent connectors/postgres:FuzzArray connectors/postgres:FuzzFilter connectors/postgres:FuzzRowMessage stages/embed:FuzzAnswer stages/chunk:FuzzFormats; do \
-		echo "fuzz $$target"; go test -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime $(FUZZTIME) ./$${target%:*} || exit 1; \
+	@cache=$$(go env GOCACHE)/fuzz/github.com/syncd-io/syncd; built=; mkdir -p bin; for target in $(FUZZED); do \
+		echo "fuzz $$target"; pkg=$${target%:*}; \
+		if [ "$$pkg" != "$$built" ]; then go test -c -fuzz . -o bin/fuzz.test ./$$pkg || exit 1; built=$$pkg; fi; \
+		(cd $$pkg && $(CURDIR)/bin/fuzz.test -test.run '^$$' -test.fuzz "^$${target#*:}$$" -test.fuzztime $(FUZZTIME) -test.fuzzcachedir "$$cache/$$pkg") || exit 1; \
 	done
 
 PREFIX ?= /usr/local

@@ -110,12 +110,19 @@ func TestMutations(t *testing.T) {
 		}
 		texts[filepath.Base(file)] = []byte(withValues(string(data)))
 	}
+	dir := t.TempDir()
+	for name, text := range texts {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil { // for those that extend it
+			t.Fatal(err)
+		}
+	}
 	forms := map[string]spec.Setting{}
 	byPath(config.Describe(registry), forms)
 	used := map[int]bool{}
 	total, reported := 0, 0
 	for name, text := range texts {
-		if diags := loadIn(t, registry, texts, name, text); len(diags) > 0 {
+		in := config.Input{Path: filepath.Join(dir, name), Text: text, Registry: registry}
+		if _, diags := config.Load(in); len(diags) > 0 {
 			t.Fatalf("%s is not clean to begin with: %v", name, diags)
 		}
 		for n := range leaves(t, text) {
@@ -124,7 +131,8 @@ func TestMutations(t *testing.T) {
 				if !changed {
 					continue // it was true already
 				}
-				diags := loadIn(t, registry, texts, name, mutated)
+				in.Text = mutated
+				_, diags := config.Load(in)
 				total++
 				for _, d := range diags {
 					if found := goType.FindString(d.Message + " " + d.Hint); found != "" {
@@ -190,22 +198,6 @@ func withValues(text string) string {
 		}
 		return variableValues[m[1]]
 	})
-}
-
-// loadIn loads a configuration with another text, beside the others, which it may extend.
-func loadIn(t *testing.T, registry *syncd.Registry, texts map[string][]byte, name string, text []byte) spec.Diagnostics {
-	t.Helper()
-	dir := t.TempDir()
-	for other, data := range texts {
-		if other == name {
-			data = text
-		}
-		if err := os.WriteFile(filepath.Join(dir, other), data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	_, diags := config.Load(config.Input{Path: filepath.Join(dir, name), Registry: registry})
-	return diags
 }
 
 // leaves counts the scalars of a configuration.

@@ -1,14 +1,14 @@
 package main
 
 import (
-	"bytes"
-	"os"
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/cli/wizard"
 	"github.com/syncd-io/syncd/config"
 )
 
@@ -18,40 +18,34 @@ func TestInitIsValid(t *testing.T) {
 	reg := registry(t)
 	dir := t.TempDir()
 	for _, source := range reg.Names(syncd.KindSource) {
+		plugin, _ := reg.Lookup(syncd.KindSource, source)
+		_, follows := plugin.Config().(syncd.FollowedOnly)
+		next := run(t, "init", filepath.Join(dir, source+".yaml"), "--source", source)
+		if strings.Contains(next, "--dry-run") == follows || !strings.Contains(next, "must be those of your index") {
+			t.Errorf("%s: the next steps are\n%s", source, next)
+		}
 		for _, checker := range reg.Names(syncd.KindChecker) {
 			for _, sink := range reg.Names(syncd.KindSink) {
-				if plugin, _ := reg.Lookup(syncd.KindSink, sink); checker != sink {
-					if _, indexes := plugin.Config().(syncd.Indexer); indexes {
-						continue // it is refused
-					}
+				plugin, _ := reg.Lookup(syncd.KindSink, sink)
+				_, indexes := plugin.Config().(syncd.Indexer)
+				if indexes && checker != sink {
+					continue // it is refused
 				}
 				for _, all := range []bool{false, true} {
-					flags := []string{"--source", source, "--checker", checker, "--sink", sink}
-					if all {
-						flags = append(flags, "--all")
-					}
-					name := strings.Join(flags, " ")
-					file := filepath.Join(dir, strings.ReplaceAll(name, " ", "")+".yaml")
-					next := run(t, append([]string{"init", file}, flags...)...)
-					data, err := os.ReadFile(file)
+					name := fmt.Sprintf("from %s to %s, asking %s, all %t", source, sink, checker, all)
+					text, err := wizard.Starter(reg, wizard.Choices{All: all, Schema: "s.json", Plugins: map[syncd.Kind]string{
+						syncd.KindSource: source, syncd.KindChecker: checker, syncd.KindSink: sink,
+					}})
 					if err != nil {
 						t.Fatal(err)
 					}
-					_, diags := config.Load(config.Input{Path: file, Registry: reg})
-					if len(diags) > 0 {
-						t.Errorf("%s: %v\n%s", name, diags, data)
+					if _, diags := config.Load(config.Input{Path: "mine.yaml", Text: []byte(text), Registry: reg}); len(diags) > 0 {
+						t.Errorf("%s: %v\n%s", name, diags, text)
 					}
-					plugin, _ := reg.Lookup(syncd.KindSink, sink)
-					_, indexes := plugin.Config().(syncd.Indexer)
-					plugin, _ = reg.Lookup(syncd.KindSource, source)
-					_, follows := plugin.Config().(syncd.FollowedOnly)
-					for text, wanted := range map[string]bool{"\nstages:": indexes, "\n  follow: true\n": follows} {
-						if bytes.Contains(data, []byte(text)) != wanted {
-							t.Errorf("%s: it has %q: %t, want %t", name, text, !wanted, wanted)
+					for part, wanted := range map[string]bool{"\nstages:": indexes, "\n  follow: true\n": follows} {
+						if strings.Contains(text, part) != wanted {
+							t.Errorf("%s: it has %q: %t, want %t", name, part, !wanted, wanted)
 						}
-					}
-					if strings.Contains(next, "--dry-run") == follows || !strings.Contains(next, "must be those of your index") {
-						t.Errorf("%s: the next steps are\n%s", name, next)
 					}
 				}
 			}

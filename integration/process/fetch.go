@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"time"
 )
 
@@ -31,9 +32,14 @@ func Pip(ctx context.Context, name string, requirements []byte) (string, error) 
 	})
 }
 
+var fetching sync.Mutex
+
 // fetched returns the folder, in the user's cache, that a command fills from a list. The folder's name has the list's digest,
-// so another version goes to another folder; a half-filled folder has no such name. Later calls need no network.
+// so another version goes to another folder; a half-filled folder has no such name. Later calls need no network. One fetches at a time:
+// Maven's own folder is no place for two.
 func fetched(ctx context.Context, name, list string, content []byte, needs string, command func(file, dir string) []string) (string, error) {
+	fetching.Lock()
+	defer fetching.Unlock()
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", fmt.Errorf("fetching %s: %w", name, err)
