@@ -3,7 +3,10 @@ package integration
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -108,5 +111,164 @@ func TestPGVectorIndexSuite(t *testing.T) {
 				},
 			})
 		})
+	}
+}
+
+// prepared tells a sink of vectors of four numbers.
+func prepared(t *testing.T, s syncd.Sink) error {
+	t.Helper()
+	vectors := &syncd.Vectors{Dimensions: func(context.Context) (int, error) { return 4, nil }}
+	return s.Abilities().Prepare(t.Context(), syncd.Run{Vectors: vectors})
+}
+
+// point is a document of one chunk.
+func point(id, title string) syncd.Change {
+	c := syncd.Change{
+		ID: id, PointID: pagePoint(id), Operation: syncd.Replace, Target: &syncd.Target{Database: "db", Collection: "page", ContentType: "page"},
+		Document: syncdtest.Document(syncdtest.MemoryDoc{ID: id}), Content: &syncd.Content{Title: title, Model: "m"},
+	}
+	c.Content.Chunks = []syncd.Chunk{{Text: "text", Hash: "h", PointID: c.PointID, Vector: []float32{1, 2, 3, 4}}}
+	c.Content.Point = func(chunk int) (uuid.UUID, error) { return pagePoint(fmt.Sprint(id, "#", chunk)), nil }
+	return c
+}
+
+// TestPGVectorSinkRefusals: what the server refuses of one document does not keep the others from being written; a commit waits for the disk
+// though the database would not; columns of others are left alone.
+func TestPGVectorSinkRefusals(t *testing.T) {
+	d := newDatabase(t, postgresServer(t, postgres.PGVector))
+	d.exec(`CREATE EXTENSION vector`)
+	d.exec(`ALTER DATABASE ` + d.name + ` SET synchronous_commit = off`)
+	d.exec(`CREATE TABLE chunks (id uuid PRIMARY KEY, embedding vector, payload jsonb, title text CHECK (title <> 'forbidden'), waits text DEFAULT current_setting('synchronous_commit'), note text DEFAULT 'ours')`)
+	d.exec(`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'the trigger says no'; END $$`)
+	d.exec(`CREATE TRIGGER t BEFORE INSERT ON chunks FOR EACH ROW WHEN (NEW.title = 'triggered') EXECUTE FUNCTION refuse()`)
+	s := openPGVectorSink(t, d.dsn, "chunks", func(c *sink.Config) {
+		c.Columns, c.BatchSize, c.Fields = map[string]string{"title": "title"}, 100, []string{"f"}
+	})
+	closeAfter(t, s.Close)
+	if err := prepared(t, s); err != nil {
+		t.Fatal(err)
+	}
+	var changes []syncd.Change
+	for i := range 20 {
+		changes = append(changes, point(fmt.Sprint(i), "fine"))
+	}
+	changes[3].Content.Title, changes[11].Content.Title = "forbidden", "triggered"
+	changes[7].Document = syncdtest.Document(syncdtest.MemoryDoc{ID: "7", Fields: map[string]any{"f": "a\x00b"}})
+	refused, ok := errors.AsType[*syncd.BatchError](s.Write(t.Context(), changes))
+	if !ok || fmt.Sprint(refused.Failed()) != "[3 7 11]" {
+		t.Fatalf("refused are %v", refused)
+	}
+	for i, want := range map[int]string{3: "23514", 7: "22P05", 11: "the trigger says no"} {
+		if !strings.Contains(refused.Of(i).Error(), want) {
+			t.Errorf("document %d: %v", i, refused.Of(i))
+		}
+	}
+	if got := d.one(`SELECT string_agg(DISTINCT waits || ' ' || note, ',') || count(*) FROM chunks`); got != "on ours17" {
+		t.Errorf("the table holds %s", got)
+	}
+	d.exec(`UPDATE chunks SET note = 'theirs'`)
+	if err := s.Write(t.Context(), []syncd.Change{point("1", "again")}); err != nil {
+		t.Fatal(err)
+	}
+	if got := d.one(`SELECT title || ' ' || note || ' ' || (payload ? 'title')::text FROM chunks WHERE payload ->> 'mongo_id' = '1'`); got != "again theirs false" {
+		t.Errorf("the row is %s", got)
+	}
+}
+
+// TestPGVectorSinkTables: what can't be written to is said before anything is; those who make a table at one time do not fail.
+func TestPGVectorSinkTables(t *testing.T) {
+	d := newDatabase(t, postgresServer(t, postgres.PGVector))
+	var makers sync.WaitGroup
+	for range 6 {
+		s := openPGVectorSink(t, d.dsn, "made", nil)
+		closeAfter(t, s.Close)
+		makers.Go(func() {
+			if err := prepared(t, s); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	makers.Wait()
+	if got := d.one(`SELECT string_agg(indexdef, '; ' ORDER BY indexname) FROM pg_indexes WHERE tablename = 'made'`); !strings.Contains(got, "hnsw (embedding vector_cosine_ops) WITH (m='16', ef_construction='64')") || !strings.Contains(got, "payload ->> 'content_type'") {
+		t.Error(got)
+	}
+	d.exec(`CREATE TABLE loose (id uuid, embedding vector(4), payload jsonb)`)
+	d.exec(`CREATE TABLE words (id uuid PRIMARY KEY, embedding text, payload jsonb)`)
+	d.exec(`CREATE TABLE bare (id uuid PRIMARY KEY, embedding vector(4))`)
+	guestRole := "guest_of_" + d.name
+	d.exec(`CREATE ROLE ` + guestRole + ` LOGIN`)
+	d.exec(`GRANT SELECT ON made TO ` + guestRole)
+	guest := strings.Replace(d.dsn, "postgres@", guestRole+"@", 1)
+	off := func(c *sink.Config) { c.Create.Enabled = false }
+	for _, test := range []struct {
+		dsn, table string
+		set        func(*sink.Config)
+		want, hint string
+	}{
+		{d.dsn, "nothing", off, "does not exist", "create.enabled"},
+		{d.dsn, "loose", nil, "not unique", "primary key"},
+		{d.dsn, "words", nil, "is of type text", "sink.pgvector.vector"},
+		{d.dsn, "made", func(c *sink.Config) { c.Vector = "v" }, `no column "v"`, "sink.pgvector.vector"},
+		{d.dsn, "bare", nil, `column p.payload does not exist`, "columns of sink.pgvector"},
+		{guest, "made", nil, `may not read and write`, "GRANT"},
+		{guest, "new", nil, `permission denied`, "GRANT CREATE"},
+		{d.dsn, "none.new", nil, `schema "none" does not exist`, "sink.pgvector.table"},
+		{d.dsn, "large", func(c *sink.Config) { c.Create.Type = "vector" }, "more than 2000 dimensions", "halfvec"},
+	} {
+		s := openPGVectorSink(t, test.dsn, test.table, test.set)
+		closeAfter(t, s.Close)
+		err := s.Abilities().Prepare(t.Context(), syncd.Run{Vectors: &syncd.Vectors{Dimensions: func(context.Context) (int, error) { return 3000, nil }}})
+		if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(syncd.HintOf(err), test.hint) {
+			t.Errorf("%s: %v (%s), want %q (%q)", test.table, err, syncd.HintOf(err), test.want, test.hint)
+		}
+		f := s.Abilities().Probe(t.Context(), nil)[0]
+		if ok := f.Status == syncd.StatusOK; ok != (test.set == nil && strings.Contains(test.table, "new") || test.table == "large") {
+			t.Errorf("%s: the probe says %s: %s", test.table, f.Status, f.Detail)
+		}
+	}
+	if d.one(`SELECT (to_regclass('large') IS NULL)::text`) != "true" {
+		t.Error("a table without its index was left")
+	}
+}
+
+// TestPGVectorSinkOutage: what passes is waited for, and told; what lasts is no document's error.
+func TestPGVectorSinkOutage(t *testing.T) {
+	d := newDatabase(t, postgresServer(t, postgres.PGVector))
+	g, dsn := newGate(t, d.dsn)
+	s := openPGVectorSink(t, dsn, "chunks", func(c *sink.Config) { c.MaxElapsed, c.Timeout = 20*time.Second, 500*time.Millisecond })
+	closeAfter(t, s.Close)
+	if err := prepared(t, s); err != nil {
+		t.Fatal(err)
+	}
+	// Connections that the server ends, and a lock that is held for longer than a transaction may take.
+	d.exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND application_name = 'syncd'`, d.name)
+	d.in(func(ctx context.Context, c *pgx.Conn) error {
+		tx, err := c.Begin(ctx)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `LOCK TABLE chunks`); err != nil {
+			return err
+		}
+		written := make(chan error, 1)
+		go func() { written <- s.Write(t.Context(), []syncd.Change{point("1", "waited")}) }()
+		time.Sleep(time.Second)
+		if err := tx.Rollback(ctx); err != nil {
+			return err
+		}
+		return <-written
+	})
+	if got := d.one(`SELECT count(*)::text FROM chunks`); got != "1" {
+		t.Errorf("%s rows", got)
+	}
+	_ = s.Close()
+	s = openPGVectorSink(t, dsn, "chunks", func(c *sink.Config) { c.MaxElapsed = 300 * time.Millisecond })
+	closeAfter(t, s.Close)
+	if err := prepared(t, s); err != nil {
+		t.Fatal(err)
+	}
+	g.shut()
+	if err := s.Write(t.Context(), []syncd.Change{point("2", "never")}); !errors.Is(err, syncd.ErrUnavailable) || syncd.HintOf(err) == "" {
+		t.Errorf("%v (%s)", err, syncd.HintOf(err))
 	}
 }

@@ -68,7 +68,7 @@ func TestIndex(t *testing.T, h IndexHarness) {
 		{"context_that_has_ended", h.indexContext},
 	}
 	if h.Transactional {
-		cases = append(cases, testCase{"what_comes_meanwhile", h.meanwhile})
+		cases = append(cases, testCase{"what_comes_meanwhile", h.meanwhile}, testCase{"written_together", h.together})
 	}
 	runCases(t, cases, h.Except, h.Background)
 }
@@ -507,6 +507,35 @@ func (h IndexHarness) meanwhile(t *testing.T) {
 		}
 		h.mustHold(t, "1", 3, len(other.Content.Chunks))
 		h.mustHold(t, "2", 2, 1) // nothing of the transaction is there
+	}
+}
+
+// together: several write the same document at the same time, none of whom knows of the others. What is left is whole.
+func (h IndexHarness) together(t *testing.T) {
+	s := h.open(t)
+	for round := range 15 {
+		var writers sync.WaitGroup
+		for w := range 4 {
+			writers.Go(func() {
+				changes, err := prepareIndex(t.Context(), s, []syncd.Change{version("1", w, 1+(w*5+round)%9)})
+				for k := range changes[0].Content.Chunks {
+					changes[0].Content.Chunks[k].Kept = false
+				}
+				if err == nil {
+					err = s.Write(t.Context(), changes)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		writers.Wait()
+		texts, _ := h.held(t, "1")
+		var winner int
+		if _, err := fmt.Sscanf(texts[0], "version %d", &winner); err != nil {
+			t.Fatalf("%v: %v", texts, err)
+		}
+		h.mustHold(t, "1", winner, 1+(winner*5+round)%9)
 	}
 }
 

@@ -70,7 +70,7 @@ func Transient(err error) string {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return ""
-	case errors.Is(err, ErrBroken), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
+	case errors.Is(err, ErrBroken), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), pgconn.SafeToRetry(err):
 		return "connection"
 	case errors.As(err, &n):
 		return "network"

@@ -108,6 +108,9 @@ func quoted(prefix string, names []string) string {
 	return strings.Join(out, ", ")
 }
 
+// codeInternal is what pgvector's own errors have that name none.
+const codeInternal = "XX000"
+
 // create makes the extension, the table and its indexes, all or nothing.
 func (s *sink) create(ctx context.Context, size int) error {
 	doing := "creating the table " + s.conf.Table + " at " + pg.Address(s.connect)
@@ -133,7 +136,7 @@ func (s *sink) create(ctx context.Context, size int) error {
 	})
 	hint := ""
 	switch code := pg.CodeOf(err); {
-	case strings.HasPrefix(code, "54"):
+	case strings.HasPrefix(code, "54"), code == codeInternal: // of pgvector 0.8, and of older ones
 		hint = "take sink.pgvector.create.type: halfvec, or index: none"
 	case code == "0A000", code == "58P01":
 		hint = "install pgvector on the server"
