@@ -47,7 +47,7 @@ check: lint test cover beside browser ## exactly what CI runs
 # The integration tests mostly wait for servers, so what only computes runs beside them.
 .PHONY: beside computing
 beside:
-	$(MAKE) -j2 --output-sync=target integration computing
+	$(MAKE) -j3 --output-sync=target integration-suites integration-programs computing
 computing:
 	$(MAKE) bench-once
 	$(MAKE) fuzz-ci
@@ -68,12 +68,21 @@ cover: # what the last make test has reached
 			'/^total:/ { print pkg ": " $$3 " of statements"; exit $$3 + 0 < least }' || exit 1; \
 	done
 
-.PHONY: integration
+.PHONY: integration integration-tools integration-suites integration-programs
 EVENTS ?= 100000
 integration: ## tests against servers that nobody here wrote; EVENTS=1000000, WRITES=200000 for the long ones
+	$(MAKE) -j2 --output-sync=target integration-suites integration-programs
+
+# The suites look for goroutines that are left behind, so no other test may run in their process.
+integration-suites integration-programs: export SYNCD_TEST_EVENTS = $(EVENTS)
+integration-suites integration-programs: export SYNCD_TEST_WRITES = $(WRITES)
+integration-suites: integration-tools
+	cd integration && go test -count=1 -timeout 2h -run 'Suite$$' $$(go list ./... | grep -v /browser)
+integration-programs: integration-tools
+	cd integration && go test -count=1 -timeout 2h -skip 'Suite$$' $$(go list ./... | grep -v /browser)
+integration-tools:
 	@for tool in java mvn python3; do command -v $$tool >/dev/null || \
 		{ echo "make integration: $$tool is not installed; it takes java 17 or newer, mvn, and python3 3.11 or newer with pip" >&2; exit 1; }; done
-	cd integration && SYNCD_TEST_EVENTS=$(EVENTS) SYNCD_TEST_WRITES=$(WRITES) go test -count=1 -timeout 2h $$(go list ./... | grep -v /browser)
 
 .PHONY: browser
 browser: ## tests of the page in Chromium; needs chromium
@@ -146,6 +155,7 @@ fuzz: ## run each fuzz target for FUZZTIME
 		done; done
 
 # The parsers of what others wrote, and what ids and events are made of; those of a package side by side, since it is built once.
+# What earlier runs have found would take up the time.
 FUZZED = config:FuzzLoad config:FuzzEdit config:FuzzFlatKey mapping:FuzzSeed internal/bsondoc:FuzzIDText \
          internal/bsondoc:FuzzAppendJSON codec:FuzzMongoKafka codec:FuzzReadLetter codec:FuzzDecode connectors/file:FuzzBSON \
          connectors/file:FuzzNDJSON internal/extjson:FuzzExtJSON checkers/qdrant:FuzzAnswer checkers/qdrant:FuzzPayload \
@@ -154,10 +164,10 @@ FUZZED = config:FuzzLoad config:FuzzEdit config:FuzzFlatKey mapping:FuzzSeed int
 .PHONY: fuzz-ci
 fuzz-ci: FUZZTIME = 4s
 fuzz-ci: # a part of make fuzz that CI has the time for
-	@cache=$$(go env GOCACHE)/fuzz/github.com/syncd-io/syncd; built=; mkdir -p bin; for target in $(FUZZED); do \
+	@rm -rf bin/fuzz && mkdir -p bin/fuzz; built=; for target in $(FUZZED); do \
 		echo "fuzz $$target"; pkg=$${target%:*}; \
-		if [ "$$pkg" != "$$built" ]; then go test -c -fuzz . -o bin/fuzz.test ./$$pkg || exit 1; built=$$pkg; fi; \
-		(cd $$pkg && $(CURDIR)/bin/fuzz.test -test.run '^$$' -test.fuzz "^$${target#*:}$$" -test.fuzztime $(FUZZTIME) -test.fuzzcachedir "$$cache/$$pkg") || exit 1; \
+		if [ "$$pkg" != "$$built" ]; then go test -c -fuzz . -o bin/fuzz/test ./$$pkg || exit 1; built=$$pkg; fi; \
+		(cd $$pkg && $(CURDIR)/bin/fuzz/test -test.run '^$$' -test.fuzz "^$${target#*:}$$" -test.fuzztime $(FUZZTIME) -test.fuzzcachedir $(CURDIR)/bin/fuzz/found) || exit 1; \
 	done
 
 PREFIX ?= /usr/local

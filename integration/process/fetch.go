@@ -8,7 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
+	"syscall"
 	"time"
 )
 
@@ -32,14 +32,10 @@ func Pip(ctx context.Context, name string, requirements []byte) (string, error) 
 	})
 }
 
-var fetching sync.Mutex
-
 // fetched returns the folder, in the user's cache, that a command fills from a list. The folder's name has the list's digest,
-// so another version goes to another folder; a half-filled folder has no such name. Later calls need no network. One fetches at a time:
-// Maven's own folder is no place for two.
+// so another version goes to another folder; a half-filled folder has no such name. Later calls need no network. One of
+// several processes fetches at a time: Maven's own folder is no place for two.
 func fetched(ctx context.Context, name, list string, content []byte, needs string, command func(file, dir string) []string) (string, error) {
-	fetching.Lock()
-	defer fetching.Unlock()
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", fmt.Errorf("fetching %s: %w", name, err)
@@ -51,6 +47,17 @@ func fetched(ctx context.Context, name, list string, content []byte, needs strin
 	}
 	if err := os.MkdirAll(parent, 0o750); err != nil {
 		return "", fmt.Errorf("fetching %s: %w", name, err)
+	}
+	lock, err := os.Create(filepath.Join(parent, "lock"))
+	if err != nil {
+		return "", fmt.Errorf("fetching %s: %w", name, err)
+	}
+	defer lock.Close() //nolint:errcheck // with it the lock is gone
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return "", fmt.Errorf("fetching %s: waiting for another to have fetched: %w", name, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, list)); err == nil { // another has
+		return dir, nil
 	}
 	fresh, err := os.MkdirTemp(parent, "fetching-")
 	if err != nil {
