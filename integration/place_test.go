@@ -99,16 +99,8 @@ func newPlace(t *testing.T, mongoURI, kafkaAddr string) *place {
 	t.Helper()
 	p := &place{
 		name: "syncd_it_" + uuid.NewString()[:8], mongoURI: mongoURI, kafka: kafkaAddr, state: t.TempDir(),
-		qdrantURL: os.Getenv(qdrantEnv), qdrantKey: os.Getenv(qdrantKeyEnv),
 	}
-	if p.qdrantURL == "" {
-		s, err := qdrantserver.Start(qdrantserver.Config{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		closeAfter(t, s.Close)
-		p.qdrantURL = "http://" + s.Addr()
-	}
+	p.atQdrant(t)
 	client, err := kgo.NewClient(
 		kgo.SeedBrokers(strings.Split(p.kafka, ",")...),
 		kgo.MetadataMinAge(10*time.Millisecond), // what is asked for is to be known as it is, not as it was
@@ -127,17 +119,41 @@ func newPlace(t *testing.T, mongoURI, kafkaAddr string) *place {
 			}
 		}
 		_, _ = p.admin.DeleteGroups(ctx, p.name) // it need not exist
+	})
+	return p
+}
+
+// atQdrant finds or starts Qdrant, and deletes the place's collection after the test.
+func (p *place) atQdrant(t *testing.T) {
+	t.Helper()
+	p.qdrantURL, p.qdrantKey = os.Getenv(qdrantEnv), os.Getenv(qdrantKeyEnv)
+	if p.qdrantURL == "" {
+		s, err := qdrantserver.Start(qdrantserver.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		closeAfter(t, s.Close)
+		p.qdrantURL = "http://" + s.Addr()
+	}
+	p.dropAfter(t, p.name)
+}
+
+// dropAfter deletes a collection of Qdrant after the test; it need not exist.
+func (p *place) dropAfter(t *testing.T, collection string) {
+	t.Helper()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
 		c := p.qdrantClient(t)
 		defer c.Close()
-		there, err := c.CollectionExists(ctx, p.name)
+		there, err := c.CollectionExists(ctx, collection)
 		if err == nil && there {
-			err = c.DeleteCollection(ctx, p.name)
+			err = c.DeleteCollection(ctx, collection)
 		}
 		if err != nil {
 			t.Errorf("deleting the test's Qdrant collection: %v", err)
 		}
 	})
-	return p
 }
 
 // database connects a client of the test's own, and drops the database after the test.
