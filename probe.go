@@ -2,7 +2,7 @@ package syncd
 
 import "context"
 
-// Probe is the ability of an opened source, checker or sink to tell, without doing anything, whether a run would
+// Probe is the ability of an opened source, checker, stage or sink to tell, without doing anything, whether a run would
 // find what it needs: it is what `validate --connect` asks.
 //
 // It is called once, right after the plugin was opened and before its Close, with nothing else running; it may ask
@@ -28,6 +28,9 @@ type Finding struct {
 	Status  Status
 	Detail  string // what was found, one line without a period at its end
 	Hint    string // what to do about it, or ""
+	// Dimensions is how many numbers a vector has, where the finding is about who makes or holds vectors; 0 is not known. A stage's and a
+	// sink's must be equal.
+	Dimensions int
 }
 
 // Status is how good a Finding is.

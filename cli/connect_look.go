@@ -35,7 +35,7 @@ type report struct {
 	findings []syncd.Finding
 }
 
-// endpoint is one of the three that a run needs.
+// endpoint is one of those that a run needs.
 type endpoint struct {
 	kind    syncd.Kind
 	plugin  config.Plugin
@@ -52,7 +52,7 @@ type opened struct {
 
 func (c *connection) servers() []endpoint {
 	cfg := c.config
-	return []endpoint{
+	servers := []endpoint{
 		{
 			kind: syncd.KindSource, plugin: cfg.Source, needed: true,
 			open: opener(cfg.Source.OpenSource, func(p syncd.Source) syncd.Probe { return p.Abilities().Probe }),
@@ -62,12 +62,20 @@ func (c *connection) servers() []endpoint {
 			because: "a full run does not ask the index (run.mode)",
 			open:    opener(cfg.Checker.OpenChecker, func(p syncd.Checker) syncd.Probe { return p.Abilities().Probe }),
 		},
-		{
-			kind: syncd.KindSink, plugin: cfg.Sink, needed: !cfg.Run.DryRun,
-			because: "a dry run sends nothing (run.dry_run)",
-			open:    opener(cfg.Sink.OpenSink, func(p syncd.Sink) syncd.Probe { return p.Abilities().Probe }),
-		},
 	}
+	const dry = "a dry run sends nothing (run.dry_run)"
+	for _, s := range cfg.Stages {
+		if _, placed := s.Settings.(syncd.Locator); placed { // others need no server
+			servers = append(servers, endpoint{
+				kind: syncd.KindStage, plugin: s, needed: !cfg.Run.DryRun, because: dry,
+				open: opener(s.OpenStage, func(p syncd.Stage) syncd.Probe { return p.Abilities().Probe }),
+			})
+		}
+	}
+	return append(servers, endpoint{
+		kind: syncd.KindSink, plugin: cfg.Sink, needed: !cfg.Run.DryRun, because: dry,
+		open: opener(cfg.Sink.OpenSink, func(p syncd.Sink) syncd.Probe { return p.Abilities().Probe }),
+	})
 }
 
 // opener opens a plugin of any kind.
@@ -149,6 +157,13 @@ func (c *connection) look(ctx context.Context) ([]report, error) {
 		case a := <-answers:
 			waiting--
 			reports[a.server].findings = a.findings
+			if f, differ := misfit(reports); differ && dimensions(a.findings) > 0 {
+				at := len(reports) - 1 // the sink's, unless that was told already
+				if told[at] {
+					at = a.server
+				}
+				reports[at].findings = append(reports[at].findings, f)
+			}
 			if slow {
 				tell()
 			}
@@ -169,6 +184,33 @@ func (c *connection) look(ctx context.Context) ([]report, error) {
 	}
 	tell()
 	return reports, nil
+}
+
+// misfit compares the vectors that a stage makes with those that the sink takes.
+func misfit(reports []report) (f syncd.Finding, differ bool) {
+	made, held := 0, 0
+	for _, r := range reports {
+		switch n := dimensions(r.findings); {
+		case n == 0:
+		case r.kind == syncd.KindStage:
+			made = n
+		case r.kind == syncd.KindSink:
+			held = n
+		}
+	}
+	return syncd.Finding{
+		Subject: "vectors", Status: syncd.StatusFailed,
+		Detail: fmt.Sprintf("the model gives vectors of %d numbers, and the index takes %d", made, held),
+		Hint:   "choose the model that the index was filled with, or another collection",
+	}, made > 0 && held > 0 && made != held
+}
+
+// dimensions is how many numbers the vectors have that findings are about; 0 is none.
+func dimensions(findings []syncd.Finding) (n int) {
+	for _, f := range findings {
+		n = max(n, f.Dimensions)
+	}
+	return n
 }
 
 // stillWaiting says which servers have not answered.

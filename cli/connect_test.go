@@ -90,6 +90,76 @@ func looking(source, checker, sink func(context.Context) (plugin, error)) *conne
 	return &connection{config: cfg, timeout: 15 * time.Second, lateness: lateness}
 }
 
+type asStage struct{ plugin }
+
+func (asStage) Apply(context.Context, []syncd.Change) error { return nil }
+
+func (p asStage) Abilities() syncd.StageAbilities { return syncd.StageAbilities{Probe: p.probeAny} }
+
+// TestStagesAreLookedAtToo: those that have a server. Vectors that do not fit the sink's are one failed check, whoever answers first.
+func TestStagesAreLookedAtToo(t *testing.T) {
+	gives := func(dimensions int, after time.Duration) func(context.Context) (plugin, error) {
+		return func(context.Context) (plugin, error) {
+			time.Sleep(after)
+			return plugin{probe: func(context.Context) []syncd.Finding {
+				return []syncd.Finding{{Subject: "vectors", Status: syncd.StatusOK, Detail: "there", Dimensions: dimensions}}
+			}}, nil
+		}
+	}
+	slow := func(context.Context) (plugin, error) {
+		time.Sleep(7 * time.Second)
+		return plugin{probe: fine}, nil
+	}
+	for name, c := range map[string]struct {
+		stage, sink func(context.Context) (plugin, error)
+		want        string // the numbers of findings of the stage and of the sink, and what differs
+	}{
+		"equal":                     {gives(3, 0), gives(3, 0), "1 1"},
+		"the sink does not say":     {gives(3, 0), opensFine, "1 1"},
+		"others":                    {gives(3, 0), gives(4, 0), "1 2 vectors of 3 numbers, and the index takes 4"},
+		"others, the stage is late": {gives(3, 5*time.Second), gives(4, 0), "2 1 vectors of 3 numbers, and the index takes 4"},
+		"others, the sink is late":  {gives(3, 0), gives(4, 5*time.Second), "1 2 vectors of 3 numbers, and the index takes 4"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				looked := looking(opensFine, slow, c.sink) // another answer comes behind theirs
+				looked.config.Stages = []config.Plugin{
+					{Settings: &struct{}{}, Plugin: syncd.NewStage("without a server", "", struct{}{}, func(context.Context, struct{}, syncd.Env) (syncd.Stage, error) {
+						panic("it is opened")
+					})},
+					{Settings: &settings{}, Plugin: syncd.NewStage("e", "", settings{}, func(ctx context.Context, _ settings, _ syncd.Env) (syncd.Stage, error) {
+						p, err := c.stage(ctx)
+						return asStage{p}, err
+					})},
+				}
+				told := map[syncd.Kind][]syncd.Finding{}
+				looked.tell = func(reports []report) {
+					for _, r := range reports {
+						told[r.kind] = r.findings
+					}
+				}
+				if _, err := looked.look(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				got := fmt.Sprint(len(told[syncd.KindStage]), " ", len(told[syncd.KindSink]))
+				for _, f := range append(told[syncd.KindStage], told[syncd.KindSink]...) {
+					if f.Status == syncd.StatusFailed {
+						got += " " + strings.TrimPrefix(f.Detail, "the model gives ")
+					}
+				}
+				if got != c.want {
+					t.Errorf("%s, want %s", got, c.want)
+				}
+				looked.config.Run.DryRun = true
+				reports, err := looked.look(t.Context())
+				if err != nil || reports[2].kind != syncd.KindStage || reports[2].findings[0].Status != syncd.StatusSkipped {
+					t.Errorf("%+v, %v", reports, err)
+				}
+			})
+		})
+	}
+}
+
 func opensFine(context.Context) (plugin, error) { return plugin{probe: fine}, nil }
 
 func TestServersAreLookedAtSideBySide(t *testing.T) {

@@ -74,7 +74,7 @@ run: {state_dir: %[9]q}
 	fits := config(p.name, fmt.Sprintf("tokenizer: words, size: %d, overlap: 20", minilm.Longest*3/4))
 	invoke(t, "validate", "--connect", "-c", fits).wants(t, 0, `vectors of 384 numbers`)
 	invoke(t, "run", "-c", fits).wants(t, 0, `^Complete: `)
-	invoke(t, "validate", "--connect", "-c", fits).wants(t, 0, `its vectors have 384 dimensions`)
+	invoke(t, "validate", "--connect", "-c", fits).wants(t, 0, `its vectors have 384 numbers`)
 	invoke(t, "verify", "-c", fits).wants(t, 0, `^Equal: `)
 	invoke(t, "run", "-c", fits).wants(t, 0, `^Complete: nothing had to be sent`)
 

@@ -39,7 +39,7 @@ func (c *checker) Probe(ctx context.Context, targets []syncd.ProbeTarget) []sync
 	case status.Code(err) == codes.NotFound && ctx.Err() == nil:
 		found.Status = syncd.StatusWarning
 		found.Detail = "does not exist: a run takes it for an empty index and sends every document"
-		found.Hint = "start the indexer, which creates it, or correct checker.qdrant.collection"
+		found.Hint = "the indexer creates it, or the first run of a job that writes it itself; if it should be there, correct checker.qdrant.collection"
 		return append(findings, found)
 	case err != nil:
 		return append(findings, c.failedToProbe(ctx, found, err))

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -476,6 +477,82 @@ func TestIndexFaults(t *testing.T) {
 	if err := write(t, s, version("1", 2, 1)); err == nil || !strings.Contains(err.Error(), x.collection) {
 		t.Errorf("a collection that is gone: %v", err)
 	}
+}
+
+// TestAnIndexThatIsAwayIsToldOnce, whatever the number of requests, and that it is back.
+func TestAnIndexThatIsAwayIsToldOnce(t *testing.T) {
+	t.Parallel()
+	x := newIndex(t)
+	if x.server == nil {
+		t.Skip("a real Qdrant fails when it wants to")
+	}
+	_ = x.sink(t, nil) // makes the collection
+	conf := qdrantsink.Plugin().Config().(*qdrantsink.Config)
+	conf.URL, conf.Collection = "http://"+x.addr, x.collection
+	conf.Retry.Initial, conf.Retry.Max = 300*time.Millisecond, 300*time.Millisecond
+	var log bytes.Buffer
+	s, err := qdrantsink.Plugin().OpenSink(t.Context(), conf, syncd.Env{Logger: slog.New(slog.NewTextHandler(&log, nil)), Retried: func(string) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Abilities().Prepare(t.Context(), syncd.Run{}); err != nil {
+		t.Fatal(err)
+	}
+	const each, writers = 25, 4 // of pauses up to 300 ms
+	x.server.FailNext(qdrant.Points_Upsert_FullMethodName, each*writers, status.Error(codes.Unavailable, "restarting"))
+	var all sync.WaitGroup
+	for i := range writers {
+		all.Go(func() {
+			if err := s.Write(t.Context(), []syncd.Change{version(fmt.Sprint(i), 0, 1)}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(log.String(), "level=WARN"); n < 1 || n > 2 || strings.Count(log.String(), "can't be written to: trying again") != 1 || strings.Count(log.String(), "can be written to again") != 1 {
+		t.Errorf("%s", log.String())
+	}
+}
+
+// TestIndexProbe tells what a run would find: of vectors how many numbers, so that they can be compared with the model's.
+func TestIndexProbe(t *testing.T) {
+	x := newIndex(t)
+	open := func(change func(*qdrantsink.Config)) syncd.Sink {
+		conf := qdrantsink.Plugin().Config().(*qdrantsink.Config)
+		conf.URL, conf.Collection = "http://"+x.addr, x.collection
+		if change != nil {
+			change(conf)
+		}
+		s, err := qdrantsink.Plugin().OpenSink(t.Context(), conf, syncd.Env{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Close() })
+		return s
+	}
+	wants := func(s syncd.Sink, status syncd.Status, dimensions int, detail, hint string) {
+		t.Helper()
+		f := s.Abilities().Probe(t.Context(), nil)
+		if len(f) != 1 || f[0].Status != status || f[0].Dimensions != dimensions || !strings.Contains(f[0].Detail, detail) || !strings.Contains(f[0].Hint, hint) {
+			t.Errorf("%+v, want %s, %d, %q, %q", f, status, dimensions, detail, hint)
+		}
+	}
+	wants(open(nil), syncd.StatusFailed, 0, "it does not exist", "sink.qdrant.create.enabled")
+	creates := open(func(c *qdrantsink.Config) { c.Create.Enabled = true })
+	wants(creates, syncd.StatusOK, 0, "a run makes it", "")
+	if there, err := x.client.CollectionExists(t.Context(), x.collection); there || err != nil {
+		t.Errorf("looking made the collection, %v", err)
+	}
+	if err := open(nil).Abilities().Prepare(t.Context(), syncd.Run{}); err == nil || !strings.Contains(err.Error(), "has no collection") || !strings.Contains(syncd.HintOf(err), "create.enabled") {
+		t.Errorf("a run without the collection: %v", err)
+	}
+	_ = x.sink(t, nil)
+	wants(creates, syncd.StatusOK, 4, "its vectors have 4 numbers", "")
+	wants(open(func(c *qdrantsink.Config) { c.Vector = "text" }), syncd.StatusFailed, 0, `no vector named "text"`, "sink.qdrant.vector")
+	syncdtest.TestProber(t, creates.Abilities().Probe, nil)
 }
 
 // TestIndexWithNamedVectors writes the vector of that name, and says which there are where there is none.

@@ -145,7 +145,7 @@ func (s *sink) probe(ctx context.Context, _ []syncd.ProbeTarget) []syncd.Finding
 	size, err := s.look(ctx)
 	switch {
 	case err == nil:
-		f.Status, f.Detail = syncd.StatusOK, fmt.Sprintf("its vectors have %d dimensions", size)
+		f.Status, f.Detail, f.Dimensions = syncd.StatusOK, fmt.Sprintf("its vectors have %d numbers", size), size
 	case status.Code(err) == codes.NotFound && s.conf.Create.Enabled:
 		f.Status, f.Detail = syncd.StatusOK, "it does not exist, and a run makes it"
 	case status.Code(err) == codes.NotFound:

@@ -29,6 +29,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/contact"
 	"github.com/syncd-io/syncd/internal/dial"
 	"github.com/syncd-io/syncd/internal/points"
 	"github.com/syncd-io/syncd/internal/qdrantconn"
@@ -47,6 +48,7 @@ type sink struct {
 	ep       qdrantconn.Endpoint
 	client   *qdrant.Client
 	log      *slog.Logger
+	contact  *contact.Contact
 	retried  func(string)
 	scrub    dial.Scrubber
 	ordering *qdrant.WriteOrdering
@@ -82,6 +84,10 @@ func open(ctx context.Context, conf Config, env syncd.Env) (*sink, error) {
 			"weak": qdrant.WriteOrderingType_Weak, "medium": qdrant.WriteOrderingType_Medium, "strong": qdrant.WriteOrderingType_Strong,
 		}[conf.Ordering]},
 		layout: conf.layout(),
+		contact: contact.New(contact.Config{
+			Log: env.Logger, Server: "Qdrant", Address: ep.Addr(), Verb: "written to", Patience: time.Second,
+			Trying: fmt.Sprintf("each request again, for up to %s (sink.qdrant.retry.max_elapsed)", conf.Retry.MaxElapsed),
+		}),
 	}
 	s.writer = points.Writer[document]{Most: conf.BatchSize, Make: s.sized, Fatal: isSize, Put: s.put, Faulty: s.judge}
 	within, cancel := context.WithTimeout(ctx, conf.Connect)
@@ -106,6 +112,7 @@ func (s *sink) Close() error {
 	if s.closed.Swap(true) {
 		return nil
 	}
+	s.contact.Close()
 	if err := s.client.Close(); err != nil {
 		return fmt.Errorf("closing the connection to Qdrant: %w", err)
 	}
@@ -131,9 +138,7 @@ func (s *sink) call(ctx context.Context, attempt func(context.Context) error) er
 			return next
 		},
 		Waiting: func(err error, wait time.Duration) {
-			if wait >= time.Second {
-				s.log.Warn("waiting before writing to Qdrant again", "wait", wait.Round(10*time.Millisecond), "reason", s.scrub.Replace(qdrantconn.Reason(err)))
-			}
+			s.contact.Failed(s.scrub.Replace(qdrantconn.Reason(err)), wait)
 		},
 		Retrying: func(err error) { s.retried(strings.ToLower(status.Code(err).String())) },
 	}.Start()
@@ -142,6 +147,7 @@ func (s *sink) call(ctx context.Context, attempt func(context.Context) error) er
 		err := attempt(within)
 		cancel()
 		if err == nil {
+			s.contact.Answered()
 			return nil
 		}
 		if err = attempts.Again(ctx, err); err != nil {

@@ -297,6 +297,73 @@ func TestAnEmbedderThatIsDown(t *testing.T) {
 	})
 }
 
+// TestAnOutageIsToldOnce: however many wait for the service, there is a line when it is lost, one every 30 s, and one at the end; a limit
+// that is kept to is told in the same way, and what passes at once is not.
+func TestAnOutageIsToldOnce(t *testing.T) {
+	for name, c := range map[string]struct {
+		lasts time.Duration
+		fails func([]string, *http.Request) (int, http.Header, string)
+		want  []string
+	}{
+		"away": {70 * time.Second, refusal(http.StatusBadGateway, "", "s3cret is away"), []string{
+			"the embedding service can't be asked: trying again", "the embedding service still can't be asked", "the embedding service still can't be asked",
+			"the embedding service can be asked again",
+		}},
+		"asked to wait": {20 * time.Minute, func([]string, *http.Request) (int, http.Header, string) {
+			return http.StatusTooManyRequests, http.Header{"Retry-After": {"600"}}, `{"error":{"message":"slow down"}}`
+		}, []string{
+			"the embedding service can't be asked: trying again", "the embedding service still can't be asked", "the embedding service can be asked again",
+		}},
+		"for a moment": {100 * time.Millisecond, refusal(http.StatusBadGateway, "", "away"), nil},
+		"refused":      {time.Hour, refusal(http.StatusUnauthorized, "", "no"), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log bytes.Buffer
+				began := time.Now()
+				s := &service{answer: func(texts []string, r *http.Request) (int, http.Header, string) {
+					if time.Since(began) < c.lasts {
+						return c.fails(texts, r)
+					}
+					return http.StatusOK, nil, ""
+				}}
+				conf := defaults()
+				conf.URL, conf.Model, conf.APIKey, conf.BatchSize = "https://embed.example/v1", "model", "s3cret", 1
+				conf.Retry.Initial, conf.Retry.Max = 50*time.Millisecond, 5*time.Second
+				stage, err := open(conf, syncd.Env{Logger: slog.New(slog.NewTextHandler(&log, nil)), Retried: func(string) {}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				stage.client.Transport = s
+				var calls sync.WaitGroup
+				for i := range 8 {
+					calls.Go(func() {
+						if err := stage.Apply(t.Context(), []syncd.Change{document(fmt.Sprint("text ", i))}); (err != nil) != (name == "refused") {
+							t.Error(err)
+						}
+					})
+				}
+				calls.Wait()
+				if err := stage.Close(); err != nil {
+					t.Error(err)
+				}
+				var got []string
+				for line := range strings.Lines(log.String()) {
+					_, text, _ := strings.Cut(line, `msg="`)
+					text, _, _ = strings.Cut(text, `"`)
+					got = append(got, text)
+				}
+				if fmt.Sprint(got) != fmt.Sprint(c.want) || strings.Contains(log.String(), "s3cret") {
+					t.Errorf("%s", log.String())
+				}
+				if name == "asked to wait" && !strings.Contains(log.String(), "slow down; the next attempt is in 10m") {
+					t.Errorf("%s", log.String())
+				}
+			})
+		})
+	}
+}
+
 // TestAnEmbedderThatIsSlow: many texts that are late are asked for in smaller requests; one that is late for ever is an outage.
 func TestAnEmbedderThatIsSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -321,6 +388,19 @@ func TestAnEmbedderThatIsSlow(t *testing.T) {
 			if changes[i].Content.Chunks[0].Vector == nil {
 				t.Fatalf("text %d has no vector", i)
 			}
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		s := &service{delay: time.Hour}
+		stage := opened(t, s, func(c *Config) { c.Timeout, c.Retry.MaxElapsed = 10*time.Second, time.Minute })
+		changes := []syncd.Change{document("one"), document("two")}
+		began := time.Now()
+		err := stage.Apply(t.Context(), changes)
+		if !errors.Is(err, syncd.ErrUnavailable) || !strings.Contains(err.Error(), "no answer in time within 10s") || !strings.Contains(syncd.HintOf(err), "stages.embed.timeout") {
+			t.Errorf("%v, hint %q", err, syncd.HintOf(err))
+		}
+		if took := time.Since(began); took > 3*time.Minute || changes[0].Err != nil {
+			t.Errorf("it took %v; a document's error is %v", took, changes[0].Err)
 		}
 	})
 }
@@ -436,6 +516,43 @@ func TestDimensionsAreAskedForOnce(t *testing.T) {
 	if n, err := opened(t, s, func(c *Config) { c.Dimensions = 7 }).dimensions(t.Context()); n != 7 || err != nil || s.requests.Load() != 1 {
 		t.Errorf("%d, %v, %d requests", n, err, s.requests.Load())
 	}
+}
+
+// TestProbe asks once, whatever the answer is: nobody waits for a service to come back to be told that it is away.
+func TestProbe(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer             func([]string, *http.Request) (int, http.Header, string)
+		dimensions         int
+		want, detail, hint string
+	}{
+		"fine":            {want: "ok", detail: "vectors of 3 numbers"},
+		"of that size":    {dimensions: 3, want: "ok", detail: "vectors of 3 numbers"},
+		"of another size": {dimensions: 7, want: "failed", detail: "a vector of 3 numbers where 7 were expected", hint: "stages.embed.dimensions"},
+		"no such model":   {answer: refusal(http.StatusNotFound, "", "model not found"), want: "failed", detail: "model not found", hint: "stages.embed.model"},
+		"a refused key":   {answer: refusal(http.StatusUnauthorized, "", "no"), want: "failed", detail: "answered 401", hint: "api_key"},
+		"asked too often": {answer: refusal(http.StatusTooManyRequests, "", "slow down"), want: "failed", detail: "slow down", hint: "log"},
+		"starting":        {answer: refusal(http.StatusServiceUnavailable, "", "loading"), want: "failed", detail: "loading", hint: "log"},
+		"no numbers": {answer: func([]string, *http.Request) (int, http.Header, string) {
+			return 200, nil, `{"data":[{"embedding":[NaN]}]}`
+		}, want: "failed", detail: "other than numbers"},
+		"fewer than asked":  {answer: func([]string, *http.Request) (int, http.Header, string) { return 200, nil, `{"data":[]}` }, want: "failed", detail: "0 vectors for 1 texts"},
+		"not an API at all": {answer: func([]string, *http.Request) (int, http.Header, string) { return 200, nil, `<html>` }, want: "failed", detail: "reading the embedding service's answer"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &service{answer: c.answer}
+			f := opened(t, s, func(conf *Config) { conf.Dimensions = c.dimensions }).Abilities().Probe(t.Context(), nil)
+			if len(f) != 1 || f[0].Subject != "model model" || string(f[0].Status) != c.want || !strings.Contains(f[0].Detail, c.detail) || !strings.Contains(f[0].Hint, c.hint) {
+				t.Errorf("%+v", f)
+			}
+			if n := f[0].Dimensions; (n == 3) != (c.want == "ok") {
+				t.Errorf("it has %d dimensions", n)
+			}
+			if n := s.requests.Load(); n != 1 {
+				t.Errorf("%d requests", n)
+			}
+		})
+	}
+	syncdtest.TestProber(t, opened(t, &service{}, nil).Abilities().Probe, nil)
 }
 
 func TestConfig(t *testing.T) {

@@ -28,8 +28,10 @@ const (
 	longestWait = 10 * time.Minute
 	// briefWait is what is waited where the service says that it is asked too often, and not for how long.
 	briefWait = 5 * time.Second
-	// notableWait is from which length on a pause is worth telling: a run that stands still should say why.
+	// notableWait is how long an outage must last to be told: a run that stands still should say why.
 	notableWait = time.Second
+	// longPause is from which length on a pause is told: until its end nothing else is.
+	longPause = 30 * time.Second
 	// patience is how often a request of many texts may be late before it is divided.
 	patience = 2
 )
@@ -150,9 +152,11 @@ func (s *stage) request(ctx context.Context, texts []text, arrived func()) ([]an
 			return retry.Decision{Again: errors.Is(err, syncd.ErrUnavailable)}
 		},
 		Waiting: func(err error, wait time.Duration) {
-			if wait >= notableWait {
-				s.log.Warn("waiting before asking the embedding service again", "wait", wait.Round(10*time.Millisecond), "reason", err.Error())
+			reason := err.Error()
+			if wait > longPause {
+				reason += fmt.Sprintf("; the next attempt is in %s", wait.Round(time.Second))
 			}
+			s.contact.Failed(reason, wait)
 		},
 		Retrying: func(err error) { s.retried(reason(err)) },
 	}.Start()
@@ -167,7 +171,11 @@ func (s *stage) request(ctx context.Context, texts []text, arrived func()) ([]an
 		answers, err := s.post(ctx, texts, tokens, arrived)
 		if err == nil {
 			s.works.Store(true)
+			s.contact.Answered()
 			return answers, nil
+		}
+		if a, ok := errors.AsType[*answered](err); ok && !again(a) {
+			s.contact.Answered()
 		}
 		if err = attempts.Again(ctx, err); err != nil {
 			return nil, cmp.Or(ctx.Err(), err)
