@@ -1,6 +1,6 @@
-// Package sandbox runs everything that syncd talks to inside one process, over the real wire protocols: a MongoDB, a Qdrant
-// and a Kafka server, and the indexing consumer that makes points of events. It is for the demo, for trying syncd out, and
-// for end-to-end tests.
+// Package sandbox runs everything that syncd talks to inside one process, over the real wire protocols: a MongoDB, a Qdrant and a Kafka
+// server, and an embedding service. Beside it the built syncd runs as the indexing consumer that makes points of events. It is for the
+// demo, for trying syncd out, and for end-to-end tests.
 //
 // Invariants:
 //   - all servers listen on the loopback interface only;
@@ -13,14 +13,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"strconv"
 	"time"
 
 	"github.com/syncd-io/syncd/sandbox/change"
 	"github.com/syncd-io/syncd/sandbox/embedserver"
 	"github.com/syncd-io/syncd/sandbox/fastmongo"
-	"github.com/syncd-io/syncd/sandbox/indexer"
 	"github.com/syncd-io/syncd/sandbox/kafkaserver"
 	"github.com/syncd-io/syncd/sandbox/mongoserver"
 	"github.com/syncd-io/syncd/sandbox/qdrantserver"
@@ -34,9 +31,8 @@ type Config struct {
 	Embed  embedserver.Config  // Addr is EmbedAddr
 	Qdrant qdrantserver.Config // Addr is QdrantAddr
 
-	Streams   bool           // MongoDB is fastmongo, a replica set with change streams, rather than FerretDB, which has none
-	NoIndexer bool           // start the servers only
-	Indexer   indexer.Config // its servers and collection are filled in
+	Streams bool // MongoDB is fastmongo, a replica set with change streams, rather than FerretDB, which has none
+	Indexer IndexerConfig
 }
 
 // Sandbox is a set of running servers.
@@ -45,7 +41,7 @@ type Sandbox struct {
 	Qdrant  *qdrantserver.Server
 	Embed   *embedserver.Server
 	Kafka   *kafkaserver.Server
-	Indexer *indexer.Indexer // nil with Config.NoIndexer
+	Indexer *Indexer // nil without a program
 
 	closers []io.Closer
 }
@@ -92,22 +88,21 @@ func Start(ctx context.Context, cfg Config) (_ *Sandbox, err error) {
 		return nil, fmt.Errorf("starting Kafka: %w", err)
 	}
 	s.closers = append(s.closers, s.Kafka)
-	if cfg.NoIndexer {
+	if cfg.Indexer.Syncd == "" {
 		return s, nil
 	}
-	host, port, err := net.SplitHostPort(s.Qdrant.Addr())
-	if err != nil {
-		return nil, fmt.Errorf("reading Qdrant's address: %w", err)
+	for _, collection := range sample.Collections() { // an indexer whose pattern matches no topic is taken to be misconfigured
+		if err := s.Kafka.CreateTopic(sample.Database+"."+collection, 3); err != nil {
+			return nil, err
+		}
 	}
-	in := cfg.Indexer
-	in.Brokers, in.QdrantHost = []string{s.Kafka.Addr()}, host
-	if in.QdrantPort, err = strconv.Atoi(port); err != nil {
-		return nil, fmt.Errorf("reading Qdrant's port: %w", err)
-	}
-	if s.Indexer, err = indexer.Start(ctx, in); err != nil {
+	if s.Indexer, err = startIndexer(cfg.Indexer, s.Environ()); err != nil {
 		return nil, fmt.Errorf("starting the indexer: %w", err)
 	}
 	s.closers = append(s.closers, s.Indexer)
+	if err := s.Indexer.ready(ctx, s.Data()); err != nil {
+		return nil, fmt.Errorf("starting the indexer: %w", err)
+	}
 	return s, nil
 }
 
@@ -141,7 +136,7 @@ func (s *Sandbox) Load(ctx context.Context, from, count int) error {
 
 // Data is what the sandbox holds, to be changed.
 func (s *Sandbox) Data() change.Data {
-	return change.Data{Mongo: s.Mongo.URI(), Qdrant: s.Qdrant.Addr(), Collection: indexer.DefaultCollection}
+	return change.Data{Mongo: s.Mongo.URI(), Qdrant: s.Qdrant.Addr(), Collection: Collection}
 }
 
 // Sent counts the events on all topics.
@@ -151,20 +146,4 @@ func (s *Sandbox) Sent(ctx context.Context) (int, error) {
 		return 0, fmt.Errorf("reading the topics: %w", err)
 	}
 	return len(records), nil
-}
-
-// AwaitIndexed waits until the indexer has written n documents since it started.
-func (s *Sandbox) AwaitIndexed(ctx context.Context, n int64) error {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for s.Indexer.Indexed() < n {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("waiting for the indexer, which has indexed %d of %d documents: %w", s.Indexer.Indexed(), n, ctx.Err())
-		}
-	}
-	return nil
 }

@@ -169,6 +169,36 @@ func (d Data) Lose(ctx context.Context, collection string, n int) (lost []any, e
 	return lost, err
 }
 
+// Indexed says whether the index is there.
+func (d Data) Indexed(ctx context.Context) (there bool, err error) {
+	client, err := d.index()
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	return client.CollectionExists(ctx, d.Collection)
+}
+
+// Titles are those of the documents that the index holds of a content type.
+func (d Data) Titles(ctx context.Context, contentType string) (titles []string, err error) {
+	client, err := d.index()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	points, err := client.Scroll(ctx, &qdrant.ScrollPoints{
+		CollectionName: d.Collection, Limit: qdrant.PtrOf(uint32(100_000)), WithPayload: qdrant.NewWithPayloadInclude("title"),
+		Filter: &qdrant.Filter{Must: []*qdrant.Condition{qdrant.NewMatch("content_type", contentType), qdrant.NewMatchInt("chunk_index", 0)}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("asking Qdrant: %w", err)
+	}
+	for _, p := range points {
+		titles = append(titles, p.GetPayload()["title"].GetStringValue())
+	}
+	return titles, nil
+}
+
 func (d Data) index() (*qdrant.Client, error) {
 	address := d.Qdrant
 	if u, err := url.Parse(address); err == nil && u.Host != "" {

@@ -20,6 +20,7 @@ const (
 	MongoAddr  = "127.0.0.1:37017"
 	QdrantAddr = "127.0.0.1:36334"
 	KafkaAddr  = "127.0.0.1:39092"
+	EmbedAddr  = "127.0.0.1:38080"
 )
 
 // Usage describes the commands.

@@ -2,23 +2,21 @@ package e2e
 
 import (
 	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/syncd-io/syncd/sandbox"
-	"github.com/syncd-io/syncd/sandbox/indexer"
 )
 
 // TestAttempts has five documents that are never indexed, with two attempts each.
 func TestAttempts(t *testing.T) {
 	never := []string{"doc-00001", "doc-00012", "doc-00020", "doc-00033", "doc-00039"}
-	s := start(t, sandbox.Config{Indexer: indexer.Config{Drop: func(id string) bool { return slices.Contains(never, id) }}})
+	s := indexed(t, sandbox.Config{Embed: refusing(never...)})
 	db := database(t, s, "ProjectManagement")
 	at := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
-	for _, d := range plainDocs(40) {
+	for _, d := range textDocs(40) {
 		insert(t, db, "page", append(d.(bson.D), bson.E{Key: "updatedAt", Value: at}))
 	}
 	state := t.TempDir()
@@ -42,7 +40,7 @@ run:
 	}
 	left := []string{`^Left alone, since Qdrant never showed them .*: 5 documents$`, `^  page doc-00001: sent \d times, last on 20`, `^  Never indexed, left alone +5 *$`}
 	run("first", 40, []string{`^Complete: 40 events sent`})
-	if err := s.AwaitIndexed(t.Context(), 35); err != nil {
+	if err := s.AwaitIndexed(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	run("second", 5, []string{`^Complete: 5 events sent`})

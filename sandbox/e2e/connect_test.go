@@ -20,7 +20,7 @@ import (
 
 // TestConnectAllGreen looks at the sandbox after a run, when every collection, topic and index is there.
 func TestConnectAllGreen(t *testing.T) {
-	s := start(t, sandbox.Config{})
+	s := indexed(t, sandbox.Config{})
 	if err := s.Load(t.Context(), 0, 100); err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func TestConnectAllGreen(t *testing.T) {
 
 // TestConnectCreatesNothing looks before the first run: what is missing is said, and still missing afterwards.
 func TestConnectCreatesNothing(t *testing.T) {
-	s := start(t, noIndexer)
+	s := start(t, sandbox.Config{})
 	insert(t, database(t, s, "ProjectManagement"), "WorkItem", bson.D{{Key: "_id", Value: "a"}})
 	for range 2 {
 		r := syncd(t, s.Environ(), "validate", "--connect", config)
@@ -88,7 +88,7 @@ func TestConnectCreatesNothing(t *testing.T) {
 // TestConnectUnreachable checks that each server that is not there, or refuses the login, fails within the time given, by
 // name, with the others looked at all the same, and without the secret.
 func TestConnectUnreachable(t *testing.T) {
-	s := start(t, noIndexer)
+	s := start(t, sandbox.Config{})
 	closed := closedPort(t)
 	_, mongoPort, err := net.SplitHostPort(s.Mongo.Addr())
 	if err != nil {
@@ -161,7 +161,7 @@ func TestConnectUnreachable(t *testing.T) {
 
 // TestConnectSmallTopic compares the sink's limit with the brokers', and looks as a login that may do everything.
 func TestConnectSmallTopic(t *testing.T) {
-	s := start(t, noIndexer)
+	s := start(t, sandbox.Config{})
 	small, err := kafkaserver.Start(kafkaserver.Config{User: "u", Password: "hunter2"})
 	if err != nil {
 		t.Fatal(err)
@@ -186,7 +186,7 @@ func TestConnectSmallTopic(t *testing.T) {
 
 // TestConnectFilter has the server look at a filter.
 func TestConnectFilter(t *testing.T) {
-	s := start(t, noIndexer)
+	s := start(t, sandbox.Config{})
 	insert(t, database(t, s, "ProjectManagement"), "page", plainDocs(3)...)
 	for filter, want := range map[string]string{
 		`{title: x}`:                `^  ok       collection page  +about 3 documents, before the filter, which the server accepts$`,
@@ -209,7 +209,7 @@ func TestConnectFilter(t *testing.T) {
 
 // TestConnectInterrupted sends Ctrl-C while a server keeps silent.
 func TestConnectInterrupted(t *testing.T) {
-	s := start(t, noIndexer)
+	s := start(t, sandbox.Config{})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

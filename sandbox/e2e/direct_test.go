@@ -20,7 +20,7 @@ import (
 // direct is a sandbox whose only indexer is syncd.
 func direct(t *testing.T, cfg sandbox.Config) *sandbox.Sandbox {
 	t.Helper()
-	cfg.Streams, cfg.NoIndexer = true, true
+	cfg.Streams = true
 	return start(t, cfg)
 }
 

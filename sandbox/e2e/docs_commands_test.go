@@ -134,7 +134,7 @@ func commandsOf(page string) (out []foundCommand) {
 var triedPages = []string{"docs/operations.md", "docs/migration.md"}
 
 func TestCommandsForTheReadersServers(t *testing.T) {
-	s := start(t, sandbox.Config{Streams: true})
+	s := indexed(t, sandbox.Config{Streams: true})
 	if err := s.Load(t.Context(), 0, 200); err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/syncd-io/syncd/sandbox"
-	"github.com/syncd-io/syncd/sandbox/indexer"
 )
 
 // TestDocumentedCommands does what README.md and docs/getting-started.md tell a reader to do, in their order. A block fenced
@@ -35,7 +34,7 @@ func TestDocumentedCommands(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := start(t, sandbox.Config{Streams: true, Indexer: indexer.Config{ChunkSize: chunk}})
+			s := indexed(t, sandbox.Config{Streams: true, Indexer: sandbox.IndexerConfig{ChunkSize: chunk}})
 			if err := s.Load(t.Context(), 0, 1500); err != nil { // as many as `make sandbox`
 				t.Fatal(err)
 			}

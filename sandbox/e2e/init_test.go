@@ -10,11 +10,13 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/syncd-io/syncd/sandbox"
 )
 
 // TestInitLooksAtTheDatabase writes a configuration for a database and runs it.
 func TestInitLooksAtTheDatabase(t *testing.T) {
-	s := start(t, noIndexer)
+	s := start(t, sandbox.Config{})
 	if err := s.Load(t.Context(), 0, 100); err != nil {
 		t.Fatal(err)
 	}

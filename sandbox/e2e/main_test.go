@@ -6,10 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,6 +23,7 @@ import (
 
 	"github.com/syncd-io/syncd/sandbox"
 	"github.com/syncd-io/syncd/sandbox/change"
+	"github.com/syncd-io/syncd/sandbox/embedserver"
 	"github.com/syncd-io/syncd/sandbox/kafkaserver"
 )
 
@@ -63,12 +66,25 @@ func TestMain(m *testing.M) {
 	}())
 }
 
+// indexed starts a sandbox with an indexer: the program itself, as configs/sandbox-index.yaml has it, for which a document is one point.
+func indexed(t *testing.T, cfg sandbox.Config) *sandbox.Sandbox {
+	t.Helper()
+	cfg.Indexer.Syncd = program
+	if cfg.Indexer.Config == "" {
+		cfg.Indexer.Config = filepath.Join(root, "configs/sandbox-index.yaml")
+	}
+	s := start(t, cfg)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("--- the end of the indexer's log\n%s", s.Indexer.Log())
+		}
+	})
+	return s
+}
+
 // start starts a sandbox that ends with the test.
 func start(t *testing.T, cfg sandbox.Config) *sandbox.Sandbox {
 	t.Helper()
-	if cfg.Indexer.ChunkSize == 0 {
-		cfg.Indexer.ChunkSize = 1_000_000 // one point a document, so that points can be counted
-	}
 	s, err := sandbox.Start(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -201,4 +217,25 @@ func plainDocs(n int) []any {
 	return docs
 }
 
-var noIndexer = sandbox.Config{NoIndexer: true}
+// textDocs have a text, which names them.
+func textDocs(n int) []any {
+	docs := plainDocs(n)
+	for i := range docs {
+		d := docs[i].(bson.D)
+		docs[i] = append(d, bson.E{Key: "content", Value: fmt.Sprint("The text of ", d[0].Value)})
+	}
+	return docs
+}
+
+// refusing is an embedding service that refuses texts with one of these words in them: an indexer never has their documents.
+func refusing(words ...string) embedserver.Config {
+	return embedserver.Config{Fault: func(w http.ResponseWriter, _ *http.Request, input []string) bool {
+		for _, text := range input {
+			if slices.ContainsFunc(words, func(word string) bool { return strings.Contains(text, word) }) {
+				embedserver.Refuse(w, http.StatusBadRequest, "invalid_request_error", "that is nothing to be embedded")
+				return true
+			}
+		}
+		return false
+	}}
+}

@@ -24,7 +24,7 @@ const config = "configs/sandbox.yaml"
 
 // TestRunThreeTimes is the described scenario: everything, nothing, nothing; then 100 more documents.
 func TestRunThreeTimes(t *testing.T) {
-	s := start(t, sandbox.Config{})
+	s := indexed(t, sandbox.Config{})
 	if err := s.Load(t.Context(), 0, 1500); err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestRunThreeTimes(t *testing.T) {
 }
 
 func TestDryRun(t *testing.T) {
-	s := start(t, noIndexer)
+	s := start(t, sandbox.Config{})
 	if err := s.Load(t.Context(), 0, 100); err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,13 @@ func TestDryRun(t *testing.T) {
 
 // TestNinthCollection adds a collection by adding a line.
 func TestNinthCollection(t *testing.T) {
-	s := start(t, sandbox.Config{})
+	nine := "mapping: {collections: {releaseNote: release_note}}\n" +
+		"source: {kafka: {properties: {topic.metadata.refresh.interval.ms: \"250\"}}}\n" // topics are found as soon as they are made
+	index := filepath.Join(t.TempDir(), "index.yaml")
+	if err := os.WriteFile(index, []byte("extends: "+filepath.Join(root, "configs/sandbox-index.yaml")+"\n"+nine), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := indexed(t, sandbox.Config{Indexer: sandbox.IndexerConfig{Config: index}})
 	insert(t, database(t, s, "ProjectManagement"), "releaseNote", bson.D{{Key: "_id", Value: "v1.2"}, {Key: "title", Value: "First"}})
 	base, err := os.ReadFile(filepath.Join(root, "configs/base.yaml"))
 	if err != nil {
@@ -112,7 +118,7 @@ func TestNinthCollection(t *testing.T) {
 // TestIDTypes sends documents whose ids are of every type that the embedded server stores, mixed in one collection, and
 // compares keys, events and point ids.
 func TestIDTypes(t *testing.T) {
-	s := start(t, sandbox.Config{})
+	s := indexed(t, sandbox.Config{})
 	id := uuid.MustParse("a1b2c3d4-e5f6-7890-abcd-ef1234567890")
 	oid, _ := bson.ObjectIDFromHex("507f1f77bcf86cd799439011")
 	want := map[string]any{
@@ -162,15 +168,21 @@ func TestIDTypes(t *testing.T) {
 	if diff := cmp.Diff(wanted, got); diff != "" {
 		t.Errorf("keys (-want +got)\n%s", diff)
 	}
-	// The indexer computes ids on its own: if they agree, a second run finds everything.
-	if err := s.AwaitIndexed(t.Context(), int64(len(want))); err != nil {
+	// The points have the ids that anybody computes, and a second run finds all of them.
+	if err := s.AwaitIndexed(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	held := points(t, qdrantOf(t, s))
+	for key := range want {
+		if id := uuid.NewSHA1(uuid.NameSpaceURL, []byte(key+"/page/0")).String(); held[id].GetPayload()["mongo_id"].GetStringValue() != key {
+			t.Errorf("the point of %q is %v", key, held[id])
+		}
 	}
 	syncd(t, s.Environ(), "run", "-c", config, "--collections", "page").wants(t, 0, fmt.Sprintf(`^Total +%d +%d +0 +0`, len(want), len(want)))
 }
 
 func TestBadDocumentsAreNamedAndTheRestGoesOn(t *testing.T) {
-	s := start(t, sandbox.Config{})
+	s := indexed(t, sandbox.Config{})
 	db := database(t, s, "ProjectManagement")
 	insert(t, db, "page", plainDocs(50)...)
 	insert(t, db, "page",
@@ -212,7 +224,7 @@ func closedPort(t *testing.T) string {
 // TestUnreachable checks that each server that is not there, or refuses the login, is named in bounded time, without the
 // secret, and that nothing was sent.
 func TestUnreachable(t *testing.T) {
-	s := start(t, noIndexer)
+	s := start(t, sandbox.Config{})
 	if err := s.Load(t.Context(), 0, 30); err != nil {
 		t.Fatal(err)
 	}
@@ -272,7 +284,7 @@ func TestUnreachable(t *testing.T) {
 }
 
 func TestMissingTopicIsNamed(t *testing.T) {
-	s := start(t, noIndexer)
+	s := start(t, sandbox.Config{})
 	if err := s.Load(t.Context(), 0, 30); err != nil {
 		t.Fatal(err)
 	}
@@ -291,7 +303,7 @@ func TestInterrupt(t *testing.T) {
 		code int
 	}{{syscall.SIGINT, 130}, {syscall.SIGTERM, 143}, {syscall.SIGKILL, -1}} {
 		t.Run(c.sig.String(), func(t *testing.T) {
-			s := start(t, sandbox.Config{})
+			s := indexed(t, sandbox.Config{})
 			insert(t, database(t, s, "ProjectManagement"), "page", plainDocs(2000)...)
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
@@ -300,7 +312,7 @@ func TestInterrupt(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			interrupt(t, cmd, c.sig, func() bool { return s.Indexer.Indexed() > 100 })
+			interrupt(t, cmd, c.sig, func() bool { return len(records(t, s)) > 100 })
 			_ = cmd.Wait()
 			r := result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 			first := sent(t, s)
@@ -311,7 +323,7 @@ func TestInterrupt(t *testing.T) {
 				r.wants(t, c.code, `interrupted: finishing what is under way`, `^error: interrupted by SIG`,
 					fmt.Sprintf(`^NOT complete: %d events confirmed; run it again`, len(first)))
 			}
-			if err := s.AwaitIndexed(t.Context(), int64(len(first))); err != nil {
+			if err := s.AwaitIndexed(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			syncd(t, s.Environ(), "run", "-c", config, "--collections", "page").wants(t, 0, `^Complete: `)
@@ -330,7 +342,7 @@ func TestInterrupt(t *testing.T) {
 
 // TestFullMode checks that a full run needs no Qdrant.
 func TestFullMode(t *testing.T) {
-	s := start(t, noIndexer)
+	s := start(t, sandbox.Config{})
 	if err := s.Load(t.Context(), 0, 100); err != nil {
 		t.Fatal(err)
 	}
@@ -347,7 +359,7 @@ func TestFullMode(t *testing.T) {
 
 // TestAWrongDatabaseLeavesNoTopics: they are made for collections that are there.
 func TestAWrongDatabaseLeavesNoTopics(t *testing.T) {
-	s := start(t, noIndexer)
+	s := start(t, sandbox.Config{})
 	insert(t, database(t, s, "ProjectManagement"), "page", plainDocs(3)...)
 	r := syncd(t, append(s.Environ(), "MONGODB_DATABASE=Nowhere"), "run", "-c", config)
 	r.wants(t, 4, `^error: the source has none of the collections$`)

@@ -27,6 +27,8 @@ import (
 	"github.com/syncd-io/syncd/sandbox/fastmongo"
 	"github.com/syncd-io/syncd/sandbox/kafkaserver"
 	"github.com/syncd-io/syncd/sandbox/qdrantserver"
+
+	"github.com/syncd-io/syncd/sandbox"
 )
 
 // The planted secrets. Each has characters that encoders change.
@@ -124,7 +126,7 @@ func logs(args ...string) [][]string {
 
 // TestSecretsShowNowhere plants secrets in a configuration and looks for them in everything that the program writes.
 func TestSecretsShowNowhere(t *testing.T) {
-	s := start(t, noIndexer)
+	s := start(t, sandbox.Config{})
 	if err := s.Load(t.Context(), 0, 100); err != nil {
 		t.Fatal(err)
 	}
@@ -408,7 +410,7 @@ func leaksInFiles(t *testing.T, dir string, except ...string) {
 
 // TestSecretsStayOutOfTheProcessList looks at the command line of a run.
 func TestSecretsStayOutOfTheProcessList(t *testing.T) {
-	s := start(t, noIndexer)
+	s := start(t, sandbox.Config{})
 	if err := s.Load(t.Context(), 0, 200); err != nil {
 		t.Fatal(err)
 	}

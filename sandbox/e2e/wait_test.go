@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,14 +14,14 @@ import (
 	"testing"
 
 	"github.com/syncd-io/syncd/sandbox"
-	"github.com/syncd-io/syncd/sandbox/indexer"
+	"github.com/syncd-io/syncd/sandbox/embedserver"
 )
 
-// TestWaitNamesWhatIsDropped runs against an indexer that drops 3 of 100 documents.
+// TestWaitNamesWhatIsDropped runs against an indexer that never has 3 of 100 documents.
 func TestWaitNamesWhatIsDropped(t *testing.T) {
 	dropped := []string{"doc-00007", "doc-00042", "doc-00099"}
-	s := start(t, sandbox.Config{Indexer: indexer.Config{Drop: func(id string) bool { return slices.Contains(dropped, id) }}})
-	insert(t, database(t, s, "ProjectManagement"), "page", plainDocs(100)...)
+	s := indexed(t, sandbox.Config{Embed: refusing(dropped...)})
+	insert(t, database(t, s, "ProjectManagement"), "page", textDocs(100)...)
 	r := syncd(t, s.Environ(), "run", "-c", config, "--collections", "page", "--wait", "--wait-timeout", "5s")
 	r.wants(t, 4, `^Qdrant shows 97 of 100 events sent after 5.*\(.*/s\)$`, `^Sent, but not in Qdrant:$`, `^Qdrant points: 0 -> 97 \(\+97\)`,
 		`^NOT complete: 100 events sent, all confirmed; 3 of them not seen in Qdrant$`, `^error: 3 of 100 events sent did not appear in Qdrant within 5s$`, `^hint: `)
@@ -40,7 +41,7 @@ func TestWaitNamesWhatIsDropped(t *testing.T) {
 }
 
 func TestWaitUntilAllIsThere(t *testing.T) {
-	s := start(t, sandbox.Config{Indexer: indexer.Config{ChunkSize: 300}})
+	s := indexed(t, sandbox.Config{Indexer: sandbox.IndexerConfig{ChunkSize: 300}})
 	if err := s.Load(t.Context(), 0, 1000); err != nil {
 		t.Fatal(err)
 	}
@@ -57,20 +58,20 @@ mapping:
 }
 
 func TestWaitIsInterrupted(t *testing.T) {
-	s := start(t, sandbox.Config{Indexer: indexer.Config{Drop: func(id string) bool { return id == "doc-00003" }}})
-	insert(t, database(t, s, "ProjectManagement"), "page", plainDocs(20)...)
+	s := indexed(t, sandbox.Config{Embed: refusing("doc-00003")})
+	insert(t, database(t, s, "ProjectManagement"), "page", textDocs(20)...)
 	cmd, stdout, stderr := command(t.Context(), s.Environ(), "run", "-c", config, "--collections", "page", "--wait")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	interrupt(t, cmd, syscall.SIGINT, func() bool { return s.Indexer.Indexed() == 19 && s.Indexer.Dropped() == 1 && len(records(t, s)) == 20 })
+	interrupt(t, cmd, syscall.SIGINT, func() bool { return len(records(t, s)) == 20 && s.AwaitIndexed(t.Context()) == nil })
 	_ = cmd.Wait()
 	r := result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 	r.wants(t, 130, `^Qdrant shows 19 of 20 events sent`, `^Sent, but not in Qdrant:$`, `^  page doc-00003: topic ProjectManagement.page, partition \d, offset \d`)
 }
 
 func TestWaitNeedsTheIndex(t *testing.T) {
-	s := start(t, noIndexer)
+	s := start(t, sandbox.Config{})
 	insert(t, database(t, s, "ProjectManagement"), "page", plainDocs(5)...)
 	syncd(t, s.Environ(), "run", "-c", config, "--wait", "--no-incremental").wants(t, 2, `^error: --wait needs the index`)
 	environ := append(s.Environ(), "QDRANT_URL=http://"+closedPort(t), "SYNCD_CHECKER__QDRANT__CONNECT_TIMEOUT=1s")
@@ -82,9 +83,14 @@ func TestWaitNeedsTheIndex(t *testing.T) {
 func TestSecondRunWaitsForTheConsumers(t *testing.T) {
 	gate := make(chan struct{})
 	open := sync.OnceFunc(func() { close(gate) })
-	s := start(t, sandbox.Config{Indexer: indexer.Config{Drop: func(string) bool { <-gate; return false }}})
+	s := indexed(t, sandbox.Config{Embed: embedserver.Config{Fault: func(_ http.ResponseWriter, _ *http.Request, input []string) bool {
+		if strings.Contains(input[0], "doc-") { // else it asks what the model is like
+			<-gate
+		}
+		return false
+	}}})
 	t.Cleanup(open) // before the sandbox is closed
-	insert(t, database(t, s, "ProjectManagement"), "page", plainDocs(300)...)
+	insert(t, database(t, s, "ProjectManagement"), "page", textDocs(300)...)
 	file := overlay(t, "run: {consumer_group: qdrant-consumer}\n")
 	environ := append(s.Environ(), "BACKFILL_COLLECTIONS=page,epic")
 	syncd(t, append(environ, "SYNCD_RUN__WAIT_TIMEOUT=0"), "run", "-c", file).wants(t, 0, `^Complete: 300 events sent`)

@@ -20,13 +20,9 @@ import (
 
 	"github.com/syncd-io/syncd/sandbox"
 	"github.com/syncd-io/syncd/sandbox/change"
-	"github.com/syncd-io/syncd/sandbox/indexer"
 )
 
 const documents = 1500
-
-// wholeDocuments keeps a document in one chunk, so that the demo's point counts are its document counts.
-const wholeDocuments = 1_000_000
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -56,21 +52,23 @@ func run(ctx context.Context, args []string) error {
 	mongo := f.String("mongo", change.MongoAddr, "where the MongoDB server listens (up)")
 	qdrant := f.String("qdrant", change.QdrantAddr, "where the Qdrant server listens (up)")
 	kafka := f.String("kafka", change.KafkaAddr, "where the Kafka server listens (up)")
-	chunk := f.Int("chunk", wholeDocuments, "characters of a chunk in the indexer")
+	embed := f.String("embed", change.EmbedAddr, "where the embedding service listens (up)")
+	index := f.String("index-config", "configs/sandbox-index.yaml", "the configuration of the syncd that is the indexer")
+	chunk := f.Int("chunk", 0, "characters of a chunk in the indexer; 0 is what its configuration says")
 	if err := f.Parse(args[1:]); err != nil {
 		return err
 	}
+	cfg := sandbox.Config{Streams: true, Indexer: sandbox.IndexerConfig{Syncd: *syncd, Config: *index, ChunkSize: *chunk}}
 	if args[0] == "up" {
-		return up(ctx, sandbox.Config{
-			MongoAddr: *mongo, QdrantAddr: *qdrant, KafkaAddr: *kafka, Indexer: indexer.Config{ChunkSize: *chunk}, Streams: true,
-		}, *syncd, *config)
+		cfg.MongoAddr, cfg.QdrantAddr, cfg.KafkaAddr, cfg.EmbedAddr = *mongo, *qdrant, *kafka, *embed
+		return up(ctx, cfg, *syncd, *config)
 	}
-	return demo(ctx, sandbox.Config{Streams: true, Indexer: indexer.Config{ChunkSize: *chunk}}, *syncd, *config)
+	return demo(ctx, cfg, *syncd, *config)
 }
 
 const usage = `Servers that syncd talks to, on this machine and in one process:
 
-  sandbox up                       MongoDB, Qdrant, Kafka and an indexer with sample documents, until Ctrl-C
+  sandbox up                       MongoDB, Qdrant, Kafka, an embedding service and an indexer with sample documents, until Ctrl-C
 ` + change.Usage + `  sandbox demo                     two runs of syncd and a follow, from the beginning to the end
 
 sandbox COMMAND -h lists a command's flags.
@@ -79,7 +77,7 @@ sandbox COMMAND -h lists a command's flags.
 func up(ctx context.Context, cfg sandbox.Config, syncd, config string) (err error) {
 	s, err := sandbox.Start(ctx, cfg)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%w\nanother program listens there, perhaps another sandbox: end it, or choose ports that are free with\n  sandbox up -mongo 127.0.0.1:0 -qdrant 127.0.0.1:0 -kafka 127.0.0.1:0", err)
+		return fmt.Errorf("%w\nanother program listens there, perhaps another sandbox: end it, or choose ports that are free with\n  sandbox up -mongo 127.0.0.1:0 -qdrant 127.0.0.1:0 -kafka 127.0.0.1:0 -embed 127.0.0.1:0", err)
 	}
 	if err != nil {
 		return err
@@ -96,7 +94,7 @@ func up(ctx context.Context, cfg sandbox.Config, syncd, config string) (err erro
 // printUp says what is up, and which commands reach it.
 func printUp(w io.Writer, s *sandbox.Sandbox, cfg sandbox.Config, syncd, config string) {
 	var other strings.Builder
-	if cfg.MongoAddr != change.MongoAddr || cfg.QdrantAddr != change.QdrantAddr || cfg.KafkaAddr != change.KafkaAddr {
+	if cfg.MongoAddr != change.MongoAddr || cfg.QdrantAddr != change.QdrantAddr || cfg.KafkaAddr != change.KafkaAddr || cfg.EmbedAddr != change.EmbedAddr {
 		other.WriteString("\n  export")
 		for _, pair := range s.Environ() {
 			name, value, _ := strings.Cut(pair, "=")
@@ -105,9 +103,11 @@ func printUp(w io.Writer, s *sandbox.Sandbox, cfg sandbox.Config, syncd, config 
 	}
 	fmt.Fprintf(w, `The sandbox is up, with %d documents in the database ProjectManagement:
 
-  MongoDB  %s
-  Qdrant   %s (gRPC)
-  Kafka    %s
+  MongoDB   %s
+  Qdrant    %s (gRPC)
+  Kafka     %s
+  Embedder  %s
+  Indexer   %s run -c %s
 
 In another terminal:
 %s
@@ -115,7 +115,7 @@ In another terminal:
   %-42s  # makes documents stale; add, delete and lose make other differences
 
 Ctrl-C here stops it and forgets everything.
-`, documents, s.Mongo.URI(), s.Qdrant.Addr(), s.Kafka.Addr(), other.String(), syncd+" run -c "+config, os.Args[0]+" change workItem 3")
+`, documents, s.Mongo.URI(), s.Qdrant.Addr(), s.Kafka.Addr(), s.Embed.URL(), syncd, cfg.Indexer.Config, other.String(), syncd+" run -c "+config, os.Args[0]+" change workItem 3")
 }
 
 // demo runs syncd twice and fails if it does not send exactly what the index lacks; then it follows.
@@ -140,7 +140,7 @@ func demo(ctx context.Context, cfg sandbox.Config, syncd, config string) (err er
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		return cmd
 	}
-	backfill := func(name string, total, want int) error {
+	backfill := func(name string, want int) error {
 		step("%s: %s run -c %s", name, syncd, config)
 		before, err := s.Sent(ctx)
 		if err != nil {
@@ -156,14 +156,15 @@ func demo(ctx context.Context, cfg sandbox.Config, syncd, config string) (err er
 		if sent := after - before; sent != want {
 			return fmt.Errorf("%s sent %d events, not %d", name, sent, want)
 		}
-		return s.AwaitIndexed(ctx, int64(total))
+		return s.AwaitIndexed(ctx)
 	}
 
+	step("The indexer, beside what follows: %s run -c %s", syncd, cfg.Indexer.Config)
 	step("Loading %d documents into MongoDB", documents)
 	if err := s.Load(ctx, 0, documents); err != nil {
 		return err
 	}
-	if err := backfill("First run", documents, documents); err != nil {
+	if err := backfill("First run", documents); err != nil {
 		return err
 	}
 	const added = 100
@@ -171,7 +172,7 @@ func demo(ctx context.Context, cfg sandbox.Config, syncd, config string) (err er
 	if err := s.Load(ctx, documents, added); err != nil {
 		return err
 	}
-	if err := backfill("Second run", documents+added, added); err != nil {
+	if err := backfill("Second run", added); err != nil {
 		return err
 	}
 	step("Following changes: %s run --follow -c %s", syncd, config)
@@ -204,20 +205,36 @@ func follow(ctx context.Context, s *sandbox.Sandbox, cmd *exec.Cmd, step func(st
 		return 0, ctx.Err()
 	}
 	step("Changing %d documents and deleting %d while it follows", changed, deleted)
-	indexed, gone := s.Indexer.Indexed(), s.Indexer.Deleted()
+	data := s.Data()
+	before, err := data.Titles(ctx, "work_item")
+	if err != nil {
+		return 0, err
+	}
 	began := time.Now()
-	if _, err := s.Data().Change(ctx, "workItem", changed); err != nil {
+	if _, err := data.Change(ctx, "workItem", changed); err != nil {
 		return 0, err
 	}
-	if _, err := s.Data().Delete(ctx, "workItem", deleted); err != nil {
+	if _, err := data.Delete(ctx, "workItem", deleted); err != nil {
 		return 0, err
 	}
-	for s.Indexer.Indexed() < indexed+changed || s.Indexer.Deleted() < gone+deleted {
-		if time.Since(began) > time.Minute {
-			return 0, fmt.Errorf("after a minute %d of %d changes and %d of %d deletes are in the index",
-				s.Indexer.Indexed()-indexed, changed, s.Indexer.Deleted()-gone, deleted)
+	for {
+		now, err := data.Titles(ctx, "work_item")
+		if err != nil {
+			return 0, err
 		}
-		time.Sleep(time.Millisecond)
+		gone, fresh := len(before)-len(now), 0
+		for _, title := range now {
+			if strings.HasPrefix(title, "Changed ") {
+				fresh++
+			}
+		}
+		if fresh == changed && gone == deleted {
+			break
+		}
+		if time.Since(began) > time.Minute {
+			return 0, fmt.Errorf("after a minute %d of %d changes and %d of %d deletes are in the index\n%s", fresh, changed, gone, deleted, s.Indexer.Log())
+		}
+		time.Sleep(5 * time.Millisecond)
 	}
 	took = time.Since(began)
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {

@@ -12,7 +12,7 @@ import (
 
 // TestUpSaysHowItIsReached: with other ports than the usual ones the commands are of no use without them.
 func TestUpSaysHowItIsReached(t *testing.T) {
-	cfg := sandbox.Config{MongoAddr: "127.0.0.1:0", QdrantAddr: "127.0.0.1:0", KafkaAddr: "127.0.0.1:0", Streams: true, NoIndexer: true}
+	cfg := sandbox.Config{MongoAddr: "127.0.0.1:0", QdrantAddr: "127.0.0.1:0", KafkaAddr: "127.0.0.1:0", EmbedAddr: "127.0.0.1:0", Streams: true}
 	s, err := sandbox.Start(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -26,6 +26,7 @@ func TestUpSaysHowItIsReached(t *testing.T) {
 	printUp(&out, s, cfg, "bin/syncd", "c.yaml")
 	for _, want := range []string{
 		"export MONGODB_URI='" + s.Mongo.URI() + "'", "QDRANT_URL='http://" + s.Qdrant.Addr() + "'", "KAFKA_BOOTSTRAP_SERVERS='" + s.Kafka.Addr() + "'",
+		"EMBEDDING_URL='" + s.Embed.URL() + "'",
 		"bin/syncd run -c c.yaml", "change workItem 3",
 	} {
 		if !strings.Contains(out.String(), want) {
@@ -33,7 +34,7 @@ func TestUpSaysHowItIsReached(t *testing.T) {
 		}
 	}
 	out.Reset()
-	printUp(&out, s, sandbox.Config{MongoAddr: change.MongoAddr, QdrantAddr: change.QdrantAddr, KafkaAddr: change.KafkaAddr}, "bin/syncd", "c.yaml")
+	printUp(&out, s, sandbox.Config{MongoAddr: change.MongoAddr, QdrantAddr: change.QdrantAddr, KafkaAddr: change.KafkaAddr, EmbedAddr: change.EmbedAddr}, "bin/syncd", "c.yaml")
 	if strings.Contains(out.String(), "export") {
 		t.Errorf("the usual ports need no variables:\n%s", out.String())
 	}
@@ -45,8 +46,8 @@ func TestATakenPortHasAHint(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	for _, flag := range []string{"-mongo", "-qdrant", "-kafka"} {
-		args := []string{"up", "-mongo", "127.0.0.1:0", "-qdrant", "127.0.0.1:0", "-kafka", "127.0.0.1:0", flag, l.Addr().String()}
+	for _, flag := range []string{"-mongo", "-qdrant", "-kafka", "-embed"} {
+		args := []string{"up", "-mongo", "127.0.0.1:0", "-qdrant", "127.0.0.1:0", "-kafka", "127.0.0.1:0", "-embed", "127.0.0.1:0", flag, l.Addr().String()}
 		err := run(t.Context(), args)
 		if err == nil || !strings.Contains(err.Error(), "sandbox up -mongo 127.0.0.1:0") {
 			t.Errorf("%s: %v", flag, err)
