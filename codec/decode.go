@@ -237,9 +237,6 @@ func (e *Decoded) identify(id bson.RawValue) error {
 	if err != nil {
 		return fmt.Errorf("reading _id: %w: %w", syncd.ErrNoID, err)
 	}
-	if len(out) == 0 {
-		return fmt.Errorf("%w: _id is an empty text", syncd.ErrNoID)
-	}
 	e.ID = string(out)
 	return nil
 }
