@@ -3,16 +3,17 @@ package integration
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -26,7 +27,7 @@ import (
 
 	"github.com/syncd-io/syncd/integration/kafka"
 	"github.com/syncd-io/syncd/integration/secantus"
-	"github.com/syncd-io/syncd/sandbox/indexer"
+	"github.com/syncd-io/syncd/sandbox/embedserver"
 	"github.com/syncd-io/syncd/sandbox/mongotest/javaserver"
 	"github.com/syncd-io/syncd/sandbox/qdrantserver"
 )
@@ -204,20 +205,64 @@ func (p *place) qdrantClient(t *testing.T) *qdrantclient.Client {
 	return c
 }
 
-// index starts an indexing consumer.
-func (p *place) index(t *testing.T, contentTypes map[string]string) *indexer.Indexer {
+// index starts an indexing consumer, syncd itself, for which a document is one point, so that points can be counted.
+func (p *place) index(t *testing.T, collections map[string]string) {
 	t.Helper()
-	host, port, secure := p.qdrantAddr(t)
-	x, err := indexer.Start(t.Context(), indexer.Config{
-		Brokers: strings.Split(p.kafka, ","), Topics: "^" + regexp.QuoteMeta(p.name+"."), Group: p.name,
-		QdrantHost: host, QdrantPort: port, APIKey: p.qdrantKey, TLS: secure, Collection: p.name,
-		ContentTypes: contentTypes, ChunkSize: 1_000_000, // one point a document, so that points can be counted
-	})
+	model, err := embedserver.Start(embedserver.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	closeAfter(t, x.Close)
-	return x
+	closeAfter(t, model.Close)
+	text := fmt.Sprintf(`source:
+  kafka: {bootstrap_servers: %q, topics: %q, group_id: %[3]q, database: %[3]q, properties: {topic.metadata.refresh.interval.ms: "250"}}
+stages:
+  chunk: {unit: characters, size: 1000000, overlap: 0}
+  embed: {url: %[4]q, model: m}
+sink:
+  qdrant: {url: %[5]q, collection: %[3]q, api_key: %[6]q, create: {enabled: true}}
+mapping:
+  collections: %[7]s
+run: {follow: true, state_dir: %[8]q}
+`, p.kafka, "^"+strings.ReplaceAll(p.name, ".", "[.]")+"[.]", p.name, model.URL(), p.qdrantURL, p.qdrantKey, asJSON(t, collections), t.TempDir())
+	file := filepath.Join(t.TempDir(), "index.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	x := start(t, "run", "-c", file)
+	logOnFailure(t, "the indexer", x.output.String)
+	t.Cleanup(func() { // before its servers end
+		if err := x.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Errorf("stopping the indexer: %v", err)
+		}
+		if r := x.wait(t); r.code != 0 {
+			t.Errorf("the indexer ended with %d", r.code)
+		}
+	})
+}
+
+// indexed is how many points the index holds.
+func (p *place) indexed(t *testing.T) int {
+	t.Helper()
+	c := p.qdrantClient(t)
+	defer c.Close()
+	there, err := c.CollectionExists(t.Context(), p.name)
+	n := uint64(0)
+	if there && err == nil {
+		n, err = c.Count(t.Context(), &qdrantclient.CountPoints{CollectionName: p.name, Exact: qdrantclient.PtrOf(true)})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int(n)
+}
+
+func asJSON(t *testing.T, v any) string {
+	t.Helper()
+	out, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
 }
 
 // config writes a configuration. more is lines of sink.kafka, indented by four.

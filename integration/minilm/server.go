@@ -51,7 +51,7 @@ func Start(ctx context.Context, dir string) (*Server, error) {
 		return nil, fmt.Errorf("preparing the model: %w", err)
 	}
 	s.process, err = process.Start(ctx, process.Config{
-		Name: "the model", Path: "python3", Args: []string{file, "--host", host, "--port", port}, Env: []string{"PYTHONPATH=" + packages},
+		Name: "the model", Path: "python3", Args: []string{file, "--host", host, "--port", port}, Env: []string{"PYTHONPATH=" + packages, "OPENBLAS_NUM_THREADS=1"}, // others work beside it
 		Ready: func(ctx context.Context) error { // it listens when the weights are read
 			c, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.addr)
 			if err != nil {
