@@ -363,6 +363,9 @@ func TestBroken(t *testing.T) {
 		})
 	}
 	runBrokenAbilities(t, some)
+	for _, b := range brokenStages {
+		t.Run("stage "+b.name, func(t *testing.T) { some(t, stageHarness(b.wreck).cases(), b.caught) })
+	}
 	for _, b := range brokenPlugins {
 		t.Run("plugin "+b.name, func(t *testing.T) { TestPlugin(t, b.plugin) })
 	}
@@ -416,6 +419,9 @@ func TestSuitesCatchBrokenPlugins(t *testing.T) {
 	}
 	for _, b := range brokenFinders {
 		caught("finder", b.name, b.caught)
+	}
+	for _, b := range brokenStages {
+		caught("stage", b.name, b.caught)
 	}
 	for _, b := range brokenPlugins {
 		caught("plugin", b.name, b.caught)

@@ -15,7 +15,7 @@ type Fault struct {
 	Gate *Gate         // the call waits here first, until the gate opens or its context ends
 	Err  error         // what the call ends with, instead of doing its work
 	Done bool          // with Err: the work is done, and only the answer is lost
-	Fail map[int]error // of a Write or a Commit: the changes that fail, in a BatchError; the others are written
+	Fail map[int]error // of a Write or a Commit: the changes that fail, in a BatchError; of an Apply: in their Err; the others are written or done
 }
 
 // Schedule says what happens to the n-th call, counted from 1. It is called once per call, by the calling goroutine. A nil
@@ -379,4 +379,35 @@ func withoutFailing(changes []syncd.Change, fail map[int]error, work func([]sync
 		}
 	}
 	return failed.OrNil()
+}
+
+// StageFaults schedules the faults of a stage. With Fail the changes that it names get its error, and the others are done.
+type StageFaults struct {
+	Apply Schedule
+}
+
+// FaultyStage returns s with faults. It has the abilities that s has.
+func FaultyStage(s syncd.Stage, faults StageFaults) syncd.Stage {
+	return &faultyStage{Stage: s, apply: calls{schedule: faults.Apply}}
+}
+
+type faultyStage struct {
+	syncd.Stage
+	apply calls
+}
+
+func (f *faultyStage) Apply(ctx context.Context, changes []syncd.Change) error {
+	fault, err := f.apply.next(ctx)
+	if err != nil || fault.Err != nil && !fault.Done {
+		return errors.Join(err, fault.Err)
+	}
+	for i, failure := range fault.Fail {
+		if i < len(changes) && changes[i].Err == nil {
+			changes[i].Err = failure
+		}
+	}
+	if err := f.Stage.Apply(ctx, changes); err != nil {
+		return err
+	}
+	return fault.Err
 }

@@ -42,6 +42,10 @@ func TestFaultyPluginsConform(t *testing.T) {
 	})
 }
 
+func TestFaultyStageConforms(t *testing.T) {
+	TestStage(t, stageHarness(func(s *MemoryStage) syncd.Stage { return FaultyStage(s, StageFaults{}) }))
+}
+
 func TestFaultySource(t *testing.T) {
 	second := Nth(2, Fault{Err: errFault})
 	secondDone := Nth(2, Fault{Err: errFault, Done: true})
@@ -132,6 +136,28 @@ func TestFaultySinkFailsSomeChanges(t *testing.T) {
 		if err := s.Write(t.Context(), changes); !errors.Is(err, errFault) || len(inner.Events()) != kept {
 			t.Errorf("%v, with %d events kept; want %d", err, len(inner.Events()), kept)
 		}
+	}
+}
+
+func TestFaultyStage(t *testing.T) {
+	inner := memoryStage()
+	s := FaultyStage(inner, StageFaults{Apply: InOrder(
+		Fault{Err: errFault}, Fault{Err: errFault, Done: true}, Fault{Fail: map[int]error{1: errFault, 9: errFault}},
+	)})
+	for call, wantCalls := range []int{0, 1} {
+		if err := s.Apply(t.Context(), []syncd.Change{stageChange(1)}); !errors.Is(err, errFault) || inner.Calls() != wantCalls {
+			t.Errorf("call %d: %v, and %d calls reached the stage", call, err, inner.Calls())
+		}
+	}
+	changes := []syncd.Change{stageChange(1), stageChange(2), stageChange(3)}
+	if err := s.Apply(t.Context(), changes); err != nil || changes[0].Err != nil || !errors.Is(changes[1].Err, errFault) || changes[2].Err != nil {
+		t.Errorf("%v; %v", err, changes)
+	}
+	if changes[0].Content == nil || changes[1].Content != nil {
+		t.Error("another change than the one that fails was left out")
+	}
+	if err := s.Apply(t.Context(), changes[:1]); err != nil || s.Abilities().Fingerprint != inner.Abilities().Fingerprint {
+		t.Errorf("behind the schedule: %v", err)
 	}
 }
 

@@ -26,6 +26,11 @@ func TestStage(t *testing.T) {
 		Change: func(n int) syncd.Change {
 			return change(map[string]any{"title": fmt.Sprint("Title ", n), "content": strings.Repeat(fmt.Sprint("Sentence ", n, ". "), 50*n)})
 		},
+		Refused: func() syncd.Change {
+			c := change(map[string]any{"content": "text"})
+			c.Document = unreadable{c.Document}
+			return c
+		},
 	})
 }
 

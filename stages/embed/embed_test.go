@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -128,8 +129,16 @@ func document(texts ...string) syncd.Change {
 
 func TestStage(t *testing.T) {
 	syncdtest.TestStage(t, syncdtest.StageHarness{
-		Open:   func(t *testing.T) syncd.Stage { return opened(t, &service{}, nil) },
-		Change: func(n int) syncd.Change { return document(fmt.Sprint("document ", n), "its second chunk") },
+		Open: func(t *testing.T) syncd.Stage {
+			return opened(t, &service{answer: func(texts []string, _ *http.Request) (int, http.Header, string) {
+				if slices.Contains(texts, "no text for a model") {
+					return http.StatusBadRequest, nil, `{"error":{"message":"refused"}}`
+				}
+				return http.StatusOK, nil, ""
+			}}, nil)
+		},
+		Change:  func(n int) syncd.Change { return document(fmt.Sprint("document ", n), "its second chunk") },
+		Refused: func() syncd.Change { return document("a good one", "no text for a model") },
 	})
 }
 
