@@ -56,7 +56,7 @@ func TestStartAModule(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "acme")
-	for _, pkg := range []string{"folder", "idlist", "tally"} {
+	for _, pkg := range []string{"folder", "hide", "idlist", "tally"} {
 		if err := os.CopyFS(filepath.Join(dir, pkg), os.DirFS(pkg)); err != nil {
 			t.Fatal(err)
 		}

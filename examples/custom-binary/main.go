@@ -1,5 +1,5 @@
-// Command acme-syncd is syncd with a source, a checker and a sink more: a program with plugins of your own is a main like this
-// one.
+// Command acme-syncd is syncd with a source, a checker, a stage and a sink more: a program with plugins of your own is a main like
+// this one.
 package main
 
 import (
@@ -11,6 +11,7 @@ import (
 	"github.com/syncd-io/syncd/connectors/mongo"
 
 	"example.com/acme/syncd/folder"
+	"example.com/acme/syncd/hide"
 	"example.com/acme/syncd/idlist"
 	"example.com/acme/syncd/tally"
 )
@@ -19,6 +20,7 @@ func main() {
 	os.Exit(cli.Main(
 		mongo.Plugin(), file.Plugin(), folder.Plugin(),
 		qdrant.Plugin(), idlist.Plugin(),
+		hide.Plugin(),
 		tally.Plugin(),
 	))
 }
