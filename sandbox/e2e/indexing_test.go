@@ -39,11 +39,11 @@ func contentOf(t *testing.T, c *qdrant.Client, id string) string {
 }
 
 // following runs the direct way with --follow until the test ends; log is what it has written so far.
-func following(t *testing.T, environ []string, args ...string) (log func() string) {
+func following(t *testing.T, environ []string, args ...string) (log *buffer) {
 	t.Helper()
 	cmd, _, _ := command(context.Background(), environ, append([]string{"run", "--follow"}, args...)...)
-	var out buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
+	log = &buffer{}
+	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -53,10 +53,10 @@ func following(t *testing.T, environ []string, args ...string) (log func() strin
 			t.Errorf("stopping: %v", err)
 		}
 		if t.Failed() {
-			t.Log(out.String())
+			t.Log(log)
 		}
 	})
-	return out.String
+	return log
 }
 
 // buffer is safe for concurrent use.
@@ -75,15 +75,6 @@ func (b *buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.text.String()
-}
-
-func await(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s never came", what)
-		}
-	}
 }
 
 // TestADocumentThatChangesWhileItIsEmbedded: the version that was read is written as what it is, so that the next run finds it stale, and
@@ -128,9 +119,9 @@ func TestADocumentThatChangesWhileItIsEmbedded(t *testing.T) {
 		t.Errorf("behind the next run the index holds %q", text)
 	}
 	log := following(t, s.Environ(), config...)
-	await(t, "following", func() bool { return strings.Contains(log(), "Following the changes") })
+	await(t, "following", log, func() bool { return strings.Contains(log.String(), "Following the changes") })
 	add("two")
-	await(t, "the second version", func() bool { return contentOf(t, c, "two") == "second of two" })
+	await(t, "the second version", log, func() bool { return contentOf(t, c, "two") == "second of two" })
 	syncd(t, s.Environ(), append([]string{"verify"}, config...)...).wants(t, 0, `^Equal: `)
 }
 
@@ -152,7 +143,7 @@ func TestFollowingWhileServersAreAway(t *testing.T) {
 	add("first")
 	environ := append(s.Environ(), "EMBEDDING_URL="+embedder.URL(), "SYNCD_STAGES__EMBED__RETRY__MAX_ELAPSED=3s", "SYNCD_SINK__QDRANT__RETRY__MAX_ELAPSED=3s")
 	log := following(t, environ, "-c", "configs/direct.yaml", "--collections", "page")
-	await(t, "following", func() bool { return strings.Contains(log(), "Following the changes") })
+	await(t, "following", log, func() bool { return strings.Contains(log.String(), "Following the changes") })
 	if contentOf(t, c, "first") != "text of first" {
 		t.Fatal("the first document is not there")
 	}
@@ -161,19 +152,21 @@ func TestFollowingWhileServersAreAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	add("second")
-	await(t, "a word about the embedder", func() bool { return strings.Contains(log(), "the embedding service can't be asked: trying again") })
-	await(t, "the end of patience", func() bool { return strings.Contains(log(), "can't follow: trying again until it works") })
+	await(t, "a word about the embedder", log, func() bool {
+		return strings.Contains(log.String(), "the embedding service can't be asked: trying again")
+	})
+	await(t, "the end of patience", log, func() bool { return strings.Contains(log.String(), "can't follow: trying again until it works") })
 	if embedder, err = embedserver.Start(embedserver.Config{Addr: addr}); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "what was written meanwhile", func() bool { return contentOf(t, c, "second") == "text of second" })
-	await(t, "the end of the outage", func() bool { return strings.Contains(log(), "following again") })
+	await(t, "what was written meanwhile", log, func() bool { return contentOf(t, c, "second") == "text of second" })
+	await(t, "the end of the outage", log, func() bool { return strings.Contains(log.String(), "following again") })
 
 	s.Qdrant.FailNext(qdrant.Points_Upsert_FullMethodName, 15, status.Error(codes.Unavailable, "restarting"))
 	add("third")
-	await(t, "a word about the index", func() bool { return strings.Contains(log(), "Qdrant can't be written to: trying again") })
-	await(t, "the third document", func() bool { return contentOf(t, c, "third") == "text of third" })
-	if n := strings.Count(log(), "level=WARN"); n > 8 {
+	await(t, "a word about the index", log, func() bool { return strings.Contains(log.String(), "Qdrant can't be written to: trying again") })
+	await(t, "the third document", log, func() bool { return contentOf(t, c, "third") == "text of third" })
+	if n := strings.Count(log.String(), "level=WARN"); n > 8 {
 		t.Errorf("%d warnings", n)
 	}
 }

@@ -208,7 +208,7 @@ func (s *sink) probe(ctx context.Context, _ []syncd.ProbeTarget) []syncd.Finding
 	case err == nil && table.size == 0:
 		f.Detail = "its vectors may have any number of dimensions"
 	case err == nil:
-		f.Detail = fmt.Sprintf("its vectors have %d dimensions", table.size)
+		f.Detail, f.Dimensions = fmt.Sprintf("its vectors have %d numbers", table.size), table.size
 	case errors.Is(err, errTable) && s.conf.Create.Enabled:
 		f.Detail = "it does not exist, and a run makes it"
 	default:
