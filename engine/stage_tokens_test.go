@@ -60,6 +60,7 @@ func counted(t *testing.T, o engine.Options, embed engine.DryEmbed) (*engine.Emb
 func TestADryRunCountsTokens(t *testing.T) {
 	f := newFixture(t)
 	f.insert(10)
+	f.opts.Memory = engine.Memory{Documents: 1 << 20, Sending: 1 << 20}
 	for i := range 3 { // 7, 8 and 9 are in the index, as they should be
 		f.checker.Put(uuid.NewSHA1(uuid.NameSpaceURL, fmt.Appendf(nil, "%05d/page/0", 9-i)), nil)
 	}
