@@ -7,7 +7,6 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/engine"
-	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/internal/wait"
 	"github.com/syncd-io/syncd/tally"
 )
@@ -133,19 +132,21 @@ func (s *Switched) refuse(r *Report, orphans bool) {
 	case r.NothingFound():
 		not("see that the source is what to read", "the source has none of the collections")
 	case r.Failed() > 0:
-		why := text.Plural(r.Failed(), "document", "documents") + " could not be sent"
-		if f := r.firstFailure(); f != nil {
-			why += fmt.Sprintf(", such as %s: %s", text.ID(f.ID, f.NoID), f.Reason)
+		why := plural(r.Failed(), "document") + " could not be sent"
+		if f := r.firstFailure(); f != nil && f.NoID {
+			why += ", such as one without an id: " + f.Reason
+		} else if f != nil {
+			why += fmt.Sprintf(", such as %s: %s", f.ID, f.Reason)
 		}
 		not("mend the documents that are named and run it again", "%s", why)
 	case t.Collisions > 0:
 		not(tellApart, "%s of another document", share(t.Collisions))
 	case t.Young > 0:
-		not("run it again later, or with run.min_age: 0s", "%s left alone that changed just now", text.Plural(t.Young, "document was", "documents were"))
+		not("run it again later, or with run.min_age: 0s", "%s left alone for having changed just now", plural(t.Young, "document"))
 	case t.Unindexed > 0:
-		not("look for them in the index; syncd state clear forgets the attempts", "%s left alone because it never appeared", text.Plural(t.Unindexed, "document was", "documents were"))
+		not("look for them in the index; syncd state clear forgets the attempts", "%s left alone, having been sent often enough without appearing", plural(t.Unindexed, "document"))
 	case orphans && left > 0:
-		not("run it with --prune, which deletes their points", "%s gone, and there are points of theirs", text.Plural(left, "document is", "documents are"))
+		not("run it with --prune, which deletes their points", "the index holds points of %s", plural(left, "deleted document"))
 	}
 }
 
@@ -221,7 +222,7 @@ func (f *follower) switchBehind(ctx context.Context, shown *streaming) (stop fun
 			current, failed := shown.caughtUp()
 			if failed > f.failed {
 				f.ready = false
-				f.j.Logger.Warn(f.change.Name+" is not switched to "+f.change.Target+": "+text.Plural(failed-f.failed, "change", "changes")+" could not be sent",
+				f.j.Logger.Warn(f.change.Name+" is not switched to "+f.change.Target+": "+plural(failed-f.failed, "change")+" could not be sent",
 					"hint", "the next look at all documents decides anew (schedule.reconcile)")
 				return
 			}

@@ -38,9 +38,9 @@ func TestWhatKeepsReadersFromBeingSwitched(t *testing.T) {
 		"one that an earlier run had": {found(tally.Counts{FailedRead: 2}), "2 documents could not be sent"},
 		"a delete failed":             {failedDelete, "1 document could not be sent"},
 		"one point id":                {found(tally.Counts{Collisions: 1}), "has the point id of another document"},
-		"left alone for its age":      {found(tally.Counts{Young: 2}), "2 documents were left alone that changed just now"},
-		"left alone for its attempts": {found(tally.Counts{Unindexed: 1}), "never appeared"},
-		"gone":                        {gone, "2 documents are gone"},
+		"left alone for its age":      {found(tally.Counts{Young: 2}), "2 documents left alone for having changed"},
+		"left alone for its attempts": {found(tally.Counts{Unindexed: 1}), "1 document left alone, having been sent"},
+		"gone":                        {gone, "the index holds points of 2 deleted documents"},
 	} {
 		s := Switched{Name: "the alias", Target: "the collection"}
 		s.refuse(&c.r, true)
