@@ -51,6 +51,7 @@ type collection struct {
 	unsendable  int64           // of the events
 	refused     []tally.Failure // the first of them
 	ratio       float64         // smoothed share of documents that had to be sent
+	weighed     bool            // ratio has a batch in it
 	whole       bool            // reads should bring whole documents
 	reserved    int
 	events      int64     // that were measured
@@ -107,14 +108,27 @@ func (c *collection) account(n tally.Counts) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.counts.Add(n)
-	if asked := n.Checked() - n.Unasked; asked > 0 {
-		c.ratio += smoothing * (float64(n.ToSend())/float64(asked) - c.ratio)
-		switch {
-		case c.ratio >= wholeAbove:
-			c.whole = true
-		case c.ratio <= idsBelow:
-			c.whole = false
-		}
+}
+
+// weigh decides anew how documents are read, by what became known of a batch, of which nothing is sent yet: readers are ahead of
+// it. The first batch is all that is known, so it decides alone.
+func (c *collection) weigh(n tally.Counts) {
+	asked := n.Checked()
+	if asked == 0 {
+		return
+	}
+	share := float64(n.ToSend()) / float64(asked)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.weighed {
+		c.ratio, c.weighed = share, true
+	}
+	c.ratio += smoothing * (share - c.ratio)
+	switch {
+	case c.ratio >= wholeAbove:
+		c.whole = true
+	case c.ratio <= idsBelow:
+		c.whole = false
 	}
 }
 

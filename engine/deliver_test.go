@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/codec"
@@ -166,6 +167,67 @@ func TestAnIndexThatLostPointsResumesNothing(t *testing.T) {
 		if r := e.Report(); int64(len(f.sink.Events())) != scanned || r.Total.Scanned-r.Resumed != scanned {
 			t.Errorf("%d points: %d sent, %d resumed of %d", points, len(f.sink.Events()), r.Resumed, r.Total.Scanned)
 		}
+	}
+}
+
+// early is a source that has no second batch of ids before the first one is being written, and tells when it is asked for whole documents.
+type early struct {
+	*syncdtest.MemorySource
+	writing <-chan struct{}
+	whole   func()
+}
+
+func (s early) Read(ctx context.Context, req syncd.ReadRequest) iter.Seq2[syncd.Batch, error] {
+	if req.Documents {
+		s.whole()
+		return s.MemorySource.Read(ctx, req)
+	}
+	return func(yield func(syncd.Batch, error) bool) {
+		n := 0
+		for b, err := range s.MemorySource.Read(ctx, req) {
+			if n++; n == 2 {
+				select {
+				case <-s.writing:
+				case <-ctx.Done():
+				}
+			}
+			if !yield(b, err) {
+				return
+			}
+		}
+	}
+}
+
+// late is a sink that writes nothing before whole documents were asked for.
+type late struct {
+	*syncdtest.MemorySink
+	writing func()
+	whole   <-chan struct{}
+}
+
+func (s late) Write(ctx context.Context, changes []syncd.Change) error {
+	s.writing()
+	select {
+	case <-s.whole:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return s.MemorySink.Write(ctx, changes)
+}
+
+// TestWhatTheIndexLacksIsKnownBeforeItIsSent: readers, which are ahead of a slow sink, bring whole documents from then on.
+func TestWhatTheIndexLacksIsKnownBeforeItIsSent(t *testing.T) {
+	f := newFixture(t)
+	f.insert(100)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	writing, whole := make(chan struct{}), make(chan struct{})
+	f.opts.Source = early{f.source, writing, sync.OnceFunc(func() { close(whole) })}
+	f.opts.Sink = late{f.sink, sync.OnceFunc(func() { close(writing) }), whole}
+	f.opts.Readers, f.opts.Workers = 1, 4
+	e := engine.New(f.opts)
+	if err := e.Backfill(ctx); err != nil || len(f.sink.Events()) != 100 {
+		t.Errorf("%v, %d events", err, len(f.sink.Events()))
 	}
 }
 

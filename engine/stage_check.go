@@ -175,6 +175,7 @@ func (s countVerdicts) apply(_ context.Context, b *batch) error {
 			b.counts.Orphan++
 		}
 	}
+	b.split.col.weigh(b.counts)
 	return nil
 }
 
