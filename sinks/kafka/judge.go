@@ -52,7 +52,7 @@ func newJudge() *judge {
 	return j
 }
 
-// run passes all reports on. A write has room for the reports of its events, so it is never waited for.
+// run passes all reports on. It waits for no write.
 func (j *judge) run() {
 	defer close(j.done)
 	for r := range j.reports {
@@ -62,7 +62,7 @@ func (j *judge) run() {
 		}
 		s := m.Opaque.(*slot)
 		j.look(s, &m.TopicPartition)
-		s.reports <- m
+		s.mail.put(m)
 	}
 }
 

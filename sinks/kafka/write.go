@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -44,8 +45,8 @@ type write struct {
 	headers []ck.Header
 	text    []byte // of header values; never nil, since a nil value is a null one
 	slots   []slot
-	reports chan *ck.Message // has room for all, so that a report never blocks the judge, even when nobody waits any more
-	pending int
+	mail    *mailbox
+	pending int // events of which no report was taken
 	client  *client
 	refused []int    // by a broker, perhaps for their company in a batch
 	claimed []int    // said to have arrived, without proof: see judge
@@ -57,12 +58,64 @@ type write struct {
 
 // slot is what a delivery report leads back to.
 type slot struct {
-	index   int
-	topic   *string
-	client  *client
-	doubts  uint64 // of the judge when the event was produced
-	proof   *proof // that the judge has of the lane, once it was reported
-	reports chan<- *ck.Message
+	index  int
+	topic  *string
+	client *client
+	doubts uint64 // of the judge when the event was produced
+	proof  *proof // that the judge has of the lane, once it was reported
+	mail   *mailbox
+}
+
+// mailbox keeps the delivery reports of a write until it takes them, many at once: to wake it for each would cost more than the
+// rest of what a report takes.
+type mailbox struct {
+	bell chan struct{} // has room for one; rung when as many reports are there as were expected
+
+	mu       sync.Mutex
+	reports  []*ck.Message
+	taken    []*ck.Message // the memory of those before, which is used again
+	expected int           // 0 rings for none
+}
+
+func newMailbox(events int) *mailbox {
+	return &mailbox{bell: make(chan struct{}, 1), reports: make([]*ck.Message, 0, events), taken: make([]*ck.Message, 0, events)}
+}
+
+// put never blocks, even when nobody waits any more.
+func (m *mailbox) put(r *ck.Message) {
+	m.mu.Lock()
+	m.reports = append(m.reports, r)
+	m.ring()
+	m.mu.Unlock()
+}
+
+// expect has the bell ring as soon as n reports are there. It may ring for what was expected before.
+func (m *mailbox) expect(n int) {
+	m.mu.Lock()
+	m.expected = n
+	m.ring()
+	m.mu.Unlock()
+}
+
+// ring rings if it is time. The caller holds mu.
+func (m *mailbox) ring() {
+	if m.expected == 0 || len(m.reports) < m.expected {
+		return
+	}
+	m.expected = 0
+	select {
+	case m.bell <- struct{}{}:
+	default: // it rang already
+	}
+}
+
+// take returns the reports that are there, which the next call overwrites.
+func (m *mailbox) take() []*ck.Message {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.taken) // so that they can be freed
+	m.taken, m.reports = m.reports, m.taken[:0]
+	return m.taken
 }
 
 // denial is an event that a broker refused, and why.
@@ -100,8 +153,8 @@ func (s *Sink) write(ctx context.Context, p producer, events []codec.Event) erro
 
 func (s *Sink) newWrite(events []codec.Event) *write {
 	w, _ := s.writes.Get().(*write)
-	if w == nil || cap(w.reports) < len(events) {
-		w = &write{sink: s, slots: make([]slot, len(events)), reports: make(chan *ck.Message, len(events)), text: make([]byte, 0, 128)}
+	if w == nil || len(w.slots) < len(events) {
+		w = &write{sink: s, slots: make([]slot, len(events)), mail: newMailbox(len(events)), text: make([]byte, 0, 128)}
 	}
 	w.events = events
 	w.begin()
@@ -112,7 +165,7 @@ func (s *Sink) newWrite(events []codec.Event) *write {
 // go where nobody looks.
 func (w *write) begin() {
 	if w.pending > 0 {
-		w.slots, w.reports, w.pending = slices.Clone(w.slots), make(chan *ck.Message, cap(w.reports)), 0
+		w.slots, w.mail, w.pending = slices.Clone(w.slots), newMailbox(len(w.slots)), 0
 	}
 	w.failed, w.refused, w.claimed, w.passing, w.alone = nil, w.refused[:0], w.claimed[:0], w.passing[:0], false
 	w.client, w.unseen = w.sink.main, w.unseen[:0]
@@ -200,7 +253,7 @@ func (w *write) produce(ctx context.Context, p producer, i int) error {
 		Opaque:         &w.slots[i],
 	}
 	s := &w.slots[i]
-	s.client, s.reports, s.doubts = w.client, w.reports, w.sink.judge.doubts.Load()
+	s.client, s.mail, s.doubts = w.client, w.mail, w.sink.judge.doubts.Load()
 	for {
 		err := p.Produce(&w.message, w.sink.judge.reports)
 		if err == nil {
@@ -220,26 +273,40 @@ func (w *write) produce(ctx context.Context, p producer, i int) error {
 func (w *write) room(ctx context.Context, p producer) error {
 	pause := time.NewTimer(queueFullPause)
 	defer pause.Stop()
+	w.mail.expect(1)
 	select {
-	case r := <-w.reports:
-		return w.take(p, r)
+	case <-w.mail.bell:
 	case <-pause.C:
-		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("writing to Kafka: %w", ctx.Err())
 	}
+	return w.collect(p)
 }
 
 // await collects the delivery reports that are still to come.
 func (w *write) await(ctx context.Context, p producer) error {
 	for w.pending > 0 {
+		w.mail.expect(w.pending)
 		select {
-		case r := <-w.reports:
-			if err := w.take(p, r); err != nil {
+		case <-w.mail.bell:
+		case <-ctx.Done():
+			if err := w.collect(p); err != nil || w.pending == 0 {
 				return err
 			}
-		case <-ctx.Done():
 			return fmt.Errorf("writing to Kafka: %w", ctx.Err())
+		}
+		if err := w.collect(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// collect takes the delivery reports that are there.
+func (w *write) collect(p producer) error {
+	for _, r := range w.mail.take() {
+		if err := w.take(p, r); err != nil {
+			return err
 		}
 	}
 	return nil
