@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,6 +29,7 @@ import (
 // Main runs the program with the given plugins on the process's arguments, environment and streams, and returns its exit
 // code.
 func Main(plugins ...syncd.Plugin) int {
+	defer runtime.KeepAlive(floorHeap(os.Getenv))
 	return program{
 		args: os.Args[1:], environ: os.Environ(), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, plugins: plugins,
 	}.run(context.Background())

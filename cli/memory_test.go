@@ -30,3 +30,19 @@ func TestLimitHeap(t *testing.T) {
 		}
 	}
 }
+
+func TestFloorHeap(t *testing.T) {
+	for name, c := range map[string]struct {
+		env  []string
+		want int
+	}{
+		"by itself":                {want: heapFloor},
+		"GOMEMLIMIT is the user's": {env: []string{"GOMEMLIMIT=1GiB"}},
+		"GOGC is the user's":       {env: []string{"GOGC=off"}},
+	} {
+		a := &app{program: program{environ: c.env}}
+		if got := len(floorHeap(a.env)); got != c.want {
+			t.Errorf("%s: %d bytes, want %d", name, got, c.want)
+		}
+	}
+}
