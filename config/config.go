@@ -221,7 +221,7 @@ func lookupIn(environ []string) func(string) (string, bool) {
 
 // tree merges the files, the environment and the flags.
 func (l *loader) tree() (*spec.Node, error) {
-	files, _, err := merge(l.layers)
+	files, diags, err := merge(l.layers)
 	if err != nil {
 		return nil, err
 	}
@@ -230,6 +230,10 @@ func (l *loader) tree() (*spec.Node, error) {
 		set(flags, o.Path, scalarFrom("flag "+o.Flag, o.Value))
 	}
 	environment := l.environment(files)
+	if len(environment.Entries) == 0 && len(flags.Entries) == 0 {
+		l.diags = append(l.diags, diags...)
+		return files, nil
+	}
 	all, diags, err := merge(append(l.layers, environment, flags))
 	if err != nil {
 		return nil, err

@@ -228,6 +228,9 @@ type place struct {
 func merge(layers []*spec.Node) (*spec.Node, spec.Diagnostics, error) {
 	m := &merged{ko: koanf.New(separator), places: map[string]place{}}
 	for _, layer := range layers {
+		if len(layer.Entries) == 0 { // of the environment, say: to load it would go through all that is there
+			continue
+		}
 		m.dropReplacedPlugins(layer)
 		if err := m.ko.Load(mapProvider(m.values(layer, "")), nil); err != nil {
 			return nil, nil, fmt.Errorf("merging the configuration: %w", err)
