@@ -125,7 +125,7 @@ type loader struct {
 	broken bool // a file could not be read, so that what seems to be missing may be in it
 
 	known   *secretSettings // made when it is first asked for: see secrets
-	unheard *unheard // nil where the files' values take effect
+	unheard *unheard        // nil where the files' values take effect
 }
 
 // parsedFile is a file that was read; root is nil if its syntax is broken.
