@@ -17,8 +17,8 @@ import (
 // IndexHarness tells TestIndex how to reach a sink that writes points, and how to read them.
 type IndexHarness struct {
 	// Open returns an open sink that writes to a new index, made by it, with vectors of IndexDimensions that are compared by their cosine,
-	// with the default keys, fields of IndexFields, and few enough points in a request that some documents take several. The suite
-	// prepares and closes it.
+	// with the default keys and fields of IndexFields. A sink is best tested with few points in a request, too. The suite prepares and
+	// closes it.
 	Open func(t *testing.T) syncd.Sink
 
 	// Points returns what the last opened index holds of a document, by one question: what a reader sees at a moment.

@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -78,6 +77,18 @@ func (x *index) connect(t *testing.T) {
 // sink opens a sink, whose collection has vectors of four numbers.
 func (x *index) sink(t *testing.T, change func(c *qdrantsink.Config)) syncd.Sink {
 	t.Helper()
+	s := x.open(t, change)
+	t.Cleanup(func() { _ = s.Close() })
+	vectors := &syncd.Vectors{Dimensions: func(context.Context) (int, error) { return 4, nil }}
+	if err := s.Abilities().Prepare(t.Context(), syncd.Run{Vectors: vectors}); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// open opens a sink that may make the collection.
+func (x *index) open(t *testing.T, change func(c *qdrantsink.Config)) syncd.Sink {
+	t.Helper()
 	conf := qdrantsink.Plugin().Config().(*qdrantsink.Config)
 	conf.URL, conf.Collection, conf.Create.Enabled = "http://"+x.addr, x.collection, true
 	conf.Retry.MaxElapsed, conf.Retry.Initial, conf.Retry.Max = time.Second, time.Millisecond, 10*time.Millisecond
@@ -86,11 +97,6 @@ func (x *index) sink(t *testing.T, change func(c *qdrantsink.Config)) syncd.Sink
 	}
 	s, err := qdrantsink.Plugin().OpenSink(t.Context(), conf, syncd.Env{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
-	vectors := &syncd.Vectors{Dimensions: func(context.Context) (int, error) { return 4, nil }}
-	if err := s.Abilities().Prepare(t.Context(), syncd.Run{Vectors: vectors}); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -160,118 +166,61 @@ func (x *index) held(t *testing.T, id string) (texts map[int64]string, count int
 	return texts, count
 }
 
-func TestIndexPayload(t *testing.T) {
-	x := newIndex(t)
-	s := x.sink(t, func(c *qdrantsink.Config) { c.Fields = []string{"status", "a.b", "lacking"} })
-	if err := write(t, s, version("1", 7, 2)); err != nil {
-		t.Fatal(err)
-	}
-	points, err := x.client.Get(t.Context(), &qdrant.GetPoints{
-		CollectionName: x.collection, Ids: []*qdrant.PointId{qdrant.NewIDUUID(pointOf("1", 1).String())}, WithPayload: qdrant.NewWithPayload(true), WithVectors: qdrant.NewWithVectors(true),
-	})
-	if err != nil || len(points) != 1 {
-		t.Fatalf("%v, %v", points, err)
-	}
-	p := points[0].GetPayload()
-	for key, want := range map[string]string{
-		"mongo_id": "1", "parent_id": "1", "content_type": "page", "title": "Title", "content": "version 7 chunk 1", "embedding_model": "model",
-		"content_hash": "version 7 chunk 1", "database": "db", "updatedAt": "v7", "status": "open",
-	} {
-		if got := p[key].GetStringValue(); got != want {
-			t.Errorf("%s is %q, want %q", key, got, want)
-		}
-	}
-	if p["chunk_index"].GetIntegerValue() != 1 || p["chunk_count"].GetIntegerValue() != 2 || p["a"].GetStructValue().GetFields()["b"].GetIntegerValue() != 7 || p["lacking"] != nil {
-		t.Errorf("%v", p)
+// TestIndexSuite holds the sink to the conformance suite, with documents in one request and in several.
+func TestIndexSuite(t *testing.T) {
+	for name, most := range map[string]int{"one request": 256, "several requests": 4} {
+		t.Run(name, func(t *testing.T) { testIndexSuite(t, most) })
 	}
 }
 
-// TestIndexShrinksAndGrows: whatever came before, what is left is the last version and no more; a chunk that did not change keeps its
-// vector and gets its new payload.
-func TestIndexShrinksAndGrows(t *testing.T) {
-	x := newIndex(t)
-	s := x.sink(t, func(c *qdrantsink.Config) { c.BatchSize = 4 }) // some versions take several requests
-	for number, chunks := range []int{3, 11, 2, 1, 5, 4} {
-		if err := write(t, s, version("1", number, chunks), version("2", number, 12-chunks)); err != nil {
-			t.Fatal(err)
-		}
-		for id, want := range map[string]int{"1": chunks, "2": 12 - chunks} {
-			texts, count := x.held(t, id)
-			if len(texts) != want || count != int64(want) || texts[0] != fmt.Sprintf("version %d chunk 0", number) {
-				t.Fatalf("version %d of %s has %d chunks, and chunk 0 says %d: %v", number, id, len(texts), count, texts)
+func testIndexSuite(t *testing.T, most int) {
+	var x *index
+	h := syncdtest.IndexHarness{
+		Open: func(t *testing.T) syncd.Sink {
+			x = newIndex(t)
+			return x.open(t, func(c *qdrantsink.Config) { c.Fields, c.BatchSize = syncdtest.IndexFields(), most })
+		},
+		Points: func(t *testing.T, id string) (out []syncdtest.IndexPoint) {
+			points, err := x.client.Scroll(t.Context(), &qdrant.ScrollPoints{
+				CollectionName: x.collection, Limit: qdrant.PtrOf(uint32(10_000)), WithPayload: qdrant.NewWithPayload(true), WithVectors: qdrant.NewWithVectors(true),
+				Filter: &qdrant.Filter{Must: []*qdrant.Condition{qdrant.NewMatch("mongo_id", id)}},
+			})
+			if err != nil {
+				t.Error(err)
 			}
-		}
+			for _, p := range points {
+				q := syncdtest.IndexPoint{ID: uuid.MustParse(p.GetId().GetUuid()), Payload: map[string]any{}, Vector: p.GetVectors().GetVector() != nil}
+				for key, v := range p.GetPayload() {
+					q.Payload[key] = plain(v)
+				}
+				out = append(out, q)
+			}
+			return out
+		},
 	}
-	same := version("1", 5, 4)
-	same.Content.Chunks[2].Text, same.Content.Chunks[2].Hash = "changed", "changed"
-	same.Content.Title = "Another"
-	if err := s.Abilities().Held(t.Context(), []syncd.Change{same}); err != nil {
-		t.Fatal(err)
+	if most < 10 {
+		h.Except = map[string]string{"readers_never_see_a_hole": "between two requests there are chunks of both versions: TestNoHoleWhereverItEnds"}
 	}
-	for k := range same.Content.Chunks {
-		if c := &same.Content.Chunks[k]; c.Kept != (k != 2) {
-			t.Errorf("chunk %d is kept: %t", k, c.Kept)
-		} else if c.Kept {
-			c.Vector = nil // it was not embedded
-		}
-	}
-	if err := s.Write(t.Context(), []syncd.Change{same}); err != nil {
-		t.Fatal(err)
-	}
-	points, err := x.client.Scroll(t.Context(), &qdrant.ScrollPoints{
-		CollectionName: x.collection, WithPayload: qdrant.NewWithPayload(true), WithVectors: qdrant.NewWithVectors(true),
-		Filter: &qdrant.Filter{Must: []*qdrant.Condition{qdrant.NewMatch("mongo_id", "1")}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range points {
-		if p.GetPayload()["title"].GetStringValue() != "Another" || p.GetVectors().GetVector() == nil {
-			t.Errorf("%v", p)
-		}
-	}
+	syncdtest.TestIndex(t, h)
 }
 
-// TestReadersNeverSeeAHole: a reader, while a document changes, finds all chunks of the version that chunk 0 names, or of the other.
-func TestReadersNeverSeeAHole(t *testing.T) {
-	x := newIndex(t)
-	s := x.sink(t, nil)
-	if err := write(t, s, version("1", 0, 6)); err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	var readers sync.WaitGroup
-	for range 3 {
-		readers.Go(func() {
-			for {
-				select {
-				case <-done:
-					return
-				default:
-				}
-				texts, count := x.held(t, "1")
-				whole := map[string]int{}
-				for _, text := range texts {
-					whole[strings.Fields(text)[1]]++
-				}
-				fine := false
-				for number, n := range whole {
-					fine = fine || number == strings.Fields(texts[0])[1] && int64(n) >= count
-				}
-				if !fine {
-					t.Errorf("a reader sees %v, and chunk 0 says %d", texts, count)
-					return
-				}
-			}
-		})
-	}
-	for number := range 60 {
-		if err := write(t, s, version("1", number, 1+number*5%9)); err != nil {
-			t.Fatal(err)
+// plain is a value of a payload as encoding/json reads it.
+func plain(v *qdrant.Value) any {
+	switch k := v.GetKind().(type) {
+	case *qdrant.Value_StringValue:
+		return k.StringValue
+	case *qdrant.Value_IntegerValue:
+		return float64(k.IntegerValue)
+	case *qdrant.Value_DoubleValue:
+		return k.DoubleValue
+	case *qdrant.Value_StructValue:
+		out := map[string]any{}
+		for name, f := range k.StructValue.GetFields() {
+			out[name] = plain(f)
 		}
+		return out
 	}
-	close(done)
-	readers.Wait()
+	return nil
 }
 
 // TestNoHoleWhereverItEnds: of a document that takes several requests the points have no hole, whichever of them was the last before the
@@ -342,72 +291,6 @@ func TestNoHoleWhereverItEnds(t *testing.T) {
 				t.Errorf("%s, written again: %d chunks, and chunk 0 says %d, want %d", name, len(texts), count, want)
 			}
 		}
-	}
-}
-
-func TestIndexDeletes(t *testing.T) {
-	x := newIndex(t)
-	s := x.sink(t, nil)
-	if err := write(t, s, version("1", 0, 5), version("2", 0, 1)); err != nil {
-		t.Fatal(err)
-	}
-	gone := version("1", 0, 0)
-	gone.Operation, gone.Document = syncd.Delete, nil
-	if err := write(t, s, gone); err != nil {
-		t.Fatal(err)
-	}
-	if texts, _ := x.held(t, "1"); len(texts) != 0 {
-		t.Errorf("%v is left of a deleted document", texts)
-	}
-	if texts, _ := x.held(t, "2"); len(texts) != 1 {
-		t.Errorf("%v is left of the other", texts)
-	}
-	if err := write(t, s, gone); err != nil { // once more, as after a crash
-		t.Error(err)
-	}
-}
-
-// TestTheLastChangeOfADocumentCounts: several of one document in a Write leave what the last one says.
-func TestTheLastChangeOfADocumentCounts(t *testing.T) {
-	x := newIndex(t)
-	s := x.sink(t, nil)
-	gone := version("1", 0, 0)
-	gone.Operation, gone.Document = syncd.Delete, nil
-	for _, c := range []struct {
-		changes []syncd.Change
-		want    int
-	}{
-		{[]syncd.Change{version("1", 1, 3), gone, version("1", 2, 2)}, 2},
-		{[]syncd.Change{version("1", 3, 4), gone}, 0},
-		{[]syncd.Change{gone, version("1", 4, 1)}, 1},
-	} {
-		if err := write(t, s, c.changes...); err != nil {
-			t.Fatal(err)
-		}
-		if texts, _ := x.held(t, "1"); len(texts) != c.want {
-			t.Errorf("%v, want %d chunks", texts, c.want)
-		}
-	}
-}
-
-// TestADocumentWithoutText has a point that says so, without a vector: it is there, and nothing is near to it.
-func TestADocumentWithoutText(t *testing.T) {
-	x := newIndex(t)
-	s := x.sink(t, nil)
-	empty := version("1", 0, 1)
-	empty.Content.Chunks[0].Text, empty.Content.Chunks[0].Vector = "", nil
-	if err := write(t, s, empty, version("2", 0, 1)); err != nil {
-		t.Fatal(err)
-	}
-	if texts, count := x.held(t, "1"); len(texts) != 1 || count != 1 || texts[0] != "" {
-		t.Errorf("%v, %d", texts, count)
-	}
-	found, err := s.Abilities().Nearest(t.Context(), []float32{1, 0, 0, 1}, nil, 10)
-	if err != nil || len(found) != 1 || found[0].ID != "2" || found[0].Text != "version 0 chunk 0" || found[0].PointID != pointOf("2", 0) {
-		t.Errorf("%+v, %v", found, err)
-	}
-	if found, err := s.Abilities().Nearest(t.Context(), []float32{1, 0, 0, 1}, []string{"other"}, 10); err != nil || len(found) != 0 {
-		t.Errorf("%+v, %v", found, err)
 	}
 }
 
