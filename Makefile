@@ -166,8 +166,8 @@ fuzz-ci: FUZZTIME = 4s
 fuzz-ci: # a part of make fuzz that CI has the time for
 	@rm -rf bin/fuzz && mkdir -p bin/fuzz; built=; for target in $(FUZZED); do \
 		echo "fuzz $$target"; pkg=$${target%:*}; \
-		if [ "$$pkg" != "$$built" ]; then go test -c -fuzz . -o bin/fuzz/test ./$$pkg || exit 1; built=$$pkg; fi; \
-		(cd $$pkg && $(CURDIR)/bin/fuzz/test -test.run '^$$' -test.fuzz "^$${target#*:}$$" -test.fuzztime $(FUZZTIME) -test.fuzzcachedir $(CURDIR)/bin/fuzz/found) || exit 1; \
+		if [ "$$pkg" != "$$built" ]; then go test -c -fuzz . -o bin/fuzz/program ./$$pkg || exit 1; built=$$pkg; fi; \
+		(cd $$pkg && $(CURDIR)/bin/fuzz/program -test.run '^$$' -test.fuzz "^$${target#*:}$$" -test.fuzztime $(FUZZTIME) -test.fuzzcachedir "$(CURDIR)/bin/fuzz/$$pkg") || exit 1; \
 	done
 
 PREFIX ?= /usr/local
