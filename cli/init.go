@@ -187,7 +187,11 @@ func (a *app) choosePlugin(kind syncd.Kind, name string) (string, error) {
 	names := a.registry.Names(kind)
 	if name != "" {
 		if _, ok := a.registry.Lookup(kind, name); !ok {
-			return "", usageError("this program has no %s %q; it has: %s", kind, name, strings.Join(names, ", "))
+			err := usageError("this program has no %s %q; it has: %s", kind, name, strings.Join(names, ", "))
+			if near := spec.Nearest(name, names); near != "" {
+				err = syncd.Hint(err, "did you mean %q?", near)
+			}
+			return "", err
 		}
 		return name, nil
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/job"
+	"github.com/syncd-io/syncd/spec"
 	"github.com/syncd-io/syncd/store"
 	"github.com/syncd-io/syncd/store/bolt"
 	"github.com/syncd-io/syncd/store/marks"
@@ -145,7 +146,16 @@ func (s *states) find(ctx context.Context, name string) (store.Entry, error) {
 }
 
 func (s *states) noJob(name string) error {
-	return syncd.Hint(fmt.Errorf("there is no job %s in %s", name, s.dir), "syncd state list shows what there is")
+	hint := "syncd state list shows what there is"
+	entries, _ := bolt.List(s.dir) // without, there is nothing to propose
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name)
+	}
+	if near := spec.Nearest(name, names); near != "" {
+		hint = fmt.Sprintf("did you mean %q? %s", near, hint)
+	}
+	return syncd.Hint(fmt.Errorf("there is no job %s in %s", name, s.dir), "%s", hint)
 }
 
 func (a *app) stateListCommand() *cobra.Command {
