@@ -189,8 +189,11 @@ func byPath(settings []spec.Setting, out map[string]spec.Setting) {
 
 var variableReference = regexp.MustCompile(`\$\{([A-Z_]+)(:-[^}]*)?\}`)
 
-// withValues writes the variables' values, or their own defaults, into a configuration.
+var numberVariable = regexp.MustCompile(`"\$\{[A-Z_]+:-([0-9]+)\}"`)
+
+// withValues writes the variables' values, or their own defaults, into a configuration; a number is none in quotes.
 func withValues(text string) string {
+	text = numberVariable.ReplaceAllString(text, "$1")
 	return variableReference.ReplaceAllStringFunc(text, func(v string) string {
 		m := variableReference.FindStringSubmatch(v)
 		if m[2] != "" {
