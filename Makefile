@@ -5,8 +5,9 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS  = -X github.com/syncd-io/syncd/cli.version=$(VERSION)
 # The sandbox's MongoDB server is compiled only with this tag.
 TAGS     = ferretdb_sqlite
-# Many tests wait, for servers or for what is timed, so twice as many packages as there are processors run at a time.
-GOFLAGS_TEST ?= -race -shuffle=on -p $(shell echo $$(( 2 * $$(getconf _NPROCESSORS_ONLN) )))
+# Many tests wait, for servers or for what is timed, so twice as many packages as there are processors run at a time, and each
+# may take longer than go test allows by itself.
+GOFLAGS_TEST ?= -race -shuffle=on -timeout 30m -p $(shell echo $$(( 2 * $$(getconf _NPROCESSORS_ONLN) )))
 # The race detector has a program wait for a second at its end, in which others' races might still be seen. The tests end their
 # goroutines, and start hundreds of programs.
 export GORACE ?= atexit_sleep_ms=10
@@ -40,7 +41,7 @@ test-sandbox:
 	cd sandbox && $(if $(JAVA),,SYNCD_SKIP_JAVA=1) go test $(GOFLAGS_TEST) -coverpkg=$(COVERPKG) -coverprofile=../bin/cover.sandbox.out -tags $(TAGS) $$(go list -tags $(TAGS) ./... | grep -v -e /e2e -e /faults)
 # The end-to-end tests run the built program; the race detector would only slow down their servers.
 test-programs:
-	cd sandbox && go test -shuffle=on -tags $(TAGS) ./e2e ./faults
+	cd sandbox && go test -shuffle=on -timeout 30m -tags $(TAGS) ./e2e ./faults
 
 check: lint test cover beside browser ## exactly what CI runs
 
