@@ -48,7 +48,7 @@ check: lint test cover beside browser ## exactly what CI runs
 # The integration tests mostly wait for servers, so what only computes runs beside them.
 .PHONY: beside computing
 beside:
-	$(MAKE) -j3 --output-sync=target integration-suites integration-programs computing
+	$(MAKE) -j3 --output-sync=target integration-outages integration-rest computing
 computing:
 	$(MAKE) bench-once
 	$(MAKE) fuzz-ci
@@ -69,18 +69,20 @@ cover: # what the last make test has reached
 			'/^total:/ { print pkg ": " $$3 " of statements"; exit $$3 + 0 < least }' || exit 1; \
 	done
 
-.PHONY: integration integration-tools integration-suites integration-programs
+.PHONY: integration integration-tools integration-outages integration-rest
 EVENTS ?= 100000
 integration: ## tests against servers that nobody here wrote; EVENTS=1000000, WRITES=200000 for the long ones
-	$(MAKE) -j2 --output-sync=target integration-suites integration-programs
+	$(MAKE) -j2 --output-sync=target integration-outages integration-rest
 
-# The suites look for goroutines that are left behind, so no other test may run in their process.
-integration-suites integration-programs: export SYNCD_TEST_EVENTS = $(EVENTS)
-integration-suites integration-programs: export SYNCD_TEST_WRITES = $(WRITES)
-integration-suites: integration-tools
-	cd integration && go test -count=1 -timeout 2h -run 'Suite$$' $$(go list ./... | grep -v /browser)
-integration-programs: integration-tools
-	cd integration && go test -count=1 -timeout 2h -skip 'Suite$$' $$(go list ./... | grep -v /browser)
+# Two halves, of about the same length, side by side: within one the tests run one after another, as suites look for goroutines that are
+# left behind.
+OUTAGES = ^Test(Broker|Killed|Stream)
+integration-outages integration-rest: export SYNCD_TEST_EVENTS = $(EVENTS)
+integration-outages integration-rest: export SYNCD_TEST_WRITES = $(WRITES)
+integration-outages: integration-tools
+	cd integration && go test -count=1 -timeout 2h -run '$(OUTAGES)' $$(go list ./... | grep -v /browser)
+integration-rest: integration-tools
+	cd integration && go test -count=1 -timeout 2h -skip '$(OUTAGES)' $$(go list ./... | grep -v /browser)
 integration-tools:
 	@for tool in java mvn python3; do command -v $$tool >/dev/null || \
 		{ echo "make integration: $$tool is not installed; it takes java 17 or newer, mvn, and python3 3.11 or newer with pip" >&2; exit 1; }; done
