@@ -61,6 +61,10 @@ type Config struct {
 	// MaxMessageBytes is the largest record batch the broker takes, as
 	// message.max.bytes. Zero means Kafka's default, 1048588.
 	MaxMessageBytes int
+
+	// ShortSessions lets members of groups be thought dead from 100 ms on, rather than
+	// from Kafka's default of 6 s, as group.min.session.timeout.ms says.
+	ShortSessions bool
 }
 
 // Server is a running broker. Its methods may be called from several goroutines.
@@ -115,8 +119,15 @@ func Start(cfg Config) (*Server, error) {
 			opts = append(opts, kfake.Superuser(mechanism, cfg.User, cfg.Password))
 		}
 	}
+	broker := map[string]string{}
 	if cfg.MaxMessageBytes > 0 {
-		opts = append(opts, kfake.BrokerConfigs(map[string]string{"message.max.bytes": strconv.Itoa(cfg.MaxMessageBytes)}))
+		broker["message.max.bytes"] = strconv.Itoa(cfg.MaxMessageBytes)
+	}
+	if cfg.ShortSessions {
+		broker["group.min.session.timeout.ms"] = "100"
+	}
+	if len(broker) > 0 {
+		opts = append(opts, kfake.BrokerConfigs(broker))
 	}
 	if cfg.TLS != nil {
 		opts = append(opts, kfake.TLS(cfg.TLS))

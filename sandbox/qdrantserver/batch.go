@@ -20,7 +20,12 @@ func (ps pointsService) UpdateBatch(ctx context.Context, req *qdrant.UpdateBatch
 		return nil, err
 	}
 	out := &qdrant.UpdateBatchResponse{}
-	for _, op := range req.GetOperations() {
+	for i, op := range req.GetOperations() {
+		if i > 0 && ps.s.cfg.Between != nil {
+			if err := ps.s.cfg.Between(ctx); err != nil {
+				return nil, err
+			}
+		}
 		r, err := ps.operation(ctx, req, op)
 		if err != nil {
 			return nil, err

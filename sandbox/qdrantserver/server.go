@@ -47,6 +47,9 @@ type Config struct {
 	// Intercept sees every call before authentication; a non-nil error is the answer. It may sleep to add
 	// latency, and must return when ctx ends. It runs concurrently.
 	Intercept func(ctx context.Context, method string) error
+	// Between is called between two operations of a batch, of which those before are done; a non-nil error ends the batch and is the
+	// answer. It must return when ctx ends, as it does when the client is gone: Qdrant then leaves the rest of a batch undone.
+	Between func(ctx context.Context) error
 	// Now replaces the clock of rate limits and of VisibilityDelay.
 	Now func() time.Time
 }
