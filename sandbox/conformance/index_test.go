@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -222,6 +223,32 @@ func plain(v *qdrant.Value) any {
 		return out
 	}
 	return nil
+}
+
+// TestAChangeIsConfirmedWhenItIsApplied, and not when Qdrant has only taken it.
+func TestAChangeIsConfirmedWhenItIsApplied(t *testing.T) {
+	if os.Getenv("SYNCD_TEST_QDRANT") != "" {
+		t.Skip("a real Qdrant can't be made slow")
+	}
+	server, err := qdrantserver.Start(qdrantserver.Config{VisibilityDelay: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	x := indexAt(t, server)
+	s := x.sink(t, func(c *qdrantsink.Config) { c.BatchSize = 4 })
+	partly := version("1", 3, 2)
+	partly.Content.Chunks[0].Text, partly.Content.Chunks[0].Hash = "version 2 chunk 0", "version 2 chunk 0"
+	gone := version("1", 0, 0)
+	gone.Operation, gone.Document = syncd.Delete, nil
+	for _, c := range []syncd.Change{version("1", 1, 1), version("1", 2, 9), partly, gone} {
+		if err := write(t, s, c); err != nil {
+			t.Fatal(err)
+		}
+		if texts, _ := x.held(t, "1"); len(texts) != len(c.Content.Chunks) {
+			t.Errorf("%d chunks are there when %d are confirmed", len(texts), len(c.Content.Chunks))
+		}
+	}
 }
 
 // TestNoHoleWhereverItEnds: of a document that takes several requests the points have no hole, whichever of them was the last before the

@@ -145,7 +145,7 @@ func newWorld(t *testing.T, documents int) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w.index, err = qdrant.NewClient(&qdrant.Config{Host: host, Port: n, SkipCompatibilityCheck: true}); err != nil {
+	if w.index, err = qdrant.NewClient(&qdrant.Config{Host: host, Port: n, SkipCompatibilityCheck: true, KeepAliveTime: -1}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.index.Close() })
@@ -266,7 +266,7 @@ func (w *world) points(t *testing.T, collection string) map[string]*qdrant.Retri
 	var offset *qdrant.PointId
 	for {
 		r, err := w.index.GetPointsClient().Scroll(t.Context(), &qdrant.ScrollPoints{
-			CollectionName: collection, Limit: qdrant.PtrOf(uint32(5000)), Offset: offset, WithPayload: qdrant.NewWithPayload(true), WithVectors: qdrant.NewWithVectors(true),
+			CollectionName: collection, Limit: qdrant.PtrOf(uint32(1000)), Offset: offset, WithPayload: qdrant.NewWithPayload(true), WithVectors: qdrant.NewWithVectors(true),
 		})
 		if err != nil {
 			t.Fatal(err)
