@@ -366,6 +366,9 @@ func TestBroken(t *testing.T) {
 	for _, b := range brokenStages {
 		t.Run("stage "+b.name, func(t *testing.T) { some(t, stageHarness(b.wreck).cases(), b.caught) })
 	}
+	for name, caught := range brokenIndexes {
+		t.Run("index "+name, func(t *testing.T) { some(t, memoryIndexHarness(name).cases(), caught) })
+	}
 	for _, b := range brokenPlugins {
 		t.Run("plugin "+b.name, func(t *testing.T) { TestPlugin(t, b.plugin) })
 	}
@@ -401,6 +404,9 @@ func TestSuitesCatchBrokenPlugins(t *testing.T) {
 	}
 	for _, b := range brokenSources {
 		caught("source", b.name, b.caught)
+	}
+	for name, by := range brokenIndexes {
+		caught("index", name, by)
 	}
 	for _, b := range brokenCheckers {
 		caught("checker", b.name, b.caught)

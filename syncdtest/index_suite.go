@@ -52,6 +52,10 @@ func IndexFields() []string { return []string{"status", "a.b", "lacking"} }
 // of a document.
 func TestIndex(t *testing.T, h IndexHarness) {
 	t.Helper()
+	runCases(t, h.cases(), h.Except, h.Background)
+}
+
+func (h IndexHarness) cases() []testCase {
 	cases := []testCase{
 		{"payload", h.payload},
 		{"shrinks_and_grows", h.shrinksAndGrows},
@@ -70,7 +74,7 @@ func TestIndex(t *testing.T, h IndexHarness) {
 	if h.Transactional {
 		cases = append(cases, testCase{"what_comes_meanwhile", h.meanwhile}, testCase{"written_together", h.together})
 	}
-	runCases(t, cases, h.Except, h.Background)
+	return cases
 }
 
 func (h IndexHarness) open(t *testing.T) syncd.Sink {
