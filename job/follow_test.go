@@ -34,10 +34,11 @@ type followed struct {
 	faults syncdtest.SinkFaults
 	state  string
 	follow bool
-	run    string       // lines of the run section
-	more   string       // further sections
-	counts func() int64 // documents that the source counts beside those it has
-	group  *group       // the source can only be followed, and keeps how far it was read
+	run    string        // lines of the run section
+	more   string        // further sections
+	counts func() int64  // documents that the source counts beside those it has
+	group  *group        // the source can only be followed, and keeps how far it was read
+	change *syncd.Switch // of readers to what the sink writes
 
 	mu       sync.Mutex
 	index2   map[string]string // what a consumer of the events has
@@ -96,6 +97,7 @@ func (s indexing) Abilities() syncd.SinkAbilities {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
+	a.Switch = s.f.change
 	return a
 }
 

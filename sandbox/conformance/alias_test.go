@@ -83,7 +83,7 @@ func TestSwitchBeforePrepare(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close() //nolint:errcheck // it was only asked
+	defer s.Close()
 	if st, err := s.Abilities().Switch.State(t.Context()); err != nil || st != (syncd.SwitchState{}) {
 		t.Errorf("%+v, %v", st, err)
 	}
@@ -95,7 +95,7 @@ func TestSwitchWithoutMetadata(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer server.Close() //nolint:errcheck // the test is over
+	defer server.Close()
 	var log bytes.Buffer
 	conf := qdrantsink.Plugin().Config().(*qdrantsink.Config)
 	conf.URL, conf.Collection, conf.Alias, conf.Create.Enabled = "http://"+server.Addr(), "a", "b", true
@@ -103,7 +103,7 @@ func TestSwitchWithoutMetadata(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close() //nolint:errcheck // likewise
+	defer s.Close()
 	vectors := &syncd.Vectors{Dimensions: func(context.Context) (int, error) { return 4, nil }}
 	if err := s.Abilities().Prepare(t.Context(), syncd.Run{Vectors: vectors}); err != nil {
 		t.Fatal(err)
