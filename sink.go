@@ -60,6 +60,10 @@ type SinkAbilities struct {
 	// does the others no harm. There may be marks and no changes.
 	Commit func(ctx context.Context, changes []Change, marks []Mark) error
 
+	// Cluster opens a cluster, over the servers of the sink. Its Commit takes changes where the sink has the ability Commit, whose
+	// transactions they share; [Sink.Write] and Commit are not called then. It is called once, before anything is written.
+	Cluster func(ctx context.Context, o ClusterOptions) (Cluster, error)
+
 	// Lag returns, for every partition that the targets' changes can be in, how far a group of consumers has read: what it
 	// has not read yet is not in the index yet, and a run that sends it again sends it twice. A target that does not exist
 	// yet has no partitions. It only reads, and is not called while Write is.

@@ -68,6 +68,11 @@ type SourceAbilities struct {
 	// Stream is there where the source can be followed.
 	Stream *Streaming
 
+	// Divide returns a key that divides what is left of a snapshot's split behind an offset into two parts, each of which has a quarter of
+	// its documents at least; "" where that is not worth it, or not possible. The part before the key is read as the split was, with
+	// the key as its Upper, and the part from it on as a split with the key as its Lower.
+	Divide func(ctx context.Context, s Split, after Offset) (Key, error)
+
 	// Probe looks whether a run would find what it needs; see [Probe].
 	Probe Probe
 }

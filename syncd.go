@@ -29,6 +29,14 @@ type Env struct {
 	// of what, in a few words that come from a fixed set, how much it is now, and the most that it may be. It is safe for
 	// concurrent use. A plugin never gets nil.
 	Adapted func(what string, now, most int)
+	// Process tells this process from others that work on the same job; empty where there are none. What no two processes may have,
+	// such as a transactional id, is to contain it.
+	Process string
+
+	// Splits is into how many splits a source is to divide a collection at least, where it divides it at all, so that several processes can
+	// share it; 0 leaves it to the source.
+	Splits int
+
 	// Memory is how many bytes the plugin may keep at once beside what it is called with and what it returns: of answers that it
 	// has not handed out yet, of events that wait for their acknowledgement. It bounds what grows with the documents' size or
 	// number, not what a client takes anyway. 0 is no bound.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/engine"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/metrics"
 	runreport "github.com/syncd-io/syncd/report"
@@ -123,6 +124,13 @@ func (ob *observer) env(env syncd.Env, p config.Plugin) syncd.Env {
 		env.Retried = ob.metrics.Retried(p.Name())
 	}
 	return env
+}
+
+// intoWork is into for a process's own work in a run that several share.
+func (ob *observer) intoWork(o *engine.Options) {
+	if ob != nil && ob.metrics != nil {
+		o.Hooks.BatchDone = ob.metrics.BatchDone
+	}
 }
 
 // into has the engine tell what is to be shown. The options must hold the run's id.

@@ -95,6 +95,8 @@ func (p *printer) observer() job.Observer {
 // state says what becomes of an interrupted run.
 func (p *printer) state(d job.Decision) {
 	switch at := text.Moment(d.Interrupted); {
+	case d.From != "":
+		p.printf("Took over run %s from process %s: %s handled by then\n", text.Line(d.RunID), text.Line(d.From), text.Plural(d.Handled, "document was", "documents were"))
 	case d.Resumed && d.Followed:
 		p.printf("Going on behind what was followed until %s (--fresh starts from the beginning)\n", at)
 	case d.Resumed:
@@ -219,6 +221,10 @@ func (p *printer) collectionDone(r engine.CollectionReport) {
 // ended.
 func (p *printer) summary(res job.Result, err error) {
 	r := res.Report
+	if part := res.Part; part != nil {
+		p.printf("Part in run %s, which %s led and reports: %s, %s, %s\n", part.RunID, part.Leader, text.Plural(part.Splits, "split", "splits"),
+			text.Plural(part.Counts.Scanned, "document", "documents"), events(part.Counts.Acked))
+	}
 	if len(r.Collections) == 0 {
 		return
 	}

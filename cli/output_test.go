@@ -21,6 +21,9 @@ func TestWhatIsToldBeforeAnythingIsRead(t *testing.T) {
 		"Resuming the run that was interrupted on 2026-11-24 02:00:00 UTC: 4 documents were handled by then (--fresh starts from the beginning)\n": func(o job.Observer) {
 			o.State(job.Decision{Resumed: true, Interrupted: at, Handled: 4})
 		},
+		"Took over run r1 from process pod-2: 4 documents were handled by then\n": func(o job.Observer) {
+			o.State(job.Decision{Resumed: true, Interrupted: at, Handled: 4, RunID: "r1", From: "pod-2"})
+		},
 		"The interrupted run of 2026-11-24 02:00:00 UTC is not resumed: it had another mode (full); starting from the beginning\n": func(o job.Observer) {
 			o.State(job.Decision{Interrupted: at, Why: "it had another mode (full)"})
 		},
@@ -53,6 +56,16 @@ func ended(change func(*job.Result)) job.Result {
 	}}
 	change(&r)
 	return r
+}
+
+// TestPart: a process that led no run says whose run it was, and what it did of it.
+func TestPart(t *testing.T) {
+	var out strings.Builder
+	part := job.Part{Leader: "pod-2", RunID: "r1", Splits: 3, Counts: tally.Counts{Scanned: 1200, Acked: 1}}
+	(&printer{w: &out}).summary(job.Result{Part: &part}, nil)
+	if want := "Part in run r1, which pod-2 led and reports: 3 splits, 1200 documents, 1 event\n"; out.String() != want {
+		t.Errorf("got  %swant %s", out.String(), want)
+	}
 }
 
 // TestSummary: it says complete only of a run that is, and names what has not arrived only of one that came to its end.

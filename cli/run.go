@@ -12,6 +12,7 @@ import (
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/cli/progress"
 	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/engine"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/planfile"
 )
@@ -258,6 +259,10 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, logger *slog.Log
 					running = false
 				},
 				Reconciling: again,
+			},
+			Working: func(o *engine.Options, leader string) {
+				b.observer.intoWork(o)
+				working(logger, o.RunID, leader)
 			},
 			Watch: func(o *job.Options) (stop func()) {
 				b.observer.into(o)

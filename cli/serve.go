@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"math"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/engine"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/job/host"
 	"github.com/syncd-io/syncd/metrics"
@@ -29,6 +31,7 @@ import (
 	"github.com/syncd-io/syncd/server/connect"
 	"github.com/syncd-io/syncd/server/page"
 	"github.com/syncd-io/syncd/spec"
+	"github.com/syncd-io/syncd/store"
 	"github.com/syncd-io/syncd/tally"
 )
 
@@ -142,6 +145,7 @@ func (a *app) serve(ctx context.Context, s *config.Server, levels *connect.Level
 	}
 	defer listening.Close()
 	defer own.Close()
+	hosted.address = reachable(listening.Address())
 	scheme := "http://"
 	if encrypted != nil {
 		scheme = "https://"
@@ -229,7 +233,29 @@ func (a *app) reloads(h *host.Host) (stop func()) {
 type hosted struct {
 	app     *app
 	metrics *metrics.Service
+	address string        // of the service, for others in a cluster
 	events  *rate.Limiter // of all jobs together; nil is no limit
+}
+
+// reachable is the address of a service as others may call it: one that listens everywhere is found by its host's name.
+func reachable(listens string) string {
+	host, port, err := net.SplitHostPort(listens)
+	if ip := net.ParseIP(host); err != nil || host != "" && (ip == nil || !ip.IsUnspecified()) {
+		return listens
+	}
+	return net.JoinHostPort(store.Host(), port)
+}
+
+// working says in the log that the process takes part in a run that several share.
+func working(logger *slog.Logger, runID, leader string) {
+	logger.Info("working on a run that several processes share", "run", runID, "leader", leader)
+}
+
+// tookOver says in the log that this process leads a run that another one has led.
+func tookOver(logger *slog.Logger, d job.Decision) {
+	if d.From != "" {
+		logger.Info("took over the run", "run", d.RunID, "from", d.From, "handled", d.Handled)
+	}
 }
 
 // run is one run of a job, or its backfill and following.
@@ -251,9 +277,12 @@ func (s *hosted) run(ctx context.Context, r host.Run) (res job.Result, err error
 	}()
 	j := &job.Job{
 		Config: cfg, Logger: logger, Getenv: s.app.env, Drain: r.Drain, Revision: r.Revision, Events: s.events,
-		Env: ob.env,
+		Env: ob.env, Address: s.address,
 	}
-	told := job.Observer{RunID: func(run string) { id.Store(&run) }}
+	told := job.Observer{
+		RunID: func(run string) { id.Store(&run) },
+		State: func(d job.Decision) { tookOver(logger, d) },
+	}
 	res, err = j.Backfill(inside, job.Request{
 		Plan: r.Plan, Fresh: r.Fresh, Monitor: r.Monitor, Again: r.Again, Observer: told,
 		Following: job.Following{
@@ -276,6 +305,10 @@ func (s *hosted) run(ctx context.Context, r host.Run) (res job.Result, err error
 				ob.begin(ctx, r.Monitor, false)
 				running = true
 			},
+		},
+		Working: func(o *engine.Options, leader string) {
+			ob.intoWork(o)
+			working(logger, o.RunID, leader)
 		},
 		Watch: func(o *job.Options) func() {
 			ob.into(o)

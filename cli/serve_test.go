@@ -17,6 +17,7 @@ import (
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/job/host"
 	"github.com/syncd-io/syncd/metrics"
+	"github.com/syncd-io/syncd/store"
 	"github.com/syncd-io/syncd/syncdtest"
 )
 
@@ -110,6 +111,18 @@ func TestJobsAreToldApart(t *testing.T) {
 	for line := range strings.Lines(log.String()) {
 		if strings.Contains(line, " run=") && !strings.Contains(line, " job=") {
 			t.Errorf("a run's line without its job: %s", line)
+		}
+	}
+}
+
+// TestReachable: others are told the name of the machine where the service listens at all of its addresses.
+func TestReachable(t *testing.T) {
+	for listens, want := range map[string]string{
+		"127.0.0.1:8083": "127.0.0.1:8083", "10.1.2.3:80": "10.1.2.3:80", "[::1]:8083": "[::1]:8083", "node-1:8083": "node-1:8083",
+		"0.0.0.0:8083": store.Host() + ":8083", "[::]:8083": store.Host() + ":8083", ":8083": store.Host() + ":8083",
+	} {
+		if got := reachable(listens); got != want {
+			t.Errorf("%s is reachable at %s, not %s", listens, got, want)
 		}
 	}
 }

@@ -231,6 +231,9 @@ func (a *app) showDetail(d *api.Detail) error {
 			row("progress", progressOf(l))
 		}
 		row("left", leftOf(l))
+		if l.Cluster != nil {
+			row("cluster", clusterOf(l.Cluster))
+		}
 		rows := [][]string{text.Row("COLLECTION", "DOCUMENTS", "HANDLED", "SENT", "FAILED", "SPLITS DONE")}
 		for i := range l.Collections {
 			c := &l.Collections[i]
@@ -243,6 +246,10 @@ func (a *app) showDetail(d *api.Detail) error {
 		if len(l.Collections) > 0 {
 			fmt.Fprintln(a.stdout)
 			text.Table(a.stdout, rows)
+		}
+		if l.Cluster != nil && len(l.Cluster.Processes) > 0 {
+			fmt.Fprintln(a.stdout)
+			a.printRows(processesOf(l.Cluster, now))
 		}
 	}
 	if len(d.Runs) == 0 {
@@ -262,6 +269,57 @@ func (a *app) showDetail(d *api.Detail) error {
 	fmt.Fprintln(a.stdout)
 	a.printRows(rows)
 	return nil
+}
+
+// clusterOf is how the processes stand that share a job.
+func clusterOf(c *runlog.Cluster) string {
+	parts := []string{text.Plural(len(c.Processes), "process", "processes")}
+	switch c.Leader {
+	case "":
+		parts = append(parts, "nobody is known to lead")
+	case c.Process:
+		parts = append(parts, "this one leads")
+	default:
+		parts = append(parts, c.Leader+" leads")
+	}
+	if c.Unowned > 0 {
+		parts = append(parts, fmt.Sprintf("%d of %d lanes without an owner", c.Unowned, c.Lanes))
+	}
+	return strings.Join(append(parts, text.Plural(c.Moves, "move", "moves")+" of lanes"), ", ")
+}
+
+// processesOf is a table of the processes that share a job.
+func processesOf(c *runlog.Cluster, now time.Time) [][]string {
+	rows := [][]string{text.Row("PROCESS", "HOST", "PID", "ADDRESS", "LANES", "SPLITS LEFT", "GAINED")}
+	for i := range c.Processes {
+		p := &c.Processes[i]
+		name, gained := p.Name, "-"
+		if name == c.Leader {
+			name += " (leads)"
+		}
+		if p.Since != nil {
+			gained = span(now.Sub(*p.Since)) + " ago"
+		}
+		rows = append(rows, text.Row(name, p.Host, p.PID, cmp.Or(p.Address, "-"), lanesOf(p.Lanes), p.Left(), gained))
+	}
+	return rows
+}
+
+// lanesOf names lanes, neighbours as a range.
+func lanesOf(lanes []int) string {
+	var parts []string
+	for i := 0; i < len(lanes); {
+		end := i + 1
+		for end < len(lanes) && lanes[end] == lanes[end-1]+1 {
+			end++
+		}
+		part := strconv.Itoa(lanes[i])
+		if end > i+1 {
+			part += "-" + strconv.Itoa(lanes[end-1])
+		}
+		parts, i = append(parts, part), end
+	}
+	return cmp.Or(strings.Join(parts, ","), "-")
 }
 
 // printRows prints columns of texts.

@@ -175,6 +175,18 @@ func TestStatusOfWhatIsUnderWay(t *testing.T) {
 			[]string{"Job pages: running\n", "progress       50 of 200, 25%", "left           1m30s", "phase          reading"},
 		},
 		{
+			"one that several processes share", runlog.Live{PID: os.Getpid(), Host: store.Host(), Updated: now, Phase: "reading", Cluster: &runlog.Cluster{
+				Process: "a", Leader: "b", Lanes: 6, Unowned: 1, Moves: 2, Processes: []runlog.Process{
+					{Name: "a", Host: "one", PID: 7, Lanes: []int{1, 2, 3}, Splits: map[string]int{"page": 2, "epic": 1}},
+					{Name: "b", Host: "two", PID: 8, Address: "two:8083", Lanes: []int{0, 5}},
+				},
+			}}, host.Running,
+			[]string{
+				"cluster        2 processes, b leads, 1 of 6 lanes without an owner, 2 moves of lanes\n", "PROCESS    HOST  PID  ADDRESS   LANES  SPLITS LEFT  GAINED",
+				"a          one   7    -         1-3    3 ", "b (leads)  two   8    two:8083  0,5    0 ",
+			},
+		},
+		{
 			"one that was killed", runlog.Live{PID: 1 << 30, Host: store.Host(), Updated: now, Phase: "reading"}, api.Killed,
 			[]string{"Job pages: killed: its process 1073741824 was killed\n", "hint: the next run resumes it"},
 		},

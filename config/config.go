@@ -76,6 +76,9 @@ type Config struct {
 	Limits     Limits
 	Errors     Errors
 	Observe    Observe
+	Cluster    Cluster
+	// Coordination is the Kafka of the cluster; it has no Settings where that is the sink.
+	Coordination Plugin
 
 	Files []string // that were read, the most basic first
 }
@@ -147,19 +150,22 @@ type file struct {
 	Schedule Schedule       `yaml:"schedule" doc:"What is done again and again."`
 	Limits   Limits         `yaml:"limits" doc:"What slows a run down, and what stops it."`
 	Errors   Errors         `yaml:"errors" doc:"What happens to documents that can't be sent."`
+	Cluster  Cluster        `yaml:"cluster" doc:"Several processes that share the job's work."`
 	Observe  Observe        `yaml:"observe" doc:"How a run can be watched: metrics, health and traces."`
 }
 
 // newFile returns the defaults of a configuration of a program with these plugins.
 func newFile(registry *syncd.Registry) *file {
 	section := func(kind syncd.Kind) pluginSection { return pluginSection{kind: kind, registry: registry} }
+	cluster := defaultCluster()
+	cluster.Connection = section(syncd.KindSink)
 	return &file{
 		Source: section(syncd.KindSource), Checker: section(syncd.KindChecker), Sink: section(syncd.KindSink),
 		Stages:  stagesBlock{registry: registry},
 		Mapping: mapping.Defaults(), Run: defaultRun(), Stream: Stream{OnPositionLost: PositionReconcile}, Errors: Errors{
 			Tolerance: TolerateAll, Oversize: OversizeDLQ, DeadLetter: section(syncd.KindSink),
 		},
-		Observe: defaultObserve(),
+		Observe: defaultObserve(), Cluster: cluster,
 	}
 }
 
@@ -253,7 +259,7 @@ func (l *loader) tree() (*spec.Node, error) {
 // decode reads the merged tree and applies the rules that span sections.
 func (l *loader) decode(tree *spec.Node) *Config {
 	f := newFile(l.in.Registry)
-	f.Errors.DeadLetter.beside = &f.Sink
+	f.Errors.DeadLetter.beside, f.Cluster.Connection.beside = &f.Sink, &f.Sink
 	l.checkEmpty(tree)
 	d := spec.NewDecoder()
 	if l.partial() {
@@ -276,7 +282,7 @@ func (l *loader) decode(tree *spec.Node) *Config {
 		database = namer.DatabaseName()
 	}
 	l.checkCollections(d, tree, f)
-	c := &Config{Name: f.Name, Run: f.Run, Stream: f.Stream, Schedule: f.Schedule, Limits: f.Limits, Errors: f.Errors, Observe: f.Observe, Files: l.Files}
+	c := &Config{Name: f.Name, Run: f.Run, Stream: f.Stream, Schedule: f.Schedule, Limits: f.Limits, Errors: f.Errors, Observe: f.Observe, Cluster: f.Cluster, Files: l.Files}
 	f.indexed()
 	d.In("mapping", func() { c.Mapping = compileMapping(f.Mapping, database, d, tree.Get("mapping")) })
 	l.checkRules(d, tree, f, c)
@@ -285,12 +291,14 @@ func (l *loader) decode(tree *spec.Node) *Config {
 	l.checkPrune(d, tree, f, c)
 	l.checkFollow(d, tree, f, c)
 	l.checkErrors(d, tree, f, c)
+	l.checkCluster(d, tree, f)
 	l.checkStages(d, tree, f)
 	l.diags = append(l.diags, l.located(tree, d.Diagnostics())...)
 	c.Source = Plugin{f.Source.plugin, f.Source.config}
 	c.Checker = Plugin{f.Checker.plugin, f.Checker.config}
 	c.Stages = f.Stages.stages
 	c.Sink = Plugin{f.Sink.plugin, f.Sink.config}
+	c.Coordination = Plugin{f.Cluster.Connection.plugin, f.Cluster.Connection.config}
 	c.DeadLetter = Plugin{f.Errors.DeadLetter.plugin, f.Errors.DeadLetter.config}
 	return c
 }

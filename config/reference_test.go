@@ -49,7 +49,7 @@ func TestDescribedSections(t *testing.T) {
 			}
 		}
 	}
-	if want := "extends name source checker stages sink mapping run stream schedule limits errors observe "; names != want {
+	if want := "extends name source checker stages sink mapping run stream schedule limits errors cluster observe "; names != want {
 		t.Errorf("sections %s, want %s", names, want)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -95,6 +96,39 @@ func TestAlertsFire(t *testing.T) {
 			}
 			if diff := cmp.Diff(want, service.firing(t, now, false)); diff != "" {
 				t.Errorf("alerts of a service (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestClusterAlertsFire has two processes share jobs; what counts is what they have together.
+func TestClusterAlertsFire(t *testing.T) {
+	const now = 2 * 24 * 3600
+	for name, c := range map[string]struct {
+		leads, owned [2]string
+		fire         []string
+	}{
+		"one leads":                {[2]string{"0", "1"}, [2]string{"3", "1"}, nil},
+		"nobody leads":             {[2]string{"0", "0"}, [2]string{"3", "1"}, []string{"SyncdClusterNoLeader of bad"}},
+		"nobody leads for 30 s":    {[2]string{"0", "1x2879 0"}, [2]string{"3", "1"}, nil},
+		"lanes without owner":      {[2]string{"0", "1"}, [2]string{"2", "1"}, []string{"SyncdClusterLanesUnowned of bad"}},
+		"one is gone with its own": {[2]string{"0x2000 stale", "1"}, [2]string{"1x2000 stale", "3"}, []string{"SyncdClusterLanesUnowned of bad"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := scrapes{}
+			for i, instance := range []string{"a", "b"} {
+				for _, job := range []string{"bad", "good"} {
+					leads, owned := c.leads[i], c.owned[i]
+					if job == "good" {
+						leads, owned = strconv.Itoa(i), "2"
+					}
+					s.put(`syncd_cluster_leader{instance="`+instance+`"}`, leads, job)
+					s.put(`syncd_cluster_lanes_owned{instance="`+instance+`"}`, owned, job)
+					s.put(`syncd_cluster_lanes{instance="`+instance+`"}`, "4", job)
+				}
+			}
+			if diff := cmp.Diff(c.fire, s.firing(t, now, true)); diff != "" {
+				t.Errorf("alerts (-want +got):\n%s", diff)
 			}
 		})
 	}

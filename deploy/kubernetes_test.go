@@ -12,9 +12,11 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
@@ -41,6 +43,10 @@ func decode(text []byte) (any, error) {
 		object = &corev1.Service{}
 	case "apps/v1 Deployment":
 		object = &appsv1.Deployment{}
+	case "policy/v1 PodDisruptionBudget":
+		object = &policyv1.PodDisruptionBudget{}
+	case "autoscaling/v2 HorizontalPodAutoscaler":
+		object = &autoscalingv2.HorizontalPodAutoscaler{}
 	case "v1 PersistentVolumeClaim":
 		object = &corev1.PersistentVolumeClaim{}
 	case "batch/v1 Job":

@@ -17,7 +17,7 @@ func TestRefusedEventsUseUpNoLimit(t *testing.T) {
 		n    int64
 		fits bool
 	}{{8, true}, {3, false}, {2, true}, {1, false}} {
-		if err := l.take(c.n); (err == nil) != c.fits {
+		if err := l.take(t.Context(), c.n); (err == nil) != c.fits {
 			t.Errorf("%d more: %v", c.n, err)
 		}
 	}

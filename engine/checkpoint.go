@@ -92,12 +92,12 @@ func (s *split) owes() bool {
 
 // keep has the state kept if it advanced since, or must be durable.
 func (s *split) keep(ctx context.Context, c store.Checkpoints, durable bool) error {
-	s.keeping.Lock()
-	defer s.keeping.Unlock()
+	s.keeping <- struct{}{}
+	defer func() { <-s.keeping }()
 	s.mu.Lock()
 	state, low := s.state, s.low
 	s.mu.Unlock()
-	if low == s.kept && !durable {
+	if low == s.kept && !durable || s.over {
 		return nil
 	}
 	if err := c.Split(ctx, s.col.kept, state, durable); err != nil {
@@ -109,8 +109,8 @@ func (s *split) keep(ctx context.Context, c store.Checkpoints, durable bool) err
 
 // settle notes that what was kept last is durable.
 func (s *split) settle() {
-	s.keeping.Lock()
-	defer s.keeping.Unlock()
+	s.keeping <- struct{}{}
+	defer func() { <-s.keeping }()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.durable = s.kept
@@ -118,8 +118,8 @@ func (s *split) settle() {
 
 // keepDone has the state of a split kept that is done. Nothing older comes after it.
 func (s *split) keepDone(ctx context.Context, c store.Checkpoints, state store.Split) error {
-	s.keeping.Lock()
-	defer s.keeping.Unlock()
+	s.keeping <- struct{}{}
+	defer func() { <-s.keeping }()
 	return c.Split(ctx, s.col.kept, state, false)
 }
 

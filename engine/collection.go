@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"time"
@@ -61,10 +62,11 @@ type collection struct {
 	oldest      time.Time // change of the missing document that changed longest ago; zero if none is known
 	report      CollectionReport
 	closed      bool
+	over        chan struct{} // closed when it is complete
 }
 
 func newCollection(rule *mapping.Rule, deletes bool) *collection {
-	c := &collection{rule: rule, kept: rule.Collection.Name, target: rule.Target(), deletes: deletes, before: -1, foretold: -1, fingerprint: rule.Fingerprint()}
+	c := &collection{rule: rule, kept: rule.Collection.Name, target: rule.Target(), deletes: deletes, before: -1, foretold: -1, fingerprint: rule.Fingerprint(), over: make(chan struct{})}
 	if deletes {
 		c.kept = store.DeletesOf(rule.Collection.Name)
 	}
@@ -287,6 +289,16 @@ func (c *collection) close(complete bool, after int64) CollectionReport {
 		c.report.Duration = time.Since(c.started)
 	}
 	return c.report
+}
+
+// awaitClosed waits until the collection is complete.
+func (c *collection) awaitClosed(ctx context.Context) error {
+	select {
+	case <-c.over:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // incomplete takes back that the collection is complete.

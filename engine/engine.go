@@ -50,6 +50,7 @@ type Engine struct {
 	// inFlight holds a slot for each batch that was read and whose split has not yet advanced past it: so many may be repeated
 	// after a crash.
 	inFlight chan struct{}
+	under    under
 }
 
 // feed is a source, the splits that are read of it, and what their batches go through.
@@ -83,7 +84,7 @@ func (e *Engine) snapshot(f *feed) *feed {
 // New makes an engine. It starts nothing.
 func New(o Options) *Engine {
 	e := &Engine{
-		Options: o, committer: committerOf(o.Checkpoints), events: eventLimit{max: o.Limits.MaxEvents},
+		Options: o, committer: committerOf(o.Checkpoints), events: eventLimit{max: o.Limits.MaxEvents, granted: o.Limits.Granted, asking: make(chan struct{}, 1)},
 		failures: failurePolicy{
 			stop: o.StopOnFailure, max: o.MaxFailures, oversize: o.Oversize, deadLetters: o.DeadLetters != nil && o.DryRun == nil, told: o.Hooks.Failed,
 		},
@@ -247,7 +248,12 @@ func (e *Engine) recall(ctx context.Context) error {
 
 // Backfill reads all collections and delivers what the index lacks. The error is nil when every collection was read to its end
 // and proved; document errors are counted, not an error. A drained run has no error; one whose ctx ended returns ctx's error.
-func (e *Engine) Backfill(ctx context.Context) error { return e.run(ctx, e.snapshot(&e.documents)) }
+func (e *Engine) Backfill(ctx context.Context) error {
+	if e.Shared != nil {
+		return e.share(ctx)
+	}
+	return e.run(ctx, e.snapshot(&e.documents))
+}
 
 // Delete delivers the delete changes of a source, for whose collections the rules are. It looks once more, right before
 // a change is sent, whether the document is still gone, which takes the Find ability of Options.Source.
@@ -363,11 +369,14 @@ func (e *Engine) run(ctx context.Context, f *feed) error {
 			for b := range lanes[i%len(lanes)] {
 				err := w.process(ctx, b)
 				b.share.release()
-				if err != nil {
-					return left(err)
+				switch {
+				case err != nil && b.split.stopped():
+					err = e.leave(ctx, b.split)
+				case err == nil:
+					e.advance(b, checkpoints)
+					err = e.release(ctx, b.split)
 				}
-				e.advance(b, checkpoints)
-				if err := e.release(ctx, b.split); err != nil {
+				if err != nil {
 					return left(err)
 				}
 			}
@@ -400,16 +409,21 @@ func (e *Engine) advance(b *batch, checkpoints chan<- advanced) {
 // release ends one hold on a split: its reading, or one of its batches. Whoever ends the last one proves the split.
 func (e *Engine) release(ctx context.Context, s *split) error {
 	done, state, err := s.release()
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if !done {
+	case s.isLeft():
+		return e.ended(ctx, s, true)
+	case !done:
 		return nil
 	}
 	if e.Checkpoints != nil {
 		if err := s.keepDone(ctx, e.Checkpoints, state); err != nil {
 			return keeping(err)
 		}
+	}
+	if err := e.ended(ctx, s, false); err != nil {
+		return err
 	}
 	return e.releaseCollection(ctx, s.col)
 }
@@ -459,6 +473,7 @@ func (e *Engine) complete(ctx context.Context, c *collection) error {
 			return keeping(err)
 		}
 	}
+	defer close(c.over)
 	if c.deletes || e.Hooks.CollectionDone == nil {
 		return nil
 	}

@@ -21,6 +21,10 @@ type Limits struct {
 	BytesPerSecond     float64 // written by all workers together
 	MaxEvents          int64   // sent by a run
 
+	// Granted has the events of MaxEvents granted by whoever counts those of several processes: it is told how many this process will
+	// have sent in all, and returns how many it may. It is called one at a time. nil: this process sends them all.
+	Granted func(ctx context.Context, want int64) (may int64, err error)
+
 	// Events bounds the events that are sent, together with all others that have the same limiter; nil does not.
 	Events *rate.Limiter
 }
@@ -28,6 +32,7 @@ type Limits struct {
 // throttle holds the limiters of a run; a nil one lets everything pass.
 type throttle struct {
 	docs, out *rate.Limiter
+	limits    Limits
 	shared    *rate.Limiter // of events
 	waited    func()        // is called after each portion of about a second
 }
@@ -40,7 +45,20 @@ func newThrottle(l Limits, waited func()) throttle {
 		}
 		return rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond)))
 	}
-	return throttle{docs: limiter(l.DocumentsPerSecond), out: limiter(l.BytesPerSecond), shared: l.Events, waited: waited}
+	return throttle{docs: limiter(l.DocumentsPerSecond), out: limiter(l.BytesPerSecond), limits: l, shared: l.Events, waited: waited}
+}
+
+// Share has this process keep to a share of the limits per second, above 0 and at most 1, since others have the rest. It is safe for
+// concurrent use.
+func (e *Engine) Share(share float64) {
+	for _, l := range []struct {
+		limiter *rate.Limiter
+		all     float64
+	}{{e.throttle.docs, e.throttle.limits.DocumentsPerSecond}, {e.throttle.out, e.throttle.limits.BytesPerSecond}} {
+		if l.limiter != nil {
+			l.limiter.SetLimit(rate.Limit(l.all * share))
+		}
+	}
 }
 
 // documents waits until n more documents may be read.
@@ -79,18 +97,54 @@ func (t throttle) take(ctx context.Context, l *rate.Limiter, n int) error {
 type eventLimit struct {
 	max  int64
 	sent atomic.Int64
+
+	granted func(ctx context.Context, want int64) (int64, error) // as Limits.Granted
+	asking  chan struct{}                                        // holds one while it is called
+	may     atomic.Int64                                         // what it returned last
 }
 
 // take reserves n events before they are sent.
-func (l *eventLimit) take(n int64) error {
-	if l.max <= 0 || l.sent.Add(n) <= l.max {
+func (l *eventLimit) take(ctx context.Context, n int64) error {
+	if l.max <= 0 {
 		return nil
+	}
+	want := l.sent.Add(n)
+	if l.granted == nil && want <= l.max {
+		return nil
+	}
+	if l.granted != nil {
+		ok, err := l.ask(ctx, want)
+		if ok || err != nil {
+			return err
+		}
 	}
 	l.sent.Add(-n)
 	return &tally.GuardError{
 		Problem: fmt.Sprintf("the run would send more than limits.max_events, %d", l.max),
 		Advice:  "look at what is missing with --dry-run, then raise limits.max_events or send the collections one by one",
 	}
+}
+
+// ask reports whether so many events may be sent.
+func (l *eventLimit) ask(ctx context.Context, want int64) (bool, error) {
+	if want <= l.may.Load() {
+		return true, nil
+	}
+	select {
+	case l.asking <- struct{}{}:
+		defer func() { <-l.asking }()
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	if want <= l.may.Load() {
+		return true, nil
+	}
+	may, err := l.granted(ctx, max(want, l.sent.Load())) // with what others wait for
+	if err != nil {
+		return false, err
+	}
+	l.may.Store(max(may, l.may.Load()))
+	return want <= may, nil
 }
 
 // failurePolicy says what a document that can't be handled means for the run.
@@ -135,6 +189,13 @@ func (p *failurePolicy) fail(b *batch, c *syncd.Change, stage syncd.FailedStage,
 	}
 }
 
+func tooManyFailed(most int64) error {
+	return &tally.GuardError{
+		Problem: fmt.Sprintf("more than errors.max, %d, documents can't be sent", most),
+		Advice:  "look at the first of them above; mend their cause, or raise errors.max",
+	}
+}
+
 // hasNoID reports whether the source could not tell the document's id.
 func hasNoID(c *syncd.Change) bool {
 	return c.ID == "" && c.Err != nil && (c.Key == "" || errors.Is(c.Err, syncd.ErrNoID))
@@ -144,10 +205,7 @@ func hasNoID(c *syncd.Change) bool {
 func (p *failurePolicy) verdict(collection string, f tally.Failure, cause error) error {
 	var over error
 	if n := p.seen.Add(1); p.max > 0 && n > p.max {
-		over = &tally.GuardError{
-			Problem: fmt.Sprintf("more than errors.max, %d, documents can't be sent", p.max),
-			Advice:  "look at the first of them above; mend their cause, or raise errors.max",
-		}
+		over = tooManyFailed(p.max)
 	}
 	stopped := fmt.Errorf("%w: document %s of collection %s: %w", ErrStopped, text.ID(f.ID, f.NoID), collection, cause)
 	switch {

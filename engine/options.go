@@ -49,6 +49,10 @@ type Options struct {
 	// are committed as one.
 	Checkpoints store.Checkpoints
 
+	// Shared has the splits worked on by whoever reads them from the store, and Backfill reads none itself. It calls moved with every
+	// split's state as it changes, and returns with ctx's error or that of moved, or with what ends the run. nil: Backfill works on them.
+	Shared func(ctx context.Context, runID string, moved func(collection string, s store.Split) error) error
+
 	StallAfter time.Duration   // without any progress a run is reported to stand still; 0 never reports it
 	Drain      <-chan struct{} // closed: read no more, finish what is under way, and return; nil never does
 	Hooks      Hooks

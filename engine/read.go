@@ -27,6 +27,12 @@ func (r *reader) run(ctx, reading context.Context) error {
 				return nil
 			}
 			err := r.split(ctx, reading, s)
+			if s.stopped() && reading.Err() == nil {
+				if err = r.e.leave(ctx, s); err != nil {
+					return err
+				}
+				continue
+			}
 			if err == nil && s.Stream != nil && reading.Err() == nil {
 				err = errStreamEnded
 			}
@@ -48,12 +54,22 @@ func (r *reader) run(ctx, reading context.Context) error {
 // split reads one split to its end. Whether it brings ids or whole documents follows what the workers find: on a change it
 // starts again behind the last batch that it handed out.
 func (r *reader) split(ctx, reading context.Context, s *split) error {
+	if s.stop != nil {
+		var stop context.CancelFunc
+		reading, stop = wait.Drained(reading, s.stop)
+		defer stop()
+	}
 	for after := s.after; ; {
 		next, err := r.pass(ctx, reading, s, after)
 		if err != nil || next == "" {
 			return err
 		}
 		after = next
+		if s.wanted.CompareAndSwap(true, false) {
+			if err := r.divided(ctx, s, after); err != nil {
+				return err
+			}
+		}
 	}
 }
 
@@ -122,7 +138,7 @@ func (r *reader) pass(ctx, reading context.Context, s *split, after syncd.Offset
 			if err := r.pause(reading, len(b.Changes)); err != nil {
 				return "", err
 			}
-			if b.Offset != "" && r.otherwise(s, whole, size) {
+			if b.Offset != "" && (r.otherwise(s, whole, size) || s.wanted.Load()) {
 				return b.Offset, nil
 			}
 			if ahead, err = r.ask(reading, s, whole, size); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/syncd-io/syncd"
@@ -35,9 +36,17 @@ type split struct {
 	heard   time.Time     // of a stream: when the source last answered
 	idle    bool          // of a stream: it had nothing then
 
-	keeping sync.Mutex // held while state is kept, so that a newer one is never replaced by an older one
-	kept    int        // low as it was kept
-	durable int        // likewise, so that a crash can't undo it
+	stop <-chan struct{} // closed: others are to go on with the split; nil never is
+	gone func()          // is called when nothing of it is under way any more; nil: nobody asks
+	left bool            // it was stopped
+	// divide is that of Assigned; nil where nobody else would take a part. wanted asks the reader for it.
+	divide func(ctx context.Context, whole store.Split, at syncd.Key) (store.Split, error)
+	wanted atomic.Bool
+	over   bool // gone was called: nothing more is kept; under keeping
+
+	keeping chan struct{} // holds one while state is kept, so that a newer one is never replaced by an older one
+	kept    int           // low as it was kept
+	durable int           // likewise, so that a crash can't undo it
 }
 
 // newSplit makes a split of a collection's keys that continues from a state, perhaps its very beginning.
@@ -55,7 +64,7 @@ func continued(what syncd.Split, c *collection, s store.Split) *split {
 	return &split{
 		Split: what,
 		col:   c, holds: 1, after: s.After, state: s, counts: s.Counts, scanned: s.Counts.Scanned,
-		waiting: map[int]handled{}, changed: make(chan struct{}),
+		waiting: map[int]handled{}, changed: make(chan struct{}), keeping: make(chan struct{}, 1),
 	}
 }
 
@@ -135,6 +144,8 @@ func (s *split) await(ctx context.Context, is func() bool) error {
 		}
 		select {
 		case <-changed:
+		case <-s.stop:
+			return errLeft
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -207,7 +218,7 @@ func (s *split) change() {
 func (s *split) release() (done bool, state store.Split, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.holds--; s.holds > 0 {
+	if s.holds--; s.holds > 0 || s.left {
 		return false, state, nil
 	}
 	problem := s.counts.Problem()

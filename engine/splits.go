@@ -28,9 +28,13 @@ const (
 
 // planner hands out the splits of a feed's collections, in configuration order.
 type planner struct {
-	e         *Engine
-	feed      *feed
-	out       chan<- *split
+	e    *Engine
+	feed *feed
+	out  chan<- *split
+	// give takes the splits in place of out; nil where there is out.
+	give func(ctx context.Context, c *collection, s store.Split) error
+	// carry is told of kept splits before any of them is given; nil where give is.
+	carry     func(c *collection, splits []store.Split)
 	documents atomic.Int64 // of the collections that were handed out
 	names     []string     // the collections that the source has, asked for when one is not there; nil: not asked
 }
@@ -275,6 +279,9 @@ func (p *planner) resume(ctx, reading context.Context, c *collection, s *store.C
 	c.setFound(s.Found, s.Before)
 	p.e.compare(c, s.Before)
 	c.carry(s.Splits)
+	if p.carry != nil {
+		p.carry(c, s.Splits)
+	}
 	if s.Complete {
 		c.proved = true
 		return nil
@@ -291,11 +298,9 @@ func (p *planner) resume(ctx, reading context.Context, c *collection, s *store.C
 		return nil
 	}
 	// The run ended while the collection was planned. A new plan would have other bounds: the rest is one split.
-	rest := store.Split{Index: len(s.Splits)}
-	if n := len(s.Splits); n > 0 {
-		rest.Lower = s.Splits[n-1].Upper
-	}
-	if len(s.Splits) == 0 || rest.Lower != "" {
+	n, end := s.Made()
+	rest := store.Split{Index: n, Lower: end}
+	if n == 0 || rest.Lower != "" {
 		if err := p.begin(ctx, reading, c, rest); err != nil {
 			return err
 		}
@@ -316,6 +321,9 @@ func (p *planner) begin(ctx, reading context.Context, c *collection, s store.Spl
 
 // hand gives a split to whichever reader is free.
 func (p *planner) hand(reading context.Context, c *collection, s store.Split) error {
+	if p.give != nil {
+		return p.give(reading, c, s)
+	}
 	c.addSplit()
 	select {
 	case p.out <- newSplit(c, s):

@@ -154,7 +154,7 @@ func (g gate) pass(ctx context.Context, b *batch, changes []syncd.Change) ([]syn
 	if len(changes) == 0 {
 		return nil, nil
 	}
-	if err := g.events.take(int64(len(changes))); err != nil {
+	if err := g.events.take(ctx, int64(len(changes))); err != nil {
 		return nil, err
 	}
 	b.counts.Emitted += int64(len(changes))

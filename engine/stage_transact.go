@@ -73,6 +73,8 @@ func (s *transact) commit(ctx context.Context, b *batch, changes []syncd.Change)
 	n := b.counts
 	n.Acked += int64(len(changes))
 	n.Referenced += int64(references(changes))
+	b.split.keeping <- struct{}{} // the split is not divided meanwhile
+	defer func() { <-b.split.keeping }()
 	state := b.split.with(handled{offset: b.offset, counts: n, fails: b.failures})
 	ctx, leave := b.clock.enter(ctx, StageWrite, len(changes))
 	share, err := s.e.sending.take(ctx, writes, sent(changes))

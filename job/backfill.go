@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/arrival"
 	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/engine"
 	"github.com/syncd-io/syncd/internal/wait"
 	"github.com/syncd-io/syncd/planfile"
 	"github.com/syncd-io/syncd/sendlog"
+	"github.com/syncd-io/syncd/store"
 	"github.com/syncd-io/syncd/tally"
 )
 
@@ -38,8 +41,15 @@ type Request struct {
 	// nothing.
 	Watch func(o *Options) (stop func())
 
-	anew   bool // of a job that follows: what was looked at is forgotten
-	record *recorder
+	// Working is told of the options of this process's own work, and who leads, where several processes share a run. nil is told nothing.
+	Working func(o *engine.Options, leader string)
+
+	led        *member                 // the process that leads a cluster's run with it; nil works alone
+	took       *atomic.Pointer[string] // the run of a cluster in which this process took part last; empty before
+	away       time.Time               // since when its group could not be reached; zero before
+	connecting func(places []string)   // is told of servers that take long to answer
+	anew       bool                    // of a job that follows: what was looked at is forgotten
+	record     *recorder
 }
 
 // Result is what became of a backfill.
@@ -52,8 +62,17 @@ type Result struct {
 	Streams   []StreamCounts // the same of each stream
 	// DeletesLeftOut is how many deletes of a plan were not to be sent.
 	DeletesLeftOut int64
+	Part           *Part // of a process that took part in a run that another one led; nil otherwise
 	// Fingerprint is the same for two runs that do the same work in the same places; empty if that was not found out.
 	Fingerprint string
+}
+
+// Part is what a process has done of a run that another one led, and reports.
+type Part struct {
+	RunID  string
+	Leader string // the process
+	Splits int    // that it finished
+	Counts tally.Counts
 }
 
 // StreamCounts is what became of a stream's changes.
@@ -73,18 +92,28 @@ func (j *Job) Backfill(ctx context.Context, q Request) (res Result, err error) {
 	if q.Monitor == nil {
 		q.Monitor = &Monitor{}
 	}
+	q.connecting = j.connecting
+	do := (*Job).alone
+	if named, shared := j.clustered(&q); shared {
+		j, do = named, (*Job).together
+		q.took = &atomic.Pointer[string]{}
+		q.took.Store(new(string))
+	}
 	q.record = j.recorder(q.Plan != nil)
 	defer func() { q.record.ended(&res, err, j.Config.Run.Follow) }()
 	if j.Config.Run.Follow {
 		q.Following = q.record.following(q.Following)
-		err = j.followOn(ctx, q, &res)
+		err = j.followOn(ctx, q, &res, do)
 		q.Monitor.stream.Store(nil)
 		return res, err
 	}
-	err = j.With(ctx, !j.Config.Run.DryRun, func(ctx context.Context, p *Plugins) error {
-		return j.backfill(ctx, p, q, &res)
-	})
+	err = do(j, ctx, q, &res)
 	return res, err
+}
+
+// alone is a backfill, and what follows it, of a process that works alone.
+func (j *Job) alone(ctx context.Context, q Request, res *Result) error {
+	return j.with(ctx, !j.Config.Run.DryRun, q.connecting, func(ctx context.Context, p *Plugins) error { return j.backfill(ctx, p, q, res) })
 }
 
 func (j *Job) backfill(ctx context.Context, p *Plugins, q Request, res *Result) (err error) {
@@ -113,7 +142,13 @@ func (j *Job) backfill(ctx context.Context, p *Plugins, q Request, res *Result) 
 		if fresh == nil {
 			fresh = new(bool)
 		}
-		st, decision, openErr := j.openStore(opening, p, scope, fresh, &o)
+		open := j.openStore
+		if q.led != nil {
+			open = func(ctx context.Context, _ *Plugins, scope store.Scope, fresh *bool, o *Options) (store.Store, *Decision, error) {
+				return q.led.openStore(ctx, scope, fresh, o)
+			}
+		}
+		st, decision, openErr := open(opening, p, scope, fresh, &o)
 		if openErr != nil {
 			return openErr
 		}
@@ -180,9 +215,11 @@ func (j *Job) execute(ctx context.Context, p *Plugins, o Options, told Observer,
 	if err := j.consumersFirst(ctx, p, o, told); err != nil {
 		return err
 	}
-	ledger, err := j.openLedger(ctx, p.Checker, o.DryRun != nil)
-	if err != nil {
-		return err
+	var ledger *sendlog.Ledger
+	if o.Shared == nil { // the record is one process's
+		if ledger, err = j.openLedger(ctx, p.Checker, o.DryRun != nil); err != nil {
+			return err
+		}
 	}
 	if ledger != nil {
 		o.Ledger = ledger

@@ -484,7 +484,7 @@ const looks = 5
 
 // followOn is Backfill for a job that follows. Once it has begun to follow, servers that are down do not end it: it closes
 // everything, and opens it again until they are back, which is the way back from every state that a crash could leave as well.
-func (j *Job) followOn(ctx context.Context, q Request, res *Result) error {
+func (j *Job) followOn(ctx context.Context, q Request, res *Result, do func(*Job, context.Context, Request, *Result) error) error {
 	pauses := retry.Pauses{Policy: outages}
 	var outage contact.Pace
 	var began, failed time.Time // last
@@ -505,12 +505,11 @@ func (j *Job) followOn(ctx context.Context, q Request, res *Result) error {
 		began = time.Now()
 		unproved = 0
 	}
-	slow := j.connecting
 	for {
 		if !began.IsZero() {
-			slow = func([]string) {} // the outage is told of
+			q.connecting = func([]string) {} // the outage is told of
 		}
-		err := j.with(ctx, true, slow, func(ctx context.Context, p *Plugins) error { return j.backfill(ctx, p, q, res) })
+		err := do(j, ctx, q, res)
 		coverage, lacks := errors.AsType[*tally.CoverageError](err)
 		q.anew = lacks
 		if lacks && unproved+1 < looks && ctx.Err() == nil && !isDrained(j.Drain) {

@@ -30,6 +30,10 @@ type Job struct {
 	Env func(env syncd.Env, p config.Plugin) syncd.Env
 	// Drain is closed when the job is to finish what is under way and end; nil never is.
 	Drain <-chan struct{}
+	// Process names this process in a cluster; empty makes a name.
+	Process string
+	// Address is that of this process's service, for others in the cluster to tell; it may be empty.
+	Address string
 	// Revision tells the configuration from what it was before, in the record of runs; it may be empty.
 	Revision string
 	// Events bounds the events that are sent, together with other jobs that have the same limiter; nil does not.

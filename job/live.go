@@ -11,6 +11,7 @@ import (
 	"github.com/syncd-io/syncd/spec"
 	"github.com/syncd-io/syncd/store"
 	"github.com/syncd-io/syncd/store/bolt"
+	"github.com/syncd-io/syncd/store/lanes"
 	"github.com/syncd-io/syncd/tally"
 )
 
@@ -20,7 +21,11 @@ const publishEvery = 2 * time.Second
 // Live is how the run under way stands, without the names of job and process; ok is false before it has begun.
 func (m *Monitor) Live() (now runlog.Live, ok bool) {
 	s, ok := m.Snapshot()
-	if !ok {
+	shared, clustered := m.Cluster()
+	switch {
+	case clustered && !ok: // it has yet to be told what to do
+		s.RunID, s.Started = shared.Order.RunID, shared.Me.Since
+	case !ok:
 		return now, false
 	}
 	now = runlog.Live{
@@ -70,7 +75,32 @@ func (m *Monitor) Live() (now runlog.Live, ok bool) {
 		reaches := w.Last.Sub(w.First).Seconds()
 		now.Window = &reaches
 	}
+	if clustered {
+		now.Cluster = clusterOf(&shared)
+	}
 	return now, true
+}
+
+// clusterOf is how the processes stand that share a job.
+func clusterOf(s *lanes.Status) *runlog.Cluster {
+	c := &runlog.Cluster{
+		Process: s.Me.Process, Leader: s.Lanes[0].Owner.Process, Lanes: len(s.Lanes), Moves: s.Moves, Processes: make([]runlog.Process, 0, len(s.Owners)),
+	}
+	for i := range s.Lanes {
+		if s.Lanes[i].Owner.Process == "" {
+			c.Unowned++
+		}
+	}
+	for i := range s.Owners {
+		o := &s.Owners[i]
+		p := runlog.Process{Name: o.Process, Host: o.Host, PID: o.PID, Address: o.Address, Lanes: o.Lanes, Splits: o.Splits}
+		if !o.Since.IsZero() {
+			since := o.Since.UTC()
+			p.Since = &since
+		}
+		c.Processes = append(c.Processes, p)
+	}
+	return c
 }
 
 // recorder keeps what becomes of a job's runs where others look for it. One that has no folder keeps nothing. That something can't be

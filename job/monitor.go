@@ -7,6 +7,7 @@ import (
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/engine"
 	"github.com/syncd-io/syncd/store"
+	"github.com/syncd-io/syncd/store/lanes"
 )
 
 // Phase is what a run is about.
@@ -33,6 +34,10 @@ type Monitor struct {
 	run    atomic.Pointer[run]       // under way, or the last one
 	stream atomic.Pointer[streaming] // that the job follows, or last followed
 	kept   atomic.Pointer[func() (store.Entry, error)]
+	// cluster is what the process knows of those with which it shares the job.
+	cluster atomic.Pointer[lanes.View]
+	// working is this process's own work in a run that several share; it is shown where another one leads.
+	working atomic.Pointer[working]
 
 	replaced atomic.Pointer[func(forget func())]
 }
@@ -78,6 +83,21 @@ func (m *Monitor) keeps(st store.Store) {
 	}
 }
 
+// working is a process's own work in a run that several processes share.
+type working struct {
+	engine *engine.Engine
+	runID  string
+	since  time.Time
+}
+
+// Cluster is how the processes stand that share the job; ok is false where this one works alone.
+func (m *Monitor) Cluster() (s lanes.Status, ok bool) {
+	if v := m.cluster.Load(); v != nil {
+		return v.Status(), true
+	}
+	return s, false
+}
+
 // streaming is the following of streams, which goes on until it is paused: for a reconcile, or while servers are down.
 type streaming struct {
 	engine *engine.Engine
@@ -110,6 +130,9 @@ func (m *Monitor) Snapshot() (s Snapshot, ok bool) {
 		if r.DryRun == nil {
 			s.Embedded = embedded(r.Stages)
 		}
+	}
+	if w := m.working.Load(); w != nil && !ok {
+		s, ok = Snapshot{RunID: w.runID, Started: w.since, Elapsed: time.Since(w.since), Phase: PhaseRead, Snapshot: w.engine.Snapshot()}, true
 	}
 	if f := m.stream.Load(); f != nil {
 		now := f.engine.Snapshot()

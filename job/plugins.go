@@ -70,7 +70,10 @@ func (j *Job) with(ctx context.Context, sink bool, slow func(places []string), f
 
 // env is what a plugin is opened with.
 func (j *Job) env(p config.Plugin) syncd.Env {
-	env := syncd.Env{Logger: j.Logger, Memory: j.Config.Run.PluginMemory(p.Kind())}
+	env := syncd.Env{Logger: j.Logger, Memory: j.Config.Run.PluginMemory(p.Kind()), Process: j.Process}
+	if j.Config.Cluster.Enabled() {
+		env.Splits = j.Config.Cluster.Partitions
+	}
 	if j.Env != nil {
 		env = j.Env(env, p)
 	}

@@ -39,6 +39,10 @@ type Options struct {
 	WaitTimeout    time.Duration // for a short look whether the index shows what was sent; 0 does not wait
 	Await          *Await        // wait for all that was sent, by name; nil does not
 
+	// Order has other processes begin to work on the splits, now that nothing speaks against it; nil: there are no others. held are the
+	// content types that the index held before.
+	Order func(ctx context.Context, runID string, held []string) error
+
 	Monitor *Monitor                           // shows the run while it goes on; nil shows nothing
 	Started func(index IndexReport, full bool) // is told when the index was looked at, before anything is read; nil is told nothing
 }
@@ -126,6 +130,7 @@ type run struct {
 	report  Report
 	recent  *arrival.Recent  // what was sent last, for a short look
 	tracker *arrival.Tracker // all that was sent and has not arrived; nil if nobody waits for it
+	held    []string         // content types that the index held before
 }
 
 // Run executes one run: it looks at the index, guards, reads all collections and delivers what the index lacks, looks for
@@ -171,6 +176,9 @@ func (r *run) execute(ctx context.Context) error {
 	stop := r.engine.Watch(ctx, func() string { return Phase(r.phase.Load()).String() })
 	arriving, endSending := r.followArrivals(ctx)
 	err := r.preflight(before, ratio)
+	if err == nil && r.Order != nil {
+		err = r.Order(before, r.RunID, r.held)
+	}
 	if err == nil {
 		r.phase.Store(int32(PhaseRead))
 		err = r.engine.Backfill(ctx)
@@ -311,6 +319,10 @@ func (r *run) preflight(ctx context.Context, ratio *func(*mapping.Rule, tally.Co
 	}
 	held, err := p.Run(ctx)
 	*ratio = audit.RatioGuard(r.Guards.MaxMissingRatio, held)
+	for rule := range held {
+		r.held = append(r.held, rule.ContentType)
+	}
+	slices.Sort(r.held)
 	return err
 }
 

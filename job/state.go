@@ -31,6 +31,8 @@ type Decision struct {
 	Interrupted time.Time // when the kept run was last heard of
 	Handled     int64     // documents that it had handled
 	Why         string    // why it is not resumed
+	RunID       string    // of the run that is resumed
+	From        string    // the process of the cluster that led it before, where that was another one
 }
 
 // openStore opens the store of the job and makes its state the run's: that of the interrupted run, or a new one. It is nil where
@@ -122,7 +124,7 @@ func (j *Job) adopt(ctx context.Context, st store.Store, scope store.Scope, fres
 		case age > j.Config.Run.ResumeWithin:
 			d.Why = fmt.Sprintf("it is older than run.resume_within, %s", j.Config.Run.ResumeWithin)
 		default:
-			d.Resumed, o.RunID = true, old.RunID
+			d.Resumed, d.RunID, o.RunID = true, old.RunID, old.RunID
 			return d, st.Resume(ctx)
 		}
 	}

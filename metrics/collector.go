@@ -102,6 +102,15 @@ var (
 	reconciles     = prometheus.NewDesc("syncd_reconciles_total", "Times that following was interrupted to look at all documents again, by cause: schedule, position_lost or collection_gone.", []string{"cause"}, nil)
 )
 
+// The metrics of processes that share a job.
+var (
+	clusterProcesses = prometheus.NewDesc("syncd_cluster_processes", "Processes that own lanes of the job's cluster, as this one sees it; only where several may share the job.", nil, nil)
+	clusterLanes     = prometheus.NewDesc("syncd_cluster_lanes", "Lanes of the job's cluster: partitions of the state topic.", nil, nil)
+	clusterOwned     = prometheus.NewDesc("syncd_cluster_lanes_owned", "Lanes of the job's cluster that this process owns.", nil, nil)
+	clusterMoves     = prometheus.NewDesc("syncd_cluster_moves_total", "Times that a lane of the job's cluster was seen to go to another process.", nil, nil)
+	clusterLeader    = prometheus.NewDesc("syncd_cluster_leader", "1 if this process leads the job's cluster, else 0.", nil, nil)
+)
+
 // phases are the words for the phases of a run that is under way.
 var phases = [job.PhaseEnd]string{"start", "read", "orphans", "wait", "follow"}
 
@@ -118,6 +127,7 @@ func (r runs) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		eventBytes, deletes, runsTotal, runActive, runStalled, runInfo, runStart, runMoved, runPhase, progress, queue, stageActive, held,
 		streamChanges, streamLag, streamWaiting, streamHeard, streamWindow, streamRetained, streamMerged, followedOps, reconciles,
+		clusterProcesses, clusterLanes, clusterOwned, clusterMoves, clusterLeader,
 		coverage, oldest, exitCode, endTime, duration, success, orphans, otherPoints, indexPoints,
 	} {
 		out <- d
@@ -137,6 +147,10 @@ func (r runs) Collect(out chan<- prometheus.Metric) {
 	v.streams(gauge, func(d *prometheus.Desc, n int64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
 	})
+	if v.cluster != nil {
+		v.cluster.show(gauge)
+		out <- prometheus.MustNewConstMetric(clusterMoves, prometheus.CounterValue, float64(v.cluster.moves))
+	}
 	v.knowledge(gauge)
 	v.end(gauge)
 }
@@ -152,6 +166,8 @@ type view struct {
 
 	followed   job.Snapshot // of the streams, if there are any
 	reconciles map[string]int64
+
+	cluster *cluster // nil where the process works alone, or nothing is under way
 }
 
 func (m *Metrics) view() view {
@@ -173,7 +189,40 @@ func (m *Metrics) view() view {
 	if m.follows != nil {
 		v.followed, _ = m.follows.Snapshot()
 	}
+	for _, monitor := range []*job.Monitor{m.follows, m.monitor} {
+		if monitor == nil {
+			continue
+		}
+		if s, ok := monitor.Cluster(); ok {
+			v.cluster = &cluster{len(s.Owners), len(s.Lanes), s.Owned(), m.moves.seen(s.Moves), s.Leads()}
+		}
+	}
 	return v
+}
+
+// moves counts what begins anew with each membership.
+type moves struct{ before, last int }
+
+func (m *moves) seen(n int) int {
+	if n < m.last {
+		m.before += m.last
+	}
+	m.last = n
+	return m.before + n
+}
+
+// cluster is how the processes stand that share the job.
+type cluster struct {
+	processes, lanes, owned int
+	moves                   int // of lanes, since this process began
+	leads                   bool
+}
+
+func (c *cluster) show(gauge func(d *prometheus.Desc, n float64, labels ...string)) {
+	gauge(clusterProcesses, float64(c.processes))
+	gauge(clusterLanes, float64(c.lanes))
+	gauge(clusterOwned, float64(c.owned))
+	gauge(clusterLeader, number(c.leads))
 }
 
 func (v *view) counters(count func(d *prometheus.Desc, n int64, labels ...string)) {

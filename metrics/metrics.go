@@ -62,6 +62,7 @@ type Metrics struct {
 	reasons map[string]map[string]bool
 
 	reconciles map[string]int64 // by cause
+	moves      moves            // of lanes
 }
 
 // JobLabel names the job on the metrics of a service, which has many.

@@ -26,7 +26,7 @@ func families(t *testing.T) []family {
 	if err != nil {
 		t.Fatal(err)
 	}
-	followed(t, func(m *metrics.Metrics) {
+	add := func(m *metrics.Metrics) {
 		more, err := m.Gatherer().Gather()
 		if err != nil {
 			t.Fatal(err)
@@ -36,7 +36,9 @@ func families(t *testing.T) []family {
 				gathered = append(gathered, f)
 			}
 		}
-	})
+	}
+	followed(t, add)
+	clustered(t, func(m, _ *metrics.Metrics) { add(m) }, nil)
 	service, err := metrics.NewService("v1.2.3", func() []metrics.JobState { return []metrics.JobState{{Job: "pages", State: "running"}} }).Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -72,6 +72,65 @@ type Live struct {
 	Collections []Collection `json:"collections" doc:"Its collections."`
 	Streams     []Stream     `json:"streams,omitempty" doc:"The streams that are followed."`
 	Window      *float64     `json:"window_seconds,omitempty" doc:"How far back the source keeps its changes, where it tells."`
+	Cluster     *Cluster     `json:"cluster,omitempty" doc:"The processes that share the job, where several may."`
+}
+
+// Cluster is how the processes stand that share a job, as one of them sees it.
+type Cluster struct {
+	Process   string    `json:"process" doc:"The process that says this."`
+	Leader    string    `json:"leader,omitempty" doc:"The process that leads: it plans, proves, follows streams and reports. None is known while another one is found."`
+	Lanes     int       `json:"lanes" doc:"Partitions of the state topic; each is owned by one process."`
+	Unowned   int       `json:"lanes_without_owner" doc:"Of which no owner is known: nobody works on what is in them until one is found."`
+	Moves     int       `json:"moves" doc:"How often a partition was seen to go to another process, since this one began."`
+	Processes []Process `json:"processes" doc:"The processes that own partitions."`
+}
+
+// Process is one of those that share a job.
+type Process struct {
+	Name    string         `json:"name" doc:"Its name, which is no other process's."`
+	Host    string         `json:"host" doc:"Its machine."`
+	PID     int            `json:"pid" doc:"Its number there."`
+	Address string         `json:"address,omitempty" doc:"Where its service listens, if it is one."`
+	Since   *time.Time     `json:"since,omitempty" doc:"When it last gained a partition."`
+	Lanes   []int          `json:"lanes" doc:"The partitions that it owns; whose is 0 leads."`
+	Splits  map[string]int `json:"splits" doc:"Splits in them that are not done, by collection."`
+}
+
+// Worker is where the process is found, for those who look for host and port.
+func (p *Process) Worker() string {
+	if p.Address != "" {
+		return p.Address
+	}
+	return p.Name
+}
+
+// Left is how many of its splits are not done.
+func (p *Process) Left() (n int) {
+	for _, splits := range p.Splits {
+		n += splits
+	}
+	return n
+}
+
+// Leads returns the process that leads; nil is not known.
+func (c *Cluster) Leads() *Process {
+	for i := range c.Processes {
+		if c.Processes[i].Name == c.Leader {
+			return &c.Processes[i]
+		}
+	}
+	return nil
+}
+
+// Working returns the process that has most left to do of a collection; where nothing is left, the one that leads.
+func (c *Cluster) Working(collection string) *Process {
+	most, left := c.Leads(), 0
+	for i := range c.Processes {
+		if n := c.Processes[i].Splits[collection]; n > left {
+			most, left = &c.Processes[i], n
+		}
+	}
+	return most
 }
 
 // Embedded is what stages had embedded.

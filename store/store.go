@@ -54,9 +54,9 @@ type Checkpoints interface {
 	Split(ctx context.Context, collection string, s Split, durable bool) error
 }
 
-// Committer is a store whose checkpoints are part of the sink's transactions.
+// Committer is what the engine needs of a store whose checkpoints are part of the sink's transactions.
 type Committer interface {
-	Store
+	Checkpoints
 	// Commit makes the changes durable together with the state of the split behind them: both, or neither. Its errors are those
 	// of syncd.SinkAbilities.Commit.
 	Commit(ctx context.Context, changes []syncd.Change, collection string, s Split) error
@@ -121,6 +121,8 @@ type Split struct {
 	Done     bool
 	Counts   tally.Counts
 	Failures []tally.Failure // the first of them
+	// Divided are the indexes of splits that took over what was behind Upper.
+	Divided []int
 }
 
 // storedSplit is a split's state as it is kept: keys and offsets are bytes, not text.
@@ -132,12 +134,14 @@ type storedSplit struct {
 	Done     bool            `json:"done,omitempty"`
 	Counts   tally.Counts    `json:"counts"`
 	Failures []tally.Failure `json:"failures,omitempty"`
+	Divided  []int           `json:"divided,omitempty"`
 }
 
 // MarshalJSON implements json.Marshaler.
 func (s Split) MarshalJSON() ([]byte, error) {
 	return json.Marshal(storedSplit{
 		Index: s.Index, Lower: []byte(s.Lower), Upper: []byte(s.Upper), After: []byte(s.After), Done: s.Done, Counts: s.Counts, Failures: s.Failures,
+		Divided: s.Divided,
 	})
 }
 
@@ -149,6 +153,7 @@ func (s *Split) UnmarshalJSON(data []byte) error {
 	}
 	*s = Split{
 		Index: t.Index, Lower: syncd.Key(t.Lower), Upper: syncd.Key(t.Upper), After: syncd.Offset(t.After), Done: t.Done, Counts: t.Counts, Failures: t.Failures,
+		Divided: t.Divided,
 	}
 	return nil
 }
@@ -158,21 +163,50 @@ var ErrNotResumable = errors.New("the state does not fit")
 
 // Check refuses a state that can't be the product of a run, whatever happened to it.
 func (s *Collection) Check(name string) error {
-	last := syncd.Key("")
+	begins := map[syncd.Key]int{} // splits by their lower bounds
 	for i, p := range s.Splits {
+		_, twice := begins[p.Lower]
 		switch {
 		case s.Complete && !p.Done:
-			return fmt.Errorf("%w: collection %s is complete, but its split %d is not", ErrNotResumable, name, i)
-		case p.Index != i:
+			return fmt.Errorf("%w: collection %s is complete, but its split %d is not", ErrNotResumable, name, p.Index)
+		case p.Index != i && p.Index < DividedFrom:
 			return fmt.Errorf("%w: split %d of collection %s is not there", ErrNotResumable, i, name)
-		case i > 0 && (p.Lower == "" || p.Lower != last):
-			return fmt.Errorf("%w: split %d of collection %s does not begin where the one before it ends", ErrNotResumable, i, name)
+		case twice || i > 0 && p.Lower == "":
+			return fmt.Errorf("%w: split %d of collection %s does not begin where the one before it ends", ErrNotResumable, p.Index, name)
 		case p.Done && p.Counts.Problem() != "":
-			return fmt.Errorf("%w: split %d of collection %s: %s", ErrNotResumable, i, name, p.Counts.Problem())
+			return fmt.Errorf("%w: split %d of collection %s: %s", ErrNotResumable, p.Index, name, p.Counts.Problem())
 		}
-		last = p.Upper
+		begins[p.Lower] = i
+	}
+	for n, at := 1, 0; n < len(s.Splits); n++ {
+		next, there := begins[s.Splits[at].Upper]
+		if !there || s.Splits[at].Upper == "" {
+			return fmt.Errorf("%w: no split of collection %s begins where its split %d ends", ErrNotResumable, name, s.Splits[at].Index)
+		}
+		at = next
 	}
 	return nil
+}
+
+// DividedFrom is the least index of a split that was made by dividing another one. Those that a source made count from 0.
+const DividedFrom = 1 << 20
+
+// Made returns how many splits the source has made, and where the last of them ends, be it divided since. Check must have found nothing.
+func (s *Collection) Made() (n int, end syncd.Key) {
+	ends := map[syncd.Key]syncd.Key{} // by lower bounds
+	for _, p := range s.Splits {
+		ends[p.Lower] = p.Upper
+		if p.Index < DividedFrom {
+			n++
+		}
+	}
+	if n > 0 {
+		end = s.Splits[0].Upper
+		for range len(s.Splits) - 1 {
+			end = ends[end]
+		}
+	}
+	return n, end
 }
 
 // Entry is what a store holds about one job, for a look from outside.
@@ -216,7 +250,12 @@ func StreamName(name string) (stream string, ok bool) { return strings.CutPrefix
 const streamPrefix = "\x00stream\x00"
 
 // DeletesOf names, among the collections of a store, the deletes of a collection's orphans. No collection has such a name.
-func DeletesOf(collection string) string { return "\x00deletes\x00" + collection }
+func DeletesOf(collection string) string { return deletesPrefix + collection }
+
+// IsDeletes reports whether a name is one that DeletesOf made.
+func IsDeletes(name string) bool { return strings.HasPrefix(name, deletesPrefix) }
+
+const deletesPrefix = "\x00deletes\x00"
 
 // Host is the name of this machine, for whoever asks where a run is.
 func Host() string {

@@ -233,6 +233,23 @@ func (s *MemorySource) batch(ctx context.Context, req syncd.ReadRequest, after s
 	return batch, nil
 }
 
+// Divide is the ability Divide.
+func (s *MemorySource) Divide(ctx context.Context, split syncd.Split, after syncd.Offset) (syncd.Key, error) {
+	docs, err := s.snapshot(ctx, split.Collection.Name)
+	if err != nil {
+		return "", err
+	}
+	from, _ := findKey(docs, max(split.Lower, syncd.Key(after)))
+	to := len(docs)
+	if split.Upper != "" {
+		to, _ = findKey(docs, split.Upper)
+	}
+	if to-from < 4 {
+		return "", nil
+	}
+	return docs[(from+to)/2].key, nil
+}
+
 // Fetch implements syncd.Source.
 func (s *MemorySource) Fetch(ctx context.Context, c syncd.Collection, keys []syncd.Key) iter.Seq2[syncd.Fetched, error] {
 	return func(yield func(syncd.Fetched, error) bool) {
@@ -255,7 +272,7 @@ func (s *MemorySource) Fetch(ctx context.Context, c syncd.Collection, keys []syn
 // Abilities implements syncd.Source.
 func (s *MemorySource) Abilities() syncd.SourceAbilities {
 	return syncd.SourceAbilities{
-		Count: s.Count, Find: s.Find, FindAll: s.FindAll, Identity: s.Identity, Collections: s.Collections, Stream: s.streaming(),
+		Divide: s.Divide, Count: s.Count, Find: s.Find, FindAll: s.FindAll, Identity: s.Identity, Collections: s.Collections, Stream: s.streaming(),
 	}
 }
 

@@ -501,6 +501,40 @@ func (h SourceHarness) manyDocuments(t *testing.T) {
 	}
 }
 
+// divide divides splits behind some of their changes: what was read before and the two parts are the whole, each once.
+func (h SourceHarness) divide(t *testing.T) {
+	c := h.open(t, 9000)
+	divide := c.Abilities().Divide
+	if divide == nil {
+		t.Skip("the source can't divide splits")
+	}
+	divided := false
+	for _, split := range c.splitsOf(t) {
+		req := syncd.ReadRequest{Split: split, BatchSize: 500}
+		whole, places := c.places(t, req)
+		for _, p := range []place{{}, places[len(places)/4], places[len(places)-1]} {
+			at, err := divide(t.Context(), split, p.offset)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if at == "" {
+				continue
+			}
+			divided = true
+			first, second := req, req
+			first.After, first.Split.Upper, second.Split.Lower = p.offset, at, at
+			a, b := c.reads(t, first, nil), c.reads(t, second, nil)
+			sameOrder(t, "the parts of a divided split", whole[p.changes:], append(slices.Clone(a), b...))
+			if least := (len(whole) - p.changes) / 5; len(a) < least || len(b) < least {
+				t.Errorf("%d changes were divided into %d and %d", len(whole)-p.changes, len(a), len(b))
+			}
+		}
+	}
+	if !divided {
+		t.Log("no split is worth dividing, or can be")
+	}
+}
+
 func (h SourceHarness) concurrentUse(t *testing.T) {
 	c := h.open(t, 200)
 	shared := c.whole(t, syncd.ReadRequest{BatchSize: 200, Documents: true})

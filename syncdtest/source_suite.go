@@ -100,6 +100,7 @@ func (h SourceHarness) cases() []testCase {
 		{"batches_belong_to_the_caller", h.batchesBelongToTheCaller},
 		{"resume_behind_each_offset", h.resumeBehindEachOffset},
 		{"resume_by_another_source", h.resumeByAnotherSource},
+		{"divide", h.divide},
 		{"resume_behind_a_deleted_document", h.resumeBehindDeleted},
 		{"delete_during_a_read", h.deleteDuringRead},
 		{"stop_early", h.stopEarly},

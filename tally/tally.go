@@ -55,33 +55,39 @@ func (c Counts) Checked() int64 {
 func (c Counts) Unconfirmed() int64 { return c.Emitted - c.Acked - c.FailedWrite }
 
 // Add adds another account to this one.
-func (c *Counts) Add(o Counts) {
-	c.Scanned += o.Scanned
-	c.FailedRead += o.FailedRead
-	c.Present += o.Present
-	c.Missing += o.Missing
-	c.Stale += o.Stale
-	c.OtherModel += o.OtherModel
-	c.Partial += o.Partial
-	c.Unread += o.Unread
-	c.Orphan += o.Orphan
-	c.Young += o.Young
-	c.Unindexed += o.Unindexed
-	c.Overtaken += o.Overtaken
-	c.Unsampled += o.Unsampled
-	c.Unasked += o.Unasked
-	c.Unwatched += o.Unwatched
-	c.Unmatched += o.Unmatched
-	c.WouldSend += o.WouldSend
-	c.Gone += o.Gone
-	c.FailedStages += o.FailedStages
-	c.FailedEncode += o.FailedEncode
-	c.Emitted += o.Emitted
-	c.Acked += o.Acked
-	c.FailedWrite += o.FailedWrite
-	c.DeadLettered += o.DeadLettered
-	c.Referenced += o.Referenced
-	c.Collisions += o.Collisions
+func (c *Counts) Add(o Counts) { c.each(&o, func(n *int64, m int64) { *n += m }) }
+
+// Sub takes another account out of this one.
+func (c *Counts) Sub(o Counts) { c.each(&o, func(n *int64, m int64) { *n -= m }) }
+
+// each calls f with each number and that of another account.
+func (c *Counts) each(o *Counts, f func(n *int64, m int64)) {
+	f(&c.Scanned, o.Scanned)
+	f(&c.FailedRead, o.FailedRead)
+	f(&c.Present, o.Present)
+	f(&c.Missing, o.Missing)
+	f(&c.Stale, o.Stale)
+	f(&c.OtherModel, o.OtherModel)
+	f(&c.Partial, o.Partial)
+	f(&c.Unread, o.Unread)
+	f(&c.Orphan, o.Orphan)
+	f(&c.Young, o.Young)
+	f(&c.Unindexed, o.Unindexed)
+	f(&c.Overtaken, o.Overtaken)
+	f(&c.Unsampled, o.Unsampled)
+	f(&c.Unasked, o.Unasked)
+	f(&c.Unwatched, o.Unwatched)
+	f(&c.Unmatched, o.Unmatched)
+	f(&c.WouldSend, o.WouldSend)
+	f(&c.Gone, o.Gone)
+	f(&c.FailedStages, o.FailedStages)
+	f(&c.FailedEncode, o.FailedEncode)
+	f(&c.Emitted, o.Emitted)
+	f(&c.Acked, o.Acked)
+	f(&c.FailedWrite, o.FailedWrite)
+	f(&c.DeadLettered, o.DeadLettered)
+	f(&c.Referenced, o.Referenced)
+	f(&c.Collisions, o.Collisions)
 }
 
 // Failure is one document that could not be handled.

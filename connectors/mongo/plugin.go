@@ -32,6 +32,7 @@ func Plugin() syncd.Plugin {
 // source is an open connection. Its methods are safe for concurrent use.
 type source struct {
 	cfg    Config
+	splits int // of a collection at least, where it is divided at all
 	target target
 	scrub  scrubber
 	client *mongodriver.Client
@@ -77,6 +78,7 @@ var (
 func (s *source) Abilities() syncd.SourceAbilities {
 	return syncd.SourceAbilities{
 		Count:       s.Count,
+		Divide:      s.Divide,
 		Estimate:    s.Estimate,
 		Find:        s.Find,
 		FindAll:     s.FindAll,
@@ -92,7 +94,7 @@ const closeTimeout = 5 * time.Second
 
 func open(ctx context.Context, cfg Config, env syncd.Env) (syncd.Source, error) {
 	uri := cfg.connectionString()
-	s := &source{cfg: cfg, scrub: newScrubber(uri), log: env.Logger, retried: env.Retried, heartbeatFailed: make(chan struct{}, 1), replyBytes: replyBytes, silence: firstSilence}
+	s := &source{cfg: cfg, splits: env.Splits, scrub: newScrubber(uri), log: env.Logger, retried: env.Retried, heartbeatFailed: make(chan struct{}, 1), replyBytes: replyBytes, silence: firstSilence}
 	if env.Memory > 0 {
 		s.replyBytes = int(min(replyBytes, env.Memory/memoryReplies))
 	}

@@ -16,6 +16,7 @@ type query struct {
 	projection bson.D // nil for whole documents
 	batchSize  int    // 0 leaves it to the server
 	limit      int
+	skip       int // documents that are passed over
 	descending bool
 	hint       bool // walk the _id index; with bounds that is so anyway
 
@@ -67,6 +68,9 @@ func (f databaseFinder) find(ctx context.Context, q query) (cursor, error) {
 	}
 	if q.limit > 0 {
 		opts.SetLimit(int64(q.limit))
+	}
+	if q.skip > 0 {
+		opts.SetSkip(int64(q.skip))
 	}
 	if q.min.Type != 0 {
 		opts.SetMin(bson.D{{Key: "_id", Value: q.min}})

@@ -101,6 +101,70 @@ func (s *source) divideOrdinary(ctx context.Context, name string, t traits) (d d
 	return d, err
 }
 
+// leastDivided is the least number of documents of a split for which it is worth dividing it: less are read in a moment.
+const leastDivided = 2_000
+
+// Divide is the ability Divide. The server walks its index of _id, in steps that double, until it is behind the split; the last step but
+// one was at a quarter of it at least, and at a half of it at most. A filter is left out: what it selects may lie anywhere.
+func (s *source) Divide(ctx context.Context, split syncd.Split, after syncd.Offset) (syncd.Key, error) {
+	name := split.Collection.Name
+	t, err := s.look(ctx, name)
+	if err != nil || !t.ordinary || split.Upper == "" {
+		return "", s.explain(ctx, err)
+	}
+	at, err := s.middle(ctx, split, after, t)
+	if err != nil {
+		return "", fmt.Errorf("dividing a split of collection %s: %w", name, s.explain(ctx, err))
+	}
+	if at.Type == 0 || !t.binary && hasText(at) { // the order of text is the server's own
+		return "", nil
+	}
+	return key(at), nil
+}
+
+// middle returns the _id from which on the second part is, or the zero value.
+func (s *source) middle(ctx context.Context, split syncd.Split, after syncd.Offset, t traits) (at bson.RawValue, err error) {
+	bounds, err := retried(ctx, s, func() (obedience, error) { return s.boundsOn(ctx, split.Collection.Name) })
+	if err != nil || bounds != obeys {
+		return at, err
+	}
+	lower, from, err := lowerBound(split, syncd.Key(after))
+	if err != nil {
+		return at, err
+	}
+	if from != "" {
+		if lower, err = bound(from); err != nil {
+			return at, err
+		}
+	}
+	upper, _, err := upperBound(split.Upper)
+	if err != nil {
+		return at, err
+	}
+	var passed []bson.RawValue
+	for n := leastDivided / 4; ; n *= 2 {
+		id, err := retried(ctx, s, func() (bson.RawValue, error) {
+			return s.oneID(ctx, query{
+				collection: split.Collection.Name, filter: everything, projection: byID, min: lower, max: upper, skip: n, limit: 1,
+			})
+		})
+		switch {
+		case isServerRefusal(err): // the bounds have met
+			return at, nil
+		case err != nil:
+			return at, err
+		}
+		if id.Type == 0 {
+			break
+		}
+		passed = append(passed, id)
+	}
+	if len(passed) < 3 { // fewer than leastDivided
+		return at, nil
+	}
+	return passed[len(passed)-2], nil
+}
+
 // lastID is the last _id that there is, or the zero value where the collection is empty or its order is not known here.
 func (s *source) lastID(ctx context.Context, name string, t traits) (bson.RawValue, error) {
 	last, err := s.oneID(ctx, query{collection: name, filter: everything, projection: byID, hint: true, limit: 1, descending: true})
@@ -122,15 +186,17 @@ func (s *source) splitCount(ctx context.Context, name string) (int, error) {
 	case err != nil:
 		return 0, err
 	}
-	return splitsFor(n, runtime.GOMAXPROCS(0)), nil
+	return splitsFor(n, runtime.GOMAXPROCS(0), s.splits), nil
 }
 
-func splitsFor(documents int64, cpus int) int {
+// splitsFor is how many splits so many documents are worth, for a process with so many CPUs; least is what others want of a collection
+// that is divided at all.
+func splitsFor(documents int64, cpus, least int) int {
 	if documents < unsplitBelow {
 		return 1
 	}
 	n := min((documents+perSplit-1)/perSplit, mostSplits)
-	return min(max(int(n), splitsPerCPU*cpus), mostSplits)
+	return min(max(int(n), splitsPerCPU*cpus, least), mostSplits)
 }
 
 func samplesFor(splits int) int {

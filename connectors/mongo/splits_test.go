@@ -397,7 +397,7 @@ func TestSplitsByWhatTheServerCanDo(t *testing.T) {
 		"a time series":                {setup: func(s *stub) { s.kinds = kind("timeseries", nil) }, splits: 4, want: 1},
 		"numbers in a collation":       {setup: func(s *stub) { s.kinds = kind("collection", bson.D{{Key: "locale", Value: "sv"}}) }, splits: 4, want: 4, end: frozen},
 		"automatic, few documents":     {setup: func(*stub) {}, want: 1},
-		"automatic, many documents":    {setup: func(s *stub) { s.estimates = map[string]int64{"c": 10_000_000} }, want: splitsFor(10_000_000, 1), end: frozen},
+		"automatic, many documents":    {setup: func(s *stub) { s.estimates = map[string]int64{"c": 10_000_000} }, want: splitsFor(10_000_000, 1, 0), end: frozen},
 		"automatic, nobody knows":      {setup: func(s *stub) { s.noCount = true }, want: 1},
 		"many documents but no bounds": {setup: func(s *stub) { s.ignoreBounds, s.estimates = true, map[string]int64{"c": 1e6} }, want: 1, notice: "from its middle"},
 	} {
@@ -514,12 +514,13 @@ func TestSplitsFor(t *testing.T) {
 	for _, c := range []struct {
 		documents int64
 		cpus      int
+		least     int
 		want      int
 	}{
-		{0, 2, 1}, {49_999, 2, 1}, {50_000, 2, 8}, {1_000_000, 2, 8}, {2_000_001, 2, 9}, {10_000_000, 2, 40},
-		{1_000_000_000, 2, 1024}, {50_000, 8, 32}, {50_000, 1000, 1024}, {1 << 62, 2, 1024},
+		{0, 2, 0, 1}, {49_999, 2, 24, 1}, {50_000, 2, 0, 8}, {50_000, 2, 24, 24}, {1_000_000, 2, 0, 8}, {2_000_001, 2, 0, 9},
+		{10_000_000, 2, 24, 40}, {1_000_000_000, 2, 0, 1024}, {50_000, 8, 0, 32}, {50_000, 1000, 2000, 1024}, {1 << 62, 2, 0, 1024},
 	} {
-		if got := splitsFor(c.documents, c.cpus); got != c.want {
+		if got := splitsFor(c.documents, c.cpus, c.least); got != c.want {
 			t.Errorf("%d documents on %d CPUs: %d, want %d", c.documents, c.cpus, got, c.want)
 		}
 	}

@@ -43,7 +43,9 @@ const (
 	SASL        Listener = "SASL_PLAINTEXT"
 	TLS         Listener = "SSL"
 	TLSWithSASL Listener = "SASL_SSL"
+	Proxied     Listener = "PROXIED" // its clients are told to connect to Advertised, where a proxy may listen
 	controller  Listener = "CONTROLLER"
+	advertised  Listener = "ADVERTISED" // nobody listens there
 )
 
 // Broker is a broker, running or not. Its methods must not be called at the same time.
@@ -87,7 +89,7 @@ func (b *Broker) file(name string) string { return filepath.Join(b.dir, name) }
 func (b *Broker) choosePorts(ctx context.Context) error {
 	b.addrs = map[Listener]string{}
 	taken := map[string]bool{}
-	for _, l := range []Listener{Plain, SASL, TLS, TLSWithSASL, controller} {
+	for _, l := range []Listener{Plain, SASL, TLS, TLSWithSASL, Proxied, controller, advertised} {
 		for b.addrs[l] == "" {
 			addr, err := process.FreeAddr(ctx)
 			if err != nil {
@@ -98,12 +100,21 @@ func (b *Broker) choosePorts(ctx context.Context) error {
 			}
 		}
 	}
-	var listeners []string
+	var listeners, told []string
 	for l, addr := range b.addrs {
-		listeners = append(listeners, string(l)+"://"+addr)
+		if l != advertised {
+			listeners = append(listeners, string(l)+"://"+addr)
+		}
+		switch l {
+		case controller, advertised:
+		case Proxied:
+			told = append(told, string(l)+"://"+b.Advertised())
+		default:
+			told = append(told, string(l)+"://"+addr)
+		}
 	}
 	properties := strings.NewReplacer(
-		"{listeners}", strings.Join(listeners, ","),
+		"{listeners}", strings.Join(listeners, ","), "{advertised}", strings.Join(told, ","),
 		"{controller}", b.addrs[controller],
 		"{dir}", b.dir,
 		"{user}", User, "{password}", Password,
@@ -119,7 +130,8 @@ node.id=1
 controller.quorum.voters=1@{controller}
 controller.listener.names=CONTROLLER
 listeners={listeners}
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL
+advertised.listeners={advertised}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL
 inter.broker.listener.name=PLAINTEXT
 log.dirs={dir}/data
 
@@ -148,6 +160,7 @@ transaction.state.log.num.partitions=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
 broker.session.timeout.ms=2000
 broker.heartbeat.interval.ms=500
 log.cleaner.dedupe.buffer.size=8388608
@@ -186,6 +199,9 @@ func (b *Broker) ready(ctx context.Context) error {
 
 // Addr is a listener's host:port.
 func (b *Broker) Addr(l Listener) string { return b.addrs[l] }
+
+// Advertised is where clients of the listener Proxied are told to connect to.
+func (b *Broker) Advertised() string { return b.addrs[advertised] }
 
 // Kill ends the broker without warning.
 func (b *Broker) Kill() error { return b.process.Kill() }

@@ -42,6 +42,7 @@ var notRun = []struct{ page, command, reason string }{
 	{"docs/service.md", "syncd ", "they are of a service with the reader's jobs; service_test.go and package cli run them"},
 	{"docs/service.md", "curl ", "they are of a service with the reader's jobs; server/connect and server/api make the same requests"},
 	{"docs/service.md", "-d ", "it goes on with the line before"},
+	{"docs/cluster.md", "syncd run -c configs/cluster.yaml", "it needs servers with TLS; integration/cluster_test.go and package job run several processes"},
 	{"docs/deployment.md", "docker ", "no container engine; package deploy checks the files and the arguments"},
 	{"docs/deployment.md", "kubectl ", "no cluster; package deploy checks the files and the arguments"},
 	{"docs/deployment.md", "sudo ", "it changes the machine; make release-check installs into folders, package deploy checks the units"},

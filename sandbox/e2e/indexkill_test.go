@@ -355,7 +355,7 @@ func TestIndexingFromKafkaKilled(t *testing.T) {
 		kills = 20
 	}
 	w := newWorld(t, indexedDocuments(t, 600))
-	kafka, err := kafkaserver.Start(kafkaserver.Config{ShortSessions: true})
+	kafka, err := kafkaserver.Start(kafkaserver.Config{MinSession: 100 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 )
@@ -62,9 +63,9 @@ type Config struct {
 	// message.max.bytes. Zero means Kafka's default, 1048588.
 	MaxMessageBytes int
 
-	// ShortSessions lets members of groups be thought dead from 100 ms on, rather than
-	// from Kafka's default of 6 s, as group.min.session.timeout.ms says.
-	ShortSessions bool
+	// MinSession is the shortest session of a member of a consumer group, as
+	// group.min.session.timeout.ms. Zero means Kafka's default, 6 s.
+	MinSession time.Duration
 }
 
 // Server is a running broker. Its methods may be called from several goroutines.
@@ -119,15 +120,15 @@ func Start(cfg Config) (*Server, error) {
 			opts = append(opts, kfake.Superuser(mechanism, cfg.User, cfg.Password))
 		}
 	}
-	broker := map[string]string{}
+	configs := map[string]string{}
 	if cfg.MaxMessageBytes > 0 {
-		broker["message.max.bytes"] = strconv.Itoa(cfg.MaxMessageBytes)
+		configs["message.max.bytes"] = strconv.Itoa(cfg.MaxMessageBytes)
 	}
-	if cfg.ShortSessions {
-		broker["group.min.session.timeout.ms"] = "100"
+	if cfg.MinSession > 0 {
+		configs["group.min.session.timeout.ms"] = strconv.FormatInt(cfg.MinSession.Milliseconds(), 10)
 	}
-	if len(broker) > 0 {
-		opts = append(opts, kfake.BrokerConfigs(broker))
+	if len(configs) > 0 {
+		opts = append(opts, kfake.BrokerConfigs(configs))
 	}
 	if cfg.TLS != nil {
 		opts = append(opts, kfake.TLS(cfg.TLS))

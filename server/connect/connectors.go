@@ -13,6 +13,7 @@ import (
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/job/host"
+	"github.com/syncd-io/syncd/runlog"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -284,6 +285,9 @@ func typeOf(c *config.Config) string {
 	return "source"
 }
 
+// taskCollection is the kind of a task that is a collection.
+const taskCollection = "task.collection"
+
 // task is a part of a job.
 type task struct{ kind, name string }
 
@@ -300,7 +304,7 @@ func tasksOf(j host.Status, c *config.Config) (tasks []task) {
 		if len(tasks) == maxTasks {
 			break
 		}
-		tasks = append(tasks, task{"task.collection", r.Collection.Name})
+		tasks = append(tasks, task{taskCollection, r.Collection.Name})
 	}
 	return tasks
 }
@@ -315,11 +319,16 @@ func stateOf(j host.Status) host.State {
 
 // statusOf is how a connector stands. A run that failed, of a job that tries again, is a failure of its tasks, as in Connect.
 func (a *API) statusOf(q *request, j host.Status, c *config.Config) statusBody {
+	return a.statusAt(q.worker(), j, c)
+}
+
+// statusAt is statusOf for who asked at that address.
+func (a *API) statusAt(here string, j host.Status, c *config.Config) statusBody {
 	version := a.Version
 	if c != nil && c.Source.Version() != "" {
 		version = c.Source.Version()
 	}
-	s := state{State: running, Worker: q.worker(), Version: version}
+	s := state{State: running, Worker: here, Version: version}
 	tasks := s
 	trace := spec.ScrubURLs(traceOf(j))
 	switch stateOf(j) {
@@ -334,11 +343,33 @@ func (a *API) statusOf(q *request, j host.Status, c *config.Config) statusBody {
 		tasks.State, tasks.Trace = failed, trace
 	case host.Running, host.Waiting, host.Done, host.Ending:
 	}
+	var cluster *runlog.Cluster
+	if j.Live != nil {
+		cluster = j.Live.Cluster
+	}
+	s.Worker = workerOf(cluster, task{}, here)
 	out := statusBody{j.Name, s, []taskBody{}, typeOf(c)}
-	for i := range tasksOf(j, c) {
+	for i, t := range tasksOf(j, c) {
+		tasks.Worker = workerOf(cluster, t, here)
 		out.Tasks = append(out.Tasks, taskBody{i, tasks})
 	}
 	return out
+}
+
+// workerOf is where a task is worked on: here, or in a cluster at the process that has most left to do of a collection. What a collection
+// does not have is the leader's.
+func workerOf(c *runlog.Cluster, t task, here string) string {
+	if c == nil {
+		return here
+	}
+	at := c.Leads()
+	if t.kind == taskCollection {
+		at = c.Working(t.name)
+	}
+	if at == nil || at.Name == c.Process {
+		return here
+	}
+	return at.Worker()
 }
 
 // traceOf is why a job does not do what it should, and what to do.

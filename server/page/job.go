@@ -65,6 +65,20 @@ type liveView struct {
 	Collections []liveCollection
 	Streams     []liveStream
 	Window      string
+	Shared      *sharedView // nil: one process works alone
+}
+
+// sharedView is how the processes stand that share the job.
+type sharedView struct {
+	*runlog.Cluster
+	Summary, Tone string
+	Processes     []liveProcess
+}
+
+type liveProcess struct {
+	runlog.Process
+	Role, Share string
+	Gained      string
 }
 
 type liveCollection struct {
@@ -337,6 +351,37 @@ func liveOf(l *runlog.Live, now time.Time) *liveView {
 	}
 	if l.Window != nil {
 		v.Window = span(toSpan(*l.Window))
+	}
+	if l.Cluster != nil {
+		v.Shared = sharedOf(l.Cluster, now)
+	}
+	return v
+}
+
+// sharedOf is how the processes stand that share a job.
+func sharedOf(c *runlog.Cluster, now time.Time) *sharedView {
+	v := &sharedView{Cluster: c, Tone: "calm"}
+	v.Summary = plural(int64(len(c.Processes)), "process shares", "processes share") + " the work"
+	if c.Leads() == nil {
+		v.Summary, v.Tone = v.Summary+"; nobody is known to lead", "odd"
+	}
+	if c.Unowned > 0 {
+		v.Summary, v.Tone = v.Summary+fmt.Sprintf("; %d of %s have no owner", c.Unowned, plural(int64(c.Lanes), "lane", "lanes")), "odd"
+	}
+	v.Summary += fmt.Sprintf("; lanes went to another process %s", plural(int64(c.Moves), "time", "times"))
+	for i := range c.Processes {
+		p := liveProcess{Process: c.Processes[i], Role: "works", Gained: "-"}
+		if p.Name == c.Leader {
+			p.Role = "leads, works"
+		}
+		if p.Name == c.Process {
+			p.Role += ", shows this page"
+		}
+		p.Share = fmt.Sprintf("%d of %d", len(p.Lanes), c.Lanes)
+		if p.Since != nil {
+			p.Gained = ago(*p.Since, now)
+		}
+		v.Processes = append(v.Processes, p)
 	}
 	return v
 }

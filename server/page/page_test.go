@@ -78,6 +78,12 @@ func stands(now time.Time, text string) []host.Status {
 	follow := &runlog.Live{
 		RunID: "f", Started: now.Add(-time.Hour), Phase: "following changes",
 		Streams: []runlog.Stream{{Name: text, Waiting: 12, Lag: ptr(3.0)}, {Name: "idle", Idle: true, Lag: ptr(0.0)}}, Window: ptr(3600.0),
+		Cluster: &runlog.Cluster{
+			Process: "b", Leader: text, Lanes: 4, Unowned: 1, Moves: 3, Processes: []runlog.Process{
+				{Name: text, Host: text, PID: 7, Address: text, Since: ptr(now.Add(-time.Minute)), Lanes: []int{0, 1}, Splits: map[string]int{"page": 2}},
+				{Name: "b", Host: "h", PID: 8, Lanes: []int{3}},
+			},
+		},
 	}
 	stalled := *run
 	stalled.Stalled, stalled.Paused = true, true

@@ -29,10 +29,7 @@ const (
 
 // stateTopic is the topic of the marks.
 func (c *Config) stateTopic() string {
-	if c.TopicPrefix == "" {
-		return c.Transactions.StateTopic
-	}
-	return c.TopicPrefix + "." + c.Transactions.StateTopic
+	return c.prefixed(c.Transactions.StateTopic)
 }
 
 // marksWrite is the write of marks: a mark is an event of the state topic, whose key is the name.
@@ -44,7 +41,7 @@ func (t *transactional) marksWrite(marks []syncd.Mark) *write {
 	w := t.newWrite(events)
 	topic := t.config.stateTopic()
 	for i := range events {
-		w.slots[i] = slot{index: i, topic: &topic}
+		w.slots[i] = slot{index: i, topic: &topic, partition: ck.PartitionAny}
 	}
 	return w
 }
@@ -66,7 +63,7 @@ func (t *transactional) readMarks(ctx context.Context, prefix string) (map[strin
 // records sees now.
 func (t *transactional) peekMarks(ctx context.Context, prefix string) (map[string][]byte, error) {
 	return t.inTime(ctx, brokersHint, func(ctx context.Context) (map[string][]byte, error) {
-		missing, err := t.lookForState(ctx)
+		missing, err := t.lookForState(ctx, t.config.stateTopic())
 		if err != nil || missing {
 			return nil, err
 		}
@@ -93,13 +90,15 @@ func (t *transactional) takeOver(ctx context.Context, prefix string) (map[string
 	}
 	if !t.ready {
 		if err := t.initialize(ctx); err != nil {
-			if fatal := t.main.GetFatalError(); fatal != nil {
-				t.broken = t.lost(fatal)
-			}
+			t.mourn()
 			return nil, err
 		}
 	}
-	if err := t.ensureState(ctx); err != nil {
+	how := CreateTopics{Partitions: 1, Config: map[string]spec.Secret{"cleanup.policy": compacted}}
+	if t.config.CreateTopics != nil {
+		how.ReplicationFactor = t.config.CreateTopics.ReplicationFactor
+	}
+	if err := t.ensureState(ctx, t.config.stateTopic(), &how); err != nil {
 		return nil, err
 	}
 	return t.collect(ctx, prefix, true)
@@ -122,42 +121,35 @@ func (t *transactional) collect(ctx context.Context, prefix string, wait bool) (
 	return marks, nil
 }
 
-// ensureState creates the state topic if it does not exist, whatever create_topics says, since it is this sink's own and no
+// ensureState creates a topic of marks if it does not exist, whatever create_topics says, since it is this sink's own and no
 // consumer's. One that exists must be compacted: otherwise the marks would go with age.
-func (t *transactional) ensureState(ctx context.Context) error {
-	name := t.config.stateTopic()
-	missing, err := t.lookForState(ctx)
+func (t *transactional) ensureState(ctx context.Context, name string, how *CreateTopics) error {
+	missing, err := t.lookForState(ctx, name)
 	if err != nil {
 		return err
 	}
 	if !missing {
 		return t.checkState(ctx, name)
 	}
-	how := CreateTopics{Partitions: 1, Config: map[string]spec.Secret{"cleanup.policy": compacted}}
-	if t.config.CreateTopics != nil {
-		how.ReplicationFactor = t.config.CreateTopics.ReplicationFactor
-	}
-	failed, err := t.create(ctx, &how, []string{name})
+	failed, err := t.create(ctx, how, []string{name})
 	if err != nil {
 		return fmt.Errorf("creating the Kafka topic %q of marks: %w", name, err)
 	}
 	if len(failed) > 0 {
 		return syncd.Hint(fmt.Errorf("creating the marks' Kafka topic: %s", failed[0]),
-			"create it with one partition and cleanup.policy=compact, or grant this login the operation CREATE")
+			"create it with partitions=%d and cleanup.policy=compact, or grant this login the operation CREATE", how.Partitions)
 	}
 	return nil
 }
 
-// lookForState reports whether the state topic does not exist.
-func (t *transactional) lookForState(ctx context.Context) (missing bool, err error) {
-	name := t.config.stateTopic()
+// lookForState reports whether a topic of marks does not exist.
+func (t *transactional) lookForState(ctx context.Context, name string) (missing bool, err error) {
 	absent, refused, err := t.look(ctx, []string{name})
 	if err != nil {
 		return false, fmt.Errorf("looking for the Kafka topic %q of marks: %w", name, err)
 	}
 	if len(refused) > 0 {
-		return false, syncd.Hint(fmt.Errorf("looking for the marks' Kafka topic: %s", refused[0]),
-			"grant this login READ, WRITE and DESCRIBE on sink.kafka.transactions.state_topic")
+		return false, syncd.Hint(fmt.Errorf("looking for the marks' Kafka topic: %s", refused[0]), "grant this login READ, WRITE and DESCRIBE on the topic")
 	}
 	return len(absent) > 0, nil
 }
@@ -189,7 +181,7 @@ func (t *transactional) checkState(ctx context.Context, name string) error {
 // readState calls each with the committed records of the state topic, in the order of each key. With wait these are all that were
 // written before the call: where transactions of other jobs are open, it waits for their end.
 func (t *transactional) readState(ctx context.Context, wait bool, each func(name string, value []byte)) error {
-	left, err := t.stateEnds(ctx)
+	left, err := t.endsOf(ctx, t.config.stateTopic())
 	if err != nil {
 		return err
 	}
@@ -199,28 +191,39 @@ func (t *transactional) readState(ctx context.Context, wait bool, each func(name
 	})
 }
 
+// newConsumer makes a consumer that reaches the brokers as the sink does, and commits nothing by itself.
+func (s *Sink) newConsumer(settings ck.ConfigMap) (*ck.Consumer, error) {
+	conf := s.config.librdkafka()
+	maps.DeleteFunc(conf, func(key string, _ ck.ConfigValue) bool {
+		return strings.HasPrefix(key, "go.") || producerOnly[key]
+	})
+	maps.Copy(conf, ck.ConfigMap{
+		"enable.auto.commit": false,
+		"auto.offset.reset":  "earliest",
+		"log_level":          0, // it would go to stderr; errors come as events
+	})
+	maps.Copy(conf, settings)
+	c, err := ck.NewConsumer(&conf)
+	if err != nil {
+		return nil, fmt.Errorf("configuring the Kafka client: %s", s.scrub(err))
+	}
+	return c, nil
+}
+
 // readTopic calls each with the committed records of a topic up to the ends of its partitions, in the order of each key, until each
 // returns false. With wait these are all: where transactions are open, it waits for their end.
 func (s *Sink) readTopic(ctx context.Context, topic string, left map[int32]int64, wait bool, each func(*ck.Message) bool) error {
 	if len(left) == 0 {
 		return nil
 	}
-	conf := s.config.librdkafka()
-	maps.DeleteFunc(conf, func(key string, _ ck.ConfigValue) bool {
-		return strings.HasPrefix(key, "go.") || producerOnly[key]
-	})
-	maps.Copy(conf, ck.ConfigMap{
+	c, err := s.newConsumer(ck.ConfigMap{
 		"group.id":             s.config.ClientID, // which nothing is committed of, and nobody joins
-		"enable.auto.commit":   false,
-		"auto.offset.reset":    "earliest",
 		"isolation.level":      "read_committed",
 		"enable.partition.eof": true,
 		"fetch.wait.max.ms":    50,
-		"log_level":            0, // it would go to stderr; errors come as events
 	})
-	c, err := ck.NewConsumer(&conf)
 	if err != nil {
-		return fmt.Errorf("configuring the Kafka client: %s", s.scrub(err))
+		return err
 	}
 	defer func() { _ = c.Close() }() // it has joined no group, so there is nothing to tell
 	patience := time.Now().Add(s.config.ConnectTimeout)
@@ -279,13 +282,9 @@ var producerOnly = map[string]bool{
 	"message.timeout.ms": true, "statistics.interval.ms": true,
 }
 
-// stateEnds is topicEnds for the state topic. Right after the topic was created, the brokers may not be ready to say.
-func (t *transactional) stateEnds(ctx context.Context) (map[int32]int64, error) {
-	return retry.Do(ctx, retry.Retrier{
-		Policy:   retry.Policy{First: statePause, Elapsed: t.config.ConnectTimeout},
-		Classify: func(err error) retry.Decision { return retry.Decision{Again: errors.Is(err, syncd.ErrUnavailable)} },
-		Retrying: func(error) { t.env.Retried(stateNotReady) },
-	}, func() (map[int32]int64, error) { return t.topicEnds(ctx, t.config.stateTopic()) })
+// endsOf is topicEnds for a topic of marks. Right after the topic was created, the brokers may not be ready to say.
+func (t *transactional) endsOf(ctx context.Context, topic string) (map[int32]int64, error) {
+	return retry.Do(ctx, t.stateRetrier(), func() (map[int32]int64, error) { return t.topicEnds(ctx, topic) })
 }
 
 // topicEnds returns the ends of a topic's partitions that hold anything. Ends are the high watermarks: a transaction of another job does

@@ -59,6 +59,10 @@ type Sink struct {
 
 func open(ctx context.Context, c Config, env syncd.Env) (syncd.Sink, error) {
 	c.Queue.MaxBytes = c.queueBytes(env.Memory)
+	if env.Process != "" && c.exactlyOnce() { // the processes of a cluster have a transaction each, and nobody may wait for a dead one's for long
+		c.Transactions.ID += "-" + env.Process
+		c.Transactions.Timeout = min(c.Transactions.Timeout, clusterTransaction)
+	}
 	r, err := newRouter(c)
 	if err != nil {
 		return nil, err
@@ -90,7 +94,8 @@ func open(ctx context.Context, c Config, env syncd.Env) (syncd.Sink, error) {
 
 // Abilities implements syncd.Sink.
 func (s *Sink) Abilities() syncd.SinkAbilities {
-	return syncd.SinkAbilities{Prepare: s.prepare, Route: s.route, Identity: s.identity, Lag: s.lag, Raw: s.config.Event.Raw(), DeadLetters: s.deadLetters, Probe: s.probe}
+	return syncd.SinkAbilities{Prepare: s.prepare, Route: s.route, Identity: s.identity, Lag: s.lag, Raw: s.config.Event.Raw(), DeadLetters: s.deadLetters, Probe: s.probe,
+		Cluster: s.openCluster}
 }
 
 // Close implements io.Closer. It waits a while for the events of interrupted writes.

@@ -65,6 +65,8 @@ type transactional struct {
 	broken   error   // why the producer can't go on; once set, every call fails with it
 	doubted  bool    // a transaction was aborted because events in it were acknowledged without proof
 	pauses   retry.Pauses
+
+	cluster *laneCluster // in whose lanes' names transactions are; nil without one. It is set before the first call
 }
 
 // call is one Commit or Write. Until it is done, only the leader uses its events and marks.
@@ -78,6 +80,8 @@ type call struct {
 	left     syncd.BatchError // events that were refused for their own fault; later attempts leave them out
 	alone    []int            // events that a broker refused with their batch; later attempts send them one by one
 	cause    error            // why the last attempt was aborted
+	claims   []claim          // of the cluster, in whose name it is
+	lapse    lapse            // of the membership in the cluster, as its attempts found it
 	done     chan struct{}
 	err      error // the outcome, when done is closed
 }
@@ -85,7 +89,7 @@ type call struct {
 // Abilities implements syncd.Sink.
 func (t *transactional) Abilities() syncd.SinkAbilities {
 	a := t.Sink.Abilities()
-	a.Marks, a.PeekMarks, a.Commit = t.readMarks, t.peekMarks, t.commit
+	a.Marks, a.PeekMarks, a.Commit, a.Cluster = t.readMarks, t.peekMarks, t.commit, t.openCluster
 	return a
 }
 
@@ -93,34 +97,37 @@ func (t *transactional) Abilities() syncd.SinkAbilities {
 func (t *transactional) Write(ctx context.Context, changes []syncd.Change) error {
 	b := t.encode(changes)
 	defer t.batches.Put(b)
-	return b.Settle(changes, t.submit(ctx, b.Events, nil, false))
+	return b.Settle(changes, t.submit(ctx, b.Events, &call{marks: t.newWrite(nil)}))
 }
 
-// commit is the ability Commit. A change that can't be encoded ends it before anything is sent.
+// commit is the ability Commit.
 func (t *transactional) commit(ctx context.Context, changes []syncd.Change, marks []syncd.Mark) error {
+	return t.commitAs(ctx, changes, &call{marks: t.marksWrite(marks), marked: true})
+}
+
+// commitAs commits changes together with the call's marks. A change that can't be encoded ends it before anything is sent.
+func (t *transactional) commitAs(ctx context.Context, changes []syncd.Change, c *call) error {
 	b := t.encode(changes)
 	defer t.batches.Put(b)
 	if err := b.Refused(); err != nil {
 		return err
 	}
-	if err := t.submit(ctx, b.Events, marks, true); err != nil {
+	if err := t.submit(ctx, b.Events, c); err != nil {
 		return err // its indices are those of changes, since each has an event; and nothing is committed, so nothing has a place
 	}
 	return b.Settle(changes, nil)
 }
 
-// submit queues a call and returns its outcome, leading if nobody else does. When it returns, nothing uses events any more.
-func (t *transactional) submit(ctx context.Context, events []codec.Event, marks []syncd.Mark, marked bool) error {
+// submit queues a call with events and returns its outcome, leading if nobody else does. When it returns, nothing uses events any more.
+func (t *transactional) submit(ctx context.Context, events []codec.Event, c *call) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("writing to Kafka: %w", err)
 	}
-	if len(events) == 0 && len(marks) == 0 {
+	if len(events) == 0 && len(c.marks.events) == 0 {
 		return nil
 	}
-	c := &call{
-		gone: ctx.Err, deadline: time.Now().Add(t.config.DeliveryTimeout), marked: marked, size: len(events),
-		events: t.newWrite(events), marks: t.marksWrite(marks), done: make(chan struct{}),
-	}
+	c.gone, c.deadline, c.done = ctx.Err, time.Now().Add(t.config.DeliveryTimeout), make(chan struct{})
+	c.size, c.events = len(events), t.newWrite(events)
 	if err := c.events.address(); err != nil {
 		return err
 	}
@@ -223,16 +230,20 @@ func (t *transactional) lead(ctx context.Context) {
 	if err == nil {
 		err = t.transact(within)
 	}
-	if fatal := t.main.GetFatalError(); err != nil && t.broken == nil && fatal != nil {
-		t.broken = t.lost(fatal)
+	if err != nil {
+		t.mourn()
 	}
 	switch {
 	case err == nil:
 		t.pauses.Reset()
 		t.finish(func(c *call) (bool, error) { return true, c.left.OrNil() })
 	case t.broken != nil:
+		err := t.broken
+		if t.deciding && t.cluster != nil { // to be fenced would mean that nothing is committed
+			err = syncd.Hint(fmt.Errorf("it is not known whether the transaction is committed: %v", t.broken), "%s", syncd.HintOf(t.broken)) //nolint:errorlint // so
+		}
 		t.deciding = false
-		t.finish(func(*call) (bool, error) { return true, t.broken })
+		t.finish(func(*call) (bool, error) { return true, err })
 	case t.deciding:
 		t.finish(func(c *call) (bool, error) {
 			if within.Err() == nil { // asking again would not help
@@ -242,6 +253,18 @@ func (t *transactional) lead(ctx context.Context) {
 		})
 	default:
 		t.undo(within, err)
+	}
+}
+
+// mourn notes that the producer can't go on, where that is so.
+func (t *transactional) mourn() {
+	fatal := t.main.GetFatalError()
+	if fatal == nil || t.broken != nil {
+		return
+	}
+	t.broken = t.lost(fatal)
+	if t.cluster != nil {
+		t.cluster.fail(t.broken)
 	}
 }
 
@@ -306,7 +329,10 @@ func (t *transactional) undo(within context.Context, err error) {
 // that were refused for their own fault, and sends those alone that a broker refused with their batch. learn returns an error if
 // another attempt can't succeed.
 func (c *call) learn(err error) error {
-	if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, errRefused) {
+	if c.lapse.over != nil {
+		return c.lapse.over
+	}
+	if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, errRefused) && !errors.Is(err, errDisowned) {
 		c.cause = err
 	}
 	w := c.events
@@ -358,6 +384,9 @@ func (t *transactional) transact(ctx context.Context) error {
 				}
 			}
 		}
+		if err := t.sign(ctx); err != nil {
+			return err
+		}
 		t.deciding = true
 	}
 	if err := t.settle(ctx, t.main.CommitTransaction); err != nil {
@@ -393,6 +422,9 @@ func (t *transactional) fill(ctx context.Context) error {
 		}
 	}
 	if err := t.rest(ctx); err != nil {
+		return err
+	}
+	if err := t.disowned(); err != nil {
 		return err
 	}
 	if err := t.main.BeginTransaction(); err != nil {
@@ -523,9 +555,7 @@ func (t *transactional) abort(ctx context.Context, insist bool) error {
 		ctx = moment
 	}
 	if err := t.settle(ctx, t.main.AbortTransaction); err != nil {
-		if fatal := t.main.GetFatalError(); fatal != nil {
-			t.broken = t.lost(fatal)
-		}
+		t.mourn()
 		return err
 	}
 	t.open = false
@@ -579,14 +609,19 @@ func (t *transactional) initialize(ctx context.Context) error {
 // lost is the error of a producer that can't go on.
 func (t *transactional) lost(fatal error) error {
 	switch kafkaconn.Code(fatal) {
-	case ck.ErrFenced, ck.ErrProducerFenced, ck.ErrInvalidProducerEpoch:
+	case ck.ErrFenced, ck.ErrProducerFenced, ck.ErrInvalidProducerEpoch, ck.ErrInvalidTxnState, ck.ErrInvalidProducerIDMapping:
+		if t.cluster != nil { // the name of a process is its own
+			return syncd.Hint(fmt.Errorf("writing to Kafka in transactions of %q: one took longer than %s: %w", t.config.Transactions.ID, t.config.Transactions.Timeout, syncd.ErrFenced),
+				"that happens when a process stands still, or the brokers do; it goes on when it has joined the cluster anew")
+		}
+		if c := kafkaconn.Code(fatal); c == ck.ErrInvalidTxnState || c == ck.ErrInvalidProducerIDMapping {
+			// So it may be after a coordinator was lost. The next producer settles the transaction, and finds by the marks what came of it.
+			return syncd.Hint(fmt.Errorf("writing to Kafka: the brokers hold the transaction to be in another state than this producer does: %w: %s", syncd.ErrUnavailable, t.scrub(fatal)),
+				brokersHint)
+		}
 		return syncd.Hint(fmt.Errorf("writing to Kafka in transactions of %q: %w", t.config.Transactions.ID, syncd.ErrFenced),
 			"another run with the same sink.kafka.transactions.id has begun; if there is none, a transaction took longer than sink.kafka.transactions.timeout, %s",
 			t.config.Transactions.Timeout)
-	case ck.ErrInvalidTxnState, ck.ErrInvalidProducerIDMapping:
-		// So it may be after a coordinator was lost. The next producer settles the transaction, and finds by the marks what came of it.
-		return syncd.Hint(fmt.Errorf("writing to Kafka: the brokers hold the transaction to be in another state than this producer does: %w: %s", syncd.ErrUnavailable, t.scrub(fatal)),
-			brokersHint)
 	}
 	err := t.fatal(fatal)
 	switch {

@@ -58,12 +58,13 @@ type write struct {
 
 // slot is what a delivery report leads back to.
 type slot struct {
-	index  int
-	topic  *string
-	client *client
-	doubts uint64 // of the judge when the event was produced
-	proof  *proof // that the judge has of the lane, once it was reported
-	mail   *mailbox
+	index     int
+	topic     *string
+	partition int32 // or PartitionAny
+	client    *client
+	doubts    uint64 // of the judge when the event was produced
+	proof     *proof // that the judge has of the lane, once it was reported
+	mail      *mailbox
 }
 
 // mailbox keeps the delivery reports of a write until it takes them, many at once: to wake it for each would cost more than the
@@ -219,7 +220,7 @@ func (w *write) address() error {
 				return fmt.Errorf("writing to Kafka: collection %q: %w", t.Collection, last.err)
 			}
 		}
-		w.slots[i] = slot{index: i, topic: &last.name}
+		w.slots[i] = slot{index: i, topic: &last.name, partition: ck.PartitionAny}
 	}
 	return nil
 }
@@ -246,7 +247,7 @@ func (w *write) produce(ctx context.Context, p producer, i int) error {
 		w.headers = append(w.headers, ck.Header{Key: h.Name, Value: w.text[from:len(w.text):len(w.text)]})
 	}
 	w.message = ck.Message{
-		TopicPartition: ck.TopicPartition{Topic: w.slots[i].topic, Partition: ck.PartitionAny},
+		TopicPartition: ck.TopicPartition{Topic: w.slots[i].topic, Partition: w.slots[i].partition},
 		Key:            e.Key,
 		Value:          e.Value, // nil is a tombstone, and other than an empty value
 		Headers:        w.headers,

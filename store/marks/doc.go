@@ -3,7 +3,7 @@
 //
 // Everything is a mark of the sink whose name begins with the job's: what is known of the run, its collections, and its splits.
 // Marks that are left over from an earlier run, or from a collection before it began anew, are recognised by their numbers
-// ([value]) and ignored, so that to remove them is mere tidying.
+// ([Value]) and ignored, so that to remove them is mere tidying.
 //
 // Invariants:
 //   - of each mark one value at a time is on its way to the sink, since the order of commits that overlap is not defined, and a

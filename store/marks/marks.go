@@ -31,11 +31,11 @@ type mark struct {
 	value []byte       // nil forgets it
 }
 
-// value is what a mark holds: one of info, collection and split. Turns are numbers that only grow: a run takes one when it
+// Value is what a mark holds: one of info, collection and split. Turns are numbers that only grow: a run takes one when it
 // begins, and when it ends and can't be resumed; a collection takes one whenever it begins. A collection's mark counts if its
 // turn is a later one than the run's, or it is a stream, and a split's if its turn is the collection's. All other marks are left
 // over from before.
-type value struct {
+type Value struct {
 	Turn       int64             `json:"turn"`
 	At         time.Time         `json:"at"` // when the state was kept
 	Info       *store.Info       `json:"info,omitempty"`
@@ -56,16 +56,16 @@ func (m *mark) behind(kept *mark) bool {
 	return a.Counts.Scanned < b.Counts.Scanned || a.After == b.After && a.Counts == b.Counts
 }
 
-// prefixOf begins the names of a job's marks. No job's prefix begins another's.
-func prefixOf(job string) string { return url.PathEscape(job) + "/" }
+// PrefixOf begins the names of a job's marks. No job's prefix begins another's.
+func PrefixOf(job string) string { return url.PathEscape(job) + "/" }
 
-// splitName is the name of a split's mark, behind the prefix.
-func splitName(collection string, index int) string {
+// SplitName is the name of a split's mark, behind the prefix.
+func SplitName(collection string, index int) string {
 	return nameSplit + strconv.Itoa(index) + "/" + collection
 }
 
-// collectionOf is the collection that a mark is of, whose name stands behind the prefix; "" if it is of none.
-func collectionOf(name string) string {
+// CollectionOf is the collection that a mark is of, whose name stands behind the prefix; "" if it is of none.
+func CollectionOf(name string) string {
 	if collection, ok := strings.CutPrefix(name, nameCollection); ok {
 		return collection
 	}
@@ -75,6 +75,12 @@ func collectionOf(name string) string {
 	}
 	return ""
 }
+
+// CollectionName is the name of a collection's mark, behind the prefix.
+func CollectionName(collection string) string { return nameCollection + collection }
+
+// IsSplit reports whether a mark, whose name stands behind the prefix, is of a split.
+func IsSplit(name string) bool { return strings.HasPrefix(name, nameSplit) }
 
 // state is what the marks of a job say.
 type state struct {
@@ -90,9 +96,9 @@ type state struct {
 // parse reads the marks of a job.
 func parse(prefix string, all map[string][]byte) (*state, error) {
 	s := &state{collections: map[string]*store.Collection{}, turns: map[string]int64{}, there: map[string]*mark{}}
-	values := map[string]value{}
+	values := map[string]Value{}
 	for name, text := range all {
-		v, err := parseValue(strings.TrimPrefix(name, prefix), text)
+		v, err := ParseValue(strings.TrimPrefix(name, prefix), text)
 		if err != nil {
 			return s, unfit(name, err)
 		}
@@ -140,8 +146,8 @@ func parse(prefix string, all map[string][]byte) (*state, error) {
 	return s, nil
 }
 
-// parseValue reads one mark, whose name stands behind the prefix.
-func parseValue(name string, text []byte) (v value, err error) {
+// ParseValue reads one mark, whose name stands behind the prefix.
+func ParseValue(name string, text []byte) (v Value, err error) {
 	if err := json.Unmarshal(text, &v); err != nil {
 		return v, err
 	}

@@ -118,7 +118,7 @@ func TestNames(t *testing.T) {
 	if diff := cmp.Diff(want, l.names()); diff != "" {
 		t.Error(diff)
 	}
-	if names := []string{prefixOf("a"), prefixOf("a/b"), prefixOf("a/"), prefixOf("a%2Fb"), prefixOf("")}; slices.ContainsFunc(names, func(a string) bool {
+	if names := []string{PrefixOf("a"), PrefixOf("a/b"), PrefixOf("a/"), PrefixOf("a%2Fb"), PrefixOf("")}; slices.ContainsFunc(names, func(a string) bool {
 		return slices.ContainsFunc(names, func(b string) bool { return a != b && strings.HasPrefix(b, a) })
 	}) {
 		t.Errorf("one of %q begins another", names)

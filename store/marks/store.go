@@ -38,6 +38,7 @@ type Store struct {
 	carrying bool             // a call is under way that took marks from waiting; there is one at a time
 	last     time.Time        // when marks were last taken from waiting
 	broken   error            // why nothing more is sent
+	due      chan struct{}    // holds one where something waits
 }
 
 var _ store.Committer = (*Store)(nil)
@@ -53,7 +54,7 @@ func OpenFresh(ctx context.Context, can syncd.SinkAbilities, job string) (*Store
 		s, err := parse(prefix, nil)
 		for name, text := range all {
 			s.there[name] = &mark{name: name, value: text}
-			var v value
+			var v Value
 			_ = json.Unmarshal(text, &v) // what can't be read has no turn
 			s.lastTurn = max(s.lastTurn, v.Turn)
 		}
@@ -65,7 +66,7 @@ func open(ctx context.Context, can syncd.SinkAbilities, job string, parse func(s
 	if can.Marks == nil || can.Commit == nil {
 		return nil, errors.New("the sink can't commit changes together with marks")
 	}
-	prefix := prefixOf(job)
+	prefix := PrefixOf(job)
 	all, err := can.Marks(ctx, prefix)
 	if err != nil {
 		return nil, fmt.Errorf("reading the marks of job %s: %w", job, err)
@@ -77,11 +78,48 @@ func open(ctx context.Context, can syncd.SinkAbilities, job string, parse func(s
 	found.interrupt() // whoever ran it is shut out
 	s := &Store{
 		job: job, prefix: prefix, commit: can.Commit, now: time.Now, state: *found,
-		waiting: map[string]*mark{}, flying: map[string]bool{},
+		waiting: map[string]*mark{}, flying: map[string]bool{}, due: make(chan struct{}, 1),
 	}
 	s.returned.L = &s.mu
 	return s, nil
 }
+
+// Join opens the state of a job for a process that works on its splits, in a run that another process began. It shuts nobody out, and
+// neither Begin nor Resume nor Close are for it. It must be told of the collections by Note before their splits are kept.
+func Join(can syncd.SinkAbilities, job string) *Store {
+	found, _ := parse(PrefixOf(job), nil)
+	s := &Store{job: job, prefix: PrefixOf(job), commit: can.Commit, now: time.Now, state: *found, waiting: map[string]*mark{}, flying: map[string]bool{}, due: make(chan struct{}, 1)}
+	s.returned.L = &s.mu
+	return s
+}
+
+// Note tells of the turn of a collection, which is that of the marks of its splits.
+func (s *Store) Note(collection string, turn int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.turns[collection] = turn
+}
+
+// Drop forgets what is to be kept of some splits, since others work on them.
+func (s *Store) Drop(is func(name string) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.waiting, func(name string, _ *mark) bool { return is(name) })
+	maps.DeleteFunc(s.there, func(name string, _ *mark) bool { return is(name) })
+}
+
+// Flush returns when all that waits is committed.
+func (s *Store) Flush(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.waiting) == 0 && !s.carrying {
+		return s.broken
+	}
+	return s.flush(ctx)
+}
+
+// ErrNothing is wrapped by the error of a commit that came to nothing, and that breaks nothing: others can follow it.
+var ErrNothing = errors.New("nothing is committed")
 
 // Peek returns what the sink holds of a job, and shuts nobody out. A job without a state has an entry without a run. Whether a
 // run that did not end is still under way can't be seen: it is Running.
@@ -90,11 +128,11 @@ func Peek(ctx context.Context, can syncd.SinkAbilities, job string) (store.Entry
 	if can.PeekMarks == nil {
 		return e, errors.New("the sink can't show its marks")
 	}
-	all, err := can.PeekMarks(ctx, prefixOf(job))
+	all, err := can.PeekMarks(ctx, PrefixOf(job))
 	if err != nil {
 		return e, fmt.Errorf("reading the marks of job %s: %w", job, err)
 	}
-	s, err := parse(prefixOf(job), all)
+	s, err := parse(PrefixOf(job), all)
 	e.Info, e.Handled, e.Collections, e.Problem = s.info, s.handled, s.collections, err
 	return e, nil
 }
@@ -144,7 +182,7 @@ func (s *Store) enter(ctx context.Context) error {
 // sendInfo sends the info and all that waits. The caller holds mu.
 func (s *Store) sendInfo(ctx context.Context, handled int64) error {
 	s.info.Updated = s.now()
-	if err := s.put(nameInfo, value{Turn: s.infoTurn, Info: &s.info, Handled: handled}); err != nil {
+	if err := s.put(nameInfo, Value{Turn: s.infoTurn, Info: &s.info, Handled: handled}); err != nil {
 		return err
 	}
 	return s.flush(ctx)
@@ -156,7 +194,7 @@ func (s *Store) forget() {
 	s.lastTurn++
 	s.infoTurn = s.lastTurn
 	stream := func(name string) bool { // that this store knows
-		of := collectionOf(strings.TrimPrefix(name, s.prefix))
+		of := CollectionOf(strings.TrimPrefix(name, s.prefix))
 		return store.IsStream(of) && s.turns[of] != 0
 	}
 	maps.DeleteFunc(s.waiting, func(name string, _ *mark) bool { return !stream(name) })
@@ -183,7 +221,7 @@ func (s *Store) Collection(ctx context.Context, name string, c store.Collection,
 		s.lastTurn++
 		s.turns[name] = s.lastTurn
 	}
-	if err := s.put(nameCollection+name, value{Turn: s.turns[name], Collection: &c}); err != nil {
+	if err := s.put(nameCollection+name, Value{Turn: s.turns[name], Collection: &c}); err != nil {
 		return err
 	}
 	return s.flushSoon(ctx)
@@ -198,7 +236,7 @@ func (s *Store) Split(ctx context.Context, collection string, p store.Split, dur
 		return err
 	}
 	if kept := s.there[m.name]; kept == nil || !m.behind(kept) {
-		s.waiting[m.name] = m
+		s.wait(m)
 	}
 	if durable {
 		return s.flush(ctx)
@@ -231,6 +269,30 @@ func (s *Store) Commit(ctx context.Context, changes []syncd.Change, collection s
 	return s.send(ctx, changes, m, along[:min(len(along), most-1)])
 }
 
+// Divide keeps, in one commit, that a split was divided: its state, and the new split.
+func (s *Store) Divide(ctx context.Context, collection string, whole, part store.Split) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m, err := s.splitMark(collection, whole)
+	if err != nil {
+		return err
+	}
+	p, err := s.splitMark(collection, part)
+	if err != nil {
+		return err
+	}
+	for s.flying[m.name] {
+		s.returned.Wait()
+	}
+	delete(s.waiting, m.name) // it is older
+	s.waiting[p.name] = p
+	err = s.send(ctx, nil, m, []string{p.name})
+	if err != nil {
+		delete(s.waiting, p.name)
+	}
+	return err
+}
+
 // splitMark makes a split's mark. The caller holds mu.
 func (s *Store) splitMark(collection string, p store.Split) (*mark, error) {
 	if s.broken != nil {
@@ -240,10 +302,10 @@ func (s *Store) splitMark(collection string, p store.Split) (*mark, error) {
 	if turn == 0 {
 		return nil, fmt.Errorf("keeping split %d of collection %s: the collection was not begun", p.Index, collection)
 	}
-	return s.markOf(splitName(collection, p.Index), value{Turn: turn, Split: &p})
+	return s.markOf(SplitName(collection, p.Index), Value{Turn: turn, Split: &p})
 }
 
-func (s *Store) markOf(name string, v value) (*mark, error) {
+func (s *Store) markOf(name string, v Value) (*mark, error) {
 	v.At = s.now()
 	text, err := json.Marshal(v)
 	if err != nil {
@@ -253,13 +315,25 @@ func (s *Store) markOf(name string, v value) (*mark, error) {
 }
 
 // put has a mark wait. The caller holds mu.
-func (s *Store) put(name string, v value) error {
+func (s *Store) put(name string, v Value) error {
 	m, err := s.markOf(name, v)
 	if err == nil {
-		s.waiting[m.name] = m
+		s.wait(m)
 	}
 	return err
 }
+
+// wait has a mark wait. The caller holds mu.
+func (s *Store) wait(m *mark) {
+	s.waiting[m.name] = m
+	select {
+	case s.due <- struct{}{}:
+	default:
+	}
+}
+
+// Due yields where something may wait to be sent.
+func (s *Store) Due() <-chan struct{} { return s.due }
 
 // flushSoon sends what waits if it is time, and nobody does already. The caller holds mu.
 func (s *Store) flushSoon(ctx context.Context) error {
@@ -324,7 +398,7 @@ func (s *Store) send(ctx context.Context, changes []syncd.Change, own *mark, nam
 	err := s.commit(ctx, changes, marks)
 	s.mu.Lock()
 	defer s.returned.Broadcast()
-	if _, refused := errors.AsType[*syncd.BatchError](err); err != nil && !refused && s.broken == nil {
+	if _, refused := errors.AsType[*syncd.BatchError](err); err != nil && !refused && !errors.Is(err, ErrNothing) && s.broken == nil {
 		s.broken = err
 	}
 	for _, m := range sent {
