@@ -103,6 +103,7 @@ func (k *sharedSink) Close() error { return nil }
 
 // life is a process.
 type life struct {
+	name    string
 	process *syncdtest.MemoryProcess
 	drain   chan struct{}
 	stop    context.CancelFunc
@@ -118,7 +119,7 @@ type life struct {
 // start starts a process.
 func (s *sharedJob) start(t *testing.T, name string) *life {
 	t.Helper()
-	l := &life{process: s.broker.Process(syncd.ClusterOptions{}), drain: make(chan struct{}), ended: make(chan struct{}), monitor: new(job.Monitor), state: t.TempDir()}
+	l := &life{name: name, process: s.broker.Process(syncd.ClusterOptions{}), drain: make(chan struct{}), ended: make(chan struct{}), monitor: new(job.Monitor), state: t.TempDir()}
 	sink := syncd.NewSink("sink", "Keeps events in memory.", struct{}{}, func(context.Context, struct{}, syncd.Env) (syncd.Sink, error) {
 		return &sharedSink{s, l.process}, nil
 	})
@@ -137,6 +138,7 @@ func (s *sharedJob) start(t *testing.T, name string) *life {
 	l.stop = stop
 	go func() {
 		defer close(l.ended)
+		defer func() { fmt.Fprintln(&s.log, time.Now(), "ENDED", name, l.err) }()
 		l.res, l.err = j.Backfill(ctx, job.Request{
 			Monitor: l.monitor, Observer: job.Observer{State: func(d job.Decision) { l.decided = append(l.decided, d) }},
 		})
@@ -265,7 +267,9 @@ func clusterThroughFaults(t *testing.T, r *rand.Rand, exact bool) {
 		i := r.IntN(slots)
 		l := lives[i]
 		faults++
-		switch r.IntN(5) {
+		what := r.IntN(5)
+		fmt.Fprintln(&s.log, time.Now(), "FAULT", what, "slot", i, l.name)
+		switch what {
 		case 0:
 			l.kill()
 			time.Sleep(time.Duration(r.IntN(15)) * time.Second)
@@ -305,6 +309,11 @@ func clusterThroughFaults(t *testing.T, r *rand.Rand, exact bool) {
 	s.settled(t, documents, faults*inFlight)
 	if t.Failed() {
 		t.Log(s.log.String())
+		for i, m := range s.broker.Marks() {
+			if bytes.Contains([]byte(m.Name), []byte("split/")) || bytes.Contains([]byte(m.Name), []byte("collection/")) || bytes.Contains([]byte(m.Name), []byte("about")) {
+				t.Logf("%d lane %d %s %.400s", i, m.Lane, m.Name, m.Value)
+			}
+		}
 	}
 }
 

@@ -277,12 +277,12 @@ func (p *MemoryProcess) Join(ctx context.Context, m syncd.Member) error {
 			if len(owned) > 0 {
 				outside(func() { m.Lost(owned) })
 			}
-			return fmt.Errorf("taking part: %w", p.put)
+			return p.why()
 		case p.still && ctx.Err() != nil:
 			if len(owned) > 0 {
 				outside(func() { m.Lost(owned) })
 			}
-			return nil // the group will see
+			return p.why() // the group will see
 		case p.still:
 			b.moved.Wait()
 			continue
@@ -307,7 +307,7 @@ func (p *MemoryProcess) Join(ctx context.Context, m syncd.Member) error {
 			default:
 				b.leave(p)
 			}
-			return nil
+			return p.why()
 		case !p.member:
 			p.member = true
 			b.join(p)
@@ -363,6 +363,14 @@ func (p *MemoryProcess) Join(ctx context.Context, m syncd.Member) error {
 			b.moved.Wait()
 		}
 	}
+}
+
+// why is the error of Join of a process that was put out, also where it was to leave meanwhile; else nil. The caller holds mu.
+func (p *MemoryProcess) why() error {
+	if p.put == nil {
+		return nil
+	}
+	return fmt.Errorf("taking part: %w", p.put)
 }
 
 // Commit implements syncd.Cluster.

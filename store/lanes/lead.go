@@ -89,13 +89,10 @@ func (l *leader) Close(ctx context.Context, end store.End) error {
 // Store opens the leader's store. It is a store.Committer as well. What it is told reaches the other processes within moments.
 func (v *View) Store(ctx context.Context, fresh bool) (store.Store, error) {
 	can := syncd.SinkAbilities{
-		Marks: func(_ context.Context, prefix string) (map[string][]byte, error) { return v.there(prefix), nil },
+		Marks: v.caughtUpWith,
 		Commit: func(ctx context.Context, changes []syncd.Change, all []syncd.Mark) error {
 			return v.commit(ctx, []int{0}, changes, v.laneMarks(all))
 		},
-	}
-	if err := v.catchUp(ctx); err != nil {
-		return nil, err
 	}
 	open := marks.Open
 	if fresh {
@@ -108,33 +105,59 @@ func (v *View) Store(ctx context.Context, fresh bool) (store.Store, error) {
 	return &leader{m, flushing(ctx, m)}, nil
 }
 
-// catchUp returns when this process has read all that leaders before it have committed, in whatever lane, and all parts of the splits that it
-// knows to be divided. What is written into every lane now is behind all that.
-func (v *View) catchUp(ctx context.Context) error {
+// caughtUpWith returns the marks whose names begin with prefix, when this process has read all that leaders before it have committed, in
+// whatever lane. What is written into every lane now is behind all that. Of what others commit meanwhile lanes are read at different times, so
+// they are returned at a moment at which each divided split of the run is there with all its parts, and each part with its whole.
+func (v *View) caughtUpWith(ctx context.Context, prefix string) (all map[string][]byte, err error) {
 	id := uuid.NewString()
-	all := make([]syncd.LaneMark, v.cluster.Lanes())
-	for l := range all {
-		all[l] = syncd.LaneMark{Lane: l, Mark: syncd.Mark{Name: own(v.job) + nameBarrier + strconv.Itoa(l), Value: []byte(id)}}
+	barriers := make([]syncd.LaneMark, v.cluster.Lanes())
+	for l := range barriers {
+		barriers[l] = syncd.LaneMark{Lane: l, Mark: syncd.Mark{Name: own(v.job) + nameBarrier + strconv.Itoa(l), Value: []byte(id)}}
 	}
-	if err := v.commit(ctx, []int{0}, nil, all); err != nil {
-		return err
+	if err := v.commit(ctx, []int{0}, nil, barriers); err != nil {
+		return nil, err
 	}
-	return v.wait(ctx, func() bool {
-		for l := range all {
+	err = v.wait(ctx, func() bool {
+		for l := range barriers {
 			if v.barrier[l] != id {
 				return false
 			}
 		}
-		for _, s := range v.splits {
-			for _, i := range s.state.Divided {
-				part := v.splits[marks.PrefixOf(v.job)+marks.SplitName(s.collection, i)]
-				if s.turn == v.turns[s.collection] && (part == nil || part.turn != s.turn) {
-					return false
-				}
+		if !v.whole() {
+			return false
+		}
+		all = map[string][]byte{}
+		for name, m := range v.marks {
+			if strings.HasPrefix(name, prefix) {
+				all[name] = m.value
 			}
 		}
 		return true
 	})
+	return all, err
+}
+
+// whole reports whether what was read of the run's divided splits is of one moment. The caller holds mu.
+func (v *View) whole() bool {
+	parts := map[string]int64{} // turns, by name
+	for name, s := range v.splits {
+		if v.counts(s) && s.state.Index >= store.DividedFrom {
+			parts[name] = s.turn
+		}
+	}
+	n := 0
+	for _, s := range v.splits {
+		if !v.counts(s) {
+			continue
+		}
+		for _, i := range s.state.Divided {
+			if parts[marks.PrefixOf(v.job)+marks.SplitName(s.collection, i)] != s.turn {
+				return false
+			}
+			n++
+		}
+	}
+	return n == len(parts)
 }
 
 // flushing flushes a store until stop. Its errors are met by whoever uses the store next.
@@ -161,19 +184,6 @@ func flushing(ctx context.Context, m *marks.Store) (stop func()) {
 		cancel()
 		<-done
 	}
-}
-
-// there returns the marks whose names begin with prefix.
-func (v *View) there(prefix string) map[string][]byte {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	out := map[string][]byte{}
-	for name, m := range v.marks {
-		if strings.HasPrefix(name, prefix) {
-			out[name] = m.value
-		}
-	}
-	return out
 }
 
 // Give has all do what the order says. It is for the leader.
@@ -217,7 +227,7 @@ func (v *View) Follow(ctx context.Context, runID string, moved func(collection s
 		var trouble *TroubleError
 		if err := v.wait(ctx, func() bool {
 			for s := range f.changed {
-				if s.turn == v.turns[s.collection] && s.turn > v.run && !store.IsStream(s.collection) && !store.IsDeletes(s.collection) {
+				if v.counts(s) {
 					news = append(news, told{s.collection, s.state})
 					delete(f.changed, s)
 				} else if s.turn >= 0 && s.turn < v.turns[s.collection] || v.splits[s.name] != s {

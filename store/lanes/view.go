@@ -57,9 +57,10 @@ type View struct {
 	parts   map[string]bool // marks of splits that are being made by dividing others
 }
 
-// stored is a mark, with its lane.
+// stored is a mark, with its lane and its turn.
 type stored struct {
 	lane  int
+	turn  int64
 	value []byte
 }
 
@@ -177,15 +178,30 @@ func (v *View) read(m syncd.LaneMark) {
 	if !mine {
 		return
 	}
-	if old := v.splits[m.Name]; old != nil && (m.Value == nil || old.lane != m.Lane) {
-		v.forget(old)
-	}
+	// A later run may have put the name into another lane, which may be read first. What this lane says of it then is older.
+	kept, there := v.marks[m.Name]
+	elsewhere := there && kept.lane != m.Lane
+	old := v.splits[m.Name]
 	if m.Value == nil {
-		delete(v.marks, m.Name)
+		if old != nil && old.lane == m.Lane {
+			v.forget(old)
+		}
+		if !elsewhere {
+			delete(v.marks, m.Name)
+		}
 		return
 	}
-	v.marks[m.Name] = stored{m.Lane, m.Value}
 	value, err := marks.ParseValue(name, m.Value)
+	if elsewhere && value.Turn < kept.turn {
+		return
+	}
+	v.marks[m.Name] = stored{m.Lane, value.Turn, m.Value}
+	if old != nil && old.lane != m.Lane {
+		if old.turn < 0 && value.Turn != v.turns[old.collection] {
+			return // this process is making a split of that name
+		}
+		v.forget(old)
+	}
 	if err != nil {
 		return // whoever opens the store is told
 	}

@@ -3,11 +3,14 @@ package lanes_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/store/lanes"
+	"github.com/syncd-io/syncd/store/marks"
 )
 
 // fickle is a cluster of one lane, which it takes and gives back while the first commit is under way.
@@ -47,3 +50,36 @@ func TestALaneGainedAnewDuringACommitIsKept(t *testing.T) {
 		}
 	})
 }
+
+// TestLanesAreReadInAnyOrder: a split's name that runs have put into one lane after another stands where the last of them has put it.
+func TestLanesAreReadInAnyOrder(t *testing.T) {
+	mark := func(lane int, turn int64) syncd.LaneMark {
+		m := syncd.LaneMark{Lane: lane, Mark: syncd.Mark{Name: marks.PrefixOf("job") + marks.SplitName("page", 0)}}
+		if turn > 0 { // else it is forgotten
+			m.Value = fmt.Appendf(nil, `{"turn":%d,"split":{"index":0}}`, turn)
+		}
+		return m
+	}
+	logs := [][]syncd.LaneMark{
+		{mark(0, 2), mark(0, 0), mark(0, 8)},
+		{mark(1, 5), mark(1, 0)},
+	}
+	order := []int{0, 0, 0, 1, 1}
+	for range 100 {
+		rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+		v := lanes.New(&wide{}, "job", lanes.Owner{Process: "a"})
+		at := make([]int, len(logs))
+		for _, lane := range order {
+			v.Member().Read(logs[lane][at[lane]])
+			at[lane]++
+		}
+		if s := v.Status(); s.Lanes[0].Splits != 1 || s.Lanes[1].Splits != 0 {
+			t.Fatalf("read in the order %v, the lanes hold %d and %d splits, want 1 and 0", order, s.Lanes[0].Splits, s.Lanes[1].Splits)
+		}
+	}
+}
+
+// wide is a cluster of two lanes.
+type wide struct{ fickle }
+
+func (*wide) Lanes() int { return 2 }

@@ -64,8 +64,13 @@ func (v *View) Work(ctx context.Context, o Order, w *Worker, hand func(Assignmen
 
 // mine reports whether this process is to begin work on a split. The caller holds mu.
 func (v *View) mine(s *split) bool {
-	return !s.had && s.work == nil && !s.state.Done && s.turn > v.run && s.turn == v.turns[s.collection] && v.lanes[s.lane].open && !v.lanes[s.lane].leaving &&
-		!store.IsStream(s.collection) && !store.IsDeletes(s.collection)
+	return !s.had && s.work == nil && !s.state.Done && v.counts(s) && v.lanes[s.lane].open && !v.lanes[s.lane].leaving
+}
+
+// counts reports whether a split is one of the kept run's that all work on; those of streams and of deletes are the leader's own. The caller
+// holds mu.
+func (v *View) counts(s *split) bool {
+	return s.turn > v.run && s.turn == v.turns[s.collection] && !store.IsStream(s.collection) && !store.IsDeletes(s.collection)
 }
 
 // assign begins work on a split.
@@ -91,12 +96,9 @@ func (v *View) assign(s *split, w *Worker) (a Assignment, ok bool) {
 		}),
 	}
 	a.Divide = func(ctx context.Context, whole store.Split, at syncd.Key) (store.Split, error) {
-		part := store.Split{Index: v.newIndex(s), Lower: at, Upper: whole.Upper}
+		index, name := v.newIndex(s)
+		part := store.Split{Index: index, Lower: at, Upper: whole.Upper}
 		whole.Upper, whole.Divided = at, append(slices.Clone(whole.Divided), part.Index)
-		name := marks.PrefixOf(v.job) + marks.SplitName(s.collection, part.Index)
-		v.mu.Lock()
-		v.parts[name] = true
-		v.mu.Unlock()
 		err := w.store.Divide(ctx, s.collection, whole, part)
 		v.mu.Lock()
 		defer v.mu.Unlock()
@@ -111,23 +113,25 @@ func (v *View) assign(s *split, w *Worker) (a Assignment, ok bool) {
 	return a, true
 }
 
-// newIndex returns an index for a part of a split that no other process gives to another one: whoever owns a lane has the indexes of its
-// own, and has read those that its former owners gave.
-func (v *View) newIndex(of *split) int {
+// newIndex reserves an index for a part of a split, and returns the name of its mark. No other process gives it to another part: whoever owns
+// a lane has the indexes of its own, and has read those that its former owners gave.
+func (v *View) newIndex(of *split) (index int, name string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	given := map[int]bool{}
 	for _, s := range v.splits {
 		if s.collection == of.collection {
-			given[s.state.Index] = true
 			for _, i := range s.state.Divided {
 				given[i] = true
 			}
 		}
 	}
-	for n := 0; ; n++ {
-		if i := store.DividedFrom + n*len(v.lanes) + of.lane; !given[i] {
-			return i
+	for index = store.DividedFrom + of.lane; ; index += len(v.lanes) {
+		name = marks.PrefixOf(v.job) + marks.SplitName(of.collection, index)
+		// A part that was committed may not have been read back, but has its lane by then.
+		if v.splits[name] == nil && !v.parts[name] && !given[index] {
+			v.parts[name] = true
+			return index, name
 		}
 	}
 }
@@ -138,7 +142,7 @@ func (v *View) Idle() bool {
 	defer v.mu.Unlock()
 	busy := map[string]bool{}
 	for _, s := range v.splits {
-		if !s.state.Done && s.turn == v.turns[s.collection] && s.turn > v.run && !store.IsStream(s.collection) && !store.IsDeletes(s.collection) {
+		if !s.state.Done && v.counts(s) {
 			busy[v.owners[s.lane].Process] = true
 		}
 	}
