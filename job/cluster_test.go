@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,7 +34,9 @@ type sharedJob struct {
 
 	mu   sync.Mutex
 	sent map[string]int // events, by id
-	log  bytes.Buffer
+
+	logger *slog.Logger // into log
+	log    bytes.Buffer
 }
 
 func newShared(lanes, documents, splits int) *sharedJob {
@@ -42,6 +45,7 @@ func newShared(lanes, documents, splits int) *sharedJob {
 		write: 20 * time.Millisecond,
 	}
 	s.broker.Committed = s.take
+	s.logger = slog.New(slog.NewTextHandler(&s.log, nil))
 	s.source.SetSplits(splits)
 	for i := range documents {
 		collection := []string{"page", "epic"}[i%2]
@@ -63,18 +67,18 @@ func (s *sharedJob) take(changes []syncd.Change) {
 // sharedSink is the sink as one process has it.
 type sharedSink struct {
 	s       *sharedJob
-	process *syncdtest.MemoryProcess
+	process *atomic.Pointer[syncdtest.MemoryProcess]
 }
 
 func (k *sharedSink) Write(ctx context.Context, changes []syncd.Change) error {
 	if k.s.exact {
 		return errors.New("written beside the transactions")
 	}
-	if err := k.process.Alive(ctx); err != nil {
+	if err := k.process.Load().Alive(ctx); err != nil {
 		return err
 	}
 	time.Sleep(k.s.write)
-	if err := k.process.Alive(ctx); err != nil {
+	if err := k.process.Load().Alive(ctx); err != nil {
 		return err
 	}
 	k.s.take(changes)
@@ -83,9 +87,11 @@ func (k *sharedSink) Write(ctx context.Context, changes []syncd.Change) error {
 
 func (k *sharedSink) Abilities() syncd.SinkAbilities {
 	a := syncd.SinkAbilities{
-		Cluster: func(_ context.Context, o syncd.ClusterOptions) (syncd.Cluster, error) {
-			*k.process = *k.s.broker.Process(o)
-			return k.process, nil
+		Cluster: func(ctx context.Context, o syncd.ClusterOptions) (syncd.Cluster, error) {
+			_ = k.process.Load().Alive(ctx) // what stands still does not join anew
+			p := k.s.broker.Process(o)
+			k.process.Store(p)
+			return p, nil
 		},
 	}
 	if k.s.exact {
@@ -104,7 +110,7 @@ func (k *sharedSink) Close() error { return nil }
 // life is a process.
 type life struct {
 	name    string
-	process *syncdtest.MemoryProcess
+	process atomic.Pointer[syncdtest.MemoryProcess] // as it takes part now
 	drain   chan struct{}
 	stop    context.CancelFunc
 	ended   chan struct{}
@@ -119,9 +125,10 @@ type life struct {
 // start starts a process.
 func (s *sharedJob) start(t *testing.T, name string) *life {
 	t.Helper()
-	l := &life{name: name, process: s.broker.Process(syncd.ClusterOptions{}), drain: make(chan struct{}), ended: make(chan struct{}), monitor: new(job.Monitor), state: t.TempDir()}
+	l := &life{name: name, drain: make(chan struct{}), ended: make(chan struct{}), monitor: new(job.Monitor), state: t.TempDir()}
+	l.process.Store(s.broker.Process(syncd.ClusterOptions{}))
 	sink := syncd.NewSink("sink", "Keeps events in memory.", struct{}{}, func(context.Context, struct{}, syncd.Env) (syncd.Sink, error) {
-		return &sharedSink{s, l.process}, nil
+		return &sharedSink{s, &l.process}, nil
 	})
 	registry, err := syncd.NewRegistry(s.source.Plugin("memory"), s.index.Plugin("index"), sink)
 	if err != nil {
@@ -133,15 +140,15 @@ func (s *sharedJob) start(t *testing.T, name string) *life {
 	if c == nil {
 		t.Fatal(diags)
 	}
-	j := &job.Job{Config: c, Logger: slog.New(slog.NewTextHandler(&s.log, nil)).With("process", name), Getenv: func(string) string { return "" }, Drain: l.drain, Process: name}
+	j := &job.Job{Config: c, Logger: s.logger.With("process", name), Getenv: func(string) string { return "" }, Drain: l.drain, Process: name}
 	ctx, stop := context.WithCancel(t.Context())
 	l.stop = stop
 	go func() {
 		defer close(l.ended)
-		defer func() { fmt.Fprintln(&s.log, time.Now(), "ENDED", name, l.err) }()
 		l.res, l.err = j.Backfill(ctx, job.Request{
 			Monitor: l.monitor, Observer: job.Observer{State: func(d job.Decision) { l.decided = append(l.decided, d) }},
 		})
+		s.logger.Info("ended", "process", name, "error", l.err)
 	}()
 	return l
 }
@@ -149,7 +156,7 @@ func (s *sharedJob) start(t *testing.T, name string) *life {
 // kill ends a process as SIGKILL does.
 func (l *life) kill() {
 	l.killed = true
-	l.process.Kill()
+	l.process.Load().Kill()
 	l.stop()
 	<-l.ended
 }
@@ -268,16 +275,16 @@ func clusterThroughFaults(t *testing.T, r *rand.Rand, exact bool) {
 		l := lives[i]
 		faults++
 		what := r.IntN(5)
-		fmt.Fprintln(&s.log, time.Now(), "FAULT", what, "slot", i, l.name)
+		s.logger.Info([]string{"kill", "stop for a while", "drain", "start another", "evict"}[what], "process", l.name)
 		switch what {
 		case 0:
 			l.kill()
 			time.Sleep(time.Duration(r.IntN(15)) * time.Second)
 			lives[i] = start()
 		case 1:
-			l.process.Stop()
+			l.process.Load().Stop()
 			time.Sleep(time.Duration(r.IntN(30)) * time.Second)
-			l.process.Continue()
+			l.process.Load().Continue()
 		case 2:
 			select {
 			case <-l.ended:
@@ -294,11 +301,10 @@ func clusterThroughFaults(t *testing.T, r *rand.Rand, exact bool) {
 			slots++
 			lives[slots-1] = start()
 		case 4:
-			l.process.Evict([]error{syncd.ErrFenced, syncd.ErrUnavailable}[r.IntN(2)]) // it comes back by itself
+			l.process.Load().Evict([]error{syncd.ErrFenced, syncd.ErrUnavailable}[r.IntN(2)]) // it comes back by itself
 		}
 	}
 	time.Sleep(5 * time.Minute)
-
 	for _, l := range lives {
 		l.await(t)
 		if l.err != nil && !l.killed {
@@ -309,11 +315,6 @@ func clusterThroughFaults(t *testing.T, r *rand.Rand, exact bool) {
 	s.settled(t, documents, faults*inFlight)
 	if t.Failed() {
 		t.Log(s.log.String())
-		for i, m := range s.broker.Marks() {
-			if bytes.Contains([]byte(m.Name), []byte("split/")) || bytes.Contains([]byte(m.Name), []byte("collection/")) || bytes.Contains([]byte(m.Name), []byte("about")) {
-				t.Logf("%d lane %d %s %.400s", i, m.Lane, m.Name, m.Value)
-			}
-		}
 	}
 }
 
