@@ -109,6 +109,7 @@ func (v *View) assign(s *split, w *Worker) (a Assignment, ok bool) {
 		return whole, err
 	}
 	s.work, s.had = &a, true
+	w.store.Drop(func(name string) bool { return name == s.name }) // what it was told when the lane was another's did not count
 	w.store.Note(s.collection, s.turn)
 	return a, true
 }

@@ -1,6 +1,7 @@
 package marks
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -535,5 +536,32 @@ func TestMemoryCommitter(t *testing.T) {
 	must(t, err)
 	if s.Handled() != 3 || len(c.Committed()) != 1 {
 		t.Errorf("%d documents, %d events", s.Handled(), len(c.Committed()))
+	}
+}
+
+// TestWhatIsDroppedIsNotSentAgain: a commit that came to nothing is tried again, but not of splits that others have worked on meanwhile.
+func TestWhatIsDroppedIsNotSentAgain(t *testing.T) {
+	for _, dropped := range []bool{false, true} {
+		var s *Store
+		commits := 0
+		s = Join(syncd.SinkAbilities{Commit: func(context.Context, []syncd.Change, []syncd.Mark) error {
+			if commits++; commits > 1 {
+				return nil
+			}
+			if dropped {
+				s.Drop(func(string) bool { return true })
+			}
+			return ErrNothing
+		}}, "job")
+		s.Note("page", 2)
+		if err := s.Split(t.Context(), "page", store.Split{After: "a"}, true); !errors.Is(err, ErrNothing) {
+			t.Fatalf("the first commit ended with %v", err)
+		}
+		if err := s.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if want := map[bool]int{false: 2, true: 1}[dropped]; commits != want {
+			t.Errorf("dropped: %t; %d commits, want %d", dropped, commits, want)
+		}
 	}
 }

@@ -34,7 +34,7 @@ type Store struct {
 	state                     // its collections are those that were found; they are not kept up to date
 	entered  bool             // this process began or resumed the run
 	waiting  map[string]*mark // what the sink does not have yet, by name
-	flying   map[string]bool  // names of marks on their way to the sink
+	flying   map[string]*mark // on their way to the sink, by name
 	carrying bool             // a call is under way that took marks from waiting; there is one at a time
 	last     time.Time        // when marks were last taken from waiting
 	broken   error            // why nothing more is sent
@@ -78,7 +78,7 @@ func open(ctx context.Context, can syncd.SinkAbilities, job string, parse func(s
 	found.interrupt() // whoever ran it is shut out
 	s := &Store{
 		job: job, prefix: prefix, commit: can.Commit, now: time.Now, state: *found,
-		waiting: map[string]*mark{}, flying: map[string]bool{}, due: make(chan struct{}, 1),
+		waiting: map[string]*mark{}, flying: map[string]*mark{}, due: make(chan struct{}, 1),
 	}
 	s.returned.L = &s.mu
 	return s, nil
@@ -88,7 +88,7 @@ func open(ctx context.Context, can syncd.SinkAbilities, job string, parse func(s
 // neither Begin nor Resume nor Close are for it. It must be told of the collections by Note before their splits are kept.
 func Join(can syncd.SinkAbilities, job string) *Store {
 	found, _ := parse(PrefixOf(job), nil)
-	s := &Store{job: job, prefix: PrefixOf(job), commit: can.Commit, now: time.Now, state: *found, waiting: map[string]*mark{}, flying: map[string]bool{}, due: make(chan struct{}, 1)}
+	s := &Store{job: job, prefix: PrefixOf(job), commit: can.Commit, now: time.Now, state: *found, waiting: map[string]*mark{}, flying: map[string]*mark{}, due: make(chan struct{}, 1)}
 	s.returned.L = &s.mu
 	return s
 }
@@ -100,12 +100,14 @@ func (s *Store) Note(collection string, turn int64) {
 	s.turns[collection] = turn
 }
 
-// Drop forgets what is to be kept of some splits, since others work on them.
+// Drop forgets what is to be kept of some splits, since others work on them. What of that is on its way to the sink is not sent again.
 func (s *Store) Drop(is func(name string) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	maps.DeleteFunc(s.waiting, func(name string, _ *mark) bool { return is(name) })
-	maps.DeleteFunc(s.there, func(name string, _ *mark) bool { return is(name) })
+	for _, marks := range []map[string]*mark{s.waiting, s.flying, s.there} {
+		maps.DeleteFunc(marks, func(name string, _ *mark) bool { return is(name) })
+	}
+	s.returned.Broadcast() // nothing of it is waited for
 }
 
 // Flush returns when all that waits is committed.
@@ -252,17 +254,17 @@ func (s *Store) Commit(ctx context.Context, changes []syncd.Change, collection s
 	if err != nil {
 		return err
 	}
-	if c := s.prefix + nameCollection + collection; s.waiting[c] != nil || s.flying[c] {
+	if c := s.prefix + nameCollection + collection; s.waiting[c] != nil || s.flying[c] != nil {
 		if err := s.flush(ctx); err != nil {
 			return err
 		}
 	}
-	for s.flying[m.name] {
+	for s.flying[m.name] != nil {
 		s.returned.Wait()
 	}
 	var along []string
 	if !s.carrying && len(s.waiting) > 0 {
-		along = slices.DeleteFunc(slices.Sorted(maps.Keys(s.waiting)), func(name string) bool { return name == m.name || s.flying[name] })
+		along = slices.DeleteFunc(slices.Sorted(maps.Keys(s.waiting)), func(name string) bool { return name == m.name || s.flying[name] != nil })
 		s.carry()
 		defer s.carried()
 	}
@@ -281,7 +283,7 @@ func (s *Store) Divide(ctx context.Context, collection string, whole, part store
 	if err != nil {
 		return err
 	}
-	for s.flying[m.name] {
+	for s.flying[m.name] != nil {
 		s.returned.Wait()
 	}
 	delete(s.waiting, m.name) // it is older
@@ -352,7 +354,7 @@ func (s *Store) flush(ctx context.Context) error {
 	s.carry()
 	defer s.carried()
 	for names := range slices.Chunk(slices.Sorted(maps.Keys(s.waiting)), most) {
-		for slices.ContainsFunc(names, func(name string) bool { return s.flying[name] && s.waiting[name] != nil }) {
+		for slices.ContainsFunc(names, func(name string) bool { return s.flying[name] != nil && s.waiting[name] != nil }) {
 			s.returned.Wait() // for the commit of that split
 		}
 		if err := s.send(ctx, nil, nil, names); err != nil {
@@ -391,7 +393,7 @@ func (s *Store) send(ctx context.Context, changes []syncd.Change, own *mark, nam
 	}
 	marks := make([]syncd.Mark, len(sent))
 	for i, m := range sent {
-		s.flying[m.name] = true
+		s.flying[m.name] = m
 		marks[i] = syncd.Mark{Name: m.name, Value: m.value}
 	}
 	s.mu.Unlock()
@@ -402,6 +404,9 @@ func (s *Store) send(ctx context.Context, changes []syncd.Change, own *mark, nam
 		s.broken = err
 	}
 	for _, m := range sent {
+		if s.flying[m.name] != m {
+			continue // it was dropped: others have kept what is newer, or this process anew
+		}
 		delete(s.flying, m.name)
 		newer := s.waiting[m.name]
 		switch {
