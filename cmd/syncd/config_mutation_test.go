@@ -89,6 +89,8 @@ var legalMutations = []struct{ path, mutation, reason string }{
 	{"mapping.version.payload", "made a word", "payload keys have any name"},
 	{"mapping.chunks.payload", "made a word", "payload keys have any name"},
 	{"run.wait", "made a switch", "it is one"},
+	{"name", "made a word", "jobs have any name"},
+	{"cluster.group", "made a word", "groups have any name"},
 }
 
 // TestMutations breaks every leaf of every configuration in every way. None may pass in silence unless it is legal, and what
