@@ -372,23 +372,40 @@ func (v *View) loseNow(lanes []int) {
 // errLost is the error of what was to be kept in a lane that is another process's by now.
 var errLost = fmt.Errorf("%w: the lane is another process's by now: %w", marks.ErrNothing, syncd.ErrFenced)
 
+// tenure is a lane for as long as this process has it without a break.
+type tenure struct{ lane, times int }
+
+// tenure returns that of a lane. The caller holds mu.
+func (v *View) tenure(lane int) tenure { return tenure{lane, v.lanes[lane].times} }
+
 // commit commits in the name of lanes.
 func (v *View) commit(ctx context.Context, lanes []int, changes []syncd.Change, all []syncd.LaneMark) error {
 	v.mu.Lock()
-	times := 0
-	for _, l := range lanes {
-		if !v.lanes[l].open {
+	tenures := make([]tenure, len(lanes))
+	for i, l := range lanes {
+		tenures[i] = v.tenure(l)
+	}
+	v.mu.Unlock()
+	return v.commitWithin(ctx, tenures, changes, all)
+}
+
+// commitWithin commits in the name of lanes, all of which this process must have had since.
+func (v *View) commitWithin(ctx context.Context, tenures []tenure, changes []syncd.Change, all []syncd.LaneMark) error {
+	lanes := make([]int, len(tenures))
+	v.mu.Lock()
+	for i, t := range tenures {
+		if !v.lanes[t.lane].open || v.tenure(t.lane) != t {
 			v.mu.Unlock()
 			return errLost
 		}
-		times += v.lanes[l].times
+		lanes[i] = t.lane
 	}
 	v.mu.Unlock()
 	err := v.cluster.Commit(ctx, lanes, changes, all)
 	if errors.Is(err, syncd.ErrFenced) {
-		if len(lanes) == 1 {
+		if len(tenures) == 1 {
 			v.mu.Lock()
-			if v.lanes[lanes[0]].times == times { // else it was lost and gained anew meanwhile
+			if v.tenure(lanes[0]) == tenures[0] { // else it was lost and gained anew meanwhile
 				v.loseNow(lanes) // which the cluster has yet to tell
 			}
 			v.mu.Unlock()

@@ -220,64 +220,62 @@ func (w *Worker) Close() {
 // commit commits in the name of the splits' own lanes. Marks of lanes that are others' by now are left out, unless changes depend on them.
 func (w *Worker) commit(ctx context.Context, changes []syncd.Change, all []syncd.Mark) error {
 	v := w.view
-	for {
-		var lanes []int
-		var mine []syncd.LaneMark
-		divided := false
-		v.mu.Lock()
-		for i, mark := range all {
-			part := v.parts[mark.Name]
-			known := part || v.splits[mark.Name] != nil // else its run is over
-			m := syncd.LaneMark{Mark: mark}
-			if known {
-				m.Lane = v.laneOf(mark.Name)
-			}
-			open := known && v.lanes[m.Lane].open
-			switch {
-			case part: // a new one, for whoever has its lane
-				mine, divided = append(mine, m), true
-			case open:
-				mine = append(mine, m)
-				if !slices.Contains(lanes, m.Lane) {
-					lanes = append(lanes, m.Lane)
-				}
-			case i == 0 && len(changes) > 0:
-				v.mu.Unlock()
-				return errLost
-			}
+	var tenures []tenure
+	var mine []syncd.LaneMark
+	divided := false
+	v.mu.Lock()
+	for i, mark := range all {
+		part := v.parts[mark.Name]
+		known := part || v.splits[mark.Name] != nil // else its run is over
+		m := syncd.LaneMark{Mark: mark}
+		if known {
+			m.Lane = v.laneOf(mark.Name)
 		}
-		v.mu.Unlock()
-		if len(lanes) == 0 {
-			if divided {
-				return errLost
+		open := known && v.lanes[m.Lane].open
+		switch {
+		case part: // a new one, for whoever has its lane
+			mine, divided = append(mine, m), true
+		case open:
+			mine = append(mine, m)
+			if t := v.tenure(m.Lane); !slices.Contains(tenures, t) {
+				tenures = append(tenures, t)
 			}
-			return nil
+		case i == 0 && len(changes) > 0:
+			v.mu.Unlock()
+			return errLost
 		}
-		err := v.commit(ctx, lanes, changes, mine)
-		if !errors.Is(err, marks.ErrNothing) || divided || len(lanes) == 1 && len(changes) > 0 {
-			return err
-		}
-		if len(lanes) == 1 {
-			return nil // it is another process's, and so is what is kept of it
-		}
-		// One of several lanes is lost. Which one it was is known to the cluster alone, so each is tried by itself.
-		for _, l := range lanes {
-			var part []syncd.LaneMark
-			for _, m := range mine {
-				if m.Lane == l {
-					part = append(part, m)
-				}
-			}
-			own := changes
-			if l != mine[0].Lane {
-				own = nil
-			}
-			if err := v.commit(ctx, []int{l}, own, part); err != nil && (!errors.Is(err, marks.ErrNothing) || len(own) > 0) {
-				return err
-			}
+	}
+	v.mu.Unlock()
+	if len(tenures) == 0 {
+		if divided {
+			return errLost
 		}
 		return nil
 	}
+	err := v.commitWithin(ctx, tenures, changes, mine)
+	if !errors.Is(err, marks.ErrNothing) || divided || len(tenures) == 1 && len(changes) > 0 {
+		return err
+	}
+	if len(tenures) == 1 {
+		return nil // it is another process's, and so is what is kept of it
+	}
+	// One of several lanes is lost. Which one it was is known to the cluster alone, so each is tried by itself.
+	for _, t := range tenures {
+		var part []syncd.LaneMark
+		for _, m := range mine {
+			if m.Lane == t.lane {
+				part = append(part, m)
+			}
+		}
+		own := changes
+		if t.lane != mine[0].Lane {
+			own = nil
+		}
+		if err := v.commitWithin(ctx, []tenure{t}, own, part); err != nil && (!errors.Is(err, marks.ErrNothing) || len(own) > 0) {
+			return err
+		}
+	}
+	return nil
 }
 
 // Recall implements store.Checkpoints; splits come with their states.
