@@ -46,7 +46,6 @@ type Request struct {
 
 	led        *member                 // the process that leads a cluster's run with it; nil works alone
 	took       *atomic.Pointer[string] // the run of a cluster in which this process took part last; empty before
-	away       time.Time               // since when its group could not be reached; zero before
 	connecting func(places []string)   // is told of servers that take long to answer
 	anew       bool                    // of a job that follows: what was looked at is forgotten
 	record     *recorder

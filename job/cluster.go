@@ -237,7 +237,7 @@ func (m *member) take(ctx context.Context, cluster syncd.Cluster, res *Result) e
 	}
 	over := errors.Is(err, errOver)
 	switch {
-	case (errors.Is(left, syncd.ErrFenced) || errors.Is(left, syncd.ErrUnavailable)) && !(over && ended == nil):
+	case (errors.Is(left, syncd.ErrFenced) || errors.Is(left, syncd.ErrUnavailable)) && (!over || ended != nil):
 		return membershipError{left}
 	case left != nil && ctx.Err() == nil && !errors.Is(err, left):
 		m.j.Logger.Warn("could not leave the cluster", "error", left.Error())

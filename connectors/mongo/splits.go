@@ -112,7 +112,7 @@ func (s *source) Divide(ctx context.Context, split syncd.Split, after syncd.Offs
 	if err != nil || !t.ordinary || split.Upper == "" {
 		return "", s.explain(ctx, err)
 	}
-	at, err := s.middle(ctx, split, after, t)
+	at, err := s.middle(ctx, split, after)
 	if err != nil {
 		return "", fmt.Errorf("dividing a split of collection %s: %w", name, s.explain(ctx, err))
 	}
@@ -123,7 +123,7 @@ func (s *source) Divide(ctx context.Context, split syncd.Split, after syncd.Offs
 }
 
 // middle returns the _id from which on the second part is, or the zero value.
-func (s *source) middle(ctx context.Context, split syncd.Split, after syncd.Offset, t traits) (at bson.RawValue, err error) {
+func (s *source) middle(ctx context.Context, split syncd.Split, after syncd.Offset) (at bson.RawValue, err error) {
 	bounds, err := retried(ctx, s, func() (obedience, error) { return s.boundsOn(ctx, split.Collection.Name) })
 	if err != nil || bounds != obeys {
 		return at, err

@@ -368,7 +368,7 @@ func sharedOf(c *runlog.Cluster, now time.Time) *sharedView {
 	if c.Unowned > 0 {
 		v.Summary, v.Tone = v.Summary+fmt.Sprintf("; %d of %s have no owner", c.Unowned, plural(int64(c.Lanes), "lane", "lanes")), "odd"
 	}
-	v.Summary += fmt.Sprintf("; lanes went to another process %s", plural(int64(c.Moves), "time", "times"))
+	v.Summary += "; lanes went to another process " + plural(int64(c.Moves), "time", "times")
 	for i := range c.Processes {
 		p := liveProcess{Process: c.Processes[i], Role: "works", Gained: "-"}
 		if p.Name == c.Leader {
