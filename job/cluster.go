@@ -253,7 +253,7 @@ func (m *member) lead(ctx context.Context, res *Result) error {
 	asked, stop := wait.Drained(ctx, m.j.Drain)
 	defer stop()
 	for {
-		leading, end, order, err := m.view.Turn(asked, m.print, m.over)
+		leading, order, err := m.view.Turn(asked, m.print, m.over)
 		switch {
 		case err != nil && ctx.Err() == nil:
 			return ErrInterrupted
@@ -262,19 +262,9 @@ func (m *member) lead(ctx context.Context, res *Result) error {
 		case leading == nil:
 			return m.told(order, res)
 		}
-		// What is under way ends by the drain in its own way.
-		within, cancel := context.WithCancel(ctx)
-		unwatch := context.AfterFunc(leading, func() {
-			if asked.Err() == nil {
-				cancel()
-			}
-		})
-		err = m.run(within, res)
+		ended, err := m.leads(ctx, leading, res)
 		fenced := errors.Is(err, syncd.ErrFenced)
-		lost := ctx.Err() == nil && asked.Err() == nil && (leading.Err() != nil || fenced)
-		unwatch()
-		cancel()
-		end()
+		lost := !ended && ctx.Err() == nil && asked.Err() == nil && (isDrained(leading.Drain) || fenced)
 		switch {
 		case !lost && ctx.Err() == nil && asked.Err() != nil && (fenced || errors.Is(err, context.Canceled)):
 			return ErrInterrupted // by the drain
@@ -286,6 +276,34 @@ func (m *member) lead(ctx context.Context, res *Result) error {
 		m.j.Logger.Info("another process leads from now on")
 		*res = Result{Fingerprint: res.Fingerprint}
 	}
+}
+
+// leads leads a run until its end, of which ended says that all were told, or until this process or another one's turn ends it in good
+// order. Where the lane is lost it ends at once.
+func (m *member) leads(ctx context.Context, leading *lanes.Leading, res *Result) (ended bool, err error) {
+	defer leading.End()
+	ctx, cancel := context.WithCancel(ctx)
+	drain := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-m.j.Drain:
+		case <-leading.Drain:
+		case <-ctx.Done():
+			return
+		}
+		close(drain)
+		select {
+		case <-leading.Lost:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	defer watch.Wait()
+	defer cancel()
+	led := *m.j
+	led.Drain = drain
+	return m.run(ctx, &led, res)
 }
 
 // over reports whether an order ends this process's part: the run in which it took part has ended, or it is for others.
@@ -308,20 +326,20 @@ func (m *member) told(o lanes.Order, res *Result) error {
 	return end(o.Outcome, syncd.Hint(errors.New(o.Problem), "%s", o.Hint))
 }
 
-// run leads a run, as a process alone does one. Its end is that of all, unless it is this process's own.
-func (m *member) run(ctx context.Context, res *Result) error {
+// run leads a run, as a process alone does one. Its end is that of all, and then told to all, unless it is this process's own.
+func (m *member) run(ctx context.Context, j *Job, res *Result) (ended bool, err error) {
 	q := m.q
 	q.led = m
-	err := m.j.backfill(ctx, m.p, q, res)
+	err = j.backfill(ctx, m.p, q, res)
 	outcome := OutcomeOf(err)
 	trouble, reported := errors.AsType[*lanes.TroubleError](err)
 	if reported {
 		outcome = trouble.Outcome
 	}
 	ours := !reported && (outcome == tally.Failed || outcome == tally.Interrupted)
-	told := isDrained(m.j.Drain) && (outcome == tally.Interrupted || m.j.Config.Run.Follow) // to follow has no other end
-	if ctx.Err() != nil || ours || told {
-		return err // others go on
+	drained := isDrained(j.Drain) && (outcome == tally.Interrupted || j.Config.Run.Follow) // to follow has no other end
+	if ctx.Err() != nil || ours || drained {
+		return false, err // others go on
 	}
 	order := lanes.Order{RunID: *m.ordered.Load(), Fingerprint: m.print, Outcome: outcome}
 	if order.RunID == "" {
@@ -330,9 +348,10 @@ func (m *member) run(ctx context.Context, res *Result) error {
 	if err != nil {
 		order.Problem, order.Hint = err.Error(), syncd.HintOf(err)
 	}
-	telling, stop := wait.Grace(ctx, m.j.Drain, drainGrace, nil)
+	telling, stop := wait.Grace(ctx, j.Drain, drainGrace, nil)
 	defer stop()
-	return errors.Join(err, m.view.Give(telling, order))
+	told := m.view.Give(telling, order)
+	return told == nil, errors.Join(err, told)
 }
 
 // openStore is that of Job, for the leader.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,13 +18,22 @@ import (
 	"github.com/syncd-io/syncd/tally"
 )
 
-// Turn waits until this process is to lead, or until over says of the leader's order that it ends this process's part. In the first case
-// leading is a context that ends with ctx, or when the lane is to go to another process; end must be called when nothing of the leading is
-// under way any more. In the second case it is nil. over is told as well whether this process is one of several, and another one leads.
+// Leading is a time in which this process leads.
+type Leading struct {
+	Drain <-chan struct{} // closed when another process is to lead: what is under way is to be ended in good order
+	Lost  <-chan struct{} // closed when the lane is another process's: nothing that this one does counts any more
+	// End must be called when nothing of the leading is under way any more.
+	End func()
+
+	drain, lose func()
+}
+
+// Turn waits until this process is to lead, or until over says of the leader's order that it ends this process's part, when leading is
+// nil. over is told as well whether this process is one of several, and another one leads.
 //
 // A process whose work has another fingerprint than a run that goes on leads only where it has all lanes, so that there is nobody else; where
 // others have some for as long as otherWork, it counts as one that follows.
-func (v *View) Turn(ctx context.Context, fingerprint string, over func(o Order, follows bool) bool) (leading context.Context, end func(), o Order, err error) {
+func (v *View) Turn(ctx context.Context, fingerprint string, over func(o Order, follows bool) bool) (leading *Leading, o Order, err error) {
 	ended := false
 	var since time.Time // when lane 0 was this process's first, with others beside it whose work may be another
 	if err := v.wait(ctx, func() bool {
@@ -45,27 +55,34 @@ func (v *View) Turn(ctx context.Context, fingerprint string, over func(o Order, 
 			follows = true
 		}
 		o, ended = v.order, over(v.order, follows)
-		return ended || !beside && v.lanes[0].open && !v.lanes[0].leaving && v.lanes[0].lost == nil
+		return ended || !beside && v.lanes[0].open && !v.lanes[0].leaving && v.lanes[0].leading == nil
 	}); err != nil {
-		return nil, nil, o, err
+		return nil, o, err
 	}
 	if ended {
-		return nil, nil, o, nil
+		return nil, o, nil
 	}
-	leading, cancel := context.WithCancel(ctx)
+	drain, lost := make(chan struct{}), make(chan struct{})
+	leading = &Leading{
+		Drain: drain, Lost: lost, drain: sync.OnceFunc(func() { close(drain) }), lose: sync.OnceFunc(func() { close(lost) }),
+		End: func() {
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			v.lanes[0].leading = nil
+			v.change()
+		},
+	}
 	v.mu.Lock()
-	v.lanes[0].lost = cancel
-	if !v.lanes[0].open || v.lanes[0].leaving {
-		cancel()
+	defer v.mu.Unlock()
+	v.lanes[0].leading = leading
+	switch { // since it was looked
+	case !v.lanes[0].open:
+		leading.drain()
+		leading.lose()
+	case v.lanes[0].leaving:
+		leading.drain()
 	}
-	v.mu.Unlock()
-	return leading, func() {
-		cancel()
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		v.lanes[0].lost = nil
-		v.change()
-	}, o, nil
+	return leading, o, nil
 }
 
 // otherWork is how long a process that was given lane 0 waits for all others, where its work is not that of the run.

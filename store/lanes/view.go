@@ -83,7 +83,7 @@ type lane struct {
 	leaving bool
 	// open says that its splits may be worked on and kept: nothing is under way of an earlier time.
 	open bool
-	lost context.CancelFunc // of whoever leads; only of lane 0
+	leading *Leading // of whoever leads; only of lane 0
 }
 
 // Owner is the process that owns a lane.
@@ -325,8 +325,8 @@ func (v *View) giveUp(ctx context.Context, lanes []int) {
 			v.stop(s)
 		}
 	}
-	if slices.Contains(lanes, 0) && v.lanes[0].lost != nil {
-		v.lanes[0].lost()
+	if slices.Contains(lanes, 0) && v.lanes[0].leading != nil {
+		v.lanes[0].leading.drain()
 	}
 	v.mu.Unlock()
 	_ = v.wait(ctx, func() bool {
@@ -335,7 +335,7 @@ func (v *View) giveUp(ctx context.Context, lanes []int) {
 				return false
 			}
 		}
-		return !slices.Contains(lanes, 0) || v.lanes[0].lost == nil
+		return !slices.Contains(lanes, 0) || v.lanes[0].leading == nil
 	}) // what is still under way then is refused
 	v.lose(lanes)
 }
@@ -351,8 +351,9 @@ func (v *View) lose(lanes []int) {
 func (v *View) loseNow(lanes []int) {
 	for _, l := range lanes {
 		v.lanes[l].owned, v.lanes[l].open, v.lanes[l].leaving = false, false, false
-		if l == 0 && v.lanes[0].lost != nil {
-			v.lanes[0].lost()
+		if l == 0 && v.lanes[0].leading != nil {
+			v.lanes[0].leading.drain()
+			v.lanes[0].leading.lose()
 		}
 	}
 	gone := map[string]bool{}
