@@ -4,7 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -44,16 +47,31 @@ func (w *ticker) write(ctx context.Context) error {
 
 // tickerEvents is what events say of a ticker's writes.
 type tickerEvents struct {
-	seen    map[int64]int
-	last    map[string]int64
-	repeats int
-	slowest []time.Duration // from each write to its first event
+	seen     map[int64]int
+	last     map[string]int64
+	repeats  int
+	repeated map[int64]bool
+	took     map[int64]time.Duration // from each write to its first event
+}
+
+// hardest is the longest that a write between two moments took to its event, and how many of these have several events.
+func (w *ticker) hardest(got tickerEvents, from, to time.Time) (longest time.Duration, repeats int) {
+	for v, at := range w.at {
+		if at.Before(from) || !at.Before(to) {
+			continue
+		}
+		longest = max(longest, got.took[int64(v)])
+		if got.repeated[int64(v)] {
+			repeats++
+		}
+	}
+	return longest, repeats
 }
 
 // read reads the events of a ticker's writes.
 func (w *ticker) read(t *testing.T, p *place) tickerEvents {
 	t.Helper()
-	f := tickerEvents{seen: map[int64]int{}, last: map[string]int64{}}
+	f := tickerEvents{seen: map[int64]int{}, last: map[string]int64{}, repeated: map[int64]bool{}, took: map[int64]time.Duration{}}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	p.consume(t, partitionOffsets{}, func(r *kgo.Record) {
@@ -71,16 +89,32 @@ func (w *ticker) read(t *testing.T, p *place) tickerEvents {
 		v := e.Document.V
 		if f.seen[v]++; f.seen[v] > 1 {
 			f.repeats++
+			f.repeated[v] = true
 			return
 		}
 		if last, there := f.last[string(r.Key)]; there && v < last {
 			t.Errorf("the change %d of document %s comes behind %d", v, r.Key, last)
 		}
 		f.last[string(r.Key)] = v
-		f.slowest = append(f.slowest, r.Timestamp.Sub(w.at[v]))
+		f.took[v] = r.Timestamp.Sub(w.at[v])
 	})
-	slices.Sort(f.slowest)
 	return f
+}
+
+// restartsEnv is for how many restarts of processes TestClusterRollingRestart measures.
+const restartsEnv = "SYNCD_TEST_RESTARTS"
+
+func restarts(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv(restartsEnv)
+	if text == "" {
+		return 3
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 3 {
+		t.Fatalf("%s must be a number, at least 3: %q", restartsEnv, text)
+	}
+	return n
 }
 
 // TestClusterRollingRestart ends and replaces each process of a cluster while it follows: no change is lost, those of a document keep their
@@ -117,16 +151,20 @@ func testRollingRestart(t *testing.T, settings func(*place) []string, exactly bo
 	defer stop()
 	written := make(chan error, 1)
 	go func() { written <- w.write(writing) }()
-	for k := range f.members {
+	var restarted []time.Time
+	for i := range restarts(t) {
 		time.Sleep(time.Second)
+		k := i % len(f.members)
 		old := f.members[k]
+		restarted = append(restarted, time.Now())
 		old.signal(t, syscall.SIGTERM)
 		r := old.wait(t)
-		t.Logf("process %d ended with %d; it followed: %t", k, r.code, old.follows())
+		t.Logf("process %d ended with %d after %s; it followed: %t", k, r.code, time.Since(restarted[i]).Round(time.Millisecond), old.follows())
 		f.replace(t, k, "--follow")
 		until(t, "one of them follows", follows)
 	}
 	time.Sleep(time.Second)
+	restarted = append(restarted, time.Now())
 	stop()
 	if err := <-written; err != nil {
 		t.Fatal(err)
@@ -149,9 +187,14 @@ func testRollingRestart(t *testing.T, settings func(*place) []string, exactly bo
 	if exactly && got.repeats > 0 {
 		t.Errorf("%d changes were sent again", got.repeats)
 	}
-	n := len(got.slowest)
-	t.Logf("%d changes, %d sent again; from a write to its event: median %s, longest %s", n, got.repeats, got.slowest[n/2], got.slowest[n-1])
-	if pause := got.slowest[n-1]; pause > 10*time.Second {
+	took := slices.Sorted(maps.Values(got.took))
+	n := len(took)
+	t.Logf("%d changes, %d sent again; from a write to its event: median %s, longest %s", n, got.repeats, took[n/2], took[n-1])
+	for i, at := range restarted[:len(restarted)-1] {
+		pause, repeats := w.hardest(got, at.Add(-time.Second), restarted[i+1].Add(-time.Second))
+		t.Logf("restart %d: longest %s, %d sent again", i, pause.Round(time.Millisecond), repeats)
+	}
+	if pause := took[n-1]; pause > 10*time.Second {
 		t.Errorf("a change waited %s for its event", pause)
 	}
 }

@@ -269,6 +269,26 @@ func (t *transactional) sign(ctx context.Context) error {
 	}
 }
 
+// tidy ends a transaction that was left open by callers whose contexts have ended. Whoever is given the lanes that it is in waits for its
+// end, and this process may have nothing to commit for long. Where it does not end in time, the brokers abort it.
+func (t *transactional) tidy(ctx context.Context) {
+	select {
+	case t.turn <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	defer func() { <-t.turn }()
+	switch {
+	case t.broken != nil || !t.open:
+	case t.deciding:
+		stop := context.AfterFunc(ctx, t.nudge)
+		defer stop()
+		t.lead(ctx)
+	default:
+		_ = t.abort(ctx, false) // which the next transaction tries again
+	}
+}
+
 // refused tells the errors by which the brokers say that a process is no member, or of another generation.
 func (c *laneCluster) refused(code ck.ErrorCode) bool {
 	switch code {

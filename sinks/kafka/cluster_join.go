@@ -420,6 +420,7 @@ func (j *joining) giveBack(partitions []ck.TopicPartition) {
 	}
 	within, cancel := context.WithTimeout(context.Background(), j.o.Leave)
 	j.member.Losing(within, told)
+	j.t.tidy(within)
 	cancel()
 	j.mu.Lock()
 	defer j.mu.Unlock()

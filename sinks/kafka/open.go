@@ -62,6 +62,7 @@ func open(ctx context.Context, c Config, env syncd.Env) (syncd.Sink, error) {
 	if env.Process != "" && c.exactlyOnce() { // the processes of a cluster have a transaction each, and nobody may wait for a dead one's for long
 		c.Transactions.ID += "-" + env.Process
 		c.Transactions.Timeout = min(c.Transactions.Timeout, clusterTransaction)
+		c.Transactions.Timeout = min(c.Transactions.Timeout, clusterTransaction)
 	}
 	r, err := newRouter(c)
 	if err != nil {
