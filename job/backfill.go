@@ -158,7 +158,9 @@ func (j *Job) backfill(ctx context.Context, p *Plugins, q Request, res *Result) 
 			return &UsageError{errors.New("following needs the run's state: set run.state_dir, and use sinks that keep what is sent")}
 		}
 		q.record.resumed = decision != nil && decision.Resumed
-		defer q.record.publish(ctx, q.Monitor)()
+		if q.led == nil { // a member of a cluster tells all the time
+			defer q.record.publish(ctx, q.Monitor)()
+		}
 		if st != nil {
 			res.Resumable = true
 			defer func() {

@@ -137,7 +137,7 @@ func (j *Job) share(ctx context.Context, p *Plugins, q Request, res *Result) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, closing()) }()
-	me := lanes.Owner{Process: j.Process, Host: store.Host(), PID: os.Getpid(), Address: j.Address}
+	me := lanes.Owner{Process: j.Process, Host: store.Host(), PID: os.Getpid(), Address: j.Address, Since: time.Now()}
 	m := &member{
 		j: j, p: p, q: q, view: lanes.New(cluster, j.Config.Name, me), exact: p.Sink.Abilities().Commit != nil, print: j.fingerprint(scope),
 		took: q.took,
@@ -190,6 +190,7 @@ func (m *member) take(ctx context.Context, cluster syncd.Cluster, res *Result) e
 	if m.q.Monitor != nil {
 		m.q.Monitor.cluster.Store(m.view)
 		defer m.q.Monitor.cluster.Store(nil)
+		defer m.q.record.publish(ctx, m.q.Monitor)()
 	}
 	joined, leave := context.WithCancel(context.WithoutCancel(ctx)) // it leaves behind all else
 	defer leave()
@@ -363,6 +364,9 @@ func (m *member) openStore(ctx context.Context, scope store.Scope, fresh *bool, 
 	d, err := m.j.adopt(ctx, st, scope, *fresh, o)
 	if err != nil {
 		return nil, nil, errors.Join(err, st.Close(ctx, endOf(ErrInterrupted, true)))
+	}
+	if before := m.view.Status().Order; d != nil && d.Resumed && before.RunID == d.RunID && before.Leader.Process != m.j.Process {
+		d.From = before.Leader.Process
 	}
 	*fresh = false
 	if o.Checkpoints = (checkpoints{st}); m.exact {
