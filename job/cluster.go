@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,7 @@ type member struct {
 	part    part
 	took    *atomic.Pointer[string] // the Request's
 	ordered atomic.Pointer[string]  // the run that this process has ordered last; likewise
+	past    string                  // the run that had ended when this process joined; empty: none had
 }
 
 // part is what a process has done of the runs in which it took part.
@@ -220,6 +222,9 @@ func (m *member) take(ctx context.Context, cluster syncd.Cluster, res *Result) e
 		case <-within.Done():
 			return within.Err()
 		}
+		if info := m.view.Info(); info.Outcome.Finished() && info.RunID != *m.took.Load() {
+			m.past = info.RunID
+		}
 		work, lead := errgroup.WithContext(within)
 		work.Go(panics.Caught(func() error { return m.work(lead) }))
 		work.Go(panics.Caught(func() error {
@@ -264,6 +269,9 @@ func (m *member) lead(ctx context.Context, res *Result) error {
 			return m.told(order, res)
 		}
 		ended, err := m.leads(ctx, leading, res)
+		if _, told := errors.AsType[*untoldError](err); told {
+			continue // to hear it like the others
+		}
 		fenced := errors.Is(err, syncd.ErrFenced)
 		lost := !ended && ctx.Err() == nil && asked.Err() == nil && (isDrained(leading.Drain) || fenced)
 		switch {
@@ -332,6 +340,14 @@ func (m *member) run(ctx context.Context, j *Job, res *Result) (ended bool, err 
 	q := m.q
 	q.led = m
 	err = j.backfill(ctx, m.p, q, res)
+	if untold, is := errors.AsType[*untoldError](err); is {
+		order := m.view.Status().Order
+		order.Outcome = untold.outcome
+		if order.Outcome != tally.Complete {
+			order.Problem = untold.Error()
+		}
+		return false, cmp.Or(m.view.Give(ctx, order), err)
+	}
 	outcome := OutcomeOf(err)
 	trouble, reported := errors.AsType[*lanes.TroubleError](err)
 	if reported {
@@ -355,11 +371,21 @@ func (m *member) run(ctx context.Context, j *Job, res *Result) (ended bool, err 
 	return told == nil, errors.Join(err, told)
 }
 
+// untoldError says that a run has ended whose leader died before it could tell the others.
+type untoldError struct{ outcome tally.Outcome }
+
+func (e *untoldError) Error() string {
+	return "the run has ended, and the process that led it died before it said how: " + string(e.outcome)
+}
+
 // openStore is that of Job, for the leader.
 func (m *member) openStore(ctx context.Context, scope store.Scope, fresh *bool, o *Options) (store.Store, *Decision, error) {
 	st, err := m.view.Store(ctx, *fresh)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the state of the cluster: %w", err)
+	}
+	if info, o := st.Info(), m.view.Status().Order; o.Outcome == tally.Running && o.RunID == info.RunID && info.Outcome.Finished() && info.RunID != m.past {
+		return nil, nil, errors.Join(&untoldError{info.Outcome}, st.Close(ctx, endOf(ErrInterrupted, true)))
 	}
 	d, err := m.j.adopt(ctx, st, scope, *fresh, o)
 	if err != nil {

@@ -134,7 +134,11 @@ func (v *View) caughtUpWith(ctx context.Context, prefix string) (all map[string]
 	if err := v.commit(ctx, []int{0}, nil, barriers); err != nil {
 		return nil, err
 	}
+	leaving := false
 	err = v.wait(ctx, func() bool {
+		if leaving = v.lanes[0].leaving; leaving { // nothing is read before the lane is given up
+			return true
+		}
 		for l := range barriers {
 			if v.barrier[l] != id {
 				return false
@@ -151,6 +155,9 @@ func (v *View) caughtUpWith(ctx context.Context, prefix string) (all map[string]
 		}
 		return true
 	})
+	if leaving {
+		return nil, errLost
+	}
 	return all, err
 }
 

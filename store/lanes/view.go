@@ -43,6 +43,7 @@ type View struct {
 	splits  map[string]*split // of all collections, by the name of their marks
 	turns   map[string]int64  // of the collections
 	run     int64             // the turn of the kept run
+	info    store.Info        // of the kept run
 	order   Order
 	trouble []Trouble
 	asks    map[string]allowance // by process
@@ -139,6 +140,13 @@ func (v *View) Member() syncd.Member {
 	}
 }
 
+// Info is what is kept of the last run.
+func (v *View) Info() store.Info {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.info
+}
+
 // CaughtUp is closed when everything was read that there was.
 func (v *View) CaughtUp() <-chan struct{} { return v.caughtUp }
 
@@ -207,7 +215,7 @@ func (v *View) read(m syncd.LaneMark) {
 	}
 	switch {
 	case value.Info != nil:
-		v.run = value.Turn
+		v.run, v.info = value.Turn, *value.Info
 	case value.Collection != nil:
 		v.turns[marks.CollectionOf(name)] = value.Turn
 	case value.Split != nil:
