@@ -222,7 +222,7 @@ func (m *member) take(ctx context.Context, cluster syncd.Cluster, res *Result) e
 		case <-within.Done():
 			return within.Err()
 		}
-		if info := m.view.Info(); info.Outcome.Finished() && info.RunID != *m.took.Load() {
+		if info := m.view.Info(); isOver(info) && info.RunID != *m.took.Load() {
 			m.past = info.RunID
 		}
 		work, lead := errgroup.WithContext(within)
@@ -371,6 +371,9 @@ func (m *member) run(ctx context.Context, j *Job, res *Result) (ended bool, err 
 	return told == nil, errors.Join(err, told)
 }
 
+// isOver reports whether a run has ended for all. One that follows goes on, though the process that led it was told to stop.
+func isOver(info store.Info) bool { return info.Outcome.Finished() && !info.Resumable }
+
 // untoldError says that a run has ended whose leader died before it could tell the others.
 type untoldError struct{ outcome tally.Outcome }
 
@@ -384,7 +387,7 @@ func (m *member) openStore(ctx context.Context, scope store.Scope, fresh *bool, 
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the state of the cluster: %w", err)
 	}
-	if info, o := st.Info(), m.view.Status().Order; o.Outcome == tally.Running && o.RunID == info.RunID && info.Outcome.Finished() && info.RunID != m.past {
+	if info, o := st.Info(), m.view.Status().Order; o.Outcome == tally.Running && o.RunID == info.RunID && isOver(info) && info.RunID != m.past {
 		return nil, nil, errors.Join(&untoldError{info.Outcome}, st.Close(ctx, endOf(ErrInterrupted, true)))
 	}
 	d, err := m.j.adopt(ctx, st, scope, *fresh, o)

@@ -132,7 +132,8 @@ func TestALeaderIsKilledInEachPhase(t *testing.T) {
 			})
 		}
 	}
-	for _, phase := range []string{"joining", "planning", "reading", "proving", "looking for orphans", "done", "reporting"} {
+	// To prove takes no time here, nor does what follows the word of the end: they are met by chance. That word is on its way while it is done.
+	for _, phase := range []string{"joining", "planning", "reading", "looking for orphans", "done"} {
 		if reached[phase] == 0 {
 			t.Errorf("no leader was killed %s", phase)
 		}
