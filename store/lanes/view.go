@@ -83,7 +83,7 @@ type lane struct {
 	// leaving says that others are to have it: nothing is begun in it.
 	leaving bool
 	// open says that its splits may be worked on and kept: nothing is under way of an earlier time.
-	open bool
+	open    bool
 	leading *Leading // of whoever leads; only of lane 0
 }
 
