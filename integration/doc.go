@@ -10,6 +10,7 @@
 //     with TLS and client certificates, and with both;
 //   - Kafka Connect with MongoDB's connector (Maven Central; package connectworker);
 //   - SecantusDB (PyPI; package secantus): MongoDB's protocol on WiredTiger, MongoDB's storage engine;
+//   - all-MiniLM-L6-v2 (PyPI; package minilm): a model for embeddings, behind OpenAI's API;
 //   - mongo-java-server (Maven Central; the sandbox's package javaserver): MongoDB's protocol in Java;
 //   - clients of Kafka Connect (PyPI, Maven Central; package connectclients): kafka-connect-py, kafkaconnect and org.sourcelab's, which
 //     drive a service by its REST API.
