@@ -323,6 +323,9 @@ func TestAnOutageIsToldOnce(t *testing.T) {
 		}, []string{
 			"the embedding service can't be asked: trying again", "the embedding service still can't be asked", "the embedding service can be asked again",
 		}},
+		"until the last text": {5 * time.Second, refusal(http.StatusBadGateway, "", "away"), []string{
+			"the embedding service can't be asked: trying again", "the embedding service can be asked again",
+		}},
 		"for a moment": {100 * time.Millisecond, refusal(http.StatusBadGateway, "", "away"), nil},
 		"refused":      {time.Hour, refusal(http.StatusUnauthorized, "", "no"), nil},
 	} {
@@ -344,8 +347,12 @@ func TestAnOutageIsToldOnce(t *testing.T) {
 					t.Fatal(err)
 				}
 				stage.client.Transport = s
+				callers := 8
+				if name == "until the last text" { // nobody asks any more, right behind the first answer
+					callers, stage.conf.Retry.Max = 1, time.Second
+				}
 				var calls sync.WaitGroup
-				for i := range 8 {
+				for i := range callers {
 					calls.Go(func() {
 						if err := stage.Apply(t.Context(), []syncd.Change{document(fmt.Sprint("text ", i))}); (err != nil) != (name == "refused") {
 							t.Error(err)
