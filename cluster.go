@@ -58,6 +58,7 @@ type ClusterOptions struct {
 	Topic       string        // where the lanes are
 	Lanes       int           // of a topic that is to be created
 	Replicas    int           // likewise; 0 leaves it to the brokers
+	Existing    bool          // the topic was there before: that it is gone is an error
 	Instance    string        // a name of this process that outlives it, so that it has its lanes back after a short absence; empty for none
 	Session     time.Duration // after so long without a sign of life a member is taken for dead
 	Leave       time.Duration // how long Member.Losing may take

@@ -155,21 +155,30 @@ func TestClusterBroken(t *testing.T) {
 		f.join(t)
 		check(t, p, func() (int64, int64) { c := f.ends(t).Totals; return c.Documents, c.Acked }, 3*underWay, func() int { return p.wantsAll(t, docs) })
 	})
-	t.Run("its topic is deleted", func(t *testing.T) {
-		p, _ := manyPages(t, kafkaAddr(t), n)
-		f := newFleet(t, p, n/5, 6, append(settings, "delivery_timeout: 5s", "connect_timeout: 5s"))
-		f.join(t)
-		p.await(t, f.members[0], n/4)
-		if _, err := p.admin.DeleteTopics(t.Context(), p.name+".cluster.state"); err != nil {
-			t.Fatal(err)
-		}
-		within(t, time.Minute, "the process ends", func() bool { return !f.members[0].running() })
-		r := f.members[0].wait(t)
-		t.Logf("it ended with %d:\n%s", r.code, r.output)
-		if r.code == 0 || !strings.Contains(r.output, ".cluster.state") {
-			t.Error("it does not say what happened")
-		}
-	})
+	for name, settings := range map[string]func(*place) []string{
+		"its topic is deleted": func(*place) []string { return settings }, "its topic is deleted, exactly once": (*place).exactlyOnce,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // most of its time it waits
+			p, docs := manyPages(t, kafkaAddr(t), n)
+			config := func(rate int, more ...string) *fleet {
+				lines := append(settings(p), "connect_timeout: 5s")
+				return newFleet(t, p, rate, 6, append(lines, more...))
+			}
+			f := config(n/5, "delivery_timeout: 30s")
+			f.join(t)
+			p.await(t, f.members[0], n/4)
+			if _, err := p.admin.DeleteTopics(t.Context(), p.name+".cluster.state"); err != nil {
+				t.Fatal(err)
+			}
+			within(t, time.Minute, "the process ends", func() bool { return !f.members[0].running() })
+			f.members[0].wait(t).wants(t, 1, `^error: .*taking part in the Kafka group`, `^hint: the topic "`+p.name+`\.cluster\.state" is not the one .*Start all processes again`)
+			f = config(0) // and nothing is lost
+			f.join(t)
+			f.ends(t)
+			p.wantsAll(t, docs)
+		})
+	}
 	t.Run("a wrong password", func(t *testing.T) {
 		b := broker(t)
 		p, _ := manyPages(t, kafkaAddr(t), n)

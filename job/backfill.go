@@ -46,6 +46,7 @@ type Request struct {
 
 	led        *member                 // the process that leads a cluster's run with it; nil works alone
 	took       *atomic.Pointer[string] // the run of a cluster in which this process took part last; empty before
+	rejoins    bool                    // this process took part in the cluster before
 	connecting func(places []string)   // is told of servers that take long to answer
 	anew       bool                    // of a job that follows: what was looked at is forgotten
 	record     *recorder

@@ -114,7 +114,7 @@ func (j *Job) together(ctx context.Context, q Request, res *Result) error {
 		if q.Monitor != nil && !res.Ended {
 			q.Monitor.replace()
 		}
-		*res = Result{}
+		*res, q.rejoins = Result{}, true
 		j.Logger.Warn("this process is no member of the cluster any more, and others may go on with its work: joining again", "error", err.Error())
 		waiting, stop := wait.Drained(ctx, j.Drain)
 		ended := wait.Pause(waiting, rejoinPause)
@@ -134,7 +134,7 @@ func (j *Job) share(ctx context.Context, p *Plugins, q Request, res *Result) (er
 	if err != nil {
 		return err
 	}
-	cluster, closing, err := j.openCluster(opening, p)
+	cluster, closing, err := j.openCluster(opening, p, q.rejoins)
 	if err != nil {
 		return err
 	}
@@ -154,8 +154,8 @@ type membershipError struct{ err error }
 func (e membershipError) Error() string { return e.err.Error() }
 func (e membershipError) Unwrap() error { return e.err }
 
-// openCluster opens the cluster, over the sink's servers or those of cluster.connection.
-func (j *Job) openCluster(ctx context.Context, p *Plugins) (syncd.Cluster, func() error, error) {
+// openCluster opens the cluster, over the sink's servers or those of cluster.connection; again says that this process took part before.
+func (j *Job) openCluster(ctx context.Context, p *Plugins, again bool) (syncd.Cluster, func() error, error) {
 	c, sink := &j.Config.Cluster, p.Sink
 	done := func() error { return nil }
 	if other := j.Config.Coordination; other.Settings != nil {
@@ -176,7 +176,7 @@ func (j *Job) openCluster(ctx context.Context, p *Plugins) (syncd.Cluster, func(
 	}
 	cluster, err := open(ctx, syncd.ClusterOptions{
 		Group: c.Group + "." + j.Config.Name, Topic: c.StateTopic, Lanes: c.Partitions, Replicas: c.ReplicationFactor, Instance: c.InstanceID,
-		Session: c.SessionTimeout, Leave: c.LeaveTimeout, ProcessName: j.Process,
+		Existing: again, Session: c.SessionTimeout, Leave: c.LeaveTimeout, ProcessName: j.Process,
 	})
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("joining the cluster: %w", err), done())

@@ -91,6 +91,9 @@ func (t *transactional) newCluster(ctx context.Context, o syncd.ClusterOptions, 
 	if err := checkTopicName(c.topic); err != nil {
 		return nil, fmt.Errorf("opening the cluster's lanes: %w", err)
 	}
+	if o.Existing && c.isGone(ctx) {
+		return nil, c.gone()
+	}
 	lanes, err := t.ensureLanes(ctx, c.topic, o)
 	if err != nil {
 		return nil, err

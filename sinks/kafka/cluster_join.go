@@ -83,6 +83,11 @@ func (j *joining) run(ctx context.Context) error {
 			failed(err)
 		}
 	})
+	readers.Go(func() {
+		if err := j.watch(reading); err != nil {
+			failed(err)
+		}
+	})
 	defer failed(nil) // before the wait
 	taking, stop := context.WithCancel(ctx)
 	defer stop()
@@ -99,6 +104,22 @@ func (j *joining) run(ctx context.Context) error {
 		return cause
 	}
 	return err
+}
+
+// watchEvery is how often it is looked whether the topic of the lanes is there.
+const watchEvery = 2 * time.Second
+
+// watch returns an error when the topic is gone, or nil when ctx ends. No consumer or producer is told of that for sure, and a transaction that
+// can't be committed for that reason ends by its timeout, which says something else.
+func (j *joining) watch(ctx context.Context) error {
+	for times := 0; wait.Pause(ctx, watchEvery) == nil; {
+		if !j.isGone(ctx) {
+			times = 0
+		} else if times++; times > 1 { // a broker that has just begun may not know better
+			return j.gone()
+		}
+	}
+	return nil
 }
 
 // newReader makes the consumer that reads all lanes from their beginnings.
@@ -132,17 +153,14 @@ func (j *joining) newReader(ctx context.Context) (*ck.Consumer, error) {
 // read tells the member of marks until ctx ends.
 func (j *joining) read(ctx context.Context, reader *ck.Consumer) error {
 	j.catchUp()
-	var trouble time.Time // since when a lane can't be read
 	for ctx.Err() == nil {
 		var err error
 		switch e := reader.Poll(int(groupPoll / time.Millisecond)).(type) {
 		case *ck.Message:
 			if err = e.TopicPartition.Error; err == nil {
-				trouble = time.Time{}
 				j.tell(e)
 			}
 		case ck.PartitionEOF:
-			trouble = time.Time{}
 			j.reached(int(e.Partition), int64(e.Offset)) // which is behind what was aborted, too
 		case ck.Error:
 			err = e
@@ -152,12 +170,7 @@ func (j *joining) read(ctx context.Context, reader *ck.Consumer) error {
 		case err == nil:
 		case k.IsFatal() || !kafkaconn.Unreachable(err) && !kafkaconn.Passing(err):
 			return j.explain(k)
-		case kafkaconn.Passing(err): // a leader is elected, or the topic is gone
-			if trouble.IsZero() {
-				trouble = time.Now()
-			} else if time.Since(trouble) > j.t.config.ConnectTimeout {
-				return j.explain(k)
-			}
+		case kafkaconn.Passing(err): // a leader is elected, or the topic is gone, see watch
 			j.t.env.Retried(stateNotReady)
 		}
 	}

@@ -57,6 +57,25 @@ func (t *transactional) ensureLanes(ctx context.Context, topic string, o syncd.C
 	return lanes, nil
 }
 
+// gone is the error of a member whose topic is gone.
+func (c *laneCluster) gone() error {
+	return c.explain(ck.NewError(ck.ErrUnknownTopicOrPart, "it does not exist any more", false))
+}
+
+// isGone reports whether the brokers answer that the topic of the lanes does not exist.
+func (c *laneCluster) isGone(ctx context.Context) bool {
+	gone := false
+	_ = c.t.ask(ctx, c.t.config.ConnectTimeout, func(ctx context.Context) error {
+		md, err := c.t.metadata(ctx, &c.topic, false)
+		if err == nil {
+			code := md.Topics[c.topic].Error.Code()
+			gone = code == ck.ErrUnknownTopic || code == ck.ErrUnknownTopicOrPart
+		}
+		return err
+	})
+	return gone
+}
+
 // prefixed is the name of a topic of the sink's own.
 func (c *Config) prefixed(topic string) string {
 	if c.TopicPrefix == "" {
@@ -93,7 +112,8 @@ func (c *laneCluster) explain(err ck.Error) error {
 	case ck.ErrFencedInstanceID:
 		return wrap("another process has the same cluster.instance_id, %q: give each its own", c.o.Instance)
 	case ck.ErrUnknownTopic, ck.ErrUnknownTopicOrPart, ck.ErrAutoOffsetReset, ck.ErrOffsetOutOfRange:
-		return wrap("the topic %q is not the one that it was: see who deleted it, or records of it; with it is gone what the cluster knew", c.topic)
+		return wrap("the topic %q is not the one that it was: somebody deleted it, or records of it, and what the cluster knew is gone with that. "+
+			"Start all processes again when all have ended: they make it anew and look at every document once more, and nothing is lost", c.topic)
 	}
 	return wrap("%s", brokersHint)
 }
