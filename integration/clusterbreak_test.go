@@ -179,6 +179,18 @@ func TestClusterBroken(t *testing.T) {
 			p.wantsAll(t, docs)
 		})
 	}
+	t.Run("another one has another name", func(t *testing.T) {
+		p, docs := manyPages(t, kafkaAddr(t), n)
+		f := newFleet(t, p, n/15, 6, settings, "name: first")
+		defer f.say(t)
+		f.join(t)
+		p.await(t, f.members[0], n/10)
+		other := newFleet(t, p, 0, 6, settings, "name: second")
+		r := invoke(t, "run", "-c", other.config)
+		r.wants(t, 0, `WARN msg="another cluster does the same work.*cluster=`+p.name+`\.second other=`+p.name+`\.first`)
+		f.ends(t)
+		p.wantsAll(t, docs)
+	})
 	t.Run("a wrong password", func(t *testing.T) {
 		b := broker(t)
 		p, _ := manyPages(t, kafkaAddr(t), n)

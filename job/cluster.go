@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -141,7 +142,7 @@ func (j *Job) share(ctx context.Context, p *Plugins, q Request, res *Result) (er
 	defer func() { err = errors.Join(err, closing()) }()
 	me := lanes.Owner{Process: j.Process, Host: store.Host(), PID: os.Getpid(), Address: j.Address, Since: time.Now()}
 	m := &member{
-		j: j, p: p, q: q, view: lanes.New(cluster, j.Config.Name, me), exact: p.Sink.Abilities().Commit != nil, print: j.fingerprint(scope),
+		j: j, p: p, q: q, view: lanes.New(cluster, j.clusterName(), me), exact: p.Sink.Abilities().Commit != nil, print: j.fingerprint(scope),
 		took: q.took,
 	}
 	m.ordered.Store(new(string))
@@ -153,6 +154,9 @@ type membershipError struct{ err error }
 
 func (e membershipError) Error() string { return e.err.Error() }
 func (e membershipError) Unwrap() error { return e.err }
+
+// clusterName is the name of the job's cluster, and of its Kafka group.
+func (j *Job) clusterName() string { return j.Config.Cluster.Group + "." + j.Config.Name }
 
 // openCluster opens the cluster, over the sink's servers or those of cluster.connection; again says that this process took part before.
 func (j *Job) openCluster(ctx context.Context, p *Plugins, again bool) (syncd.Cluster, func() error, error) {
@@ -175,7 +179,7 @@ func (j *Job) openCluster(ctx context.Context, p *Plugins, again bool) (syncd.Cl
 			"name a Kafka that can: cluster.connection.kafka")}, done())
 	}
 	cluster, err := open(ctx, syncd.ClusterOptions{
-		Group: c.Group + "." + j.Config.Name, Topic: c.StateTopic, Lanes: c.Partitions, Replicas: c.ReplicationFactor, Instance: c.InstanceID,
+		Group: j.clusterName(), Topic: c.StateTopic, Lanes: c.Partitions, Replicas: c.ReplicationFactor, Instance: c.InstanceID,
 		Existing: again, Session: c.SessionTimeout, Leave: c.LeaveTimeout, ProcessName: j.Process,
 	})
 	if err != nil {
@@ -216,6 +220,8 @@ func (m *member) take(ctx context.Context, cluster syncd.Cluster, res *Result) e
 	})
 	var ended error
 	g.Go(panics.Caught(func() error { return m.view.Sign(within) }))
+	g.Go(panics.Caught(func() error { return m.tell(within) }))
+	g.Go(panics.Caught(func() error { return m.warn(within) }))
 	g.Go(panics.Caught(func() error {
 		select {
 		case <-m.view.CaughtUp():
@@ -252,6 +258,40 @@ func (m *member) take(ctx context.Context, cluster syncd.Cluster, res *Result) e
 		return ended
 	}
 	return err
+}
+
+// settling is how long processes come and go before it is told how many there are.
+const settling = 3 * time.Second
+
+// tell logs which cluster this is, and how many processes it has, as they come and go, until ctx ends.
+func (m *member) tell(ctx context.Context) error {
+	var known map[string]bool
+	for {
+		if _, err := m.view.Processes(ctx, known); err != nil || wait.Pause(ctx, settling) != nil {
+			return nil //nolint:nilerr // it has ended
+		}
+		now, err := m.view.Processes(ctx, nil)
+		if err != nil {
+			return nil //nolint:nilerr // it has ended
+		}
+		if !maps.Equal(now, known) {
+			s := m.view.Status()
+			m.j.Logger.Info("processes share the job", "cluster", m.j.clusterName(), "processes", len(now), "lanes", len(s.Lanes), "mine", s.Owned(), "leads", s.Leads())
+		}
+		known = now
+	}
+}
+
+// warn says which other clusters do the same work beside this one, until ctx ends.
+func (m *member) warn(ctx context.Context) error {
+	for {
+		name, order, err := m.view.Rival(ctx, m.print)
+		if err != nil {
+			return nil //nolint:nilerr // it has ended
+		}
+		m.j.Logger.Warn("another cluster does the same work, so that everything is done twice: only processes with the same cluster.group and name share it",
+			"cluster", m.j.clusterName(), "other", name, "leader", order.Leader.Process, "host", order.Leader.Host)
+	}
 }
 
 // lead waits until this process is to lead, and then does, until the run has ended: for all, or for this process.

@@ -55,6 +55,7 @@ type View struct {
 	load    []int64 // splits that are not done, by lane
 	moved   map[*follower]bool
 	workers map[*Worker]bool
+	others  map[string]*other
 	parts   map[string]bool // marks of splits that are being made by dividing others
 }
 
@@ -122,7 +123,7 @@ func New(c syncd.Cluster, job string, me Owner) *View {
 		cluster: c, job: job, me: me, caughtUp: make(chan struct{}), changed: make(chan struct{}), marks: map[string]stored{},
 		splits: map[string]*split{}, turns: map[string]int64{}, owners: map[int]Owner{}, barrier: map[int]string{},
 		asks: map[string]allowance{}, grants: map[string]allowance{}, lanes: make([]lane, c.Lanes()),
-		load: make([]int64, c.Lanes()), moved: map[*follower]bool{}, workers: map[*Worker]bool{}, parts: map[string]bool{},
+		load: make([]int64, c.Lanes()), moved: map[*follower]bool{}, workers: map[*Worker]bool{}, parts: map[string]bool{}, others: map[string]*other{},
 	}
 }
 
@@ -184,6 +185,7 @@ func (v *View) read(m syncd.LaneMark) {
 	}
 	name, mine := strings.CutPrefix(m.Name, marks.PrefixOf(v.job))
 	if !mine {
+		v.readOther(m.Name, m.Value)
 		return
 	}
 	// A later run may have put the name into another lane, which may be read first. What this lane says of it then is older.
@@ -259,12 +261,16 @@ func (v *View) stop(s *split) {
 	}
 }
 
+func parseOrder(value []byte) (o Order, ok bool) {
+	err := json.Unmarshal(value, &o)
+	return o, err == nil
+}
+
 // readOwn takes a mark in that is this package's. The caller holds mu.
 func (v *View) readOwn(name string, m syncd.LaneMark) {
 	switch {
 	case name == nameOrder:
-		var o Order
-		if json.Unmarshal(m.Value, &o) == nil {
+		if o, ok := parseOrder(m.Value); ok {
 			v.order = o
 		}
 	case strings.HasPrefix(name, nameBarrier):
