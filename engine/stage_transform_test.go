@@ -305,3 +305,37 @@ func TestAStageThatFailsEndsTheRun(t *testing.T) {
 		t.Errorf("an index that can't say what it holds: %v", err)
 	}
 }
+
+// TestAHashFollowsFromAllThatAVectorFollowsFrom: another text, another title in front of it, another stage or model make another hash, or a chunk
+// would keep a vector that is not its own.
+func TestAHashFollowsFromAllThatAVectorFollowsFrom(t *testing.T) {
+	hash := func(prefix, text, fingerprint, model string) (hash string) {
+		f := newFixture(t)
+		f.insert(1)
+		f.opts.Stages = []syncd.Stage{
+			&syncdtest.MemoryStage{Can: syncd.StageAbilities{Fingerprint: fingerprint}, Each: func(c *syncd.Change) error {
+				c.Content = &syncd.Content{Prefix: prefix, Chunks: []syncd.Chunk{{Text: text}}}
+				return nil
+			}},
+			vectors(model, func(c *syncd.Change) { hash = c.Content.Chunks[0].Hash }),
+		}
+		e := engine.New(f.opts)
+		if err := errors.Join(e.Prepare(t.Context()), e.Backfill(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		return hash
+	}
+	seen := map[string]string{}
+	for _, of := range [][4]string{
+		{"ab", "cd", "f", "m"}, {"xy", "cd", "f", "m"}, {"ab", "c", "f", "m"}, {"a", "bcd", "f", "m"}, {"abc", "d", "f", "m"}, {"", "abcd", "f", "m"}, {"ab", "cd", "g", "m"}, {"ab", "cd", "f", "n"}, {"ab", "cd", "fm", ""},
+	} {
+		h := hash(of[0], of[1], of[2], of[3])
+		if other, again := seen[h]; again || h == "" {
+			t.Errorf("%q has the hash of %s", of, other)
+		}
+		seen[h] = fmt.Sprintf("%q", of)
+	}
+	if hash("ab", "cd", "f", "m") != hash("ab", "cd", "f", "m") {
+		t.Error("another time, another hash")
+	}
+}
