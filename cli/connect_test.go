@@ -141,6 +141,9 @@ func TestStagesAreLookedAtToo(t *testing.T) {
 				if _, err := looked.look(t.Context()); err != nil {
 					t.Fatal(err)
 				}
+				if n := len(told[syncd.KindChecker]); n != 1 {
+					t.Errorf("of the checker %d things were found", n)
+				}
 				got := fmt.Sprint(len(told[syncd.KindStage]), " ", len(told[syncd.KindSink]))
 				for _, f := range append(told[syncd.KindStage], told[syncd.KindSink]...) {
 					if f.Status == syncd.StatusFailed {
