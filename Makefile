@@ -56,7 +56,7 @@ computing:
 # What the promises rest on, and how much of it the tests must reach, in percent. The tests of other packages count as well: the
 # engine is tested by whole runs, from package job and from the sandbox.
 COVERED     = engine job audit arrival planfile sendlog verdict tally store store/bolt store/marks mapping config codec \
-              connectors/file connectors/mongo connectors/internal/rows checkers/qdrant sinks/file sinks/kafka internal/bsondoc
+              connectors/file connectors/mongo connectors/internal/rows checkers/qdrant sinks/file sinks/kafka internal/bsondoc internal/points
 LEAST_COVER = 85
 empty      :=
 comma      := ,
