@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -365,7 +366,7 @@ func (h IndexHarness) refused(t *testing.T) {
 	s := h.open(t)
 	var changes []syncd.Change
 	for i := range 20 {
-		changes = append(changes, version(fmt.Sprint(i), 0, 1))
+		changes = append(changes, version(strconv.Itoa(i), 0, 1))
 	}
 	changes[13].ID = "\xff"
 	changes[3].Content.Chunks[0].Vector = nil
@@ -385,7 +386,7 @@ func (h IndexHarness) refused(t *testing.T) {
 		if slices.Contains(failed.Failed(), i) {
 			want = 0
 		}
-		if texts, _ := h.held(t, fmt.Sprint(i)); len(texts) != want {
+		if texts, _ := h.held(t, strconv.Itoa(i)); len(texts) != want {
 			t.Errorf("of document %d there are %v", i, texts)
 		}
 		if want == 1 && changes[i].Bytes <= 0 {
@@ -435,7 +436,7 @@ func (h IndexHarness) nearest(t *testing.T) {
 	s := h.open(t)
 	var changes []syncd.Change
 	for i, v := range [][]float32{{1, 0, 0, 0}, {1, 1, 0, 0}, {0, 1, 0, 0}, {-1, 0, 0, 0}} {
-		c := version(fmt.Sprint(i), 0, 1)
+		c := version(strconv.Itoa(i), 0, 1)
 		c.Content.Chunks[0].Vector = v
 		if i == 1 {
 			c.Target = &syncd.Target{Database: "db", Collection: "task", ContentType: "task"}

@@ -116,9 +116,7 @@ func (s *sink) split(payload map[string]any) map[string]any {
 		}
 	}
 	if s.conf.Payload == "" {
-		for name, v := range payload {
-			own[name] = v
-		}
+		maps.Copy(own, payload)
 		clear(payload)
 	}
 	return own
