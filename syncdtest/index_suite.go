@@ -548,13 +548,13 @@ func (h IndexHarness) indexContext(t *testing.T) {
 	s := h.open(t)
 	ended(t, "Write", func(ctx context.Context, want error) error {
 		if err := s.Write(ctx, []syncd.Change{version("1", 0, 1)}); !errors.Is(err, want) {
-			return fmt.Errorf("Write: %w, want %w", err, want)
+			return fmt.Errorf("writing: %w, want %w", err, want)
 		}
 		return nil
 	})
 	ended(t, "Held", func(ctx context.Context, want error) error {
 		if err := s.Abilities().Held(ctx, []syncd.Change{version("1", 0, 1)}); !errors.Is(err, want) {
-			return fmt.Errorf("Held: %w, want %w", err, want)
+			return fmt.Errorf("asking what is held: %w, want %w", err, want)
 		}
 		return nil
 	})

@@ -143,7 +143,7 @@ func (s *sink) create(ctx context.Context, size int) error {
 	case code == pg.CodeUndefinedObject:
 		hint = "this needs a newer pgvector: halfvec and the distance manhattan came with 0.7"
 	case code == pg.CodePrivilege:
-		hint = fmt.Sprintf("have somebody make the extension who may: CREATE EXTENSION vector; and GRANT CREATE ON SCHEMA … TO %s", pg.Quote(s.connect.User))
+		hint = "have somebody make the extension who may: CREATE EXTENSION vector; and GRANT CREATE ON SCHEMA … TO " + pg.Quote(s.connect.User)
 	}
 	if err = s.explain(ctx, doing, err); hint != "" && ctx.Err() == nil {
 		return syncd.Hint(err, "%s", hint)
