@@ -36,7 +36,7 @@ func (b *bench) postgres(ctx context.Context) (err error) {
 			g.reason = err.Error() + "; or name a database: " + postgresEnv
 			b.decide(g)
 		}
-		return nil //nolint:nilerr // the gate says why it is not decided
+		return nil // the gate says why it is not decided
 	}
 	defer func() { err = errors.Join(err, stop()) }()
 	if err := fillPostgres(ctx, dsn, documents); err != nil {
