@@ -49,7 +49,7 @@ func startIndexer(cfg IndexerConfig, environ []string) (*Indexer, error) {
 		return nil, err
 	}
 	x := &Indexer{state: state, gone: make(chan struct{})}
-	x.cmd = exec.Command(cfg.Syncd, "run", "-c", cfg.Config) //nolint:noctx // it outlives the call
+	x.cmd = exec.Command(cfg.Syncd, "run", "-c", cfg.Config)
 	x.cmd.Env = append(environ, "PATH="+os.Getenv("PATH"), "HOME="+os.Getenv("HOME"), "XDG_STATE_HOME="+state)
 	if cfg.ChunkSize > 0 {
 		x.cmd.Env = append(x.cmd.Env, fmt.Sprintf("CHUNK_SIZE=%d", cfg.ChunkSize))
