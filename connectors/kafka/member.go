@@ -368,6 +368,10 @@ func (m *member) trouble(err error, at *ck.TopicPartition) {
 	case k.IsFatal():
 		m.fail(fmt.Errorf("%s: %s: %w", topics, m.s.scrub(err), syncd.ErrUnavailable))
 		return
+	case code == ck.ErrInvalidSessionTimeout:
+		m.fail(syncd.Hint(fmt.Errorf("%s: %s", topics, m.s.scrub(err)),
+			"set %s.session_timeout, %s, between the brokers' group.min.session.timeout.ms and group.max.session.timeout.ms", section, m.s.cfg.SessionTimeout))
+		return
 	case code == ck.ErrInconsistentGroupProtocol:
 		m.fail(syncd.Hint(fmt.Errorf("%s: %s", topics, m.s.scrub(err)),
 			"other members of the group assign partitions in another way than cooperative-sticky: give this job a "+section+".group_id of its own, or end them"))

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/syncd-io/syncd"
@@ -256,6 +257,27 @@ func TestReadsPlace(t *testing.T) {
 	}{{"localhost:9092", "a", true}, {"localhost:9092", "b", false}, {"localhost:9092", "xyz", true}, {"elsewhere:9092", "a", false}} {
 		if got := c.ReadsPlace(p.location, p.place); got != p.want {
 			t.Errorf("%+v: %t", p, got)
+		}
+	}
+}
+
+// TestWhatNoWaitHelps: trouble that stays however long one waits ends the reading, with what to do.
+func TestWhatNoWaitHelps(t *testing.T) {
+	for code, want := range map[ck.ErrorCode]string{
+		ck.ErrInvalidSessionTimeout:     "source.kafka.session_timeout, 45s",
+		ck.ErrInconsistentGroupProtocol: "source.kafka.group_id",
+		ck.ErrGroupAuthorizationFailed:  "grant this login READ",
+	} {
+		m := &member{s: &source{cfg: config("b:1", nil)}, failed: make(chan error, 1)}
+		m.s.cfg.SessionTimeout = 45 * time.Second
+		m.trouble(ck.NewError(code, "JoinGroup failed", false), nil)
+		select {
+		case err := <-m.failed:
+			if errors.Is(err, syncd.ErrUnavailable) || !strings.Contains(syncd.HintOf(err), want) {
+				t.Errorf("%s: %v (%s)", code, err, syncd.HintOf(err))
+			}
+		default:
+			t.Errorf("%s: the reading goes on", code)
 		}
 	}
 }
