@@ -76,7 +76,7 @@ integration: ## tests against servers that nobody here wrote; EVENTS=1000000, WR
 
 # Two halves, of about the same length, side by side: within one the tests run one after another, as suites look for goroutines that are
 # left behind.
-OUTAGES = ^Test(Broker|Killed|Stream)
+OUTAGES = ^Test(Broker|Killed|Stream|ClusterKilled)
 integration-outages integration-rest: export SYNCD_TEST_EVENTS = $(EVENTS)
 integration-outages integration-rest: export SYNCD_TEST_WRITES = $(WRITES)
 integration-outages: integration-tools

@@ -230,6 +230,7 @@ var samples = map[string]string{
 	"mapping.version":      "{field: updatedAt, payload: updatedAt}",
 	"mapping.chunks":       "{payload: chunk_count}",
 
+	"cluster.connection": "{kafka: {bootstrap_servers: localhost:9092}}",
 	"errors.dead_letter": "{file: {path: dead-letters.ndjson, format: envelope}}",
 }
 

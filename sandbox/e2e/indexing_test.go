@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -59,6 +60,11 @@ func following(t *testing.T, environ []string, args ...string) (log *buffer) {
 	return log
 }
 
+// apart is the environment of a test that runs beside others of the same job: it has a state folder of its own.
+func apart(t *testing.T, s *sandbox.Sandbox) []string {
+	return append(s.Environ(), "XDG_STATE_HOME="+t.TempDir())
+}
+
 // buffer is safe for concurrent use.
 type buffer struct {
 	mu   sync.Mutex
@@ -109,20 +115,20 @@ func TestADocumentThatChangesWhileItIsEmbedded(t *testing.T) {
 	}
 	add("one")
 	c := qdrantOf(t, s)
-	config := []string{"-c", "configs/direct.yaml", "--collections", "page"}
-	syncd(t, s.Environ(), append([]string{"run"}, config...)...).wants(t, 0, `^Complete: 1 `)
+	environ, config := apart(t, s), []string{"-c", "configs/direct.yaml", "--collections", "page"}
+	syncd(t, environ, append([]string{"run"}, config...)...).wants(t, 0, `^Complete: 1 `)
 	if text := contentOf(t, c, "one"); text != "first of one" {
 		t.Fatalf("the index holds %q", text)
 	}
-	syncd(t, s.Environ(), append([]string{"run"}, config...)...).wants(t, 0, `^Complete: 1 `)
+	syncd(t, environ, append([]string{"run"}, config...)...).wants(t, 0, `^Complete: 1 `)
 	if text := contentOf(t, c, "one"); text != "second of one" {
 		t.Errorf("behind the next run the index holds %q", text)
 	}
-	log := following(t, s.Environ(), config...)
+	log := following(t, environ, config...)
 	await(t, "following", log, func() bool { return strings.Contains(log.String(), "Following the changes") })
 	add("two")
 	await(t, "the second version", log, func() bool { return contentOf(t, c, "two") == "second of two" })
-	syncd(t, s.Environ(), append([]string{"verify"}, config...)...).wants(t, 0, `^Equal: `)
+	syncd(t, environ, append([]string{"verify"}, config...)...).wants(t, 0, `^Equal: `)
 }
 
 // TestFollowingWhileServersAreAway: an embedding service, and then an index, that are away for longer than each request is repeated are
@@ -141,7 +147,7 @@ func TestFollowingWhileServersAreAway(t *testing.T) {
 		insert(t, db, "page", bson.D{{Key: "_id", Value: id}, {Key: "content", Value: "text of " + id}, {Key: "updatedAt", Value: time.Now()}})
 	}
 	add("first")
-	environ := append(s.Environ(), "EMBEDDING_URL="+embedder.URL(), "SYNCD_STAGES__EMBED__RETRY__MAX_ELAPSED=3s", "SYNCD_SINK__QDRANT__RETRY__MAX_ELAPSED=3s")
+	environ := append(apart(t, s), "EMBEDDING_URL="+embedder.URL(), "SYNCD_STAGES__EMBED__RETRY__MAX_ELAPSED=3s", "SYNCD_SINK__QDRANT__RETRY__MAX_ELAPSED=3s")
 	log := following(t, environ, "-c", "configs/direct.yaml", "--collections", "page")
 	await(t, "following", log, func() bool { return strings.Contains(log.String(), "Following the changes") })
 	if contentOf(t, c, "first") != "text of first" {
@@ -189,7 +195,8 @@ func TestWhatCannotBeIndexed(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run := func() result { return syncd(t, s.Environ(), "run", "-c", file, "--collections", "page") }
+	environ := apart(t, s)
+	run := func() result { return syncd(t, environ, "run", "-c", file, "--collections", "page") }
 	run().wants(t, 5, `page big: transform: it has more than 2000 chunks`, `page refused: transform: embedding chunk 0: .*nothing to be embedded`, `^error: 2 documents could not be sent`)
 	c := qdrantOf(t, s)
 	for id, want := range map[string]string{"good": "A good one.", "bytes": "[31m\ufffd red", "empty": "", "number": "17", "last": "The last one.", "big": "", "refused": ""} {
@@ -206,9 +213,10 @@ func TestWhatCannotBeIndexed(t *testing.T) {
 func TestAnIndexThatDoesNotFit(t *testing.T) {
 	t.Parallel()
 	s := direct(t, sandbox.Config{})
+	environ := apart(t, s)
 	insert(t, database(t, s, "ProjectManagement"), "page", textDocs(3)...)
 	run := func(args ...string) result {
-		return syncd(t, append(s.Environ(), "SYNCD_SINK__QDRANT__CREATE__ENABLED=false"), append(args, "-c", "configs/direct.yaml", "--collections", "page")...)
+		return syncd(t, append(slices.Clip(environ), "SYNCD_SINK__QDRANT__CREATE__ENABLED=false"), append(args, "-c", "configs/direct.yaml", "--collections", "page")...)
 	}
 	run("run").wants(t, 1, `^error: .*has no collection "pms_collection"`, `^hint: .*create.enabled: true`)
 	asked := s.Embed.Requests()
@@ -218,7 +226,7 @@ func TestAnIndexThatDoesNotFit(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	syncd(t, s.Environ(), "validate", "--connect", "-c", "configs/direct.yaml").wants(t, 1,
+	syncd(t, environ, "validate", "--connect", "-c", "configs/direct.yaml").wants(t, 1,
 		`^stage: embed at http://`, `^  ok +model all-minilm +it gives vectors of 64 numbers$`, `^  FAILED +vectors +the model gives vectors of 64 numbers, and the index takes 7$`)
 	run("run").wants(t, 1, `^error: .*64 dimensions, where the collection has 7`, `^hint: `)
 	if n := len(points(t, c)); n != 0 {

@@ -116,6 +116,12 @@ func TestInitWritesSettingsThatCanBeSet(t *testing.T) {
 		for k := i - 1; k >= 0 && m[1] != ""; k-- { // with the section that it stands in
 			if h := hidden.FindStringSubmatch(lines[k]); h != nil && indentOf(lines[k]) < len(m[1]) {
 				changed[k] = h[1] + h[2]
+				if h[2] == "cluster:" { // which is nothing without a group
+					changed[k] += "\n  group: syncd"
+					if strings.HasPrefix(m[2], "group:") {
+						changed[i] = ""
+					}
+				}
 				break
 			} else if !strings.Contains(lines[k], "#") && indentOf(lines[k]) < len(m[1]) && lines[k] != "" {
 				break
@@ -125,7 +131,7 @@ func TestInitWritesSettingsThatCanBeSet(t *testing.T) {
 		if err := os.WriteFile(file, []byte(strings.Join(changed, "\n")), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		r := syncd(t, nil, "validate", file)
+		r := syncd(t, []string{"HOSTNAME=pod-0"}, "validate", file)
 		if strings.HasPrefix(m[2], "port:") { // excluded by the url above it, and said so
 			r.wants(t, 3, `checker.qdrant.port`)
 			continue
