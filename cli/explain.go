@@ -55,7 +55,9 @@ func (a *app) explainCommand() *cobra.Command {
 
 // explanation prints what is known of one document.
 func (p *printer) explanation(e job.Explained) {
-	row := func(name, format string, args ...any) { p.printf("%-13s "+format+"\n", append([]any{name}, args...)...) }
+	row := func(name, format string, args ...any) {
+		p.printf("%-13s "+format+"\n", append([]any{name}, args...)...)
+	}
 	row("document", "%s of collection %s in %s", text.Of(e.ID), e.Rule.Collection.Name, p.source)
 	if !e.Found {
 		row("", "%s has no such document", p.source)

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/store"
 	"github.com/syncd-io/syncd/store/lanes"
 	"github.com/syncd-io/syncd/store/marks"
 )
@@ -83,3 +84,56 @@ func TestLanesAreReadInAnyOrder(t *testing.T) {
 type wide struct{ fickle }
 
 func (*wide) Lanes() int { return 2 }
+
+// torn is a cluster of two lanes whose barriers are read before a split that was divided, and behind its part.
+type torn struct{ wide }
+
+func (c *torn) Commit(_ context.Context, _ []int, _ []syncd.Change, barriers []syncd.LaneMark) error {
+	for _, m := range barriers {
+		c.member.Read(m)
+	}
+	return nil
+}
+
+// TestALeaderTakesUpSplitsOfOneMoment: it waits for a part whose whole it has read, and for a whole whose part it has.
+func TestALeaderTakesUpSplitsOfOneMoment(t *testing.T) {
+	mark := func(lane int, name, value string) syncd.LaneMark {
+		return syncd.LaneMark{Lane: lane, Mark: syncd.Mark{Name: marks.PrefixOf("job") + name, Value: []byte(value)}}
+	}
+	before := mark(0, marks.SplitName("page", 0), `{"turn":3,"split":{"index":0}}`)
+	whole := mark(0, marks.SplitName("page", 0), fmt.Sprintf(`{"turn":3,"split":{"index":0,"upper":"eA==","divided":[%d]}}`, store.DividedFrom))
+	part := mark(1, marks.SplitName("page", store.DividedFrom), fmt.Sprintf(`{"turn":3,"split":{"index":%d,"lower":"eA=="}}`, store.DividedFrom))
+	for name, order := range map[string][2]syncd.LaneMark{"part first": {part, whole}, "whole first": {whole, part}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := &torn{}
+				v := lanes.New(c, "job", lanes.Owner{Process: "a"})
+				c.member = v.Member()
+				c.member.Own([]int{0})
+				for _, m := range []syncd.LaneMark{mark(0, "about", `{"turn":1,"info":{}}`), mark(0, marks.CollectionName("page"), `{"turn":3,"collection":{"found":true}}`), before, order[0]} {
+					c.member.Read(m)
+				}
+				opened := make(chan store.Store, 1)
+				go func() {
+					st, err := v.Store(t.Context(), false)
+					if err != nil {
+						t.Error(err)
+					}
+					opened <- st
+				}()
+				synctest.Wait()
+				if len(opened) > 0 {
+					t.Error("it is opened with a part of what was divided")
+				}
+				c.member.Read(order[1])
+				st := <-opened
+				if err := st.Recall("page").Check("page"); err != nil || len(st.Recall("page").Splits) != 2 {
+					t.Errorf("%+v, %v", st.Recall("page"), err)
+				}
+				if err := st.Close(t.Context(), store.End{}); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
