@@ -6,7 +6,7 @@ import (
 )
 
 // Cluster is a log of marks in lanes, which every member reads whole, and a group whose members divide the lanes among them. Each lane
-// has at most one owner, who alone can commit in its name: whoever was taken for dead and still lives can't.
+// has at most one owner, and only the owner can commit in its name. A process that the group has removed cannot, though it may still run.
 //
 // Join is called once, Commit at any time while Join has not returned, and Close at the end. Commit is safe for concurrent use.
 type Cluster interface {
@@ -16,13 +16,15 @@ type Cluster interface {
 	Join(ctx context.Context, m Member) error
 
 	// Commit makes changes and marks durable in one transaction, in the name of lanes that this process owns; the marks may be in
-	// any lanes. Nothing of it is committed
-	// where one of them is not owned any more: the error wraps ErrFenced, and so it does where the member was put out of the group. Of each
-	// such lane Member.Lost or Member.Losing tells, too, if it has not yet. A lane that was lost and gained again while Commit was under way
-	// counts as lost: what others did in it meanwhile was not known when Commit was called.
-	// A *BatchError names changes that are refused, and nothing is committed. Any other error leaves open what became of it; then the
-	// process must leave, and read the log anew. Changes need a cluster of a sink that commits; calls that overlap may share a
-	// transaction, and the order of their marks is not defined. Read back, marks come after Commit has returned, or before.
+	// any lanes. If one of the named lanes is not owned any more, or the group has removed the process, nothing is committed and the
+	// error wraps ErrFenced; Member.Lost or Member.Losing tells of such a lane too. A lane that was lost and gained again during the
+	// call counts as lost, since the caller did not know what others did in it.
+	//
+	// A *BatchError names changes that are refused; nothing is committed. After any other error it is not known whether the transaction
+	// was committed: the process must leave, join again, and read the log from its start.
+	//
+	// Only a cluster of a sink that commits takes changes. Calls at the same time may share a transaction, and then the order of their
+	// marks is not defined. Member.Read may be told of the marks before Commit returns, or after.
 	Commit(ctx context.Context, lanes []int, changes []Change, marks []LaneMark) error
 
 	// Lanes is how many there are. It does not change.

@@ -96,7 +96,8 @@ func (asStage) Apply(context.Context, []syncd.Change) error { return nil }
 
 func (p asStage) Abilities() syncd.StageAbilities { return syncd.StageAbilities{Probe: p.probeAny} }
 
-// TestStagesAreLookedAtToo: those that have a server. Vectors that do not fit the sink's are one failed check, whoever answers first.
+// TestStagesAreLookedAtToo: stages that have a server are checked. If vectors do not fit the sink, one check fails, whichever server answers
+// first.
 func TestStagesAreLookedAtToo(t *testing.T) {
 	gives := func(dimensions int, after time.Duration) func(context.Context) (plugin, error) {
 		return func(context.Context) (plugin, error) {
