@@ -57,6 +57,13 @@ func TestSwitchOfTheSink(t *testing.T) {
 	}
 	state(second, syncd.SwitchState{Left: true})
 
+	// What became of one alias of a collection says nothing of another.
+	other := older.sink(t, func(c *qdrantsink.Config) { c.Alias = alias + "_of_others" }).Abilities().Switch
+	state(other, syncd.SwitchState{})
+	do(other, "")
+	state(other, syncd.SwitchState{Now: older.collection, Done: true})
+	state(first, syncd.SwitchState{Left: true})
+
 	// One that somebody else has made is noted, and left when it goes elsewhere.
 	third := newIndex(t)
 	third.addr = older.addr

@@ -265,6 +265,104 @@ func TestRateLimited(t *testing.T) {
 	}
 }
 
+// TestAServiceThatAsksToWaitIsLeftAlone: by all requests, also by those that it has not refused, for the longest of the times that it names. One
+// that fails without naming a time holds no other up.
+func TestAServiceThatAsksToWaitIsLeftAlone(t *testing.T) {
+	busy := func(after string) func() (int, http.Header, string) {
+		return func() (int, http.Header, string) {
+			return http.StatusTooManyRequests, http.Header{"Retry-After": {after}}, `{"error":{"message":"slow down"}}`
+		}
+	}
+	for name, c := range map[string]struct {
+		first, second func() (int, http.Header, string)
+		want          time.Duration // when the third text reaches the service
+	}{
+		"for a minute":                      {first: busy("60"), want: time.Minute},
+		"for no time that it names":         {first: busy(""), want: briefWait},
+		"first for longer":                  {first: busy("60"), second: busy("3"), want: time.Minute},
+		"then for longer":                   {first: busy("3"), second: busy("60"), want: time.Minute + 100*time.Millisecond},
+		"unavailable, and when is known":    {first: func() (int, http.Header, string) { return 503, http.Header{"Retry-After": {"60"}}, "" }, want: time.Minute},
+		"unavailable, and nothing is known": {first: func() (int, http.Header, string) { return 503, nil, "" }, want: time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				var mu sync.Mutex
+				reached := map[string][]time.Duration{}
+				s := &service{answer: func(texts []string, _ *http.Request) (int, http.Header, string) {
+					mu.Lock()
+					defer mu.Unlock()
+					reached[texts[0]] = append(reached[texts[0]], time.Since(began))
+					if len(reached[texts[0]]) > 1 {
+						return http.StatusOK, nil, ""
+					}
+					switch {
+					case texts[0] == "first":
+						return c.first()
+					case texts[0] == "second" && c.second != nil:
+						return c.second()
+					}
+					return http.StatusOK, nil, ""
+				}}
+				// The second is under way when the first is refused; the third comes later.
+				s.delay = 100 * time.Millisecond
+				stage := opened(t, s, func(c *Config) { c.BatchSize, c.Linger = 1, 0 })
+				var calls sync.WaitGroup
+				for text, at := range map[string]time.Duration{"first": 0, "second": 100*time.Millisecond - 1, "third": time.Second} {
+					calls.Go(func() {
+						time.Sleep(at)
+						if err := stage.Apply(t.Context(), []syncd.Change{document(text)}); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				calls.Wait()
+				if got := reached["third"][0] - s.delay; got < c.want || got > c.want+s.delay {
+					t.Errorf("the third text reached the service after %v, want %v: %v", got, c.want, reached)
+				}
+			})
+		})
+	}
+}
+
+// TestADividedRequestIsUnderWayUntilItsLastPart: the service never has more requests than concurrency allows, also where it takes only small
+// ones.
+func TestADividedRequestIsUnderWayUntilItsLastPart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &service{delay: 50 * time.Millisecond, answer: func(texts []string, _ *http.Request) (int, http.Header, string) {
+			if len(texts) > 1 {
+				return http.StatusRequestEntityTooLarge, nil, ""
+			}
+			return http.StatusOK, nil, ""
+		}}
+		const concurrency, requests, size = 2, 6, 4
+		stage := opened(t, s, func(c *Config) { c.BatchSize, c.Concurrency = size, concurrency })
+		var changes []syncd.Change
+		for i := range requests * size {
+			changes = append(changes, document(fmt.Sprint("text ", i)))
+		}
+		began := time.Now()
+		if err := stage.Apply(t.Context(), changes); err != nil {
+			t.Fatal(err)
+		}
+		if n := s.most.Load(); n != concurrency {
+			t.Errorf("%d requests were under way at once", n)
+		}
+		if took, want := time.Since(began), requests/concurrency*(2*size-1)*s.delay; took != want {
+			t.Errorf("it took %v, want %v", took, want)
+		}
+
+		before, arrived := s.requests.Load(), 0
+		if _, err := stage.embed(t.Context(), slices.Repeat([]text{{"text", 1}}, size), func() {
+			if arrived++; s.requests.Load() != before+2*size-1 {
+				t.Errorf("it has arrived after %d requests", s.requests.Load()-before)
+			}
+		}); err != nil || arrived != 1 {
+			t.Errorf("%v, and it has arrived %d times", err, arrived)
+		}
+	})
+}
+
 func TestLimitsOfTheSettings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &service{}

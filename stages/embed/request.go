@@ -135,7 +135,7 @@ func (s *stage) request(ctx context.Context, texts []text, arrived func()) ([]an
 		Classify: func(err error) retry.Decision {
 			a, ok := errors.AsType[*answered](err)
 			switch {
-			case ok && again(a) && a.after != 0:
+			case ok && again(a):
 				after := a.after
 				if after < 0 {
 					after = briefWait
@@ -144,7 +144,7 @@ func (s *stage) request(ctx context.Context, texts []text, arrived func()) ([]an
 				s.gate.shut(after)
 				return retry.Decision{Again: true, Delay: after}
 			case ok:
-				return retry.Decision{Again: again(a)}
+				return retry.Decision{}
 			case errors.Is(err, errLate):
 				late++
 				return retry.Decision{Again: late < patience || len(texts) == 1}
