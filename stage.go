@@ -42,7 +42,7 @@ type Vectors struct {
 	Dimensions func(ctx context.Context) (int, error)
 	// Embed embeds a question.
 	Embed func(ctx context.Context, text string) ([]float32, error)
-	// Usage tells what was embedded since the stage was opened.
+	// Usage tells what was embedded since the stage was opened, also when it is closed.
 	Usage func() Usage
 	// Price is what a million tokens cost, in US dollars; 0 is not known.
 	Price float64

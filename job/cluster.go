@@ -506,6 +506,7 @@ func (m *member) workOn(ctx context.Context, order lanes.Order) error {
 	m.part.begin(e)
 	if m.q.Monitor != nil {
 		m.q.Monitor.working.Store(&working{engine: e, runID: order.RunID, since: time.Now()})
+		m.q.Monitor.meter.uses(e.Stages)
 	}
 	if err := e.Prepare(ctx); err != nil {
 		return err

@@ -426,6 +426,7 @@ func (f *follower) show(ctx context.Context, m *Monitor, s *streaming) (stop fun
 		return func() {}
 	}
 	m.stream.Store(s)
+	m.meter.uses(s.engine.Stages)
 	ctx, cancel := context.WithCancel(ctx)
 	asked := make(chan struct{})
 	go func() {

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -38,6 +39,7 @@ type Monitor struct {
 	cluster atomic.Pointer[lanes.View]
 	// working is this process's own work in a run that several share; it is shown where another one leads.
 	working atomic.Pointer[working]
+	meter   meter
 
 	replaced atomic.Pointer[func(forget func())]
 }
@@ -45,6 +47,44 @@ type Monitor struct {
 // OnReplaced has f called when the run that is shown ends without having been told, since another one goes on with it, which counts as an
 // earlier process's what this one has done. When f has called forget, the run is not shown any more.
 func (m *Monitor) OnReplaced(f func(forget func())) { m.replaced.Store(&f) }
+
+// Embedded is what this process had embedded since the monitor was given to the job, also behind its end; nil where no stage embeds, or
+// nothing is embedded.
+func (m *Monitor) Embedded() *Embedded {
+	m.meter.mu.Lock()
+	defer m.meter.mu.Unlock()
+	return m.meter.sum()
+}
+
+// meter adds up what stages had embedded, which are closed and opened again where servers were down.
+type meter struct {
+	mu     sync.Mutex
+	before Embedded      // by those that are closed
+	stages []syncd.Stage // in use, or the last ones
+}
+
+// uses says which stages are in use from now on.
+func (m *meter) uses(stages []syncd.Stage) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(stages) == 0 || len(m.stages) == len(stages) && &m.stages[0] == &stages[0] {
+		return
+	}
+	if e := m.sum(); e != nil {
+		m.before = *e
+	}
+	m.stages = stages
+}
+
+// sum is nil where no stage embeds.
+func (m *meter) sum() *Embedded {
+	e := embedded(m.stages)
+	if e != nil {
+		e.Cost += m.before.Cost
+		e.Requests, e.Texts, e.Tokens = e.Requests+m.before.Requests, e.Texts+m.before.Texts, e.Tokens+m.before.Tokens
+	}
+	return e
+}
 
 // replace forgets the run that is shown, of which nothing else tells.
 func (m *Monitor) replace() {
@@ -127,18 +167,13 @@ func (m *Monitor) Snapshot() (s Snapshot, ok bool) {
 		s, ok = Snapshot{
 			RunID: r.RunID, Started: r.started, Elapsed: time.Since(r.started), Phase: Phase(r.phase.Load()), Snapshot: r.engine.Snapshot(),
 		}, true
-		if r.DryRun == nil {
-			s.Embedded = embedded(r.Stages)
-		}
 	}
 	if w := m.working.Load(); w != nil && !ok {
 		s, ok = Snapshot{RunID: w.runID, Started: w.since, Elapsed: time.Since(w.since), Phase: PhaseRead, Snapshot: w.engine.Snapshot()}, true
 	}
+	s.Embedded = m.Embedded()
 	if f := m.stream.Load(); f != nil {
 		now := f.engine.Snapshot()
-		if s.Embedded == nil {
-			s.Embedded = embedded(f.engine.Stages)
-		}
 		s.Streams, s.Followed, s.Merged, s.Paused = now.Streams, now.Followed, now.Merged, f.paused.Load()
 		for i := range s.Streams {
 			if s.Streams[i].Heard.IsZero() {

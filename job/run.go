@@ -166,6 +166,9 @@ func (r *run) execute(ctx context.Context) error {
 	r.engine = engine.New(r.Options.Options)
 	if r.Monitor != nil {
 		r.Monitor.run.Store(r)
+		if r.DryRun == nil {
+			r.Monitor.meter.uses(r.Stages)
+		}
 	}
 	if err := r.engine.Prepare(before); err != nil {
 		return err

@@ -62,6 +62,10 @@ var (
 
 	eventBytes = prometheus.NewDesc("syncd_event_bytes_total", "Bytes of the events given to the sink.", nil, nil)
 	deletes    = prometheus.NewDesc("syncd_deletes_total", "Delete events for points whose documents are gone, confirmed by the sink.", []string{"content_type"}, nil)
+	tokens     = prometheus.NewDesc("syncd_embedded_tokens_total", "Tokens that were embedded, as the service counts them, by model.", []string{"model"}, nil)
+	texts      = prometheus.NewDesc("syncd_embedded_texts_total", "Texts that were embedded, by model.", []string{"model"}, nil)
+	requests   = prometheus.NewDesc("syncd_embedding_requests_total", "Requests to an embedding service, also those that failed, by model.", []string{"model"}, nil)
+	cost       = prometheus.NewDesc("syncd_embedding_cost_dollars_total", "What the tokens cost by stages.embed.price_per_million, by model; only where that is set.", []string{"model"}, nil)
 	runsTotal  = prometheus.NewDesc("syncd_runs_total", "Runs that ended, by outcome: complete, failures, not_arrived, stopped, interrupted or failed.", []string{"outcome"}, nil)
 
 	runActive   = prometheus.NewDesc("syncd_run_active", "1 while a run is under way, from the opening of its plugins on, else 0.", nil, nil)
@@ -125,7 +129,7 @@ func (r runs) Describe(out chan<- *prometheus.Desc) {
 		}
 	}
 	for _, d := range []*prometheus.Desc{
-		eventBytes, deletes, runsTotal, runActive, runStalled, runInfo, runStart, runMoved, runPhase, progress, queue, stageActive, held,
+		eventBytes, deletes, tokens, texts, requests, cost, runsTotal, runActive, runStalled, runInfo, runStart, runMoved, runPhase, progress, queue, stageActive, held,
 		streamChanges, streamLag, streamWaiting, streamHeard, streamWindow, streamRetained, streamMerged, followedOps, reconciles,
 		clusterProcesses, clusterLanes, clusterOwned, clusterMoves, clusterLeader,
 		coverage, oldest, exitCode, endTime, duration, success, orphans, otherPoints, indexPoints,
@@ -137,16 +141,20 @@ func (r runs) Describe(out chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (r runs) Collect(out chan<- prometheus.Metric) {
 	v := r.m.view()
-	v.counters(func(d *prometheus.Desc, n int64, labels ...string) {
+	count := func(d *prometheus.Desc, n int64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
-	})
+	}
+	v.counters(count)
+	for model, e := range v.totals.embedded {
+		if e.Cost > 0 {
+			out <- prometheus.MustNewConstMetric(cost, prometheus.CounterValue, e.Cost, model)
+		}
+	}
 	gauge := func(d *prometheus.Desc, n float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, n, labels...)
 	}
 	v.run(gauge)
-	v.streams(gauge, func(d *prometheus.Desc, n int64, labels ...string) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
-	})
+	v.streams(gauge, count)
 	if v.cluster != nil {
 		v.cluster.show(gauge)
 		out <- prometheus.MustNewConstMetric(clusterMoves, prometheus.CounterValue, float64(v.cluster.moves))
@@ -185,6 +193,7 @@ func (m *Metrics) view() view {
 		}
 	}
 	v.looks = lookedAt(m.looks, seen)
+	v.totals.embed(m.meter)
 	v.reconciles = maps.Clone(m.reconciles)
 	if m.follows != nil {
 		v.followed, _ = m.follows.Snapshot()
@@ -238,6 +247,11 @@ func (v *view) counters(count func(d *prometheus.Desc, n int64, labels ...string
 	count(eventBytes, v.totals.bytes)
 	for contentType, n := range v.totals.deletes {
 		count(deletes, n, contentType)
+	}
+	for model, e := range v.totals.embedded {
+		count(tokens, e.Tokens, model)
+		count(texts, e.Texts, model)
+		count(requests, e.Requests, model)
 	}
 	for _, o := range tally.Outcomes() {
 		count(runsTotal, v.totals.runs[o], string(o))

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -110,6 +111,7 @@ func everything(t testing.TB, m *metrics.Metrics) {
 	w.index("page", "99999", "")                       // its document is gone
 	w.source.Insert("page", syncdtest.MemoryDoc{ID: "bad-1", Err: errors.New("a corrupt field")})
 	w.source.Insert("page", syncdtest.MemoryDoc{ID: "bad-2", EncodeErr: errors.New("no such encoding")})
+	w.opts.Stages = []syncd.Stage{embedder("model", 2, new(atomic.Int64))}
 	w.opts.DeadLetters = syncdtest.NewMemorySink()
 	w.opts.Sink = syncdtest.FaultySink(w.sink, syncdtest.SinkFaults{Write: syncdtest.Nth(1, syncdtest.Fault{Fail: map[int]error{0: syncd.ErrTooLarge}})})
 	m.Retried("qdrant")("unavailable")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"math"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -28,6 +29,8 @@ type following struct {
 	failed atomic.Bool  // what the sink is given fails
 	down   atomic.Bool  // the source can't be opened, and ends its streams
 	writes atomic.Int64 // that the sink takes before it is down; 0 is any number
+	tokens atomic.Int64 // that were embedded, where stages has embed
+	opened atomic.Int64 // stages
 	stop   func() error
 }
 
@@ -91,6 +94,10 @@ func follow(t testing.TB, m *metrics.Metrics, more string) *following {
 			}
 			return mutable{f.source, f}, nil
 		}), index.Plugin("index"),
+		syncd.NewStage("embed", "Embeds.", struct{}{}, func(context.Context, struct{}, syncd.Env) (syncd.Stage, error) {
+			f.opened.Add(1)
+			return embedder("model", 2, &f.tokens), nil
+		}),
 		syncd.NewSink("sink", "Keeps.", struct{}{}, func(context.Context, struct{}, syncd.Env) (syncd.Sink, error) { return refusing{kept, f}, nil }))
 	if err != nil {
 		t.Fatal(err)
@@ -124,6 +131,23 @@ func follow(t testing.TB, m *metrics.Metrics, more string) *following {
 	return f
 }
 
+// embedder embeds ten tokens of each document, at a price for a million, and adds them to all as well.
+func embedder(model string, price float64, all *atomic.Int64) *syncdtest.MemoryStage {
+	var used atomic.Int64
+	return &syncdtest.MemoryStage{
+		Each: func(*syncd.Change) error {
+			used.Add(1)
+			all.Add(10)
+			return nil
+		},
+		Can: syncd.StageAbilities{Vectors: &syncd.Vectors{
+			Model: model, Price: price, Usage: func() syncd.Usage {
+				return syncd.Usage{Requests: 2 * used.Load(), Texts: used.Load(), Tokens: 10 * used.Load()}
+			},
+		}},
+	}
+}
+
 func page(i int) syncdtest.MemoryDoc {
 	return syncdtest.MemoryDoc{ID: strconv.Itoa(i), Fields: map[string]any{"v": 1}}
 }
@@ -151,11 +175,24 @@ func counted(t *testing.T, m *metrics.Metrics, last map[string]float64) map[stri
 func TestCountersOutliveAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := metrics.New("")
-		f := follow(t, m, "schedule: {reconcile: {every: 10m}}\n")
+		f := follow(t, m, "schedule: {reconcile: {every: 10m}}\nstages: {embed: {}}\n")
 		for i := range 20 {
 			f.source.Insert("page", page(i))
 		}
 		settle()
+		embedded := func() {
+			t.Helper()
+			synctest.Wait()
+			n := float64(f.tokens.Load())
+			check(t, m, map[string]float64{
+				`syncd_embedded_tokens_total{model="model"}`: n, `syncd_embedded_texts_total{model="model"}`: n / 10,
+				`syncd_embedding_requests_total{model="model"}`: n / 5,
+			})
+			if cost := values(t, m)[`syncd_embedding_cost_dollars_total{model="model"}`]; math.Abs(cost-n/1e6*2) > 1e-9 {
+				t.Errorf("%v tokens cost %v dollars", n, cost)
+			}
+		}
+		embedded()
 		const sent = `syncd_acks_total{collection="page",content_type="page"}`
 		last := counted(t, m, nil)
 		before := last[sent]
@@ -167,17 +204,36 @@ func TestCountersOutliveAnOutage(t *testing.T) {
 			t.Errorf("%v were counted when the sink went down", during)
 		}
 		f.writes.Store(0)
-		for range 100 {
+		for i := range 100 {
 			time.Sleep(time.Second)
 			synctest.Wait()
 			last = counted(t, m, last)
+			if i := i % 50; i == 0 {
+				f.source.Insert("page", page(1000+i))
+			}
+			embedded()
+		}
+		if n := f.opened.Load(); n < 2 {
+			t.Errorf("stages were opened %d times", n)
 		}
 		if all := last[sent] - before; all != 20 {
 			t.Errorf("%v were counted behind the outage", all)
 		}
+		// An outage behind which no document is looked at again.
+		opened, embedding := f.opened.Load(), f.tokens.Load()
+		f.down.Store(true)
+		settle()
+		f.source.Insert("page", page(2000))
+		f.down.Store(false)
+		time.Sleep(time.Minute)
+		embedded()
+		if f.opened.Load() == opened || f.tokens.Load() != embedding+10 {
+			t.Errorf("stages were opened %d times before and %d behind it; %d tokens were embedded before, and %d behind it", opened, f.opened.Load(), embedding, f.tokens.Load())
+		}
 		if err := f.stop(); err != nil {
 			t.Error(err)
 		}
+		embedded()
 	})
 }
 

@@ -8,7 +8,7 @@
 //   - what an earlier process did of a run that was resumed is in no counter;
 //   - the delete of an orphan counts as a delete, and never as a document or its event;
 //   - there is no global state: each Metrics has a registry of its own;
-//   - labels take few values: collections and content types of the mapping, fixed words, plugins, and at most [maxReasons]
+//   - labels take few values: collections and content types of the mapping, models, fixed words, plugins, and at most [maxReasons]
 //     reasons of each plugin. The id of a run is a label of syncd_run_info alone.
 package metrics
 
@@ -54,6 +54,7 @@ type Metrics struct {
 	mu      sync.Mutex
 	monitor *job.Monitor  // of the run under way; nil between two
 	follows *job.Monitor  // of what is followed beside and between runs; nil follows nothing
+	meter   *job.Monitor  // of the job that was begun last: what is embedded is no matter of a run
 	silence time.Duration // for which a stream may be silent; 0 is for ever
 	planned bool          // it sends what a plan says
 	before  totals        // of the runs that ended
@@ -112,6 +113,10 @@ func (m *Metrics) Begin(monitor *job.Monitor, planned bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.settle()
+	if m.meter != monitor {
+		m.before.embed(m.meter)
+		m.meter = monitor
+	}
 	m.monitor, m.planned = monitor, planned
 	monitor.OnReplaced(m.replaced)
 }

@@ -11,11 +11,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
+	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/engine"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/metrics"
@@ -245,6 +247,50 @@ func TestMonotone(t *testing.T) {
 	stop()
 	scrapes.Wait()
 	check(t, m, map[string]float64{`syncd_acks_total{collection="page",content_type="page"}`: 3000, `syncd_runs_total{outcome="complete"}`: 30})
+}
+
+// TestEmbedded: what a service was paid for is counted while a run goes on and behind it, by model, each run's once. A dry run has nothing embedded.
+func TestEmbedded(t *testing.T) {
+	m := metrics.New("")
+	w := newWorld(t)
+	w.insert("page", 30, nil)
+	var all atomic.Int64
+	is := func(model string, tokens, cost float64) {
+		t.Helper()
+		label := `{model="` + model + `"}`
+		check(t, m, map[string]float64{
+			"syncd_embedded_tokens_total" + label: tokens, "syncd_embedded_texts_total" + label: tokens / 10,
+			"syncd_embedding_requests_total" + label: tokens / 5, "syncd_embedding_cost_dollars_total" + label: cost,
+		})
+	}
+	w.run(t, m)
+	is("free", -10, -1) // without a stage that embeds
+	w.opts.Stages = []syncd.Stage{&syncdtest.MemoryStage{}, embedder("free", 0, &all)}
+	w.opts.DryRun = &engine.DryRun{}
+	w.run(t, m)
+	is("free", -10, -1)
+	w.opts.DryRun = nil
+	w.run(t, m)
+	is("free", 300, -1)
+	w.opts.Stages = []syncd.Stage{embedder("free", 0, &all)}
+	w.run(t, m)
+	is("free", 600, -1)
+
+	gate := syncdtest.NewGate()
+	w.opts.Stages = []syncd.Stage{embedder("dear", 1000, &all)}
+	w.opts.Sink = syncdtest.FaultySink(w.sink, syncdtest.SinkFaults{Write: syncdtest.Nth(2, syncdtest.Fault{Gate: gate})})
+	w.opts.Readers, w.opts.Workers = 1, 1
+	var run sync.WaitGroup
+	run.Go(func() { w.run(t, m) })
+	<-gate.Arrived()
+	is("dear", 200, 0.2)
+	is("free", 600, -1)
+	gate.Open()
+	run.Wait()
+	is("dear", 300, 0.3)
+	if all.Load() != 900 {
+		t.Errorf("%d tokens were embedded", all.Load())
+	}
 }
 
 func TestRetries(t *testing.T) {

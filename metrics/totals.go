@@ -17,15 +17,31 @@ type totals struct {
 	bytes   int64
 	runs    map[tally.Outcome]int64
 	deletes map[string]int64 // by content type
+
+	embedded map[string]job.Embedded // by model
 }
 
 func newTotals() totals {
-	return totals{flows: map[place][len(flows)]int64{}, runs: map[tally.Outcome]int64{}, deletes: map[string]int64{}}
+	return totals{
+		flows: map[place][len(flows)]int64{}, runs: map[tally.Outcome]int64{}, deletes: map[string]int64{}, embedded: map[string]job.Embedded{},
+	}
 }
 
 func (t totals) clone() totals {
-	t.flows, t.runs, t.deletes = maps.Clone(t.flows), maps.Clone(t.runs), maps.Clone(t.deletes)
+	t.flows, t.runs, t.deletes, t.embedded = maps.Clone(t.flows), maps.Clone(t.runs), maps.Clone(t.deletes), maps.Clone(t.embedded)
 	return t
+}
+
+// embed adds what the job had embedded that a monitor shows; nil shows nothing.
+func (t *totals) embed(m *job.Monitor) {
+	if m == nil {
+		return
+	}
+	if e := m.Embedded(); e != nil {
+		all := t.embedded[e.Model]
+		all.Requests, all.Texts, all.Tokens, all.Cost = all.Requests+e.Requests, all.Texts+e.Texts, all.Tokens+e.Tokens, all.Cost+e.Cost
+		t.embedded[e.Model] = all
+	}
 }
 
 // add adds a run, but not what an earlier run did of it.

@@ -305,7 +305,7 @@ func views() map[string]*template.Template {
 	out := map[string]*template.Template{}
 	shared := template.Must(template.New("").Funcs(template.FuncMap{
 		"number": report.Number, "span": span, "clock": clock, "moment": text.Moment, "ago": ago, "link": link, "cut": text.Cut,
-		"percent": report.Percent, "size": size, "at": func(t *time.Time) time.Time { return *t }, "stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"percent": report.Percent, "dollars": text.Cost, "size": size, "at": func(t *time.Time) time.Time { return *t }, "stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	}).ParseFS(files, "templates/layout.html", "templates/parts.html"))
 	for _, name := range []string{"jobs", "job", "confirm", "wrong", "explain", "plan", "apply", "config", "dead", "again"} {
 		out[name] = template.Must(template.Must(shared.Clone()).ParseFS(files, "templates/"+name+".html"))

@@ -70,6 +70,7 @@ var hostile = []string{
 func stands(now time.Time, text string) []host.Status {
 	run := &runlog.Live{
 		RunID: text, Started: now.Add(-time.Minute), Phase: "reading", Expected: ptr(int64(5000)), PerSecond: 210, ETA: ptr(12.0), Counts: tally.Counts{Scanned: 1000, Present: 990, Missing: 10, Acked: 4},
+		Embedded: &runlog.Embedded{Tokens: 12_345_678, Texts: 1, Cost: 0.25},
 		Collections: []runlog.Collection{
 			{Name: text, ContentType: text, Expected: ptr(int64(5000)), Started: true, Counts: tally.Counts{Scanned: 1000, Missing: 10}, OldestMissing: ptr(now.Add(-40 * time.Second))},
 			{Name: "other", Done: true},

@@ -58,7 +58,7 @@ type Page struct {
 var source string
 
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
-	"number": report.Number, "span": report.Span, "moment": text.Moment, "cut": text.Line, "percent": report.Percent,
+	"number": report.Number, "span": report.Span, "moment": text.Moment, "cut": text.Line, "percent": report.Percent, "dollars": text.Cost,
 	"seconds": func(d *float64) string { return report.Span(*d) },
 	"rate":    func(perSecond float64) string { return report.Number(int64(perSecond + 0.5)) },
 }).Parse(source))

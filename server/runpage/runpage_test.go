@@ -58,6 +58,14 @@ func TestWhatThePageSays(t *testing.T) {
 	sick.Healthy = func() error { return errors.New("nothing has moved for 5m") }
 	profiled := idle()
 	profiled.Pprof = true
+	embeds := idle()
+	embeds.Live = func() (runlog.Live, bool) {
+		return runlog.Live{Phase: "reading", Embedded: &runlog.Embedded{Tokens: 12_345_678, Texts: 1, Cost: 0.25}}, true
+	}
+	unpriced := idle()
+	unpriced.Live = func() (runlog.Live, bool) {
+		return runlog.Live{Phase: "reading", Embedded: &runlog.Embedded{Tokens: 40, Texts: 2}}, true
+	}
 	many := underWay()
 	few := many.Live
 	many.Live = func() (runlog.Live, bool) {
@@ -76,7 +84,9 @@ func TestWhatThePageSays(t *testing.T) {
 		"under way":     {underWay(), []string{`class="state good">reading`, "50 of 200 read, 10 a second, about 3.5s left", "9 sent and confirmed", "25%", "1 of 4 parts", "to come", ">done<", "<td>2</td><td>3.5s</td>"}, "ended last"},
 		"between runs":  {failed, []string{`class="state odd">between runs`, "Finished, but 2 documents", "error: boom", "hint: mend it"}, "The run under way"},
 		"after another": {followed, []string{`class="state good">reading`, "its id is r0"}, "starting"},
-		"not healthy":   {sick, []string{`class="state bad">reading: nothing has moved for 5m`}, "ended last"},
+		"not healthy":   {sick, []string{`class="state bad">reading: nothing has moved for 5m`}, "Embedded"},
+		"embedding":     {embeds, []string{"<dt>Embedded</dt><dd>12,345,678 tokens in 1 text, about $0.25</dd>"}, "ended last"},
+		"for no money":  {unpriced, []string{"<dd>40 tokens in 2 texts</dd>"}, "$"},
 		"profiles":      {profiled, []string{`href="/debug/pprof/"`}, "The run under way"},
 		"many":          {many, []string{"c100", "and 303 more"}, "c200"},
 	} {
