@@ -141,7 +141,6 @@ type pluginSection struct {
 
 	plugin syncd.Plugin
 	config any
-	node   *spec.Node
 	set    bool
 	beside *pluginSection // of the same kind, from whose settings this one's start
 }
@@ -185,7 +184,6 @@ func (s *pluginSection) DecodeNode(d *spec.Decoder, n *spec.Node) {
 			s.config = of.Derive()
 		}
 	}
-	s.node = e.Value
 	d.In(e.Name, func() {
 		d.Decode(e.Value, s.config)
 		s.set = !hasErrorsUnder(d.Diagnostics(), d.Path())

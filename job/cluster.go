@@ -531,7 +531,10 @@ func (m *member) workOn(ctx context.Context, order lanes.Order) error {
 		})
 		return nil
 	}))
-	g.Go(panics.Caught(func() error { return m.view.Shares(within, e.Share) }))
+	g.Go(panics.Caught(func() error {
+		m.view.Shares(within, e.Share)
+		return nil
+	}))
 	g.Go(panics.Caught(func() error {
 		for wait.Pause(within, divideEvery) == nil {
 			if m.view.Idle() {

@@ -127,22 +127,9 @@ func ticks(most float64) (top float64, labels []label) {
 	n := math.Ceil(most/unit - 1e-9)
 	top = n * unit
 	for i := 0.0; i <= n; i++ {
-		labels = append(labels, label{round2(100 - 100*i/n), short(i * unit)})
+		labels = append(labels, label{round2(100 - 100*i/n), text.Figure(i * unit)})
 	}
 	return top, labels
-}
-
-// short writes a number in few characters: 1.5k.
-func short(x float64) string {
-	for _, u := range []struct {
-		size float64
-		name string
-	}{{1e9, "G"}, {1e6, "M"}, {1e3, "k"}} {
-		if x >= u.size {
-			return strconv.FormatFloat(x/u.size, 'g', 3, 64) + u.name
-		}
-	}
-	return strconv.FormatFloat(x, 'g', 3, 64)
 }
 
 // timeLabels chooses round times.

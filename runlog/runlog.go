@@ -361,12 +361,3 @@ func Current(dir, job string) (now Live, ok bool, err error) {
 	}
 	return now, now.Job == job, nil
 }
-
-// Forget removes what is kept of a job.
-func Forget(dir, job string) error {
-	err := Withdraw(dir, job)
-	if rerr := os.Remove(jobfile.Path(dir, job, runsSuffix)); !errors.Is(rerr, fs.ErrNotExist) {
-		err = errors.Join(err, rerr)
-	}
-	return err
-}

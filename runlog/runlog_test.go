@@ -187,15 +187,6 @@ func TestNamesOfJobs(t *testing.T) {
 		if runs := ids(t, dir, name, 5); err != nil || (i%2 == 0) != (len(runs) == 1) || (i%2 == 1) != under {
 			t.Errorf("%q: %v, %v, %v", name, runs, under, err)
 		}
-		if err := runlog.Forget(dir, name); err != nil {
-			t.Errorf("%q: %v", name, err)
-		}
-	}
-	if jobs, err = runlog.Jobs(dir); err != nil || !cmp.Equal(jobs, []string{"cut"}) {
-		t.Error(jobs, err)
-	}
-	if err := runlog.Forget(dir, "a"); err != nil {
-		t.Errorf("what is not there: %v", err)
 	}
 }
 

@@ -42,7 +42,7 @@ type Access struct {
 	hashing chan struct{} // bounds what passwords may cost
 	key     [32]byte      // of what is remembered of passwords
 	mu      sync.Mutex
-	proved  map[[32]byte]int // users by what they have proved to know
+	proved  map[[32]byte]bool // hashes of what users have proved to know
 }
 
 const (
@@ -55,7 +55,7 @@ var nobody = []byte("$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhW
 
 // NewAccess returns the access of these users. What they do, and who is refused, is logged.
 func NewAccess(users []User, log *slog.Logger) *Access {
-	a := &Access{users: users, log: log, origin: http.NewCrossOriginProtection(), decoy: nobody, hashing: make(chan struct{}, maxHashing), proved: map[[32]byte]int{}}
+	a := &Access{users: users, log: log, origin: http.NewCrossOriginProtection(), decoy: nobody, hashing: make(chan struct{}, maxHashing), proved: map[[32]byte]bool{}}
 	_, _ = rand.Read(a.key[:]) // it never fails
 	most := 0
 	for _, u := range users {
@@ -158,7 +158,7 @@ func (a *Access) byPassword(ctx context.Context, name, password string) int {
 	}
 	known := sha256.Sum256(bytes.Join([][]byte{a.key[:], []byte(name), hash, []byte(password)}, []byte{0}))
 	a.mu.Lock()
-	_, proved := a.proved[known]
+	proved := a.proved[known]
 	a.mu.Unlock()
 	if proved {
 		return i
@@ -177,7 +177,7 @@ func (a *Access) byPassword(ctx context.Context, name, password string) int {
 	if len(a.proved) >= maxProved {
 		clear(a.proved)
 	}
-	a.proved[known] = i
+	a.proved[known] = true
 	return i
 }
 

@@ -13,16 +13,6 @@ import (
 	"github.com/syncd-io/syncd/internal/qdrantconn"
 )
 
-// failure is an error whose text was written for people, while its causes stay to be found by errors.Is and errors.As.
-// A gRPC error's own text begins with "rpc error: code = Unavailable desc = connection error: desc = " and more.
-type failure struct {
-	text   string
-	causes []error
-}
-
-func (f *failure) Error() string   { return f.text }
-func (f *failure) Unwrap() []error { return f.causes }
-
 // redact takes the key out of what a server says, which may quote what it was sent.
 func (c *checker) redact(text string) string {
 	return dial.NewScrubber(c.conf.APIKey.Reveal()).Replace(text)
@@ -30,7 +20,7 @@ func (c *checker) redact(text string) string {
 
 // fail makes an error of text.
 func (c *checker) fail(hint, text string, causes ...error) error {
-	err := error(&failure{text: c.redact(text), causes: causes})
+	err := qdrantconn.Failure(c.redact(text), causes...)
 	if hint == "" {
 		return err
 	}

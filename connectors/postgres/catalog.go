@@ -25,7 +25,6 @@ type table struct {
 	columns  []string // in their order
 	key      []keyColumn
 	nullable bool   // a column of the key may be NULL
-	identity string // pg_class.relreplident
 	covered  []bool // which columns, aligned with columns, the replica identity holds
 }
 
@@ -74,7 +73,7 @@ func (t *table) compared(operator string, n int) string {
 // lookSQL finds a table, in the schema of the configuration or, behind a dot, in the one that is named. Partitions count with the table
 // that is made of them.
 const lookSQL = `
-SELECT c.oid, c.relkind, n.nspname, c.relname, c.relreplident,
+SELECT c.oid, c.relkind, n.nspname, c.relname,
   (SELECT coalesce(sum(CASE WHEN p.reltuples >= 0 THEN p.reltuples ELSE pg_relation_size(p.oid) / 100 END), 0)::bigint FROM pg_class p
     WHERE p.oid = c.oid OR p.oid IN (SELECT relid FROM pg_partition_tree(c.oid))),
   (SELECT coalesce(sum(pg_relation_size(p.oid)), 0)::bigint / 8192 FROM pg_class p
@@ -150,9 +149,9 @@ func (s *source) lookOn(ctx context.Context, c *pgconn.PgConn, name string) (*ta
 		if err != nil {
 			return err
 		}
-		t = &table{oid: uint32(oid), kind: v[1][0], schema: string(v[2]), name: string(v[3]), identity: string(v[4])}
-		t.rows, _ = strconv.ParseInt(string(v[5]), 10, 64)
-		t.pages, _ = strconv.ParseInt(string(v[6]), 10, 64)
+		t = &table{oid: uint32(oid), kind: v[1][0], schema: string(v[2]), name: string(v[3])}
+		t.rows, _ = strconv.ParseInt(string(v[4]), 10, 64)
+		t.pages, _ = strconv.ParseInt(string(v[5]), 10, 64)
 		return nil
 	})
 	if err != nil {

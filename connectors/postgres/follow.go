@@ -51,10 +51,9 @@ type following struct {
 	// These are of one connection.
 	relations map[uint32]*relation
 	message   rowMessage
-	next      position // behind the last message
-	skip      int64    // rows of the transaction that were handed over before
-	inside    bool     // a transaction has begun
-	commit    pglogrepl.LSN
+	next      position  // behind the last message
+	skip      int64     // rows of the transaction that were handed over before
+	inside    bool      // a transaction has begun
 	madeAt    time.Time // when it was committed
 	status    time.Time // when the server was last told how far this is
 
@@ -341,7 +340,7 @@ func (f *following) wal(ctx context.Context, data []byte) error {
 	}
 	switch m := m.(type) {
 	case *pglogrepl.BeginMessage:
-		f.inside, f.commit, f.madeAt, f.skip = true, m.FinalLSN, m.CommitTime, 0
+		f.inside, f.madeAt, f.skip = true, m.CommitTime, 0
 		switch f.next.commit {
 		case 0:
 		case m.FinalLSN:

@@ -23,7 +23,6 @@ func Plugin() syncd.Plugin {
 type source struct {
 	cfg     Config
 	connect *pgconn.Config
-	address string
 	pool    pg.Pool
 	log     *slog.Logger
 	retried func(reason string)
@@ -52,7 +51,7 @@ func open(ctx context.Context, cfg Config, env syncd.Env) (syncd.Source, error) 
 	maps.Copy(parsed.RuntimeParams, pg.SessionParameters)
 	parsed.RuntimeParams["search_path"] = pg.Quote(cfg.Schema) + ", public"
 	s := &source{
-		cfg: cfg, connect: parsed, address: pg.Address(parsed), pool: pg.Pool{Config: parsed}, log: env.Logger, retried: env.Retried,
+		cfg: cfg, connect: parsed, pool: pg.Pool{Config: parsed}, log: env.Logger, retried: env.Retried,
 		tables: map[string]*table{}, kinds: map[uint32]kind{}, snapshots: map[string]*snapshot{}, confirmed: map[string]confirmable{},
 	}
 	if err := s.pool.With(ctx, func(*pgconn.PgConn) error { return nil }); err != nil {

@@ -42,7 +42,6 @@ func writer(most int, requests *[]string) *Writer[string] {
 			}
 			return c.ID, len(c.Content.Chunks), nil
 		},
-		Fatal: func(err error) bool { _, is := errors.AsType[*SizeError](err); return is },
 		Put: func(_ context.Context, ids []string) error {
 			switch {
 			case slices.Contains(ids, "down"):

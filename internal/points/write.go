@@ -2,6 +2,7 @@ package points
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -31,10 +32,9 @@ func (e *SizeError) Error() string {
 type Writer[D any] struct {
 	// Most is how many points are written together; a document of more is written alone.
 	Most int
-	// Make makes what a change asks of the index, of so many points. Its error refuses the change, unless Fatal.
+	// Make makes what a change asks of the index, of so many points. Its error refuses the change, unless it is a *SizeError, which
+	// ends the Write.
 	Make func(c *syncd.Change) (document D, points int, err error)
-	// Fatal reports an error of Make that is no document's.
-	Fatal func(err error) bool
 	// Put writes documents in one request, of which the index takes all, or none if it refuses one.
 	Put func(ctx context.Context, documents []D) error
 	// Faulty reports whether an error of Put may be one document's fault, and what its refusal then says.
@@ -63,7 +63,7 @@ func (w *Writer[D]) Write(ctx context.Context, changes []syncd.Change) error {
 		}
 		d, size, err := w.Make(c)
 		if err != nil {
-			if w.Fatal(err) {
+			if _, wrong := errors.AsType[*SizeError](err); wrong {
 				return err
 			}
 			refused.Fail(i, err)

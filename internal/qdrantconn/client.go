@@ -129,3 +129,15 @@ func Reason(err error) string {
 	}
 	return err.Error()
 }
+
+// Failure is an error whose text was written for people, while its causes stay to be found by errors.Is and errors.As.
+// A gRPC error's own text begins with "rpc error: code = Unavailable desc = connection error: desc = " and more.
+func Failure(text string, causes ...error) error { return &failure{text, causes} }
+
+type failure struct {
+	text   string
+	causes []error
+}
+
+func (f *failure) Error() string   { return f.text }
+func (f *failure) Unwrap() []error { return f.causes }

@@ -79,6 +79,19 @@ func Cost(dollars float64) string {
 	return fmt.Sprintf("about $%.2f", dollars)
 }
 
+// Figure writes a number in few characters: 1.5k.
+func Figure(x float64) string {
+	for _, u := range []struct {
+		size float64
+		name string
+	}{{1e9, "G"}, {1e6, "M"}, {1e3, "k"}} {
+		if x >= u.size {
+			return strconv.FormatFloat(x/u.size, 'g', 3, 64) + u.name
+		}
+	}
+	return strconv.FormatFloat(x, 'g', 3, 64)
+}
+
 // Short writes a number, a large one with about three digits.
 func Short(n int64) string {
 	switch f := float64(n); {

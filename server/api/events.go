@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 )
@@ -166,6 +165,6 @@ func news(events []event, told map[string][]byte) []byte {
 // write writes an event. Its data is JSON, and so one line.
 func write(b *bytes.Buffer, kind string, data []byte) {
 	b.WriteString("event: " + kind + "\ndata: ")
-	b.Write(slices.Clip(data))
+	b.Write(data)
 	b.WriteString("\n\n")
 }

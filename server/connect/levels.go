@@ -22,7 +22,6 @@ type Levels struct {
 // level is that of one logger.
 type level struct {
 	slog.LevelVar
-	own     bool // of a job: it does not follow the root's
 	changed time.Time
 }
 
@@ -108,14 +107,13 @@ func (l *Levels) set(logger string, to slog.Level, jobs []string, now time.Time)
 		changed = append(changed, rootLogger)
 		for _, v := range l.jobs { // also of jobs that are not there now
 			v.Set(to)
-			v.own = false
 		}
 	}
 	for _, name := range jobs {
 		if logger == rootLogger || logger == jobLoggers || logger == jobLogger+name {
 			v := l.job(name)
 			v.Set(to)
-			v.own, v.changed = logger != rootLogger, now
+			v.changed = now
 			changed = append(changed, jobLogger+name)
 		}
 	}

@@ -3,10 +3,10 @@ package page
 import (
 	"fmt"
 	"math"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/report"
 	"github.com/syncd-io/syncd/runlog"
 )
@@ -65,19 +65,6 @@ func scale(most float64, words func(float64) string) (y func(float64) float64, g
 
 func round(x float64) float64 { return math.Round(x*10) / 10 }
 
-// short writes a number in few characters: 1.5k.
-func short(x float64) string {
-	for _, u := range []struct {
-		size float64
-		name string
-	}{{1e9, "G"}, {1e6, "M"}, {1e3, "k"}} {
-		if x >= u.size {
-			return strconv.FormatFloat(x/u.size, 'g', 3, 64) + u.name
-		}
-	}
-	return strconv.FormatFloat(x, 'g', 3, 64)
-}
-
 func seconds(x float64) string {
 	if x == 0 {
 		return "0"
@@ -125,9 +112,9 @@ func history(runs []runlog.Run, now time.Time) []plot {
 	}
 	number := func(x float64) string { return report.Number(int64(x)) }
 	return []plot{
-		draw("Documents looked at", short, number, func(r *runlog.Run) float64 { return float64(r.Total.Scanned) }),
-		draw("Events sent", short, number, func(r *runlog.Run) float64 { return float64(r.Total.Acked + r.Deleted.Acked) }),
-		draw("Documents that failed", short, number, func(r *runlog.Run) float64 { return float64(r.Total.Failed() + r.Deleted.Failed()) }),
+		draw("Documents looked at", text.Figure, number, func(r *runlog.Run) float64 { return float64(r.Total.Scanned) }),
+		draw("Events sent", text.Figure, number, func(r *runlog.Run) float64 { return float64(r.Total.Acked + r.Deleted.Acked) }),
+		draw("Documents that failed", text.Figure, number, func(r *runlog.Run) float64 { return float64(r.Total.Failed() + r.Deleted.Failed()) }),
 		draw("Duration", seconds, seconds, func(r *runlog.Run) float64 { return r.Ended.Sub(r.Started).Seconds() }),
 	}
 }
@@ -186,8 +173,8 @@ func lately(s []sample, follows bool, now time.Time) []plot {
 	if len(s) < 2 || !live {
 		return nil
 	}
-	rate := func(x float64) string { return short(math.Round(x*10)/10) + " a second" }
-	out := []plot{draw("Documents and changes per second", short, rate, func(s *sample) float64 { return s.PerSecond })}
+	rate := func(x float64) string { return text.Figure(math.Round(x*10)/10) + " a second" }
+	out := []plot{draw("Documents and changes per second", text.Figure, rate, func(s *sample) float64 { return s.PerSecond })}
 	if follows {
 		out = append(out, draw("Lag", seconds, seconds, func(s *sample) float64 { return s.Lag }))
 	}

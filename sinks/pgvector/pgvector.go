@@ -87,7 +87,7 @@ func open(ctx context.Context, conf Config, env syncd.Env) (*sink, error) {
 			s.columns = append(s.columns, column)
 		}
 	}
-	s.writer = points.Writer[document]{Most: conf.BatchSize, Make: s.document, Fatal: isSize, Put: s.put, Faulty: judge}
+	s.writer = points.Writer[document]{Most: conf.BatchSize, Make: s.document, Put: s.put, Faulty: judge}
 	if err := s.pool.With(ctx, func(*pgconn.PgConn) error { return nil }); err != nil {
 		s.pool.Close()
 		if ctx.Err() != nil {
@@ -157,11 +157,6 @@ func judge(err error) (bool, error) {
 		return true, refusal
 	}
 	return false, err
-}
-
-func isSize(err error) bool {
-	_, is := errors.AsType[*points.SizeError](err)
-	return is
 }
 
 // explain turns the error of do into one for people; doing is a gerund phrase. The end of ctx comes before all else.

@@ -89,7 +89,7 @@ func open(ctx context.Context, conf Config, env syncd.Env) (*sink, error) {
 			Trying: fmt.Sprintf("each request again, for up to %s (sink.qdrant.retry.max_elapsed)", conf.Retry.MaxElapsed),
 		}),
 	}
-	s.writer = points.Writer[document]{Most: conf.BatchSize, Make: s.sized, Fatal: isSize, Put: s.put, Faulty: s.judge}
+	s.writer = points.Writer[document]{Most: conf.BatchSize, Make: s.sized, Put: s.put, Faulty: s.judge}
 	within, cancel := context.WithTimeout(ctx, conf.Connect)
 	defer cancel()
 	if _, err := client.GetQdrantClient().HealthCheck(within, &qdrant.HealthCheckRequest{}); err != nil {
@@ -159,34 +159,18 @@ func (s *sink) call(ctx context.Context, attempt func(context.Context) error) er
 // explain turns the final error of a request into one for people. doing is a gerund phrase.
 func (s *sink) explain(doing string, err error) error {
 	text := s.scrub.Replace(doing + ": " + qdrantconn.Reason(err))
-	wrap := func(cause error, hint string) error {
-		e := error(&failure{text: text, causes: []error{err}})
-		if cause != nil {
-			e = &failure{text: text, causes: []error{cause, err}}
-		}
-		if hint == "" {
-			return e
-		}
-		return syncd.Hint(e, "%s", hint)
+	fail := func(hint string, causes ...error) error {
+		return syncd.Hint(qdrantconn.Failure(text, causes...), "%s", hint)
 	}
 	switch what, _ := qdrantconn.Classify(err); {
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("%s: %w", doing, err)
 	case what == qdrantconn.Transient, what == qdrantconn.Throttled:
-		return wrap(syncd.ErrUnavailable, "check that Qdrant runs at "+s.ep.Addr()+", and look at its log; sink.qdrant.retry.max_elapsed and timeout say how long syncd tries")
+		return fail("check that Qdrant runs at "+s.ep.Addr()+", and look at its log; sink.qdrant.retry.max_elapsed and timeout say how long syncd tries", syncd.ErrUnavailable, err)
 	case status.Code(err) == codes.Unauthenticated, status.Code(err) == codes.PermissionDenied:
-		return wrap(nil, "set sink.qdrant.api_key to a key that may write to the collection "+s.conf.Collection)
+		return fail("set sink.qdrant.api_key to a key that may write to the collection "+s.conf.Collection, err)
 	case status.Code(err) == codes.NotFound:
-		return wrap(nil, "create the collection "+s.conf.Collection+", or set sink.qdrant.create.enabled: true and run again")
+		return fail("create the collection "+s.conf.Collection+", or set sink.qdrant.create.enabled: true and run again", err)
 	}
-	return wrap(nil, "")
+	return qdrantconn.Failure(text, err)
 }
-
-// failure is an error whose text was written for people, while its causes stay to be found.
-type failure struct {
-	text   string
-	causes []error
-}
-
-func (f *failure) Error() string   { return f.text }
-func (f *failure) Unwrap() []error { return f.causes }

@@ -37,11 +37,6 @@ func (s *sink) Write(ctx context.Context, changes []syncd.Change) error {
 	return err
 }
 
-func isSize(err error) bool {
-	_, is := errors.AsType[*points.SizeError](err)
-	return is
-}
-
 // put writes documents in one request.
 func (s *sink) put(ctx context.Context, docs []document) error {
 	var err error

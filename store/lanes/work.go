@@ -171,7 +171,7 @@ func (v *View) Working() bool {
 }
 
 // Shares calls share with this process's share of all that work, above 0 and at most 1, now and whenever it changes, until ctx ends.
-func (v *View) Shares(ctx context.Context, share func(float64)) error {
+func (v *View) Shares(ctx context.Context, share func(float64)) {
 	last := 0
 	for {
 		n := 0
@@ -183,7 +183,7 @@ func (v *View) Shares(ctx context.Context, share func(float64)) error {
 			n = len(processes)
 			return n != last
 		}); err != nil {
-			return nil //nolint:nilerr // it has ended
+			return // it has ended
 		}
 		last = n
 		share(1 / float64(n))
