@@ -151,8 +151,8 @@ func (t *transform) address(ctx context.Context, b *batch, changes []syncd.Chang
 			continue
 		}
 		c.Content.Model = t.model
-		rule := t.rule(b, c)
-		c.Content.Point = func(chunk int) (uuid.UUID, error) { return t.pointID(rule, c, chunk) }
+		rule, own := t.rule(b, c), *c // a copy: changes move up where one before them fails
+		c.Content.Point = func(chunk int) (uuid.UUID, error) { return t.pointID(rule, &own, chunk) }
 		for k := range c.Content.Chunks {
 			chunk := &c.Content.Chunks[k]
 			chunk.Hash = t.hash(c.Content.Prefix, chunk.Text)

@@ -21,7 +21,8 @@ import (
 // vectorSink is a sink of vectors: it keeps what it is given, and says what the index holds.
 type vectorSink struct {
 	*syncdtest.MemorySink
-	held func(c *syncd.Change) error
+	held  func(c *syncd.Change) error
+	wrote func(c *syncd.Change) // is called with each that is written
 
 	mu      sync.Mutex
 	asked   []string
@@ -53,6 +54,9 @@ func (s *vectorSink) Write(ctx context.Context, changes []syncd.Change) error {
 			s.left = map[string][]uuid.UUID{}
 		}
 		s.left[changes[i].ID] = changes[i].Content.Left
+		if s.wrote != nil {
+			s.wrote(&changes[i])
+		}
 	}
 	s.mu.Unlock()
 	return s.MemorySink.Write(ctx, changes)
@@ -169,6 +173,35 @@ func TestLeftOverChunksAndDeletes(t *testing.T) {
 		if got, want := fmt.Sprint(sink.left[id]), fmt.Sprint(left(id, from, 4)); got != want {
 			t.Errorf("%s leaves %s, want %s", id, got, want)
 		}
+	}
+}
+
+// TestPointsAreThoseOfTheirOwnDocument: a document that fails on its way moves those behind it up. What a sink then asks of one must not be
+// answered for another: it deletes the points that it is told.
+func TestPointsAreThoseOfTheirOwnDocument(t *testing.T) {
+	f := newFixture(t)
+	f.insert(5)
+	asked := 0
+	sink := &vectorSink{MemorySink: f.sink, wrote: func(c *syncd.Change) {
+		asked++
+		if got, err := c.Content.Point(3); err != nil || got != uuid.NewSHA1(uuid.NameSpaceURL, fmt.Appendf(nil, "%s/page/3", c.ID)) {
+			t.Errorf("chunk 3 of %s has the id %v, %v", c.ID, got, err)
+		}
+	}}
+	embeds := vectors("m", nil)
+	embeds.Each = func(c *syncd.Change) error {
+		if c.ID == "00000" || c.ID == "00002" {
+			return errors.New("no vector")
+		}
+		return nil
+	}
+	f.opts.Sink, f.opts.Checker, f.opts.Stages = sink, nil, []syncd.Stage{chunks(2), embeds}
+	e := engine.New(f.opts)
+	if err := errors.Join(e.Prepare(t.Context()), e.Backfill(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if asked != 3 {
+		t.Errorf("%d documents were written", asked)
 	}
 }
 
