@@ -406,6 +406,14 @@ func TestOtherFilesOfAFolder(t *testing.T) {
 		if s := w.wants("never", Invalid); len(s.Problems) != 1 || s.Hint == "" {
 			t.Errorf("%+v", s)
 		}
+		if err := os.Rename(filepath.Join(w.dir, "b.yaml"), filepath.Join(w.dir, "c.yaml")); err != nil {
+			t.Fatal(err)
+		}
+		w.Reload()
+		pass(time.Second)
+		if s := w.wants("a", Waiting); len(s.Problems) != 1 || !strings.Contains(s.Problems[0], "c.yaml is not run") {
+			t.Errorf("as many problems as before, and another one: %+v", s)
+		}
 		w.write("base.yaml", "every=1h")
 		pass(3 * time.Second)
 		if n := w.begun("a"); n != 1 {

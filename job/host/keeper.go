@@ -92,7 +92,7 @@ func (k *keeper) look() {
 // apply gives the keeper its file as it is now.
 func (k *keeper) apply(f *file, problems []string) {
 	k.mu.Lock()
-	same := k.file == f.path && !k.gone && k.revision == f.revision && len(k.problems) == len(problems)
+	same := k.file == f.path && !k.gone && k.revision == f.revision && slices.Equal(k.problems, problems)
 	if len(problems) > 0 && !slices.Equal(k.problems, problems) {
 		k.h.o.Logger.Warn("the file of a job can't be used as it is", "job", k.name, "file", f.path, "problems", strings.Join(problems, "; "), "runs", k.cfg != nil)
 	}
