@@ -84,6 +84,7 @@ func (q *Questions[K, V]) lead(ctx context.Context, own *question[K, V]) {
 	q.next = nil
 	q.mu.Unlock()
 	if own.err = ctx.Err(); own.err == nil {
+		own.err = errNoAnswer // should ask panic
 		own.answers, own.err = q.ask(ctx, own.keys)
 	}
 	own.left = own.err != nil && ctx.Err() != nil

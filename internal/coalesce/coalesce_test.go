@@ -129,3 +129,24 @@ func TestWhoOnlyJoinedLeavesAtOnce(t *testing.T) {
 		g.Wait()
 	})
 }
+
+// TestAPanicIsNoAnswerToAQuestion: whoever joined is told so.
+func TestAPanicIsNoAnswerToAQuestion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := New(func(context.Context, []string) ([]string, error) { time.Sleep(time.Second); panic("a fault") })
+		var g sync.WaitGroup
+		for _, key := range []string{"a", "b", "c"} {
+			g.Go(func() {
+				var err error
+				defer func() {
+					if p := recover(); p != nil && p != "a fault" || p == nil && !errors.Is(err, errNoAnswer) {
+						t.Errorf("%s got %v, %v", key, p, err)
+					}
+				}()
+				_, err = q.Ask(t.Context(), key)
+			})
+			synctest.Wait()
+		}
+		g.Wait()
+	})
+}
