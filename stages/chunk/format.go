@@ -17,14 +17,14 @@ import (
 var tag = regexp.MustCompile(`(?i)</[a-z][a-z0-9]*\s*>|<(p|div|br|h[1-6]|ul|ol|li|table|html|body|img|hr)(\s[^<>]*)?/?>`)
 
 // text takes the text out of a field's value.
-func (f Format) text(value string) (string, error) {
+func (f Format) text(value string) string {
 	switch {
 	case f == HTML, f == Auto && tag.MatchString(value):
 		return fromHTML(value)
 	case f == Markdown:
-		return fromMarkdown(value), nil
+		return fromMarkdown(value)
 	}
-	return value, nil
+	return value
 }
 
 // blocks are the elements around which lines end; those with two of them begin a paragraph.
@@ -35,10 +35,10 @@ var blocks = map[atom.Atom]int{
 }
 
 // unread are the elements whose content nobody reads.
-var unread = map[atom.Atom]bool{atom.Script: true, atom.Style: true, atom.Template: true, atom.Noscript: true, atom.Head: true, atom.Iframe: true, atom.Svg: true}
+var unread = map[atom.Atom]bool{atom.Script: true, atom.Style: true, atom.Template: true, atom.Noscript: true, atom.Title: true, atom.Iframe: true, atom.Svg: true}
 
 // fromHTML gives what a reader sees of HTML. It reads tokens, so that neither depth nor what is not closed is a danger.
-func fromHTML(value string) (string, error) {
+func fromHTML(value string) string {
 	w := writer{}
 	skip, pre := 0, 0
 	z := html.NewTokenizer(strings.NewReader(value))
@@ -84,7 +84,7 @@ func fromHTML(value string) (string, error) {
 		case html.ErrorToken, html.CommentToken, html.DoctypeToken:
 		}
 	}
-	return w.String(), nil
+	return w.b.String()
 }
 
 // writer writes words with single spaces between them, and lines.
@@ -135,15 +135,12 @@ func (w *writer) verbatim(s string) {
 	w.b.WriteString(s)
 }
 
-func (w *writer) String() string { return w.b.String() }
-
 var markdown = goldmark.New(goldmark.WithExtensions(extension.GFM)).Parser()
 
 // fromMarkdown gives what a reader sees of Markdown, without what only marks it.
 func fromMarkdown(value string) string {
 	source := []byte(value)
 	w := writer{}
-	inline := func(s string) { w.words(s) }
 	_ = ast.Walk(markdown.Parse(text.NewReader(source)), func(n ast.Node, entering bool) (ast.WalkStatus, error) {
 		if n.Type() == ast.TypeBlock {
 			switch n.Kind() {
@@ -160,7 +157,7 @@ func fromMarkdown(value string) string {
 		}
 		switch n := n.(type) {
 		case *ast.Text:
-			inline(string(n.Segment.Value(source)))
+			w.words(string(n.Segment.Value(source)))
 			if n.SoftLineBreak() {
 				w.words(" ")
 			}
@@ -168,9 +165,9 @@ func fromMarkdown(value string) string {
 				w.end(1)
 			}
 		case *ast.String:
-			inline(string(n.Value))
+			w.words(string(n.Value))
 		case *ast.AutoLink:
-			inline(string(n.Label(source)))
+			w.words(string(n.Label(source)))
 		case *ast.CodeBlock, *ast.FencedCodeBlock:
 			for i := range n.Lines().Len() {
 				line := n.Lines().At(i)
@@ -183,12 +180,10 @@ func fromMarkdown(value string) string {
 				line := n.Lines().At(i)
 				b.Write(line.Value(source))
 			}
-			if plain, err := fromHTML(b.String()); err == nil {
-				inline(plain)
-			}
+			w.words(fromHTML(b.String()))
 			return ast.WalkSkipChildren, nil
 		}
 		return ast.WalkContinue, nil
 	})
-	return w.String()
+	return w.b.String()
 }

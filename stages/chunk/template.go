@@ -84,11 +84,8 @@ func (t template) render(d syncd.Document, format Format) (string, error) {
 			if !v.Set {
 				continue
 			}
-			text, err := format.text(listed(v.Text))
-			if err != nil {
-				return "", fmt.Errorf("reading field %s: %w", path, err)
-			}
-			if text = clean(text); text == "" {
+			text := clean(format.text(listed(v.Text)))
+			if text == "" {
 				continue
 			}
 			b.WriteString(text)
