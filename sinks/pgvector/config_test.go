@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"go.uber.org/goleak"
@@ -71,6 +72,22 @@ func TestWhatAnErrorMeans(t *testing.T) {
 		}
 		if got != want || faulty && (strings.Contains(refusal.Error(), "\n") || passing(err) != "") {
 			t.Errorf("%v: %s, %v; want %s", err, got, refusal, want)
+		}
+	}
+}
+
+// TestDefinition: what makes a table is the same each time, and SQL whatever the table's name.
+func TestDefinition(t *testing.T) {
+	s := &sink{conf: defaults(), column: map[string]string{}}
+	s.conf.Table = strings.Repeat("ä", 30)
+	s.table, s.layout = s.conf.table(), s.conf.layout()
+	sql := s.definition("public", 3)
+	if !utf8.ValidString(sql) {
+		t.Errorf("%q", sql)
+	}
+	for range 20 {
+		if again := s.definition("public", 3); again != sql {
+			t.Fatalf("%s\nand then\n%s", sql, again)
 		}
 	}
 }

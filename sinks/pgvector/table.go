@@ -182,15 +182,17 @@ func (s *sink) definition(schema string, size int) string {
 	}
 	const most = 40 // bytes of a name, of which PostgreSQL takes 63
 	index := func(name, on string) {
-		sql += "; CREATE INDEX IF NOT EXISTS " + pg.Quote(table[:min(len(table), most)]+"_"+name) + " ON " + s.table.From() + " " + on
+		sql += "; CREATE INDEX IF NOT EXISTS " + pg.Quote(strings.ToValidUTF8(table[:min(len(table), most)], "")+"_"+name) + " ON " + s.table.From() + " " + on
 	}
-	for name, key := range map[string]string{"content_type": s.conf.Keys.ContentType, "id_text": s.conf.Keys.ID} {
+	keyed := func(name, key string) {
 		if column := s.column[key]; column != "" {
 			index(name, "("+pg.Quote(column)+")")
 		} else {
 			index(name, "(("+pg.Quote(s.conf.Payload)+" ->> "+pg.Literal(key)+"))")
 		}
 	}
+	keyed("content_type", s.conf.Keys.ContentType)
+	keyed("id_text", s.conf.Keys.ID)
 	class := pg.Quote(schema) + "." + pg.Quote(string(c.Type)+"_"+distances[s.conf.Distance].class+"_ops")
 	switch c.Index {
 	case "hnsw":
