@@ -701,3 +701,30 @@ func FuzzAnswer(f *testing.F) {
 		}
 	})
 }
+
+// endless is an answer without an end.
+type endless struct{ read int }
+
+func (e *endless) RoundTrip(r *http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusBadRequest, Body: io.NopCloser(e), Request: r}, nil
+}
+
+func (e *endless) Read(p []byte) (int, error) {
+	if e.read += len(p); e.read > 16<<20 {
+		return 0, io.EOF
+	}
+	for i := range p {
+		p[i] = 'x'
+	}
+	return len(p), nil
+}
+
+// TestARefusalIsReadToABound: of what a service says of an error no more is held than a message takes.
+func TestARefusalIsReadToABound(t *testing.T) {
+	s, e := opened(t, &service{}, nil), &endless{}
+	s.client.Transport = e
+	err := s.Apply(t.Context(), []syncd.Change{document("a")})
+	if err == nil || e.read > 1<<20 {
+		t.Errorf("%d bytes were read: %v", e.read, err)
+	}
+}

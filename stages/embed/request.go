@@ -274,8 +274,10 @@ func (s *stage) post(ctx context.Context, texts []text, estimated int, arrived f
 		return nil, s.failed(ctx, within, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	// A vector as text takes up to some 25 bytes a number, and a few are more than enough around it.
-	const most = 1 << 30
+	most := int64(1 << 30) // a vector as text takes up to some 25 bytes a number
+	if resp.StatusCode != http.StatusOK {
+		most = 64 << 10 // more than a message shows
+	}
 	data, err := io.ReadAll(io.LimitReader(resp.Body, most))
 	if err != nil {
 		return nil, s.failed(ctx, within, err)
