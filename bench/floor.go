@@ -213,7 +213,6 @@ func message(key, value []byte, point string) *kafka.Message {
 		Headers: []kafka.Header{
 			{Key: codec.HeaderPointID, Value: []byte(point)},
 			{Key: codec.HeaderContentType, Value: []byte("doc")},
-			{Key: codec.HeaderReadTime, Value: []byte("2006-01-02T15:04:05.123456789Z")},
 		},
 	}
 }

@@ -76,6 +76,8 @@ func (b *Batch) add(e Encoder, runID string, c *syncd.Change) error {
 	omit := b.Omit
 	if c.Err != nil {
 		omit = b.OmitLetters
+	} else {
+		event.ReadAt = c.ReadAt
 	}
 	if omit&omitReadTime == 0 && (b.read == "" || c.ReadAt != b.readAt) { // most changes of a batch were read at one time
 		b.readAt, b.read = c.ReadAt, readTime(c.ReadAt)

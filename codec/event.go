@@ -27,6 +27,7 @@ type Event struct {
 	Key     []byte
 	Value   []byte // nil is a tombstone
 	Headers []Header
+	ReadAt  int64 // when the document was read, Unix time in nanoseconds; 0 for a dead letter
 
 	Placement syncd.Placement // set by the sink, when the event is durable
 }
@@ -51,16 +52,17 @@ const (
 // consumer is to read the document itself.
 const DocumentReference = "reference"
 
-// everyHeader names those that every event has, unless they are omitted, in their order. The first ones are what a consumer acts on:
-// which point and which rule of the index a document belongs to, and which of two events is newer. The others are for people.
+// everyHeader names those that every event has, unless they are omitted, in their order. The first ones are what a consumer acts on
+// and has from nowhere else: which point and which rule of the index a document belongs to. Which of two events is newer is said by
+// Event.ReadAt too, which a sink may write where it costs less.
 var everyHeader = [...]string{HeaderPointID, HeaderContentType, HeaderReadTime, HeaderRunID, HeaderReason}
 
-const consumerHeaders = 3
+const consumerHeaders = 2
 
 // Headers returns the names of the headers that a sink may omit.
 func Headers() []string { return slices.Clone(everyHeader[:]) }
 
-// ConsumerHeaders returns the names of those that a consumer acts on.
+// ConsumerHeaders returns the names of those that a consumer acts on and has from nowhere else.
 func ConsumerHeaders() []string { return slices.Clone(everyHeader[:consumerHeaders]) }
 
 // Omission is a set of the headers that every event has: those that are not to be sent. Zero omits none.

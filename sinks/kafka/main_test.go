@@ -89,6 +89,7 @@ func events(collection string, n int) []codec.Event {
 type record struct {
 	syncdtest.Received
 	partition int32
+	at        time.Time
 }
 
 // read consumes all that the brokers hold now.
@@ -131,7 +132,7 @@ func read(t testing.TB, bootstrap string) []record {
 		if err != nil {
 			t.Fatalf("reading with %d records left: %v", left, err)
 		}
-		r := record{partition: m.TopicPartition.Partition}
+		r := record{partition: m.TopicPartition.Partition, at: m.Timestamp}
 		r.Placement = syncd.Placement{Partition: m.TopicPartition.Partition, Offset: int64(m.TopicPartition.Offset), Known: true}
 		r.Target, r.Key, r.Value = *m.TopicPartition.Topic, m.Key, m.Value
 		for _, h := range m.Headers {

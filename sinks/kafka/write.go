@@ -253,6 +253,9 @@ func (w *write) produce(ctx context.Context, p producer, i int) error {
 		Headers:        w.headers,
 		Opaque:         &w.slots[i],
 	}
+	if e.ReadAt != 0 { // a record has a time anyway, and a header costs more
+		w.message.Timestamp = time.Unix(0, e.ReadAt)
+	}
 	s := &w.slots[i]
 	s.client, s.mail, s.doubts = w.client, w.mail, w.sink.judge.doubts.Load()
 	for {

@@ -500,7 +500,7 @@ func TestTheHeadersThatAreSent(t *testing.T) {
 	target := event("page", "", nil).Target
 	in := []syncd.Change{{Target: &target, ID: "a", Operation: syncd.Delete, Reason: syncd.ReasonOrphan}}
 	for name, c := range map[string]struct{ set, want []string }{
-		"by default": {nil, []string{codec.HeaderPointID, codec.HeaderContentType, codec.HeaderReadTime}},
+		"by default": {nil, []string{codec.HeaderPointID, codec.HeaderContentType}},
 		"two":        {[]string{codec.HeaderReason, codec.HeaderPointID}, []string{codec.HeaderPointID, codec.HeaderReason}},
 		"all":        {[]string{allHeaders}, codec.Headers()},
 		"none":       {[]string{noHeaders}, nil},
@@ -522,6 +522,29 @@ func TestTheHeadersThatAreSent(t *testing.T) {
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
+	}
+}
+
+// TestARecordsTimeIsWhenItsDocumentWasRead, since no header says so by default; that of a dead letter is when it was sent.
+func TestARecordsTimeIsWhenItsDocumentWasRead(t *testing.T) {
+	bootstrap := cluster(t, "db.page").BootstrapServers()
+	s := startClosing(t, bootstrap, nil)
+	target := event("page", "", nil).Target
+	at := time.Date(2024, 5, 6, 7, 8, 9, 123_456_789, time.UTC)
+	in := []syncd.Change{
+		{Target: &target, ID: "a", Operation: syncd.Delete, Reason: syncd.ReasonOrphan, ReadAt: at.UnixNano()},
+		{Target: &target, ID: "b", Operation: syncd.Delete, Reason: syncd.ReasonOrphan, ReadAt: at.UnixNano(), Err: errors.New("refused")},
+	}
+	began := time.Now().Truncate(time.Millisecond)
+	if err := s.Write(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	got := read(t, bootstrap)
+	if event := byKey(got, "a"); len(event) != 1 || !event[0].at.Equal(at.Truncate(time.Millisecond)) {
+		t.Errorf("the event: %+v, want the time %s", event, at)
+	}
+	if letter := byKey(got, "b"); len(letter) != 1 || letter[0].at.Before(began) {
+		t.Errorf("the dead letter: %+v, want a time from %s on", letter, began)
 	}
 }
 
