@@ -272,3 +272,74 @@ func TestPGVectorSinkOutage(t *testing.T) {
 		t.Errorf("%v (%s)", err, syncd.HintOf(err))
 	}
 }
+
+// TestPGVectorSinkWaitsForOthers: a transaction of another process that is under way, be it the last one of a process that was killed, leaves no
+// chunk of its version, whether it began with the document or found it.
+func TestPGVectorSinkWaitsForOthers(t *testing.T) {
+	d := newDatabase(t, postgresServer(t, postgres.PGVector))
+	s := openPGVectorSink(t, d.dsn, "chunks", nil)
+	closeAfter(t, s.Close)
+	if err := prepared(t, s); err != nil {
+		t.Fatal(err)
+	}
+	const other = `INSERT INTO chunks (id, embedding, payload) VALUES ($1, '[1,2,3,4]', '{"mongo_id": "theirs", "chunk_count": 3}')
+		ON CONFLICT (id) DO UPDATE SET payload = excluded.payload`
+	for name, test := range map[string]struct {
+		there  bool
+		writes func(c *syncd.Change)
+		rows   string
+	}{
+		"a new version of a document":          {true, func(*syncd.Change) {}, "1"},
+		"the same document for the first time": {false, func(*syncd.Change) {}, "1"},
+		"a delete":                             {true, func(c *syncd.Change) { c.Operation, c.Content.Chunks = syncd.Delete, nil }, "0"},
+		"a chunk that is kept":                 {true, func(c *syncd.Change) { c.Content.Chunks[0].Kept, c.Content.Chunks[0].Vector = true, nil }, "1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d.t = t
+			d.exec(`DELETE FROM chunks`)
+			if test.there {
+				if err := s.Write(t.Context(), []syncd.Change{point("1", "of one chunk")}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c := point("1", "of one chunk, again")
+			test.writes(&c)
+			written := make(chan error, 1)
+			d.in(func(ctx context.Context, conn *pgx.Conn) error {
+				tx, err := conn.Begin(ctx)
+				if err != nil {
+					return err
+				}
+				for chunk := range 3 {
+					id := pagePoint("1")
+					if chunk > 0 {
+						id = pagePoint(fmt.Sprint("1#", chunk))
+					}
+					payload := other
+					if chunk == 0 && c.Content.Chunks != nil && c.Content.Chunks[0].Kept { // with what it is kept by
+						payload = strings.Replace(other, `"theirs"`, `"theirs", "content_hash": "h"`, 1)
+					}
+					if _, err := tx.Exec(ctx, payload, id); err != nil {
+						return err
+					}
+				}
+				go func() { written <- s.Write(t.Context(), []syncd.Change{c}) }()
+				for waits := 0; waits == 0; time.Sleep(10 * time.Millisecond) {
+					if len(written) > 0 {
+						return fmt.Errorf("it did not wait: %w", <-written)
+					}
+					if err := tx.QueryRow(ctx, `SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.datname = current_database() AND a.application_name = 'syncd' AND NOT l.granted`).Scan(&waits); err != nil {
+						return err
+					}
+				}
+				return tx.Commit(ctx)
+			})
+			if err := <-written; err != nil {
+				t.Fatal(err)
+			}
+			if got := d.one(`SELECT count(*)::text FROM chunks`); got != test.rows {
+				t.Errorf("%s rows are left, want %s", got, test.rows)
+			}
+		})
+	}
+}

@@ -22,7 +22,9 @@ func (s *source) retrier() retry.Retrier {
 	return retry.Retrier{
 		Policy:   retry.Policy{First: firstPause, Max: longestPause, Jitter: 0.5, Attempts: maxAttempts},
 		Classify: func(err error) retry.Decision { return retry.Decision{Again: pg.Transient(err) != ""} },
+		Waiting:  func(err error, pause time.Duration) { s.contact.Failed(pg.Transient(err)+": "+err.Error(), pause) },
 		Retrying: func(err error) { s.retried(pg.Transient(err)) },
+		Answered: s.contact.Answered,
 	}
 }
 

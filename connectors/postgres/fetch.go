@@ -65,6 +65,7 @@ func (s *source) fetch(ctx context.Context, c syncd.Collection, keys []syncd.Key
 				return nil
 			})
 			if err == nil {
+				s.contact.Answered()
 				break
 			}
 			if errors.Is(err, errStopped) {

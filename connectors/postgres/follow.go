@@ -229,6 +229,7 @@ func (f *following) receive(ctx context.Context, c *pgconn.PgConn) error {
 			return fmt.Errorf("%w: %w", pg.ErrBroken, err)
 		}
 		heard = time.Now()
+		f.contact.Answered()
 		switch m := message.(type) {
 		case *pgproto3.CopyData:
 			if err := f.data(ctx, c, m.Data); err != nil {

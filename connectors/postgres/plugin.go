@@ -6,10 +6,12 @@ import (
 	"log/slog"
 	"maps"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/contact"
 	"github.com/syncd-io/syncd/internal/pg"
 )
 
@@ -26,6 +28,7 @@ type source struct {
 	pool    pg.Pool
 	log     *slog.Logger
 	retried func(reason string)
+	contact *contact.Contact
 
 	mu        sync.Mutex
 	tables    map[string]*table      // by collection, as last looked at
@@ -40,6 +43,18 @@ type source struct {
 var _ syncd.Source = (*source)(nil)
 
 func open(ctx context.Context, cfg Config, env syncd.Env) (syncd.Source, error) {
+	s, err := newSource(cfg, env)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.pool.With(ctx, func(*pgconn.PgConn) error { return nil }); err != nil {
+		return nil, fmt.Errorf("connecting to PostgreSQL: %w", s.explain(ctx, err))
+	}
+	return s, nil
+}
+
+// newSource prepares a source that has not connected yet.
+func newSource(cfg Config, env syncd.Env) (*source, error) {
 	parsed, err := cfg.parse()
 	if err != nil {
 		return nil, err
@@ -50,14 +65,14 @@ func open(ctx context.Context, cfg Config, env syncd.Env) (syncd.Source, error) 
 	}
 	maps.Copy(parsed.RuntimeParams, pg.SessionParameters)
 	parsed.RuntimeParams["search_path"] = pg.Quote(cfg.Schema) + ", public"
-	s := &source{
+	return &source{
 		cfg: cfg, connect: parsed, pool: pg.Pool{Config: parsed}, log: env.Logger, retried: env.Retried,
 		tables: map[string]*table{}, kinds: map[uint32]kind{}, snapshots: map[string]*snapshot{}, confirmed: map[string]confirmable{},
-	}
-	if err := s.pool.With(ctx, func(*pgconn.PgConn) error { return nil }); err != nil {
-		return nil, fmt.Errorf("connecting to PostgreSQL: %w", s.explain(ctx, err))
-	}
-	return s, nil
+		contact: contact.New(contact.Config{
+			Log: env.Logger, Server: "PostgreSQL", Address: pg.Address(parsed), Verb: "asked", Patience: time.Second,
+			Trying: fmt.Sprintf("each question again, up to %d times", maxAttempts),
+		}),
+	}, nil
 }
 
 // Abilities are all that a source can have but Estimate: what the server remembers of a table's size is only about right.
@@ -75,6 +90,7 @@ func (s *source) Abilities() syncd.SourceAbilities {
 
 // Close ends the connections.
 func (s *source) Close() error {
+	s.contact.Close()
 	s.endSnapshots()
 	s.pool.Close()
 	return nil

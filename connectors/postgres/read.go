@@ -120,6 +120,7 @@ func (r *reading) statement(ctx context.Context, c *pgconn.PgConn, keyless bool)
 		return err
 	}
 	columns := func(fields []pgconn.FieldDescription) error {
+		r.contact.Answered()
 		if l.columns, err = r.columnsOf(ctx, fields); err != nil {
 			return err
 		}
@@ -151,6 +152,7 @@ func (r *reading) hand(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	r.contact.Answered()
 	for b := range syncd.KeyedBatches(r.rows.take()) {
 		if b.Offset != "" {
 			r.last = syncd.Key(b.Offset)
