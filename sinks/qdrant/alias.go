@@ -149,7 +149,7 @@ func (s *sink) mark(ctx context.Context) {
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:
-		s.log.Warn("it could not be noted at the collection that the alias stands for it", "alias", s.conf.Alias, "collection", s.conf.Collection, "error", err.Error(), "hint", unmarked)
+		s.log.Warn("it could not be noted at the collection that the alias stands for it", "alias", s.conf.Alias, "collection", s.conf.Collection, "error", s.scrub.Replace(err.Error()), "hint", unmarked)
 	case !kept:
 		s.log.Warn("this Qdrant keeps no metadata of collections, as those before 1.16", "alias", s.conf.Alias, "collection", s.conf.Collection, "hint", unmarked)
 	}

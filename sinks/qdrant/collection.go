@@ -3,6 +3,8 @@ package qdrant
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/qdrant/go-client/qdrant"
@@ -68,7 +70,7 @@ func (s *sink) look(ctx context.Context) (size int, err error) {
 	params := vectors.GetParams()
 	var names []string
 	if all := vectors.GetParamsMap().GetMap(); all != nil {
-		for name := range all {
+		for _, name := range slices.Sorted(maps.Keys(all)) {
 			names = append(names, fmt.Sprintf("%q", name))
 		}
 		params = all[s.conf.Vector]
