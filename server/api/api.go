@@ -1,7 +1,7 @@
 // Package api is syncd's own HTTP interface, under /api/v1: how jobs stand and what became of their runs, what is wanted of them,
 // comparisons that send nothing, one document's way, and all of it as a stream of events.
 //
-// Where to look: routes.go is the table of routes, of which openapi.go makes the document; jobs.go tells how jobs stand; actions.go
+// Where to look: routes.go is the table of routes, and the document that is made of it; jobs.go tells how jobs stand; actions.go
 // changes what is wanted; work.go compares beside the runs; events.go streams.
 //
 // Invariants:
