@@ -11,6 +11,7 @@ import (
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/internal/text"
+	"github.com/syncd-io/syncd/internal/wholefile"
 	"github.com/syncd-io/syncd/job"
 	runreport "github.com/syncd-io/syncd/report"
 )
@@ -167,7 +168,7 @@ The page is one file that needs nothing else.`,
 				if err != nil {
 					return err
 				}
-				if err := runreport.WriteFile(html, page); err != nil {
+				if err := wholefile.Write(html, page, true); err != nil {
 					return fmt.Errorf("writing the page: %w", err)
 				}
 				if !a.json {

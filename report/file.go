@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/wholefile"
 )
 
 // Write writes the report to a file, which others see only whole. A new file is its owner's alone, since ids of documents
@@ -21,48 +22,10 @@ func (r *Report) Write(path string) error {
 	if err != nil {
 		return fmt.Errorf("writing the report: %w", err)
 	}
-	if err := WriteFile(path, append(b, '\n')); err != nil {
+	if err := wholefile.Write(path, append(b, '\n'), true); err != nil {
 		return fmt.Errorf("writing the report: %w", err)
 	}
 	return nil
-}
-
-// WriteFile replaces a file at once, or writes to what is none, such as a pipe.
-func WriteFile(path string, content []byte) (err error) {
-	if target, err := filepath.EvalSymlinks(path); err == nil {
-		path = target // the link stays
-	}
-	mode := fs.FileMode(0o600)
-	if info, err := os.Stat(path); err == nil {
-		if !info.Mode().IsRegular() {
-			return writeInto(path, content)
-		}
-		mode = info.Mode().Perm()
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.part")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.Write(content)
-	err = errors.Join(err, f.Chmod(mode), f.Sync())
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
-}
-
-func writeInto(path string, content []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	return errors.Join(err, f.Close())
 }
 
 // Writable says early whether Write will find a place for its file.
@@ -75,7 +38,7 @@ func Writable(path string) error {
 			return nil
 		}
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.part")
+	f, err := os.CreateTemp(filepath.Dir(path), wholefile.Part)
 	if errors.Is(err, fs.ErrNotExist) {
 		return syncd.Hint(fmt.Errorf("writing the report %s: there is no such folder", path), "make the folder first")
 	}

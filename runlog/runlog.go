@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/syncd-io/syncd/internal/jobfile"
+	"github.com/syncd-io/syncd/internal/wholefile"
 	"github.com/syncd-io/syncd/tally"
 )
 
@@ -220,23 +221,7 @@ func shorten(path string) error {
 		return err
 	}
 	lines := bytes.SplitAfter(text, []byte("\n"))
-	return replace(path, bytes.Join(lines[max(0, len(lines)-keepRuns):], nil))
-}
-
-// replace writes a file anew: others see the old one or the new one, whole.
-func replace(path string, text []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
+	return wholefile.Write(path, bytes.Join(lines[max(0, len(lines)-keepRuns):], nil), false)
 }
 
 // Read returns the last runs of a job, at most so many, the newest first. A job without any has none. It reads no more of the file than
@@ -330,7 +315,7 @@ func Publish(dir string, now Live) error {
 		err = os.MkdirAll(dir, 0o700) // of a job that keeps its state elsewhere it may be the first file
 	}
 	if err == nil {
-		err = replace(jobfile.Path(dir, now.Job, liveSuffix), text)
+		err = wholefile.Write(jobfile.Path(dir, now.Job, liveSuffix), text, false)
 	}
 	if err != nil {
 		return fmt.Errorf("saying how the run stands: %w", err)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/wholefile"
 )
 
 // Desired is what people want of a job.
@@ -104,22 +105,5 @@ func (d *desires) write(jobs map[string]Wish) error {
 	if err := os.MkdirAll(filepath.Dir(d.path), 0o700); err != nil {
 		return err
 	}
-	return writeFile(d.path, append(text, '\n'), 0o600)
-}
-
-// writeFile replaces a file: whoever reads it, and a crash, finds the old one or the new one.
-func writeFile(path string, text []byte, mode fs.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	err = errors.Join(err, f.Chmod(mode), f.Sync())
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
+	return wholefile.Write(d.path, append(text, '\n'), true)
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/internal/wholefile"
 	"github.com/syncd-io/syncd/spec"
 )
 
@@ -244,11 +245,7 @@ func (h *Host) Folder() string {
 // Write replaces the file of a job, or makes that of a new one, and has it applied. It does not look at what it writes: who calls it
 // has validated it.
 func (h *Host) Write(path string, text []byte, by string) error {
-	mode := fs.FileMode(0o600)
-	if info, err := os.Stat(path); err == nil {
-		mode = info.Mode().Perm()
-	}
-	if err := writeFile(path, text, mode); err != nil {
+	if err := wholefile.Write(path, text, true); err != nil {
 		return fmt.Errorf("writing the job's file: %w", err)
 	}
 	h.o.Logger.Info("the file of a job was written", "file", path, "by", by)

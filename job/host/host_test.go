@@ -596,6 +596,31 @@ func TestDelete(t *testing.T) {
 	})
 }
 
+// TestAWrittenFileMayBeALink: what it leads to is written, and the link stays.
+func TestAWrittenFileMayBeALink(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, Options{})
+		target, link := filepath.Join(t.TempDir(), "kept.yaml"), filepath.Join(w.dir, "a.yaml")
+		if err := errors.Join(os.WriteFile(target, []byte("every=1h"), 0o640), os.Symlink(target, link)); err != nil {
+			t.Fatal(err)
+		}
+		w.Reload()
+		pass(time.Second)
+		if err := w.Write(link, []byte("every=2h"), ""); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(target)
+		info, ierr := os.Stat(target)
+		if err := errors.Join(err, ierr); err != nil || string(text) != "every=2h" || info.Mode().Perm() != 0o640 {
+			t.Errorf("the file holds %q: %v, %v", text, info, err)
+		}
+		if s := w.wants("a", Waiting); s.Schedule != "every 2h0m0s" {
+			t.Errorf("%+v", s)
+		}
+		w.close()
+	})
+}
+
 // TestManyJobsForAnHour has jobs of all kinds change state for an hour of the bubble's time. That the bubble ends shows that no goroutine
 // is left of any of them.
 func TestManyJobsForAnHour(t *testing.T) {
