@@ -181,6 +181,7 @@ func (p *failurePolicy) fail(b *batch, c *syncd.Change, stage syncd.FailedStage,
 	}
 	if p.deadLetters {
 		dead := *c
+		dead.Content = nil // a letter does not say it, and vectors take much memory
 		dead.Err = &syncd.DocumentError{Stage: stage, Split: b.split.Index, Cause: cause}
 		b.dead = append(b.dead, dead)
 	}

@@ -293,7 +293,7 @@ func TestADocumentThatFailsInAStage(t *testing.T) {
 		}
 		return nil
 	}}
-	f.opts.DeadLetters, f.opts.Stages = letters, []syncd.Stage{refuse, chunks(1)}
+	f.opts.DeadLetters, f.opts.Stages = letters, []syncd.Stage{chunks(1), refuse}
 	e := engine.New(f.opts)
 	if err := errors.Join(e.Prepare(t.Context()), e.Backfill(t.Context())); err != nil {
 		t.Fatal(err)
@@ -306,6 +306,9 @@ func TestADocumentThatFailsInAStage(t *testing.T) {
 		failed, _ := errors.AsType[*syncd.DocumentError](c.Err)
 		if failed == nil || failed.Stage != syncd.FailedTransform {
 			t.Errorf("%+v", c.Err)
+		}
+		if c.Content != nil {
+			t.Errorf("what was made of %s is kept for its dead letter, which does not say it", c.ID)
 		}
 	}
 
