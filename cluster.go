@@ -16,16 +16,16 @@ type Cluster interface {
 	Join(ctx context.Context, m Member) error
 
 	// Commit makes changes and marks durable in one transaction, in the name of lanes that this process owns; the marks may be in
-	// any lanes. If one of the named lanes is not owned any more, or the group has removed the process, nothing is committed and the
-	// error wraps ErrFenced; Member.Lost or Member.Losing tells of such a lane too. A lane that was lost and gained again during the
-	// call counts as lost, since the caller did not know what others did in it.
+	// any lanes. If one of the tenures is over, or the group has removed the process, nothing is committed and the error wraps
+	// ErrFenced; Member.Lost or Member.Losing tells of such a lane too. A lane that was lost and gained again is another tenure, since the
+	// caller did not know what others did in it.
 	//
 	// A *BatchError names changes that are refused; nothing is committed. After any other error it is not known whether the transaction
 	// was committed: the process must leave, join again, and read the log from its start.
 	//
 	// Only a cluster of a sink that commits takes changes. Calls at the same time may share a transaction, and then the order of their
 	// marks is not defined. Member.Read may be told of the marks before Commit returns, or after.
-	Commit(ctx context.Context, lanes []int, changes []Change, marks []LaneMark) error
+	Commit(ctx context.Context, tenures []Tenure, changes []Change, marks []LaneMark) error
 
 	// Lanes is how many there are. It does not change.
 	Lanes() int
@@ -39,6 +39,12 @@ type LaneMark struct {
 	Mark
 }
 
+// Tenure is a lane for as long as a process owns it without a break.
+type Tenure struct {
+	Lane   int
+	Number int // tells it from other tenures of the lane that the process has or had
+}
+
 // Member is told what a member of a cluster must know. All functions must be set and return soon, but for Losing.
 type Member struct {
 	// Read is told of every committed mark of every lane, in the order of its lane, those of this process among them. A nil value forgets the name.
@@ -46,7 +52,7 @@ type Member struct {
 	// CaughtUp is told once, when everything that was committed when Join began was told to Read.
 	CaughtUp func()
 	// Own is told of lanes that are this process's from now on. Everything that was ever committed in them by others was told to Read.
-	Own func(lanes []int)
+	Own func(tenures []Tenure)
 	// Losing is told of lanes that others are to have. It may take until ctx ends, to finish what is under way; Commit still works for them.
 	// When it has returned it does not any more.
 	Losing func(ctx context.Context, lanes []int)

@@ -116,11 +116,12 @@ func (s *split) settle() {
 	s.durable = s.kept
 }
 
-// keepDone has the state of a split kept that is done. Nothing older comes after it.
+// keepDone has the state of a split kept that is done. Nothing older comes after it. Whoever asks when nothing is under way any more may
+// count on it.
 func (s *split) keepDone(ctx context.Context, c store.Checkpoints, state store.Split) error {
 	s.keeping <- struct{}{}
 	defer func() { <-s.keeping }()
-	return c.Split(ctx, s.col.kept, state, false)
+	return c.Split(ctx, s.col.kept, state, s.gone != nil)
 }
 
 // keeping says of an error that it is the store's.

@@ -21,7 +21,7 @@ type Assigned struct {
 	Kept       store.Collection // without splits
 	State      store.Split
 	Stop       <-chan struct{} // closed: leave it, with its state kept as far as it has come; never nil
-	Gone       func()          // is called when nothing of it is under way any more, be it done or left
+	Gone       func()          // is called when nothing of it is under way any more and its state is durable, be it done or left
 	// Divide keeps that whole ends at a key from now on, and that what was behind is a split of its own, for whoever has time. It returns
 	// whole as it is then.
 	Divide func(ctx context.Context, whole store.Split, at syncd.Key) (store.Split, error)

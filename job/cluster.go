@@ -389,10 +389,7 @@ func (m *member) run(ctx context.Context, j *Job, res *Result) (ended bool, err 
 		return false, cmp.Or(m.view.Give(ctx, order), err)
 	}
 	outcome := OutcomeOf(err)
-	trouble, reported := errors.AsType[*lanes.TroubleError](err)
-	if reported {
-		outcome = trouble.Outcome
-	}
+	_, reported := errors.AsType[*lanes.TroubleError](err)
 	ours := !reported && (outcome == tally.Failed || outcome == tally.Interrupted)
 	drained := isDrained(j.Drain) && (outcome == tally.Interrupted || j.Config.Run.Follow) // to follow has no other end
 	if ctx.Err() != nil || ours || drained {
@@ -447,7 +444,13 @@ func (m *member) openStore(ctx context.Context, scope store.Scope, fresh *bool, 
 		if most := o.Limits.MaxEvents; most > 0 {
 			g.Go(panics.Caught(func() error { return m.view.Grant(ctx, runID, most) }))
 		}
-		g.Go(panics.Caught(func() error { return m.view.Follow(ctx, runID, moved) }))
+		g.Go(panics.Caught(func() error {
+			err := m.view.Follow(ctx, runID, moved)
+			if trouble, is := errors.AsType[*lanes.TroubleError](err); is {
+				return end(trouble.Outcome, syncd.Hint(err, "%s", trouble.Hint))
+			}
+			return err
+		}))
 		return g.Wait()
 	}
 	return st, d, nil
@@ -554,7 +557,9 @@ func (m *member) workOn(ctx context.Context, order lanes.Order) error {
 	if err == nil || !m.endsAll(err) {
 		return err
 	}
-	trouble := lanes.Trouble{RunID: order.RunID, Outcome: OutcomeOf(explainEnd(err)), Problem: err.Error(), Hint: syncd.HintOf(explainEnd(err))}
+	told := explainEnd(err)
+	left := endOf(told, false)
+	trouble := lanes.Trouble{RunID: order.RunID, Outcome: left.Outcome, Fresh: !left.Resumable, Problem: err.Error(), Hint: syncd.HintOf(told)}
 	telling, stopTelling := wait.Grace(context.WithoutCancel(ctx), m.j.Drain, drainGrace, nil)
 	defer stopTelling()
 	return m.view.Report(telling, trouble) // whose end the leader tells

@@ -28,9 +28,10 @@ type sharedJob struct {
 	index  *syncdtest.MemoryChecker
 	broker *syncdtest.MemoryBroker
 	exact  bool
-	write  time.Duration // that a write takes
-	run    string        // lines of the run section
-	more   string        // further sections
+	write  time.Duration                   // that a write takes
+	hold   func(ctx context.Context) error // what a write does before, nil nothing
+	run    string                          // lines of the run section
+	more   string                          // further sections
 
 	mu   sync.Mutex
 	sent map[string]int // events, by id
@@ -76,6 +77,11 @@ func (k *sharedSink) Write(ctx context.Context, changes []syncd.Change) error {
 	}
 	if err := k.process.Load().Alive(ctx); err != nil {
 		return err
+	}
+	if k.s.hold != nil {
+		if err := k.s.hold(ctx); err != nil {
+			return err
+		}
 	}
 	time.Sleep(k.s.write)
 	if err := k.process.Load().Alive(ctx); err != nil {

@@ -430,14 +430,14 @@ func (h ClusterHarness) clusterForeign(t *testing.T) {
 	})
 	for what, err := range map[string]error{
 		"in the name of no lane":        a.Commit(t.Context(), nil, nil, []syncd.LaneMark{c.set(own, "stale")}),
-		"of a lane that does not exist": a.Commit(t.Context(), []int{4}, nil, []syncd.LaneMark{c.set(4, "stale")}),
+		"of a lane that does not exist": a.Commit(t.Context(), a.tenuresOf(4), nil, []syncd.LaneMark{c.set(4, "stale")}),
 	} {
 		if err == nil {
 			t.Errorf("Commit %s has succeeded", what)
 		}
 	}
 	// In the name of its own lane a process may write into others', whose owners read it.
-	if err := a.Commit(t.Context(), []int{own}, nil, []syncd.LaneMark{c.set(foreign, "told")}); err != nil {
+	if err := a.Commit(t.Context(), a.tenuresOf(own), nil, []syncd.LaneMark{c.set(foreign, "told")}); err != nil {
 		t.Errorf("Commit into the lane of another: %v", err)
 	}
 	outsider := c.open(nil)
@@ -447,6 +447,34 @@ func (h ClusterHarness) clusterForeign(t *testing.T) {
 	c.agree(a, b)
 	c.unseen(a, "stale")
 	c.unseen(b, "stale")
+}
+
+func (h ClusterHarness) clusterTenures(t *testing.T) {
+	c := h.cluster(t, 2, 0)
+	a := c.join()
+	c.settled(a)
+	before := map[int]syncd.Tenure{}
+	for _, l := range a.tenuresOf(0, 1) {
+		before[l.Lane] = l
+	}
+	b := c.join()
+	c.settled(a, b)
+	lane, kept := b.lanes()[0], a.lanes()[0]
+	b.commits(nil, c.set(lane, "progress"))
+	b.leaves()
+	c.settled(a)
+	mark := c.set(lane, "stale")
+	for what, tenures := range map[string][]syncd.Tenure{"a tenure": {before[lane]}, "two tenures of which one": {before[kept], before[lane]}} {
+		if err := a.Commit(t.Context(), tenures, nil, []syncd.LaneMark{mark}); !errors.Is(err, syncd.ErrFenced) {
+			t.Errorf("Commit in the name of %s is over: %v, want an error that wraps ErrFenced", what, err)
+		}
+	}
+	if now := a.tenuresOf(kept)[0]; now != before[kept] {
+		t.Errorf("a lane that the process had ever since has the tenure %+v, before it was %+v", now, before[kept])
+	}
+	a.commits(nil, c.set(lane, "progress"), c.set(kept, "progress"))
+	c.agree(a)
+	c.unseen(a, "stale")
 }
 
 func (h ClusterHarness) clusterOverlapping(t *testing.T) {

@@ -57,10 +57,11 @@ type clusterMember struct {
 	state    map[string]string
 	caughtUp int
 	owned    map[int]bool
-	dead     bool // cut off for longer than a session: it owns nothing, though it does not know that yet
-	owns     int  // calls of Own
-	losses   int  // lanes that Losing was told of
-	lost     int  // lanes that Lost was told of
+	tenures  map[int]syncd.Tenure // the last of each lane, over or not
+	dead     bool                 // cut off for longer than a session: it owns nothing, though it does not know that yet
+	owns     int                  // calls of Own
+	losses   int                  // lanes that Losing was told of
+	lost     int                  // lanes that Lost was told of
 }
 
 // cluster begins a case. A session of 0 is one that no case waits for the end of.
@@ -95,7 +96,7 @@ func (c *clusterCase) open(change func(*syncd.ClusterOptions)) *clusterMember {
 	}
 	m := &clusterMember{
 		ClusterProcess: c.h.Open(c.t, o), c: c, name: fmt.Sprintf("process %d", c.processes), left: make(chan struct{}),
-		values: map[int]map[string]int{}, state: map[string]string{}, owned: map[int]bool{},
+		values: map[int]map[string]int{}, state: map[string]string{}, owned: map[int]bool{}, tenures: map[int]syncd.Tenure{},
 	}
 	c.t.Cleanup(func() {
 		inTime(c.t, 2*patience, "Close", func() error {
@@ -182,16 +183,16 @@ func (m *clusterMember) member() syncd.Member {
 				c.fault("%s: CaughtUp was called again", m.name)
 			}
 		},
-		Own: func(lanes []int) {
+		Own: func(tenures []syncd.Tenure) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			defer m.call("Own")()
 			m.owns++
-			if len(lanes) == 0 {
+			if len(tenures) == 0 {
 				c.fault("%s: Own of no lane", m.name)
 			}
-			for _, l := range lanes {
-				m.own(l)
+			for _, t := range tenures {
+				m.own(t)
 			}
 		},
 		Losing: func(ctx context.Context, lanes []int) {
@@ -253,8 +254,12 @@ func (m *clusterMember) note(mark syncd.LaneMark) {
 }
 
 // own is what Own says of a lane. The caller holds mu.
-func (m *clusterMember) own(lane int) {
-	c := m.c
+func (m *clusterMember) own(t syncd.Tenure) {
+	c, lane := m.c, t.Lane
+	if last, had := m.tenures[lane]; had && last == t {
+		c.fault("%s: Own of lane %d by the tenure of before", m.name, lane)
+	}
+	m.tenures[lane] = t
 	if lane < 0 || lane >= m.Lanes() {
 		c.fault("%s: Own of lane %d of %d", m.name, lane, m.Lanes())
 	}
@@ -381,11 +386,25 @@ func (m *clusterMember) commit(ctx context.Context, changes []syncd.Change, mark
 			lanes = append(lanes, mark.Lane)
 		}
 	}
-	err := m.Commit(ctx, lanes, changes, marks)
+	err := m.Commit(ctx, m.tenuresOf(lanes...), changes, marks)
 	if err == nil {
 		m.c.done(marks...)
 	}
 	return err
+}
+
+// tenuresOf are the process's last ones of lanes. One that it never had is no tenure of anybody's.
+func (m *clusterMember) tenuresOf(lanes ...int) (tenures []syncd.Tenure) {
+	m.c.mu.Lock()
+	defer m.c.mu.Unlock()
+	for _, l := range lanes {
+		t, had := m.tenures[l]
+		if !had {
+			t = syncd.Tenure{Lane: l, Number: -1}
+		}
+		tenures = append(tenures, t)
+	}
+	return tenures
 }
 
 // commits is commit, which must succeed.

@@ -55,6 +55,7 @@ func TestCluster(t *testing.T, h ClusterHarness) {
 		{"a_short_absence_costs_nothing", h.clusterAway},
 		{"an_instance_has_its_lanes_back", h.clusterInstance},
 		{"lanes_of_others_are_refused", h.clusterForeign},
+		{"tenures_of_before_are_refused", h.clusterTenures},
 		{"commits_overlap", h.clusterOverlapping},
 		{"commits_go_on_while_lanes_move", h.clusterMoving},
 		{"a_refused_change_commits_nothing", h.clusterRefused},

@@ -354,11 +354,13 @@ func (p *MemoryProcess) Join(ctx context.Context, m syncd.Member) error {
 			}
 			outside(func() { m.Read(mark) })
 		case len(gained) > 0:
+			var tenures []syncd.Tenure
 			for _, l := range gained {
 				b.lanes[l].told = true
+				tenures = append(tenures, syncd.Tenure{Lane: l, Number: b.lanes[l].grant})
 			}
 			owned = append(owned, gained...)
-			outside(func() { m.Own(gained) })
+			outside(func() { m.Own(tenures) })
 		default:
 			b.moved.Wait()
 		}
@@ -374,21 +376,16 @@ func (p *MemoryProcess) why() error {
 }
 
 // Commit implements syncd.Cluster.
-func (p *MemoryProcess) Commit(ctx context.Context, lanes []int, changes []syncd.Change, marks []syncd.LaneMark) error {
+func (p *MemoryProcess) Commit(ctx context.Context, tenures []syncd.Tenure, changes []syncd.Change, marks []syncd.LaneMark) error {
 	b := p.broker
-	if len(lanes) == 0 {
+	if len(tenures) == 0 {
 		return errors.New("committing in the name of no lane")
 	}
-	b.mu.Lock()
-	grants := make([]int, len(lanes))
-	for i, l := range lanes {
-		if l < 0 || l >= len(b.lanes) {
-			b.mu.Unlock()
-			return fmt.Errorf("committing in lane %d: there are %d", l, len(b.lanes))
+	for _, t := range tenures {
+		if t.Lane < 0 || t.Lane >= len(b.lanes) {
+			return fmt.Errorf("committing in lane %d: there are %d", t.Lane, len(b.lanes))
 		}
-		grants[i] = b.lanes[l].grant
 	}
-	b.mu.Unlock()
 	for _, wait := range []time.Duration{b.Latency, 0} {
 		if err := p.Alive(ctx); err != nil {
 			return err
@@ -399,9 +396,9 @@ func (p *MemoryProcess) Commit(ctx context.Context, lanes []int, changes []syncd
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for i, l := range lanes {
-		if !b.Unfenced && (b.lanes[l].owner != p || !b.lanes[l].told || b.lanes[l].grant != grants[i]) {
-			return fmt.Errorf("committing in lane %d: %w", l, syncd.ErrFenced)
+	for _, t := range tenures {
+		if l := &b.lanes[t.Lane]; !b.Unfenced && (l.owner != p || !l.told || l.grant != t.Number) {
+			return fmt.Errorf("committing in lane %d: %w", t.Lane, syncd.ErrFenced)
 		}
 	}
 	var refused syncd.BatchError

@@ -61,13 +61,14 @@ type party struct {
 	syncd.Cluster
 	mu    sync.Mutex
 	owned map[int]bool
+	had   map[int]syncd.Tenure // the last of each lane
 	lost  int
 	read  map[string]string
 	stop  context.CancelFunc
 	left  chan error
 
-	losing func()            // is called by Losing; these are set before the process joins
-	owning func(lanes []int) // is called by Own, with mu held
+	losing func()                       // is called by Losing; these are set before the process joins
+	owning func(tenures []syncd.Tenure) // is called by Own, with mu held
 }
 
 // clusterOptions are those of the clusters here.
@@ -84,7 +85,7 @@ func openParty(t *testing.T, s syncd.Sink, o syncd.ClusterOptions) *party {
 	if err != nil {
 		t.Fatalf("%v (%s)", err, syncd.HintOf(err))
 	}
-	p := &party{Cluster: c, owned: map[int]bool{}, read: map[string]string{}, left: make(chan error, 1)}
+	p := &party{Cluster: c, owned: map[int]bool{}, had: map[int]syncd.Tenure{}, read: map[string]string{}, left: make(chan error, 1)}
 	t.Cleanup(func() {
 		if p.stop != nil {
 			p.stop()
@@ -110,14 +111,14 @@ func (p *party) join(t *testing.T) {
 				p.read[m.Name] = string(m.Value)
 			},
 			CaughtUp: func() {},
-			Own: func(lanes []int) {
+			Own: func(tenures []syncd.Tenure) {
 				p.mu.Lock()
 				defer p.mu.Unlock()
 				if p.owning != nil {
-					p.owning(lanes)
+					p.owning(tenures)
 				}
-				for _, l := range lanes {
-					p.owned[l] = true
+				for _, t := range tenures {
+					p.owned[t.Lane], p.had[t.Lane] = true, t
 				}
 			},
 			Losing: func(_ context.Context, lanes []int) {
@@ -134,6 +135,13 @@ func (p *party) join(t *testing.T) {
 			},
 		})
 	}()
+}
+
+// tenure is the last that the process had of a lane.
+func (p *party) tenure(lane int) []syncd.Tenure {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return []syncd.Tenure{p.had[lane]}
 }
 
 func (p *party) disown(lanes []int) {
@@ -176,7 +184,7 @@ func (p *party) ends(t *testing.T) error {
 }
 
 func (p *party) commit(t *testing.T, name, value string) error {
-	return p.Commit(t.Context(), []int{1}, nil, []syncd.LaneMark{{Lane: 1, Mark: syncd.Mark{Name: name, Value: []byte(value)}}})
+	return p.Commit(t.Context(), p.tenure(1), nil, []syncd.LaneMark{{Lane: 1, Mark: syncd.Mark{Name: name, Value: []byte(value)}}})
 }
 
 // wantError wants an error with a text, and a hint with another.
@@ -207,7 +215,7 @@ func TestKafkaClusterOfItsOwn(t *testing.T) {
 	if err := p.commit(t, "progress", "1"); err != nil {
 		t.Fatal(err)
 	}
-	err := p.Commit(t.Context(), []int{0}, pages(1, 10), nil)
+	err := p.Commit(t.Context(), p.tenure(0), pages(1, 10), nil)
 	wantError(t, err, "exactly_once", "")
 	if err := s.Write(t.Context(), pages(3, 10)); err != nil { // which is none of the cluster's business
 		t.Fatal(err)
@@ -525,7 +533,7 @@ func TestKafkaClusterWithoutMembership(t *testing.T) {
 		return nil, nil, false
 	})
 	for lane := range 2 {
-		err := old.Commit(t.Context(), []int{lane}, nil, []syncd.LaneMark{{Lane: lane, Mark: syncd.Mark{Name: "stale", Value: []byte("1")}}})
+		err := old.Commit(t.Context(), old.tenure(lane), nil, []syncd.LaneMark{{Lane: lane, Mark: syncd.Mark{Name: "stale", Value: []byte("1")}}})
 		if !errors.Is(err, syncd.ErrFenced) {
 			t.Errorf("Commit in lane %d of a process that is not in the group: %v", lane, err)
 		}
@@ -546,10 +554,10 @@ func TestKafkaClusterWaitsForTransactions(t *testing.T) {
 	b := sessions(t)
 	first := openParty(t, closingKafka(t, b.Addr(), nil), clusterOptions("one"))
 	unread := make(chan int, 10) // lanes that were owned too early
-	first.owning = func(lanes []int) {
-		for _, l := range lanes {
-			if first.read["before"] != "" && first.read[fmt.Sprint("undecided-", l)] == "" {
-				unread <- l
+	first.owning = func(tenures []syncd.Tenure) {
+		for _, owned := range tenures {
+			if first.read["before"] != "" && first.read[fmt.Sprint("undecided-", owned.Lane)] == "" {
+				unread <- owned.Lane
 			}
 		}
 	}
@@ -622,7 +630,7 @@ func TestKafkaClusterLosesOneOfTwo(t *testing.T) {
 	var calls sync.WaitGroup
 	call := func(i, lane int) {
 		calls.Go(func() {
-			errs[i] = p.Commit(t.Context(), []int{lane}, nil, []syncd.LaneMark{{Lane: lane, Mark: syncd.Mark{Name: fmt.Sprint("call-", i), Value: []byte("1")}}})
+			errs[i] = p.Commit(t.Context(), p.tenure(lane), nil, []syncd.LaneMark{{Lane: lane, Mark: syncd.Mark{Name: fmt.Sprint("call-", i), Value: []byte("1")}}})
 		})
 	}
 	call(2, 0) // alone in its transaction, so that the next two share one

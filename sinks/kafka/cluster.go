@@ -43,7 +43,7 @@ type laneCluster struct {
 // laneState is what a process knows of a lane.
 type laneState struct {
 	at    int64 // where it was read to, by the member, which was told of everything before
-	given int   // how often the group gave it to this process
+	given int   // how often the group gave it to this process, which is the tenure's number
 	held  holding
 	end   int64 // while gaining: where it must be read to; -1 is not known yet
 }
@@ -128,9 +128,9 @@ func (c *laneCluster) fail(err error) {
 }
 
 // Commit implements syncd.Cluster.
-func (c *laneCluster) Commit(ctx context.Context, lanes []int, changes []syncd.Change, marks []syncd.LaneMark) error {
+func (c *laneCluster) Commit(ctx context.Context, tenures []syncd.Tenure, changes []syncd.Change, marks []syncd.LaneMark) error {
 	switch {
-	case len(lanes) == 0:
+	case len(tenures) == 0:
 		return errors.New("committing in a cluster: in the name of no lane")
 	case len(changes) > 0 && c.own:
 		return errors.New("committing in a cluster: changes, of a sink whose delivery is not " + exactlyOnce)
@@ -140,28 +140,10 @@ func (c *laneCluster) Commit(ctx context.Context, lanes []int, changes []syncd.C
 			return fmt.Errorf("committing in a cluster: mark %q in lane %d, of %d", m.Name, m.Lane, len(c.lanes))
 		}
 	}
-	claims, err := c.claim(lanes)
-	if err != nil {
+	if err := c.check(tenures); err != nil {
 		return err
 	}
-	return c.t.commitAs(ctx, changes, &call{marks: c.marksWrite(marks), marked: true, claims: claims})
-}
-
-// claim is a lane that a process owns, and since when: given is the laneState's.
-type claim struct{ lane, given int }
-
-// claim returns the claims of lanes, or an error that wraps ErrFenced where one is not this process's.
-func (c *laneCluster) claim(lanes []int) ([]claim, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	claims := make([]claim, len(lanes))
-	for i, l := range lanes {
-		if l < 0 || l >= len(c.lanes) || c.lanes[l].held != owned {
-			return nil, fmt.Errorf("committing in the name of lane %d: %w", l, syncd.ErrFenced)
-		}
-		claims[i] = claim{l, c.lanes[l].given}
-	}
-	return claims, nil
+	return c.t.commitAs(ctx, changes, &call{marks: c.marksWrite(marks), marked: true, tenures: tenures})
 }
 
 // marksWrite is the write of marks in lanes.
@@ -177,13 +159,13 @@ func (c *laneCluster) marksWrite(marks []syncd.LaneMark) *write {
 	return w
 }
 
-// check returns an error that wraps ErrFenced where one of the lanes is not this process's any more, or is it anew.
-func (c *laneCluster) check(claims []claim) error {
+// check returns an error that wraps ErrFenced where one of the tenures is over.
+func (c *laneCluster) check(tenures []syncd.Tenure) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, l := range claims {
-		if now := c.lanes[l.lane]; now.held != owned || now.given != l.given {
-			return fmt.Errorf("committing in the name of lane %d: %w", l.lane, syncd.ErrFenced)
+	for _, t := range tenures {
+		if t.Lane < 0 || t.Lane >= len(c.lanes) || c.lanes[t.Lane].held != owned || c.lanes[t.Lane].given != t.Number {
+			return fmt.Errorf("committing in the name of lane %d: %w", t.Lane, syncd.ErrFenced)
 		}
 	}
 	return nil
@@ -208,7 +190,7 @@ func (t *transactional) disowned() error {
 		return nil
 	}
 	for _, c := range t.group {
-		c.lapse.over = t.cluster.check(c.claims)
+		c.lapse.over = t.cluster.check(c.tenures)
 	}
 	if slices.ContainsFunc(t.group, func(c *call) bool { return c.lapse.over != nil }) {
 		return errDisowned
@@ -309,7 +291,7 @@ func (t *transactional) lapsed(why error) {
 		case c.lapse.since.IsZero():
 			c.lapse.since = now
 		case now.Sub(c.lapse.since) > t.cluster.o.Session:
-			c.lapse.over = fmt.Errorf("committing in the name of lane %d: %w: %s", c.claims[0].lane, syncd.ErrFenced, t.scrub(why))
+			c.lapse.over = fmt.Errorf("committing in the name of lane %d: %w: %s", c.tenures[0].Lane, syncd.ErrFenced, t.scrub(why))
 		}
 	}
 }
@@ -356,10 +338,10 @@ func (c *laneCluster) offsets(group []*call) []ck.TopicPartition {
 	var out []ck.TopicPartition
 	seen := map[int]bool{}
 	for _, call := range group {
-		for _, l := range call.claims {
-			if !seen[l.lane] {
-				seen[l.lane] = true
-				out = append(out, ck.TopicPartition{Topic: &c.topic, Partition: int32(l.lane), Offset: ck.Offset(c.lanes[l.lane].at)})
+		for _, l := range call.tenures {
+			if !seen[l.Lane] {
+				seen[l.Lane] = true
+				out = append(out, ck.TopicPartition{Topic: &c.topic, Partition: int32(l.Lane), Offset: ck.Offset(c.lanes[l.Lane].at)})
 			}
 		}
 	}

@@ -535,12 +535,12 @@ func (j *joining) askEnds(ctx context.Context) error {
 func (j *joining) take() {
 	j.calls.Lock()
 	defer j.calls.Unlock()
-	var told []int
+	var told []syncd.Tenure
 	j.mu.Lock()
 	for i := range j.lanes {
 		if l := &j.lanes[i]; l.held == gaining && l.end >= 0 && l.at >= l.end {
 			l.held = owned
-			told = append(told, i)
+			told = append(told, syncd.Tenure{Lane: i, Number: l.given})
 		}
 	}
 	j.mu.Unlock()

@@ -80,7 +80,7 @@ type call struct {
 	left     syncd.BatchError // events that were refused for their own fault; later attempts leave them out
 	alone    []int            // events that a broker refused with their batch; later attempts send them one by one
 	cause    error            // why the last attempt was aborted
-	claims   []claim          // of the cluster, in whose name it is
+	tenures  []syncd.Tenure   // of the cluster, in whose name it is
 	lapse    lapse            // of the membership in the cluster, as its attempts found it
 	done     chan struct{}
 	err      error // the outcome, when done is closed

@@ -69,6 +69,7 @@ func (v *View) Turn(ctx context.Context, fingerprint string, over func(o Order, 
 			v.mu.Lock()
 			defer v.mu.Unlock()
 			v.lanes[0].leading = nil
+			v.open()
 			v.change()
 		},
 	}
@@ -282,3 +283,11 @@ func (v *View) Follow(ctx context.Context, runID string, moved func(collection s
 type TroubleError struct{ Trouble }
 
 func (e *TroubleError) Error() string { return e.Problem + " (process " + e.Owner.Process + ")" }
+
+// Unwrap returns store.ErrNotResumable where the run must not be resumed.
+func (e *TroubleError) Unwrap() error {
+	if e.Fresh {
+		return store.ErrNotResumable
+	}
+	return nil
+}

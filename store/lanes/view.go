@@ -54,7 +54,6 @@ type View struct {
 	lanes   []lane
 	load    []int64 // splits that are not done, by lane
 	moved   map[*follower]bool
-	workers map[*Worker]bool
 	others  map[string]*other
 	parts   map[string]bool // marks of splits that are being made by dividing others
 }
@@ -79,8 +78,8 @@ type split struct {
 
 // lane is a lane as this process has it.
 type lane struct {
-	owned bool
-	times int // how often it was gained
+	owned  bool
+	tenure syncd.Tenure // the last one
 	// leaving says that others are to have it: nothing is begun in it.
 	leaving bool
 	// open says that its splits may be worked on and kept: nothing is under way of an earlier time.
@@ -114,6 +113,7 @@ type Trouble struct {
 	Outcome tally.Outcome `json:"outcome"`
 	Problem string        `json:"problem"`
 	Hint    string        `json:"hint,omitempty"`
+	Fresh   bool          `json:"fresh,omitempty"` // the run must not be resumed
 	Owner   Owner         `json:"owner"`
 }
 
@@ -123,7 +123,7 @@ func New(c syncd.Cluster, job string, me Owner) *View {
 		cluster: c, job: job, me: me, caughtUp: make(chan struct{}), changed: make(chan struct{}), marks: map[string]stored{},
 		splits: map[string]*split{}, turns: map[string]int64{}, owners: map[int]Owner{}, barrier: map[int]string{},
 		asks: map[string]allowance{}, grants: map[string]allowance{}, lanes: make([]lane, c.Lanes()),
-		load: make([]int64, c.Lanes()), moved: map[*follower]bool{}, workers: map[*Worker]bool{}, parts: map[string]bool{}, others: map[string]*other{},
+		load: make([]int64, c.Lanes()), moved: map[*follower]bool{}, parts: map[string]bool{}, others: map[string]*other{},
 	}
 }
 
@@ -302,20 +302,20 @@ func (v *View) readOwn(name string, m syncd.LaneMark) {
 }
 
 // gain notes lanes that are this process's, and says so in them.
-func (v *View) gain(lanes []int) {
+func (v *View) gain(tenures []syncd.Tenure) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for _, l := range lanes {
-		v.lanes[l].owned = true
-		v.lanes[l].times++
+	for _, t := range tenures {
+		v.lanes[t.Lane].owned, v.lanes[t.Lane].tenure = true, t
 	}
 	v.open()
 	v.change()
 }
 
-// open opens the owned lanes in which nothing of an earlier time is under way. The caller holds mu.
+// open opens the owned lanes in which nothing of an earlier tenure is under way, so that what this process knew of them then can't
+// come behind what others have kept since. The caller holds mu.
 func (v *View) open() {
-	under := map[int]bool{}
+	under := map[int]bool{0: v.lanes[0].leading != nil}
 	for _, s := range v.splits {
 		if s.work != nil {
 			under[s.lane] = true
@@ -370,16 +370,11 @@ func (v *View) loseNow(lanes []int) {
 			v.lanes[0].leading.lose()
 		}
 	}
-	gone := map[string]bool{}
-	for name, s := range v.splits {
+	for _, s := range v.splits {
 		if slices.Contains(lanes, s.lane) {
 			v.stop(s)
 			s.had = false
-			gone[name] = true
 		}
-	}
-	for w := range v.workers {
-		w.store.Drop(func(name string) bool { return gone[name] }) // it must not come behind what others keep
 	}
 	v.change()
 }
@@ -387,47 +382,35 @@ func (v *View) loseNow(lanes []int) {
 // errLost is the error of what was to be kept in a lane that is another process's by now.
 var errLost = fmt.Errorf("%w: the lane is another process's by now: %w", marks.ErrNothing, syncd.ErrFenced)
 
-// tenure is a lane for as long as this process has it without a break.
-type tenure struct{ lane, times int }
-
-// tenure returns that of a lane. The caller holds mu.
-func (v *View) tenure(lane int) tenure { return tenure{lane, v.lanes[lane].times} }
-
 // commit commits in the name of lanes.
 func (v *View) commit(ctx context.Context, lanes []int, changes []syncd.Change, all []syncd.LaneMark) error {
 	v.mu.Lock()
-	tenures := make([]tenure, len(lanes))
+	tenures := make([]syncd.Tenure, len(lanes))
 	for i, l := range lanes {
-		tenures[i] = v.tenure(l)
-	}
-	v.mu.Unlock()
-	return v.commitWithin(ctx, tenures, changes, all)
-}
-
-// commitWithin commits in the name of lanes, all of which this process must have had since.
-func (v *View) commitWithin(ctx context.Context, tenures []tenure, changes []syncd.Change, all []syncd.LaneMark) error {
-	lanes := make([]int, len(tenures))
-	v.mu.Lock()
-	for i, t := range tenures {
-		if !v.lanes[t.lane].open || v.tenure(t.lane) != t {
+		if !v.lanes[l].open {
 			v.mu.Unlock()
 			return errLost
 		}
-		lanes[i] = t.lane
+		tenures[i] = v.lanes[l].tenure
 	}
 	v.mu.Unlock()
-	err := v.cluster.Commit(ctx, lanes, changes, all)
-	if errors.Is(err, syncd.ErrFenced) {
-		if len(tenures) == 1 {
-			v.mu.Lock()
-			if v.tenure(lanes[0]) == tenures[0] { // else it was lost and gained anew meanwhile
-				v.loseNow(lanes) // which the cluster has yet to tell
-			}
-			v.mu.Unlock()
-		}
-		return fmt.Errorf("%w: %w", marks.ErrNothing, err)
+	return v.commitAs(ctx, tenures, changes, all)
+}
+
+// commitAs commits in the name of lanes as this process has or had them.
+func (v *View) commitAs(ctx context.Context, tenures []syncd.Tenure, changes []syncd.Change, all []syncd.LaneMark) error {
+	err := v.cluster.Commit(ctx, tenures, changes, all)
+	if !errors.Is(err, syncd.ErrFenced) {
+		return err
 	}
-	return err
+	if len(tenures) == 1 {
+		v.mu.Lock()
+		if l := tenures[0].Lane; v.lanes[l].tenure == tenures[0] { // else it was lost and gained anew meanwhile
+			v.loseNow([]int{l}) // which the cluster has yet to tell
+		}
+		v.mu.Unlock()
+	}
+	return fmt.Errorf("%w: %w", marks.ErrNothing, err)
 }
 
 // laneMarks gives marks of package marks their lanes: lane 0 for what is of the run and of collections, and of splits that of their

@@ -18,18 +18,25 @@ import (
 type fickle struct {
 	member  syncd.Member
 	commits int
+	owns    int
+}
+
+// own has the member own a lane.
+func (f *fickle) own(lane int) {
+	f.owns++
+	f.member.Own([]syncd.Tenure{{Lane: lane, Number: f.owns}})
 }
 
 func (f *fickle) Join(context.Context, syncd.Member) error { return nil }
 func (f *fickle) Lanes() int                               { return 1 }
 func (f *fickle) Close() error                             { return nil }
 
-func (f *fickle) Commit(context.Context, []int, []syncd.Change, []syncd.LaneMark) error {
+func (f *fickle) Commit(context.Context, []syncd.Tenure, []syncd.Change, []syncd.LaneMark) error {
 	if f.commits++; f.commits > 1 {
 		return nil
 	}
 	f.member.Lost([]int{0})
-	f.member.Own([]int{0})
+	f.own(0)
 	return syncd.ErrFenced
 }
 
@@ -39,7 +46,7 @@ func TestALaneGainedAnewDuringACommitIsKept(t *testing.T) {
 		f := &fickle{}
 		v := lanes.New(f, "job", lanes.Owner{Process: "a"})
 		f.member = v.Member()
-		f.member.Own([]int{0})
+		f.own(0)
 		if err := v.Give(t.Context(), lanes.Order{RunID: "r"}); !errors.Is(err, syncd.ErrFenced) {
 			t.Fatalf("the commit ended with %v", err)
 		}
@@ -88,7 +95,7 @@ func (*wide) Lanes() int { return 2 }
 // torn is a cluster of two lanes whose barriers are read before a split that was divided, and behind its part.
 type torn struct{ wide }
 
-func (c *torn) Commit(_ context.Context, _ []int, _ []syncd.Change, barriers []syncd.LaneMark) error {
+func (c *torn) Commit(_ context.Context, _ []syncd.Tenure, _ []syncd.Change, barriers []syncd.LaneMark) error {
 	for _, m := range barriers {
 		c.member.Read(m)
 	}
@@ -109,7 +116,7 @@ func TestALeaderTakesUpSplitsOfOneMoment(t *testing.T) {
 				c := &torn{}
 				v := lanes.New(c, "job", lanes.Owner{Process: "a"})
 				c.member = v.Member()
-				c.member.Own([]int{0})
+				c.own(0)
 				for _, m := range []syncd.LaneMark{mark(0, "about", `{"turn":1,"info":{}}`), mark(0, marks.CollectionName("page"), `{"turn":3,"collection":{"found":true}}`), before, order[0]} {
 					c.member.Read(m)
 				}

@@ -22,9 +22,12 @@ type Assignment struct {
 	Stop       <-chan struct{} // closed: the split is to be left, and its state to be kept as far as it has come
 	// Divide keeps that whole ends at a key, and that what was behind is a split of its own; it returns whole as it is then.
 	Divide func(ctx context.Context, whole store.Split, at syncd.Key) (store.Split, error)
-	Left   func() // must be called when nothing of the split is under way any more, be it done or left
+	// Left must be called when nothing of the split is under way any more, be it done or left: what is to be kept of it is kept, and it is
+	// done by whoever is assigned it next. Worker.Close stands for it where the work ended by an error.
+	Left func()
 
-	end func()
+	end    func()
+	worker *Worker // that keeps its state
 }
 
 // Awaiting waits for an order of the leader to work, other than those of the runs that past has; ok is false when ctx has ended.
@@ -94,6 +97,7 @@ func (v *View) assign(s *split, w *Worker) (a Assignment, ok bool) {
 			v.open()
 			v.change()
 		}),
+		worker: w,
 	}
 	a.Divide = func(ctx context.Context, whole store.Split, at syncd.Key) (store.Split, error) {
 		index, name := v.newIndex(s)
@@ -109,7 +113,7 @@ func (v *View) assign(s *split, w *Worker) (a Assignment, ok bool) {
 		return whole, err
 	}
 	s.work, s.had = &a, true
-	w.store.Drop(func(name string) bool { return name == s.name }) // what it was told when the lane was another's did not count
+	w.store.Drop(s.name) // what it was told when the lane was another's did not count
 	w.store.Note(s.collection, s.turn)
 	return a, true
 }
@@ -203,41 +207,43 @@ func (v *View) Worker(ctx context.Context) *Worker {
 	w := &Worker{view: v}
 	w.store = marks.Join(syncd.SinkAbilities{Commit: w.commit}, v.job)
 	w.stop = flushing(ctx, w.store)
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.workers[w] = true
 	return w
 }
 
-// Close ends the keeping.
+// Close ends the keeping. Nothing may be under way any more of the splits whose states it kept.
 func (w *Worker) Close() {
 	w.stop()
-	w.view.mu.Lock()
-	defer w.view.mu.Unlock()
-	delete(w.view.workers, w)
+	v := w.view
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, s := range v.splits {
+		if w.works(s) {
+			s.work = nil
+		}
+	}
+	v.open()
+	v.change()
 }
 
-// commit commits in the name of the splits' own lanes. Marks of lanes that are others' by now are left out, unless changes depend on them.
+// works reports whether it keeps the state of a split. The caller holds mu.
+func (w *Worker) works(s *split) bool { return s != nil && s.work != nil && s.work.worker == w }
+
+// commit commits in the name of the splits' own lanes. Marks of lanes that are others' by now are left out, unless changes depend on them, and
+// so are those of a run that is over.
 func (w *Worker) commit(ctx context.Context, changes []syncd.Change, all []syncd.Mark) error {
 	v := w.view
-	var tenures []tenure
+	var tenures []syncd.Tenure
 	var mine []syncd.LaneMark
 	divided := false
 	v.mu.Lock()
 	for i, mark := range all {
-		part := v.parts[mark.Name]
-		known := part || v.splits[mark.Name] != nil // else its run is over
-		m := syncd.LaneMark{Mark: mark}
-		if known {
-			m.Lane = v.laneOf(mark.Name)
-		}
-		open := known && v.lanes[m.Lane].open
+		s := v.splits[mark.Name]
 		switch {
-		case part: // a new one, for whoever has its lane
-			mine, divided = append(mine, m), true
-		case open:
-			mine = append(mine, m)
-			if t := v.tenure(m.Lane); !slices.Contains(tenures, t) {
+		case v.parts[mark.Name]: // a new one, for whoever has its lane
+			mine, divided = append(mine, syncd.LaneMark{Lane: v.laneOf(mark.Name), Mark: mark}), true
+		case w.works(s) && v.lanes[s.lane].open:
+			mine = append(mine, syncd.LaneMark{Lane: s.lane, Mark: mark})
+			if t := v.lanes[s.lane].tenure; !slices.Contains(tenures, t) {
 				tenures = append(tenures, t)
 			}
 		case i == 0 && len(changes) > 0:
@@ -252,7 +258,7 @@ func (w *Worker) commit(ctx context.Context, changes []syncd.Change, all []syncd
 		}
 		return nil
 	}
-	err := v.commitWithin(ctx, tenures, changes, mine)
+	err := v.commitAs(ctx, tenures, changes, mine)
 	if !errors.Is(err, marks.ErrNothing) || divided || len(tenures) == 1 && len(changes) > 0 {
 		return err
 	}
@@ -263,15 +269,15 @@ func (w *Worker) commit(ctx context.Context, changes []syncd.Change, all []syncd
 	for _, t := range tenures {
 		var part []syncd.LaneMark
 		for _, m := range mine {
-			if m.Lane == t.lane {
+			if m.Lane == t.Lane {
 				part = append(part, m)
 			}
 		}
 		own := changes
-		if t.lane != mine[0].Lane {
+		if t.Lane != mine[0].Lane {
 			own = nil
 		}
-		if err := v.commitWithin(ctx, []tenure{t}, own, part); err != nil && (!errors.Is(err, marks.ErrNothing) || len(own) > 0) {
+		if err := v.commitAs(ctx, []syncd.Tenure{t}, own, part); err != nil && (!errors.Is(err, marks.ErrNothing) || len(own) > 0) {
 			return err
 		}
 	}
@@ -303,8 +309,10 @@ func (c committing) Commit(ctx context.Context, changes []syncd.Change, collecti
 func (v *View) Report(ctx context.Context, t Trouble) error {
 	t.Owner = v.me
 	for {
-		err := v.report(ctx, t)
-		if !errors.Is(err, marks.ErrNothing) {
+		switch err := v.report(ctx, t); {
+		case err == nil:
+			return nil
+		case !errors.Is(err, marks.ErrNothing):
 			return text.Doing(err, "telling the cluster of trouble")
 		}
 	}

@@ -539,17 +539,14 @@ func TestMemoryCommitter(t *testing.T) {
 	}
 }
 
-// TestWhatIsDroppedIsNotSentAgain: a commit that came to nothing is tried again, but not of splits that others have worked on meanwhile.
+// TestWhatIsDroppedIsNotSentAgain: a commit that came to nothing is tried again, but not of splits that others have worked on meanwhile; and
+// what they have left is no older than what this process told before.
 func TestWhatIsDroppedIsNotSentAgain(t *testing.T) {
 	for _, dropped := range []bool{false, true} {
-		var s *Store
 		commits := 0
-		s = Join(syncd.SinkAbilities{Commit: func(context.Context, []syncd.Change, []syncd.Mark) error {
+		s := Join(syncd.SinkAbilities{Commit: func(context.Context, []syncd.Change, []syncd.Mark) error {
 			if commits++; commits > 1 {
 				return nil
-			}
-			if dropped {
-				s.Drop(func(string) bool { return true })
 			}
 			return ErrNothing
 		}}, "job")
@@ -557,11 +554,21 @@ func TestWhatIsDroppedIsNotSentAgain(t *testing.T) {
 		if err := s.Split(t.Context(), "page", store.Split{After: "a"}, true); !errors.Is(err, ErrNothing) {
 			t.Fatalf("the first commit ended with %v", err)
 		}
-		if err := s.Flush(t.Context()); err != nil {
-			t.Fatal(err)
+		if dropped {
+			s.Drop("job/" + SplitName("page", 0))
 		}
+		must(t, s.Flush(t.Context()))
 		if want := map[bool]int{false: 2, true: 1}[dropped]; commits != want {
 			t.Errorf("dropped: %t; %d commits, want %d", dropped, commits, want)
+		}
+		must(t, s.Split(t.Context(), "page", split(0, 7), true))
+		before := commits
+		if dropped {
+			s.Drop("job/" + SplitName("page", 0))
+		}
+		must(t, s.Split(t.Context(), "page", split(0, 3), true))
+		if got, want := commits-before, map[bool]int{false: 0, true: 1}[dropped]; got != want {
+			t.Errorf("dropped: %t; a state behind what was kept took %d commits, want %d", dropped, got, want)
 		}
 	}
 }

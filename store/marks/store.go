@@ -100,14 +100,12 @@ func (s *Store) Note(collection string, turn int64) {
 	s.turns[collection] = turn
 }
 
-// Drop forgets what is to be kept of some splits, since others work on them. What of that is on its way to the sink is not sent again.
-func (s *Store) Drop(is func(name string) bool) {
+// Drop forgets what it was told of a mark, since others have kept it meanwhile. Nothing of it may be on its way to the sink.
+func (s *Store) Drop(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, marks := range []map[string]*mark{s.waiting, s.flying, s.there} {
-		maps.DeleteFunc(marks, func(name string, _ *mark) bool { return is(name) })
-	}
-	s.returned.Broadcast() // nothing of it is waited for
+	delete(s.waiting, name)
+	delete(s.there, name)
 }
 
 // Flush returns when all that waits is committed.
@@ -404,9 +402,6 @@ func (s *Store) send(ctx context.Context, changes []syncd.Change, own *mark, nam
 		s.broken = err
 	}
 	for _, m := range sent {
-		if s.flying[m.name] != m {
-			continue // it was dropped: others have kept what is newer, or this process anew
-		}
 		delete(s.flying, m.name)
 		newer := s.waiting[m.name]
 		switch {
