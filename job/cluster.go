@@ -302,7 +302,7 @@ func (m *member) lead(ctx context.Context, res *Result) error {
 		leading, order, err := m.view.Turn(asked, m.print, m.over)
 		switch {
 		case err != nil && ctx.Err() == nil:
-			return ErrInterrupted
+			return m.leaves(res)
 		case err != nil:
 			return ctx.Err()
 		case leading == nil:
@@ -360,11 +360,27 @@ func (m *member) over(o lanes.Order, follows bool) bool {
 	return o.RunID != "" && (o.RunID == *m.took.Load() && o.Outcome != tally.Running || follows && o.Outcome == tally.Running && o.Fingerprint != m.print)
 }
 
-// told turns the leader's word into this process's error.
-func (m *member) told(o lanes.Order, res *Result) error {
+// leaves ends the part of a process that was told to stop, and that does not lead: others go on with the run. To follow has no other end.
+func (m *member) leaves(res *Result) error {
+	if o := m.view.Status().Order; o.RunID != "" {
+		m.parted(o, res)
+	}
+	if m.j.Config.Run.Follow {
+		return nil
+	}
+	return ErrInterrupted
+}
+
+// parted notes what this process did of the run of an order.
+func (m *member) parted(o lanes.Order, res *Result) {
 	done := m.part.done()
 	done.Leader, done.RunID = o.Leader.Process, o.RunID
 	res.Part = &done
+}
+
+// told turns the leader's word into this process's error.
+func (m *member) told(o lanes.Order, res *Result) error {
+	m.parted(o, res)
 	if o.Fingerprint != m.print {
 		return &InvalidError{syncd.Hint(fmt.Errorf("the cluster works by another configuration than this process has (its leader is %s)", o.Leader.Process),
 			"give all processes the same configuration, or this one another cluster.group or name")}

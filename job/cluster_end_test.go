@@ -76,6 +76,9 @@ func TestToldToStopAProcessHandsItsSplitsOver(t *testing.T) {
 					if took := time.Since(began); took > soon || !errors.Is(l.err, job.ErrInterrupted) {
 						t.Errorf("process %s took %s to end: %v", l.name, took, l.err)
 					}
+					if p := l.res.Part; l.res.Report.RunID == "" && (p == nil || p.Counts.Scanned == 0 || p.RunID == "") {
+						t.Errorf("process %s tells nothing of its part: %+v", l.name, p)
+					}
 				}
 				lives[2].await(t)
 				if lives[2].err != nil {

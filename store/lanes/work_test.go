@@ -273,7 +273,12 @@ func TestPartsHaveIndexesOfTheirOwn(t *testing.T) {
 			divided <- whole.Divided[len(whole.Divided)-1]
 		}
 		c.before = func() { time.Sleep(time.Second) }
-		under.Add(2)
+		under.Add(3)
+		go func() { // which divide(0) waits for, when it has its index
+			defer under.Done()
+			c.keeps(t, 0, "a")
+		}()
+		synctest.Wait()
 		go divide(0)
 		go divide(1) // at once
 		under.Wait()
