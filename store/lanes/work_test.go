@@ -235,9 +235,9 @@ func TestACommitKeepsItsTenures(t *testing.T) {
 		c.committed()
 		tries := 0
 		c.before = func() {
-			if tries++; tries == 1 { // it is decided before this process hears of it
-				c.grants++
-				c.lanes[1].Number = c.grants
+			if tries++; tries == 1 {
+				c.lose(1)
+				c.own(1)
 			}
 		}
 		for i, after := range []syncd.Offset{"aa", "b"} {
@@ -280,7 +280,8 @@ func TestPartsHaveIndexesOfTheirOwn(t *testing.T) {
 		}()
 		synctest.Wait()
 		go divide(0)
-		go divide(1) // at once
+		synctest.Wait()
+		go divide(1)
 		under.Wait()
 		under.Add(1)
 		divide(0) // before anything is read back
