@@ -52,7 +52,6 @@ type memoryDocument struct {
 func (x *memoryIndex) Write(ctx context.Context, changes []syncd.Change) error {
 	w := pointsink.Writer[memoryDocument]{
 		Most: 10, Make: x.document, Faulty: func(err error) (bool, error) { return false, err },
-		Fatal: func(err error) bool { _, is := errors.AsType[*pointsink.SizeError](err); return is },
 		Put: func(ctx context.Context, docs []memoryDocument) error {
 			x.mu.Lock()
 			defer x.mu.Unlock()
