@@ -43,7 +43,7 @@ test-sandbox:
 test-programs:
 	cd sandbox && go test -shuffle=on -timeout 30m -tags $(TAGS) ./e2e ./faults
 
-check: lint test cover beside browser ## exactly what CI runs
+check: lint test cover beside cover-served browser ## exactly what CI runs
 
 # The integration tests mostly wait for servers, so what only computes runs beside them.
 .PHONY: beside computing
@@ -57,12 +57,16 @@ computing:
 # engine is tested by whole runs, from package job and from the sandbox.
 COVERED     = engine job audit arrival planfile sendlog verdict tally store store/bolt store/marks mapping config codec \
               connectors/file connectors/mongo connectors/internal/rows checkers/qdrant sinks/file sinks/kafka internal/bsondoc internal/points
+# Of what speaks to PostgreSQL, most is SQL, which only a server understands: the integration tests count for it.
+SERVED      = connectors/postgres checkers/pgvector sinks/pgvector
 LEAST_COVER = 85
 empty      :=
 comma      := ,
-COVERPKG    = $(subst $(empty) $(empty),$(comma),$(strip $(addprefix github.com/syncd-io/syncd/,$(COVERED))))
-.PHONY: cover
-cover: # what the last make test has reached
+packages    = $(subst $(empty) $(empty),$(comma),$(strip $(addprefix github.com/syncd-io/syncd/,$(1))))
+COVERPKG    = $(call packages,$(COVERED) $(SERVED))
+.PHONY: cover cover-served
+cover-served: COVERED = $(SERVED)
+cover cover-served: # what the last make test has reached, and make integration behind it
 	@for pkg in $(COVERED); do \
 		(echo 'mode: atomic'; grep -h "^github.com/syncd-io/syncd/$$pkg/[^/]*:" bin/cover.*.out) > bin/cover.one; \
 		go tool cover -func bin/cover.one | awk -v pkg=$$pkg -v least=$(LEAST_COVER) \
@@ -82,8 +86,9 @@ integration-outages integration-rest: export SYNCD_TEST_WRITES = $(WRITES)
 integration-outages: integration-tools
 	cd integration && go test -count=1 -timeout 2h -run '$(OUTAGES)' $$(go list ./... | grep -v /browser)
 integration-rest: integration-tools
-	cd integration && go test -count=1 -timeout 2h -skip '$(OUTAGES)' $$(go list ./... | grep -v /browser)
+	cd integration && go test -count=1 -timeout 2h -skip '$(OUTAGES)' -coverpkg=$(call packages,$(SERVED)) -coverprofile=../bin/cover.integration.out $$(go list ./... | grep -v /browser)
 integration-tools:
+	@mkdir -p bin
 	@for tool in java mvn python3; do command -v $$tool >/dev/null || \
 		{ echo "make integration: $$tool is not installed; it takes java 17 or newer, mvn, and python3 3.11 or newer with pip" >&2; exit 1; }; done
 

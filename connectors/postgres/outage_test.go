@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/syncd-io/syncd"
@@ -229,6 +230,26 @@ func TestTheEndOfTheContextEndsAQuestion(t *testing.T) {
 		began := time.Now()
 		if err := src.explain(ctx, seven(ctx, src)); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != time.Second {
 			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		s.close(t, src)
+	})
+}
+
+// TestWhyAServerCantBeReached is said in one line, each cause once, though it is tried with TLS and without.
+func TestWhyAServerCantBeReached(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{down: func() bool { return true }}
+		src, log := s.open(t, "postgres://u:s3cret@127.0.0.1:5432/d")
+		err := src.explain(t.Context(), seven(t.Context(), src))
+		const want = "no usable server at 127.0.0.1:5432: failed to connect to `user=u database=d`: 127.0.0.1:5432 (127.0.0.1): dial error: dial tcp: connection refused"
+		if !errors.Is(err, syncd.ErrUnavailable) || !strings.HasSuffix(fmt.Sprint(err), want) {
+			t.Errorf("%q", err)
+		}
+		if strings.Contains(log.String(), `\n`) || strings.Contains(log.String(), "s3cret") {
+			t.Error(log.String())
+		}
+		if _, connecting := errors.AsType[*pgconn.ConnectError](err); !connecting || s.dials.Load() != 2*maxAttempts {
+			t.Errorf("%d attempts, and %T", s.dials.Load(), err)
 		}
 		s.close(t, src)
 	})

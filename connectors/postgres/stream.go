@@ -314,7 +314,7 @@ func (s *source) makeSlot(ctx context.Context) (pglogrepl.LSN, error) {
 func (s *source) replication(ctx context.Context) (*pgconn.PgConn, error) {
 	config := s.connect.Copy()
 	config.RuntimeParams["replication"] = "database"
-	return pgconn.ConnectConfig(ctx, config)
+	return pg.Connect(ctx, config)
 }
 
 // Window tells how much of its log the server keeps for the slot. How old that is it does not know.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -45,6 +46,40 @@ func WithoutText(err error) error {
 		return errors.New("it can't be read")
 	}
 	return err
+}
+
+// connectError is a failure to connect in one line.
+type connectError struct {
+	text string
+	err  error
+}
+
+func (e *connectError) Error() string { return e.text }
+func (e *connectError) Unwrap() error { return e.err }
+
+// connecting leaves of an error to connect each cause once: a server is tried with TLS and without it, at each of its addresses, and what
+// came of that is on lines of their own.
+func connecting(err error) error {
+	if err == nil {
+		return nil
+	}
+	var lines []string
+	for line := range strings.Lines(err.Error()) {
+		if line = strings.TrimSpace(line); !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	text := lines[0]
+	if len(lines) > 1 {
+		text += " " + strings.Join(lines[1:], "; ")
+	}
+	return &connectError{text, err}
+}
+
+// Connect makes a connection.
+func Connect(ctx context.Context, c *pgconn.Config) (*pgconn.PgConn, error) {
+	conn, err := pgconn.ConnectConfig(ctx, c)
+	return conn, connecting(err)
 }
 
 // Transient is why the same question may get an answer later, in a few words that come from a fixed set, or "".
@@ -91,7 +126,7 @@ func Explain(err error, config *pgconn.Config, setting string) error {
 		return syncd.Hint(err, "give user %q the privilege: GRANT USAGE ON SCHEMA … and GRANT SELECT ON …", config.User)
 	case Transient(err) != "":
 		if ce, ok := errors.AsType[*pgconn.ConnectError](err); ok {
-			return syncd.Hint(fmt.Errorf("%w: no usable server at %s: %w", syncd.ErrUnavailable, Address(config), ce),
+			return syncd.Hint(fmt.Errorf("%w: no usable server at %s: %w", syncd.ErrUnavailable, Address(config), connecting(ce)),
 				"check that PostgreSQL runs there and can be reached from here")
 		}
 		return syncd.Hint(fmt.Errorf("%w: %w", syncd.ErrUnavailable, err),

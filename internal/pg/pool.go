@@ -40,7 +40,7 @@ func (p *Pool) Get(ctx context.Context) (*pgconn.PgConn, error) {
 	if c != nil {
 		return c, nil
 	}
-	return pgconn.ConnectConfig(ctx, p.Config)
+	return Connect(ctx, p.Config)
 }
 
 // Put takes a connection back. One that is not idle by now is closed.
