@@ -438,7 +438,7 @@ stream: {debounce: %s}
 extends: ../job.yaml
 source: {mongo: {connect_timeout: 20s}}
 checker: {qdrant: {timeout: 20s, connect_timeout: 20s, retry: {max_elapsed: 20s}}}
-sink: {kafka: {delivery_timeout: 20s, connect_timeout: 20s`+map[bool]string{true: ", transactions: {timeout: 20s}"}[s.base.exactlyOnce]+`}}
+sink: {kafka: {delivery_timeout: 20s, connect_timeout: 20s`+patientTransactions(s.base.exactlyOnce)+`}}
 `)
 }
 

@@ -94,7 +94,7 @@ func (s schedule) play(t *testing.T) {
 	w := newWorld(t, options{})
 	w.load(s)
 	file := w.configure(s, "")
-	patient := w.patient()
+	patient := w.patient(s.exactlyOnce)
 	w.journal.committed = s.exactlyOnce
 	h := history{world: w, schedule: s}
 	var last *run

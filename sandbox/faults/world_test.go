@@ -429,14 +429,24 @@ run: {mode: %s, batch_size: %d, workers: %d, readers: %d, wait_timeout: 0, orpha
 
 // patient writes the configuration of the same job for runs without faults: on a busy machine the servers take longer than the
 // limits that faults are to exceed.
-func (w *world) patient() string {
+func (w *world) patient(exactlyOnce bool) string {
 	w.must(os.Mkdir(w.path("patient"), 0o755))
 	return w.write(filepath.Join("patient", jobName+".yaml"), `
 extends: ../base.yaml
 source: {mongo: {connect_timeout: 20s}}
 checker: {qdrant: {timeout: 20s, connect_timeout: 20s, retry: {max_elapsed: 20s}}}
-sink: {kafka: {delivery_timeout: 20s, connect_timeout: 20s}}
+sink: {kafka: {delivery_timeout: 20s, connect_timeout: 20s`+patientTransactions(exactlyOnce)+`}}
 `)
+}
+
+// patientTransactions has the transactions of runs without faults take longer, too. The test's broker keeps the timeout that an id had
+// first, where Kafka takes that of the last producer, so these runs have an id of their own. The transactions of those that were killed
+// end by their timeout.
+func patientTransactions(exactlyOnce bool) string {
+	if !exactlyOnce {
+		return ""
+	}
+	return ", transactions: {id: " + transactionID + "-patient, timeout: 20s}"
 }
 
 // refuseProduce has the broker answer with errors. Two of them come after it has done what was asked.
