@@ -148,7 +148,7 @@ func (s *Sink) offsets(ctx context.Context, partitions []place, spec ck.OffsetSp
 	}
 	for _, p := range partitions {
 		if _, ok := out[p]; !ok {
-			return nil, fmt.Errorf("topic %q, partition %d: the brokers did not say", p.topic, p.partition)
+			return nil, syncd.Hint(fmt.Errorf("topic %q, partition %d: its leader did not answer: %w", p.topic, p.partition, syncd.ErrUnavailable), brokersHint)
 		}
 	}
 	return out, nil

@@ -100,6 +100,31 @@ func TestLagOfBrokersThatAreGone(t *testing.T) {
 	}
 }
 
+// What a leader does not say because it can't be reached is an outage, which can be waited out.
+func TestOffsetsOfALeaderThatIsGone(t *testing.T) {
+	c, err := ck.NewMockCluster(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.CreateTopic("page", 4, 1); err != nil {
+		t.Fatal(err)
+	}
+	s := startClosing(t, c.BootstrapServers(), func(c *Config) { c.ConnectTimeout = 2 * time.Second })
+	asked := []place{{"page", 0}, {"page", 1}, {"page", 2}, {"page", 3}}
+	if _, err := s.offsets(t.Context(), asked, ck.LatestOffsetSpec); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetBrokerDown(2); err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.offsets(t.Context(), asked, ck.LatestOffsetSpec)
+	t.Log(err)
+	if !errors.Is(err, syncd.ErrUnavailable) || syncd.HintOf(err) == "" {
+		t.Errorf("%v with the hint %q", err, syncd.HintOf(err))
+	}
+}
+
 // TestPositions compares what Write says of events with where they are.
 func TestPositions(t *testing.T) {
 	bootstrap := cluster(t, "db.page").BootstrapServers()
