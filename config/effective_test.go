@@ -3,6 +3,7 @@ package config_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -174,8 +175,19 @@ func TestEffectiveYAML(t *testing.T) {
 	}
 	hides(t, text)
 
-	// What was printed means the same but for its secrets, and prints the same.
-	again := write(t, map[string]string{"c.yaml": text})
+	// What was printed means the same when its secrets are filled in, and prints the same. Without them it can't be used.
+	t.Chdir(write(t, map[string]string{"c.yaml": text}))
+	_, diags := config.Resolve(config.Input{Path: "c.yaml", Registry: everyRegistry(t)})
+	said := fmt.Sprint(diags)
+	for _, setting := range []string{"text", "uri", "token", "tokens", "named.z", "named.a.b", "words"} {
+		if !strings.Contains(said, "source.every."+setting+" holds [redacted], which is printed in place of a secret") {
+			t.Errorf("%s is loaded as it was printed: %s", setting, said)
+		}
+	}
+	if strings.Contains(said, "mapping") { // a filter may be about any text
+		t.Error(said)
+	}
+	again := write(t, map[string]string{"c.yaml": strings.ReplaceAll(text, spec.Redacted, "filled-in")})
 	second := effective(t, again, config.Input{})
 	plain := func(lines []string) string {
 		for i, line := range lines {
@@ -185,7 +197,7 @@ func TestEffectiveYAML(t *testing.T) {
 		}
 		return strings.Join(lines, "\n")
 	}
-	if diff := cmp.Diff(plain(settings(text)), plain(settings(printed(t, second)))); diff != "" {
+	if diff := cmp.Diff(plain(settings(text)), strings.ReplaceAll(plain(settings(printed(t, second))), "filled-in", `"[redacted]"`)); diff != "" {
 		t.Errorf("loaded again it is something else (-first +second)\n%s", diff)
 	}
 }

@@ -102,6 +102,8 @@ func (r reader) file(path string, from spec.Pos) *layer {
 			hint = "no such file"
 			if near := nearbyFile(path); near != "" {
 				hint += fmt.Sprintf("; did you mean %q?", near)
+			} else if from.IsZero() && !strings.HasSuffix(path, string(os.PathSeparator)) {
+				hint += "; syncd init writes one to start from"
 			}
 		} else if perr := (*fs.PathError)(nil); errors.As(err, &perr) {
 			hint = perr.Err.Error()
@@ -116,6 +118,9 @@ func (r reader) file(path string, from spec.Pos) *layer {
 	p := &parser{file: path, env: r.in.Env, unsetOK: r.in.AllowUnsetEnv}
 	root := p.parse(data)
 	r.diags = append(r.diags, p.diags...)
+	if root != nil {
+		r.diags = append(r.diags, masked(root)...)
+	}
 	r.parsed = append(r.parsed, parsedFile{p.text, root})
 	if root == nil || root.Kind != spec.Map {
 		r.broken = true
@@ -163,6 +168,24 @@ func (r reader) extended(path string, n *spec.Node) []*layer {
 			out = append(out, r.file(filepath.Join(filepath.Dir(path), name.Text), name.Pos))
 		}
 	}
+	return out
+}
+
+// masked reports values in which a secret was printed as what stands for it: the file is a copy of what syncd config print writes, or of a
+// log. What is about documents may hold any text.
+func masked(root *spec.Node) (out spec.Diagnostics) {
+	eachScalar(root, nil, func(n *spec.Node, path []string) {
+		if len(path) < 2 || path[0] == "mapping" || !strings.Contains(n.Text, spec.Redacted) {
+			return
+		}
+		n.Broken = true
+		setting := spec.PathString(path)
+		out = append(out, spec.Diagnostic{
+			Severity: spec.Error, Code: spec.CodeBadValue, Pos: n.Pos, Path: setting,
+			Message: fmt.Sprintf("%s holds %s, which is printed in place of a secret, as are all values of a client library's properties", setting, spec.Redacted),
+			Hint:    "write the value itself, or ${NAME} with a variable that has it; what the default is can be left out",
+		})
+	})
 	return out
 }
 
