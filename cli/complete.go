@@ -85,7 +85,7 @@ func (a *app) keptJobs(c *cobra.Command, args []string, _ string) (names []strin
 	}
 	dir := c.Flags().Lookup("dir").Value.String()
 	if dir == "" {
-		set := ""
+		set := a.env(envStateDir)
 		if file, err := a.configPath(c.Flags().Lookup("config").Value.String(), nil); err == nil {
 			if cfg, _ := config.Load(config.Input{Path: file, Environ: a.environ, Registry: a.registry, AllowUnsetEnv: true}); cfg != nil {
 				set = cfg.Run.StateDir

@@ -17,6 +17,7 @@ import (
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/cli/wizard"
 	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/internal/files"
 	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/spec"
 )
@@ -215,7 +216,7 @@ func writeNew(file, text string) error {
 		return exists(file)
 	}
 	if err != nil {
-		return fmt.Errorf("writing the configuration: %w", err)
+		return files.WriteError("the configuration", file, err)
 	}
 	_, err = f.WriteString(text)
 	if cerr := f.Close(); err == nil {
@@ -223,7 +224,7 @@ func writeNew(file, text string) error {
 	}
 	if err != nil {
 		_ = os.Remove(file)
-		return fmt.Errorf("writing the configuration: %w", err)
+		return files.WriteError("the configuration", file, err)
 	}
 	return nil
 }

@@ -68,7 +68,7 @@ func (a *app) observe(ctx context.Context, cfg *config.Config, logger *slog.Logg
 	}
 	if c.HTTP.Listen != "" {
 		if ob.server, err = server.Start(ctx, server.Options{
-			Listen: c.HTTP.Listen, Pprof: c.HTTP.Pprof, Logger: logger,
+			Listen: c.HTTP.Listen, Purpose: "metrics and health", Setting: "--http or observe.http.listen", Pprof: c.HTTP.Pprof, Logger: logger,
 			Metrics: ob.metrics.Handler(logger), Healthy: ob.metrics.Healthy, Ready: ob.metrics.Ready,
 			Root: &runpage.Page{
 				Job: cfg.Name, Version: programVersion(), Places: places(cfg), Pprof: c.HTTP.Pprof, Healthy: ob.metrics.Healthy,

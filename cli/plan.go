@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/internal/files"
 	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/job"
 	runreport "github.com/syncd-io/syncd/report"
@@ -52,6 +53,9 @@ command line here.)`,
 			if err != nil {
 				return err
 			}
+			if err := planPlace(output); err != nil {
+				return err
+			}
 			return a.connected(cmd.Context(), cfg, logger, nil, func(ctx context.Context, j *job.Job) error {
 				first := runreport.Differences{Most: mostNamed}
 				monitor := &job.Monitor{}
@@ -88,6 +92,17 @@ command line here.)`,
 	c.Flags().StringVar(&sample, "sample", "", "look only at this share of the documents, such as 1%, and estimate the rest")
 	c.Flags().String("collections", "", collectionsUsage)
 	return c
+}
+
+// planPlace says early that a plan can't be written to a file, which may be none.
+func planPlace(file string) error {
+	if file == "" {
+		return nil
+	}
+	if err := files.Writable("the plan", file); err != nil {
+		return &codeError{exitUsage, err}
+	}
+	return nil
 }
 
 // planWritten says where the plan is and how to send it, which takes the same collections.

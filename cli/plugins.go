@@ -17,7 +17,7 @@ func (a *app) pluginsCommand() *cobra.Command {
 	var format string
 	c := &cobra.Command{
 		Use:   "plugins [NAME | KIND/NAME | NAME.SETTING]",
-		Short: "List the sources, checkers and sinks that this program has, or describe one",
+		Short: "List the sources, checkers, stages and sinks that this program has, or describe one",
 		Example: `  syncd plugins
   syncd plugins kafka
   syncd plugins kafka.security

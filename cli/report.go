@@ -3,13 +3,13 @@ package cli
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
+	"github.com/syncd-io/syncd/internal/files"
 	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/internal/wholefile"
 	"github.com/syncd-io/syncd/job"
@@ -37,7 +37,7 @@ func newRunReport(path string, tell func(any) error, cfg *config.Config, plan bo
 	if path != "" {
 		var err error
 		if path, err = runreport.Place(path, began); err == nil {
-			err = runreport.Writable(path)
+			err = files.Writable("the report", path)
 		}
 		if err != nil {
 			return nil, &codeError{exitUsage, err}
@@ -158,18 +158,21 @@ The page is one file that needs nothing else.`,
 			}
 			return nil
 		},
-		RunE: func(_ *cobra.Command, files []string) error {
-			runs, err := runreport.Read(files...)
+		RunE: func(_ *cobra.Command, named []string) error {
+			runs, err := runreport.Read(named...)
 			if err != nil {
-				return err
+				return &codeError{exitUsage, err} // as with all that the command line names and that is not there
 			}
 			if html != "" {
+				if err := files.Writable("the page", html); err != nil {
+					return &codeError{exitUsage, err}
+				}
 				page, err := runreport.HTML(runs...)
 				if err != nil {
 					return err
 				}
 				if err := wholefile.Write(html, page, true); err != nil {
-					return fmt.Errorf("writing the page: %w", err)
+					return files.WriteError("the page", html, err)
 				}
 				if !a.json {
 					text.Fprintf(a.stdout, "The page is in %s\n", html)

@@ -23,6 +23,7 @@ import (
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/engine"
+	"github.com/syncd-io/syncd/internal/files"
 	"github.com/syncd-io/syncd/job"
 	"github.com/syncd-io/syncd/job/host"
 	"github.com/syncd-io/syncd/metrics"
@@ -54,6 +55,11 @@ are in a file of their own, -c, and in variables such as SYNCD_SERVER__LISTEN.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usageError("which jobs? give their folder, or their files")
+			}
+			for _, path := range args {
+				if err := thereAre(path); err != nil {
+					return &codeError{exitUsage, err}
+				}
 			}
 			level, err := logLevel(from)
 			if err != nil {
@@ -88,6 +94,18 @@ are in a file of their own, -c, and in variables such as SYNCD_SERVER__LISTEN.`,
 	f.StringVar(&logFormat, "log-format", "text", "how the log is written: text or json")
 	f.StringVar(&from, "log-level", "info", "the least important line of the log: debug, info, warn or error")
 	return c
+}
+
+// thereAre says that a file or folder of jobs can't be read. Where it goes later, the service goes on.
+func thereAre(path string) error {
+	f, err := os.Open(path)
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		return files.ReadError("the jobs", path, err)
+	}
+	return nil
 }
 
 // access is who may use the service.
@@ -136,7 +154,7 @@ func (a *app) serve(ctx context.Context, s *config.Server, levels *connect.Level
 	pages := page.New(page.Options{Host: h, API: own, RunsDir: a.runsDir(s), Resolve: a.resolveFile, Job: a.besides, By: who, Version: programVersion(), Logger: logger})
 	defer pages.Watch()()
 	listening, err := server.Start(ctx, server.Options{
-		Listen: s.Listen, Pprof: s.Pprof, Access: access(s, logger), TLS: encrypted, Logger: logger, Metrics: hosted.metrics.Handler(logger),
+		Listen: s.Listen, Purpose: "the service", Setting: "--listen or server.listen", Pprof: s.Pprof, Access: access(s, logger), TLS: encrypted, Logger: logger, Metrics: hosted.metrics.Handler(logger),
 		Healthy: func() error { return nil }, // a job that fails is no reason to end those of others
 		Ready:   func() error { return notReady(h) }, Routes: slices.Concat(own.Routes(), pages.Routes()), Root: a.connectAPI(h, s, levels, logger),
 	})

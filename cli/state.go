@@ -30,9 +30,9 @@ func (a *app) stateCommand() *cobra.Command {
 		Use:   "state",
 		Short: "Show or clear what is kept of jobs",
 		Long: `A run keeps in run.state_dir how far it came, under the name of its job, so that the next run of that job resumes where it
-was interrupted. These commands read that folder: the one of the configuration, else the default one. A job
-that delivers exactly once keeps its state in the sink's transactions: with -c they read that, too; a run
-that was cut off there shows as running until the next one.`,
+was interrupted. These commands read that folder: the one of the configuration or of SYNCD_RUN__STATE_DIR,
+else the default one. A job that delivers exactly once keeps its state in the sink's transactions: with -c they
+read that, too; a run that was cut off there shows as running until the next one.`,
 	}
 	c.AddCommand(a.stateListCommand(), a.stateShowCommand(), a.stateClearCommand())
 	return c
@@ -55,6 +55,9 @@ func (a *app) onStates(c *cobra.Command, run func(ctx context.Context, s *states
 	}
 	return c
 }
+
+// envStateDir is the variable that sets run.state_dir in each configuration, and so says where to look without one.
+const envStateDir = "SYNCD_RUN__STATE_DIR"
 
 // states is where to look for the states of jobs.
 type states struct {
@@ -84,7 +87,7 @@ func (a *app) states(file, dir string) (*states, error) {
 	if s.dir != "" {
 		return s, nil
 	}
-	set := ""
+	set := a.env(envStateDir)
 	if s.config != nil {
 		set = s.config.Run.StateDir
 	}

@@ -161,7 +161,7 @@ func (a *app) jobNames(ctx context.Context, f *serverFlags, args []string) (name
 			return names
 		}
 	}
-	if dir, err := job.StateDir("", a.env); err == nil {
+	if dir, err := job.StateDir(a.env(envStateDir), a.env); err == nil {
 		names, _ = runlog.Jobs(dir) // without, there is nothing to complete
 	}
 	return names

@@ -43,6 +43,9 @@ A difference younger than --min-age is looked at again before it counts, so that
 			if err != nil {
 				return err
 			}
+			if err := planPlace(output); err != nil {
+				return err
+			}
 			return a.connected(cmd.Context(), cfg, logger, nil, func(ctx context.Context, j *job.Job) error {
 				monitor := &job.Monitor{}
 				stop := shown.show(a, &common, monitor, logger)

@@ -5,12 +5,12 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"hash"
 	"io"
 	"os"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/files"
 	"github.com/syncd-io/syncd/verdict"
 )
 
@@ -37,7 +37,7 @@ func Create(path string, header Header, all bool) (*Writer, error) {
 	}
 	f, err := os.OpenFile(target, flags, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("writing the plan: %w", err)
+		return nil, files.WriteError("the plan", path, err)
 	}
 	w := &Writer{path: path, part: part, f: f, w: bufio.NewWriterSize(f, 1<<20), sum: sha256.New(), all: all}
 	w.enc = json.NewEncoder(io.MultiWriter(w.w, w.sum))
@@ -69,7 +69,7 @@ func (w *Writer) Close(whole bool) error {
 		err = errors.Join(err, os.Remove(w.part))
 	}
 	if err != nil {
-		return fmt.Errorf("writing the plan: %w", err)
+		return files.WriteError("the plan", w.path, err)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/syncd-io/syncd"
+	"github.com/syncd-io/syncd/internal/files"
 	"github.com/syncd-io/syncd/internal/wholefile"
 )
 
@@ -23,36 +24,16 @@ func (r *Report) Write(path string) error {
 		return fmt.Errorf("writing the report: %w", err)
 	}
 	if err := wholefile.Write(path, append(b, '\n'), true); err != nil {
-		return fmt.Errorf("writing the report: %w", err)
+		return files.WriteError("the report", path, err)
 	}
 	return nil
 }
 
-// Writable says early whether Write will find a place for its file.
-func Writable(path string) error {
-	if info, err := os.Stat(path); err == nil {
-		if info.IsDir() {
-			return fmt.Errorf("writing the report: %s is a folder", path)
-		}
-		if !info.Mode().IsRegular() {
-			return nil
-		}
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), wholefile.Part)
-	if errors.Is(err, fs.ErrNotExist) {
-		return syncd.Hint(fmt.Errorf("writing the report %s: there is no such folder", path), "make the folder first")
-	}
-	if err != nil {
-		return fmt.Errorf("writing the report %s: %w", path, errors.Unwrap(err))
-	}
-	return errors.Join(f.Close(), os.Remove(f.Name()))
-}
-
 // Place makes a path to write a report to of one that may be a folder, where each run has a file of its own. A path that ends with a
-// separator is a folder, which is made if there is none.
+// separator is a folder, which is made if the one that it is in is there.
 func Place(path string, began time.Time) (string, error) {
 	if folder := filepath.Clean(path); folder != path && os.IsPathSeparator(path[len(path)-1]) {
-		if err := os.Mkdir(folder, 0o700); err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) { // Writable says what is not there
+		if err := os.Mkdir(folder, 0o700); err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) {
 			return "", fmt.Errorf("making a folder for reports: %w", err)
 		}
 	} else if info, err := os.Stat(path); err != nil || !info.IsDir() {
@@ -91,7 +72,7 @@ func Read(paths ...string) ([]*Report, error) {
 func readFile(path string) (*Report, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("reading the report: %w", err)
+		return nil, files.ReadError("the report", path, err)
 	}
 	r, err := parse(b)
 	if err != nil {
@@ -103,7 +84,7 @@ func readFile(path string) (*Report, error) {
 func readFolder(path string) ([]*Report, error) {
 	entries, err := os.ReadDir(path)
 	if err != nil {
-		return nil, fmt.Errorf("reading reports: %w", err)
+		return nil, files.ReadError("the reports in", path, err)
 	}
 	var out []*Report
 	for _, e := range entries {

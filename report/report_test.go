@@ -386,15 +386,6 @@ func TestWrite(t *testing.T) {
 	if err := sample().Write(filepath.Join(dir, "no", "r.json")); err == nil {
 		t.Error("there is no such folder")
 	}
-	if err := Writable(filepath.Join(dir, "no", "r.json")); err == nil {
-		t.Error("there is no such folder")
-	}
-	if err := Writable(dir); err == nil {
-		t.Error("it is a folder")
-	}
-	if err := Writable(path); err != nil {
-		t.Error(err)
-	}
 	left, _ := filepath.Glob(filepath.Join(dir, ".*"))
 	if len(left) > 0 {
 		t.Error(left)

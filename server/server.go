@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -36,6 +37,8 @@ const (
 // Options are what is served.
 type Options struct {
 	Listen  string // address and port
+	Purpose string // what it listens for, in an error
+	Setting string // what sets the address, in an error
 	Metrics http.Handler
 	Healthy func() error // why the process is not healthy, nil if it is; called concurrently
 	Ready   func() error // why the process is not ready, nil if it is; called concurrently
@@ -63,6 +66,19 @@ type Server struct {
 	log     *slog.Logger
 }
 
+// listenHint says what to do where nobody can listen.
+func listenHint(err error, setting string) string {
+	switch {
+	case errors.Is(err, syscall.EACCES):
+		return "ports below 1024 are the system's on most machines; choose another with " + setting
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return "this machine has no such address; choose another with " + setting
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "another program listens there, or another syncd; choose another port with " + setting
+	}
+	return "choose another address or port with " + setting
+}
+
 // Start listens, and serves until Close. An error means that nothing listens.
 func Start(ctx context.Context, o Options) (*Server, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.Listen)
@@ -70,8 +86,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		if op, ok := errors.AsType[*net.OpError](err); ok {
 			err = op.Err
 		}
-		return nil, syncd.Hint(fmt.Errorf("can't listen on %s for metrics and health: %w", o.Listen, err),
-			"another program may listen there, or another syncd; choose another port with --http or observe.http.listen")
+		return nil, syncd.Hint(fmt.Errorf("can't listen on %s for %s: %w", o.Listen, o.Purpose, err), "%s", listenHint(err, o.Setting))
 	}
 	address := listener.Addr().String()
 	listener = netutil.LimitListener(listener, maxConnections)

@@ -101,8 +101,8 @@ func TestPprof(t *testing.T) {
 
 func TestPortInUse(t *testing.T) {
 	s := start(t, nil)
-	_, err := server.Start(t.Context(), server.Options{Listen: s.Address(), Logger: slog.New(slog.DiscardHandler)})
-	if err == nil || err.Error() != "can't listen on "+s.Address()+" for metrics and health: bind: address already in use" || !strings.Contains(syncd.HintOf(err), "--http") {
+	_, err := server.Start(t.Context(), server.Options{Listen: s.Address(), Purpose: "the service", Setting: "--listen", Logger: slog.New(slog.DiscardHandler)})
+	if err == nil || err.Error() != "can't listen on "+s.Address()+" for the service: bind: address already in use" || syncd.HintOf(err) != "another program listens there, or another syncd; choose another port with --listen" {
 		t.Errorf("%v (%s)", err, syncd.HintOf(err))
 	}
 }

@@ -33,10 +33,15 @@ func (h *Host) scan(force bool) {
 	defer h.scans.Unlock()
 	paths, problem := find(h.o.Paths)
 	h.mu.Lock()
+	was := h.problem
 	h.problem = problem
 	h.mu.Unlock()
-	if problem != "" {
-		h.o.Logger.Warn("can't look for jobs", "error", problem)
+	switch {
+	case problem == was:
+	case problem == "":
+		h.o.Logger.Info("jobs are looked for again everywhere")
+	default:
+		h.o.Logger.Warn("can't look for jobs", "error", problem, "hint", "those that were found go on; the folder is looked at again until it can be read")
 	}
 	for _, path := range paths {
 		f := h.files[path]

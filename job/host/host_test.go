@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -377,6 +378,50 @@ func TestFilesThatChange(t *testing.T) {
 		}
 		w.close()
 	})
+}
+
+// TestAFolderThatGoesIsToldOnce: what keeps jobs from being found is told when it begins, when it is something else, and when it is over.
+func TestAFolderThatGoesIsToldOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var said strings.Builder
+		var mu sync.Mutex
+		w := newWorld(t, Options{Logger: slog.New(slog.NewTextHandler(&locked{&mu, &said}, nil))})
+		told := func(what string, want int) {
+			t.Helper()
+			mu.Lock()
+			defer mu.Unlock()
+			if n := strings.Count(said.String(), what); n != want {
+				t.Errorf("%q is said %d times, want %d:\n%s", what, n, want, said.String())
+			}
+		}
+		away := w.dir + ".away"
+		for i := range 2 {
+			if err := os.Rename(w.dir, away); err != nil {
+				t.Fatal(err)
+			}
+			pass(time.Minute)
+			told("can't look for jobs", i+1)
+			told("looked for again", i)
+			if err := os.Rename(away, w.dir); err != nil {
+				t.Fatal(err)
+			}
+			pass(time.Minute)
+			told("looked for again", i+1)
+		}
+		w.close()
+	})
+}
+
+// locked is a writer for several goroutines.
+type locked struct {
+	mu *sync.Mutex
+	to io.Writer
+}
+
+func (l *locked) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.to.Write(b)
 }
 
 func TestOtherFilesOfAFolder(t *testing.T) {
