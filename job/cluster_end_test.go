@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -141,4 +142,43 @@ func TestALeaderThatLostItsLaneSendsNothingMore(t *testing.T) {
 			t.Log(s.log.String())
 		}
 	})
+}
+
+// TestAProcessWhoseDiskIsFullLeavesItsWorkToOthers, whether or not it leads: that its dead letters can't be kept is not the run's end.
+func TestAProcessWhoseDiskIsFullLeavesItsWorkToOthers(t *testing.T) {
+	const documents, bad = 400, 60
+	for _, exact := range []bool{false, true} {
+		for full := range 2 {
+			t.Run(fmt.Sprintf("exactly_once=%t,process=%d", exact, full), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := newShared(8, documents, 6)
+					s.exact, s.full = exact, strconv.Itoa(full)
+					s.more = "errors: {tolerance: all, dead_letter: {letters: {}}}\n"
+					s.broker.Latency = 10 * time.Millisecond
+					for i := range bad {
+						id := strconv.Itoa(documents*i/bad) + "bad" // beside documents of all splits
+						for _, collection := range []string{"page", "epic"} {
+							s.source.Insert(collection, syncdtest.MemoryDoc{ID: id, Err: errors.New("it can't be read")})
+						}
+					}
+					lives := []*life{s.start(t, "0"), s.start(t, "1")}
+					for i, l := range lives {
+						l.await(t)
+						switch {
+						case i == full && !errors.Is(l.err, syscall.ENOSPC):
+							t.Errorf("the process whose disk is full ended with %v", l.err)
+						case i != full && job.OutcomeOf(l.err) != tally.Failures:
+							t.Errorf("the other ended with %v", l.err)
+						case i != full && l.res.Report.Total.DeadLettered != 2*bad:
+							t.Errorf("%d dead letters are kept, want %d", l.res.Report.Total.DeadLettered, 2*bad)
+						}
+					}
+					s.settled(t, documents, 2*3*7)
+					if t.Failed() {
+						t.Log(s.log.String())
+					}
+				})
+			})
+		}
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,6 +33,7 @@ type sharedJob struct {
 	hold   func(ctx context.Context) error // what a write does before, nil nothing
 	run    string                          // lines of the run section
 	more   string                          // further sections
+	full   string                          // the process whose disk for dead letters is full
 
 	mu   sync.Mutex
 	sent map[string]int // events, by id
@@ -113,6 +115,19 @@ func (k *sharedSink) Abilities() syncd.SinkAbilities {
 
 func (k *sharedSink) Close() error { return nil }
 
+// lettersSink is a process's own place for dead letters.
+type lettersSink struct{ full bool }
+
+func (k *lettersSink) Write(context.Context, []syncd.Change) error {
+	if k.full {
+		return syscall.ENOSPC
+	}
+	return nil
+}
+
+func (k *lettersSink) Abilities() syncd.SinkAbilities { return syncd.SinkAbilities{} }
+func (k *lettersSink) Close() error                   { return nil }
+
 // life is a process.
 type life struct {
 	name    string
@@ -136,7 +151,10 @@ func (s *sharedJob) start(t *testing.T, name string) *life {
 	sink := syncd.NewSink("sink", "Keeps events in memory.", struct{}{}, func(context.Context, struct{}, syncd.Env) (syncd.Sink, error) {
 		return &sharedSink{s, &l.process}, nil
 	})
-	registry, err := syncd.NewRegistry(s.source.Plugin("memory"), s.index.Plugin("index"), sink)
+	letters := syncd.NewSink("letters", "Keeps dead letters, where there is room.", struct{}{}, func(context.Context, struct{}, syncd.Env) (syncd.Sink, error) {
+		return &lettersSink{full: name == s.full}, nil
+	})
+	registry, err := syncd.NewRegistry(s.source.Plugin("memory"), s.index.Plugin("index"), sink, letters)
 	if err != nil {
 		t.Fatal(err)
 	}
