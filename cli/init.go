@@ -50,15 +50,14 @@ it (ps), so give it by a variable, --mongo env:MONGODB_URI, or by standard input
 			if checker, err = a.checkerOf(sink, checker); err != nil {
 				return err
 			}
-			for kind, flag := range map[syncd.Kind]string{syncd.KindSource: source, syncd.KindChecker: checker, syncd.KindSink: sink} {
-				if mongo != "" && kind == syncd.KindSource && flag == "" {
-					flag = mongoSource
-				}
-				name, err := a.choosePlugin(kind, flag)
-				if err != nil {
+			of := map[syncd.Kind]string{syncd.KindSource: source, syncd.KindChecker: checker, syncd.KindSink: sink}
+			if mongo != "" && source == "" {
+				of[syncd.KindSource] = mongoSource
+			}
+			for _, kind := range []syncd.Kind{syncd.KindSource, syncd.KindChecker, syncd.KindSink} {
+				if choices.Plugins[kind], err = a.choosePlugin(kind, of[kind]); err != nil {
 					return err
 				}
-				choices.Plugins[kind] = name
 			}
 			if file != stdoutName {
 				if _, err := os.Lstat(file); err == nil {

@@ -180,8 +180,8 @@ func (j *Job) PlanDeadLetters(ctx context.Context, letters []DeadLetter) (plan *
 				left = append(left, lost...)
 			}
 		}
-		for _, of := range byName {
-			for _, l := range of {
+		for _, name := range slices.Sorted(maps.Keys(byName)) {
+			for _, l := range byName[name] {
 				left = append(left, Unsendable{l, "the configuration does not read its collection any more"})
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/syncd-io/syncd"
 	"github.com/syncd-io/syncd/config"
 	"github.com/syncd-io/syncd/mapping"
+	"github.com/syncd-io/syncd/syncdtest"
 )
 
 // manyLetters is a sink that reads dead letters back: one of each of so many documents, and the first one's again at the end.
@@ -57,5 +58,27 @@ func TestManyDeadLettersDoNotFillMemory(t *testing.T) {
 	}
 	if keepNewest(last, most); len(last) != most || last[letterOf{"page", "5"}] == nil || last[letterOf{"page", "2"}] != nil {
 		t.Errorf("%v", last)
+	}
+}
+
+// TestLettersOfOtherCollectionsComeInTheirOrder: those that the configuration does not read any more are named the same way each time.
+func TestLettersOfOtherCollectionsComeInTheirOrder(t *testing.T) {
+	source := config.Plugin{Settings: &struct{}{}, Plugin: syncd.NewSource("memory", "", struct{}{}, func(context.Context, struct{}, syncd.Env) (syncd.Source, error) {
+		return syncdtest.NewMemorySource(), nil
+	})}
+	j := &Job{Config: &config.Config{Name: "job", Source: source, Mapping: &mapping.Mapping{}, Run: config.Run{Work: config.Work{Mode: config.Full}}}, Logger: slog.New(slog.DiscardHandler)}
+	var letters []DeadLetter
+	for _, name := range []string{"d", "a", "c", "b", "e"} {
+		letters = append(letters, DeadLetter{DeadLetter: syncd.DeadLetter{Collection: name, ID: "1"}})
+	}
+	for range 10 {
+		_, _, left, err := j.PlanDeadLetters(t.Context(), letters)
+		var names string
+		for _, l := range left {
+			names += l.Collection
+		}
+		if err != nil || names != "abcde" {
+			t.Fatalf("%s, %v", names, err)
+		}
 	}
 }

@@ -1,6 +1,8 @@
 package connect
 
 import (
+	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/syncd-io/syncd"
@@ -47,6 +49,16 @@ func TestWorkersOfACluster(t *testing.T) {
 				t.Errorf("%s: %v, not %v", name, workers, e.want)
 				break
 			}
+		}
+	}
+}
+
+// TestTheSettingThatIsNoTextIsTheSameEachTime: of several the first by name is told.
+func TestTheSettingThatIsNoTextIsTheSameEachTime(t *testing.T) {
+	for range 20 {
+		var s settings
+		if err := json.Unmarshal([]byte(`{"b": {}, "a": [], "c": {}, "d": "text"}`), &s); err == nil || !strings.Contains(err.Error(), `"a"`) {
+			t.Fatal(err)
 		}
 	}
 }

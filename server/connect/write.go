@@ -35,8 +35,9 @@ func (s *settings) UnmarshalJSON(data []byte) error {
 		return nil
 	}
 	*s = settings{}
-	for key, value := range raw {
+	for _, key := range sorted(raw) {
 		var text string
+		value := raw[key]
 		switch err := json.Unmarshal(value, &text); {
 		case bytes.Equal(value, []byte("null")):
 			(*s)[key] = nil
