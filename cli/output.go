@@ -509,6 +509,7 @@ func (p *printer) indexLine(r job.Report) {
 	switch expected := r.Total.Acked - r.Total.Stale - r.Total.Partial - r.Deleted.Acked; {
 	case !r.Index.CaughtUp && r.Index.Waited > 0:
 		p.printf(" so far; the indexer has not caught up yet after %s", round(r.Index.Waited))
+	case !r.Index.CaughtUp && r.Embedded != nil: // syncd is the indexer
 	case !r.Index.CaughtUp:
 		p.printf(" so far; the indexer was not waited for")
 	case after-before != max(expected, 0) && after-before != expected:

@@ -96,6 +96,7 @@ func (r *Report) facts() []fact {
 		case i.CaughtUp:
 		case i.Waited > 0:
 			text += "; the indexer has not caught up yet"
+		case r.Embedded != nil: // syncd is the indexer
 		default:
 			text += "; the indexer was not waited for"
 		}

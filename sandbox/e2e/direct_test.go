@@ -145,7 +145,7 @@ func TestIndexFromKafka(t *testing.T) {
 	if err := s.Load(t.Context(), 0, 300); err != nil {
 		t.Fatal(err)
 	}
-	syncd(t, s.Environ(), "run", "-c", "configs/direct.yaml").wants(t, 0, `Embedded: \d+ texts of \d+ tokens`)
+	syncd(t, s.Environ(), "run", "-c", "configs/direct.yaml").wants(t, 0, `^Qdrant points: 0 -> \d+ \(\+\d+\)$`, `Embedded: \d+ texts of \d+ tokens`)
 	c := qdrantOf(t, s)
 	want := points(t, c)
 	if err := c.DeleteCollection(t.Context(), "pms_collection"); err != nil {
