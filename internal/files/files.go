@@ -59,8 +59,10 @@ func Writable(what, path string) error {
 // missing is fs.ErrNotExist, said of what is missing.
 type missing string
 
-func (m missing) Error() string        { return string(m) }
-func (m missing) Is(target error) bool { return target == fs.ErrNotExist } //nolint:errorlint // what it is to be recognised as
+func (m missing) Error() string { return string(m) }
+
+// Unwrap has errors.Is recognise it.
+func (m missing) Unwrap() error { return fs.ErrNotExist }
 
 // reason is what the system says, without the operation and the name of the file.
 func reason(err error) error {
