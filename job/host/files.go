@@ -36,9 +36,9 @@ func (h *Host) scan(force bool) {
 	was := h.problem
 	h.problem = problem
 	h.mu.Unlock()
-	switch {
-	case problem == was:
-	case problem == "":
+	switch problem {
+	case was:
+	case "":
 		h.o.Logger.Info("jobs are looked for again everywhere")
 	default:
 		h.o.Logger.Warn("can't look for jobs", "error", problem, "hint", "those that were found go on; the folder is looked at again until it can be read")
