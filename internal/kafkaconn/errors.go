@@ -25,7 +25,13 @@ type Connection struct {
 // Unreachable tells errors that say no more than that no broker answered in time.
 func Unreachable(err error) bool {
 	k, ok := errors.AsType[ck.Error](err)
-	return ok && (k.IsTimeout() || k.Code() == ck.ErrTransport || k.Code() == ck.ErrAllBrokersDown)
+	return ok && (k.IsTimeout() || k.Code() == ck.ErrTransport || k.Code() == ck.ErrAllBrokersDown || brokenHandshake(k.Code(), k.Error()))
+}
+
+// brokenHandshake tells a connection that broke before the broker was asked to authenticate anybody: librdkafka gives it the code of
+// credentials that were refused, and says only in the text that the reason is on this side.
+func brokenHandshake(code ck.ErrorCode, text string) bool {
+	return code == ck.ErrAuthentication && strings.Contains(text, "mechanism handshake failed: Local: ")
 }
 
 // Explain tells apart why the brokers could not be asked, from the errors that librdkafka met while trying.

@@ -73,10 +73,11 @@ func (t *Troubles) Meet(err ck.Error) {
 
 // cause is what a failure is about, where librdkafka knows no more than that a connection broke.
 func cause(code ck.ErrorCode, text string) ck.ErrorCode {
-	if code != ck.ErrTransport && code != ck.ErrFail {
-		return code
-	}
 	switch {
+	case brokenHandshake(code, text):
+		return ck.ErrTransport
+	case code != ck.ErrTransport && code != ck.ErrFail:
+		return code
 	case strings.Contains(text, "SASL authentication error"): // by a broker that hangs up instead of answering
 		return ck.ErrSaslAuthenticationFailed
 	case strings.Contains(text, "SSL routines::"): // the other side's alert

@@ -235,7 +235,7 @@ func (s *Sink) readTopic(ctx context.Context, topic string, left map[int32]int64
 			s.env.Retried(stateNotReady)
 			return nil
 		}
-		return errors.New(s.scrub(err))
+		return syncd.Hint(errors.New(s.scrub(err)), brokersHint)
 	}
 	assigned := make([]ck.TopicPartition, 0, len(left))
 	for p := range left {
@@ -265,7 +265,7 @@ func (s *Sink) readTopic(ctx context.Context, topic string, left map[int32]int64
 			}
 		case ck.Error:
 			if e.IsFatal() {
-				return errors.New(s.scrub(e))
+				return syncd.Hint(errors.New(s.scrub(e)), brokersHint)
 			}
 			if err := trouble(e); err != nil {
 				return err
