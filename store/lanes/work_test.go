@@ -22,11 +22,13 @@ import (
 
 // book is a cluster that writes down what is committed, and fences what is in the name of tenures that are over.
 type book struct {
-	member  syncd.Member
+	member syncd.Member
+	before func() // is called by each commit before it is looked at
+
+	mu      sync.Mutex
 	lanes   []syncd.Tenure // that the member owns; Number 0: not
 	grants  int
 	commits []string
-	before  func() // is called by each commit before it is looked at
 }
 
 func (b *book) Join(context.Context, syncd.Member) error { return nil }
@@ -37,6 +39,8 @@ func (b *book) Commit(_ context.Context, tenures []syncd.Tenure, changes []syncd
 	if b.before != nil {
 		b.before()
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	for _, t := range tenures {
 		if b.lanes[t.Lane] != t {
 			return syncd.ErrFenced
@@ -57,18 +61,25 @@ func (b *book) Commit(_ context.Context, tenures []syncd.Tenure, changes []syncd
 }
 
 func (b *book) own(lane int) {
+	b.mu.Lock()
 	b.grants++
-	b.lanes[lane] = syncd.Tenure{Lane: lane, Number: b.grants}
-	b.member.Own([]syncd.Tenure{b.lanes[lane]})
+	tenure := syncd.Tenure{Lane: lane, Number: b.grants}
+	b.lanes[lane] = tenure
+	b.mu.Unlock()
+	b.member.Own([]syncd.Tenure{tenure})
 }
 
 func (b *book) lose(lane int) {
+	b.mu.Lock()
 	b.lanes[lane] = syncd.Tenure{}
+	b.mu.Unlock()
 	b.member.Lost([]int{lane})
 }
 
 // committed returns what was committed since it was asked last.
 func (b *book) committed() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	c := b.commits
 	b.commits = nil
 	return c
