@@ -48,7 +48,7 @@ check: lint test cover beside cover-served browser ## exactly what CI runs
 # The integration tests mostly wait for servers, so what only computes runs beside them.
 .PHONY: beside computing
 beside:
-	$(MAKE) -j3 --output-sync=target integration-outages integration-rest computing
+	$(MAKE) -j4 --output-sync=target integration-outages integration-databases integration-rest computing
 computing:
 	$(MAKE) bench-once
 	$(MAKE) fuzz-ci
@@ -73,20 +73,23 @@ cover cover-served: # what the last make test has reached, and make integration 
 			'/^total:/ { print pkg ": " $$3 " of statements"; exit $$3 + 0 < least }' || exit 1; \
 	done
 
-.PHONY: integration integration-tools integration-outages integration-rest
+.PHONY: integration integration-tools integration-outages integration-databases integration-rest
 EVENTS ?= 100000
 integration: ## tests against servers that nobody here wrote; EVENTS=1000000, WRITES=200000 for the long ones
-	$(MAKE) -j2 --output-sync=target integration-outages integration-rest
+	$(MAKE) -j3 --output-sync=target integration-outages integration-databases integration-rest
 
-# Two halves, of about the same length, side by side: within one the tests run one after another, as suites look for goroutines that are
+# Three parts, of about the same length, side by side: within one the tests run one after another, as suites look for goroutines that are
 # left behind.
-OUTAGES = ^Test(Broker|Killed|Stream|ClusterKilled)
-integration-outages integration-rest: export SYNCD_TEST_EVENTS = $(EVENTS)
-integration-outages integration-rest: export SYNCD_TEST_WRITES = $(WRITES)
+OUTAGES   = ^Test(Broker|Killed|Stream|ClusterKilled)
+DATABASES = ^Test(Postgres|PGVector|Secantus|Search)
+integration-outages integration-databases integration-rest: export SYNCD_TEST_EVENTS = $(EVENTS)
+integration-outages integration-databases integration-rest: export SYNCD_TEST_WRITES = $(WRITES)
 integration-outages: integration-tools
 	cd integration && go test -count=1 -timeout 2h -run '$(OUTAGES)' $$(go list ./... | grep -v /browser)
+integration-databases: integration-tools
+	cd integration && go test -count=1 -timeout 2h -run '$(DATABASES)' -coverpkg=$(call packages,$(SERVED)) -coverprofile=../bin/cover.integration.out $$(go list ./... | grep -v /browser)
 integration-rest: integration-tools
-	cd integration && go test -count=1 -timeout 2h -skip '$(OUTAGES)' -coverpkg=$(call packages,$(SERVED)) -coverprofile=../bin/cover.integration.out $$(go list ./... | grep -v /browser)
+	cd integration && go test -count=1 -timeout 2h -skip '$(OUTAGES)|$(DATABASES)' $$(go list ./... | grep -v /browser)
 integration-tools:
 	@mkdir -p bin
 	@for tool in java mvn python3; do command -v $$tool >/dev/null || \

@@ -34,6 +34,8 @@ var notRun = []struct{ page, command, reason string }{
 	{"docs/indexing.md", "curl ", "the sandbox's Qdrant has no REST API; alias_test.go does the same by gRPC"},
 	{"docs/indexing.md", "syncd plan", "it needs an embedding configuration and its servers; model_test.go runs it with some of its own"},
 	{"docs/indexing.md", "syncd search", "it needs an embedding server; direct_test.go runs it with one of its own"},
+	{"docs/postgresql.md", "export ", "they are the reader's servers"},
+	{"docs/postgresql.md", "syncd ", "they need PostgreSQL and an embedding server; the tests of integration run them with some of their own"},
 	{"docs/operations.md", "syncd run -c few.yaml", "the file is the reader's"},
 	{"docs/operations.md", "syncd run -c prod.yaml --no-incremental --collections 'page*,!pageDraft'", "the sandbox has no pageDraft"},
 	{"docs/operations.md", "syncd plan -c prod.yaml --collections releaseNote", "the collection is the one that the reader adds"},

@@ -145,7 +145,8 @@ func TestInitWritesSettingsThatCanBeSet(t *testing.T) {
 	}
 }
 
-// TestPrintedConfigurationsCanBeLoaded prints each configuration of the repository and loads what was printed.
+// TestPrintedConfigurationsCanBeLoaded prints each configuration of the repository and loads what was printed, once secrets stand where
+// [redacted] does: until then it is refused.
 func TestPrintedConfigurationsCanBeLoaded(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(root, "configs/*.yaml"))
 	if err != nil || len(files) < 5 {
@@ -155,12 +156,20 @@ func TestPrintedConfigurationsCanBeLoaded(t *testing.T) {
 		"MONGODB_URI=mongodb://ada:pw@h:1/x?replicaSet=r", "MONGODB_DATABASE=d", "QDRANT_URL=https://q", "QDRANT_API_KEY=k",
 		"KAFKA_BOOTSTRAP_SERVERS=k:1", "KAFKA_USERNAME=u", "KAFKA_PASSWORD=p",
 	}
+	refused := 0
 	for _, file := range files {
 		for _, env := range [][]string{environ, nil} {
 			r := syncd(t, env, "config", "print", file, "--allow-unset-env")
 			r.wants(t, 0)
 			again := filepath.Join(t.TempDir(), "again.yaml")
-			if err := os.WriteFile(again, []byte(r.stdout), 0o600); err != nil {
+			if strings.Contains(r.stdout, "[redacted]") {
+				if err := os.WriteFile(again, []byte(r.stdout), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				syncd(t, nil, "validate", "--allow-unset-env", again).wants(t, 3, `holds \[redacted\], which is printed in place of a secret`)
+				refused++
+			}
+			if err := os.WriteFile(again, []byte(strings.ReplaceAll(r.stdout, "[redacted]", "k")), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			syncd(t, nil, "validate", "--allow-unset-env", again).wants(t, 0)
@@ -170,5 +179,8 @@ func TestPrintedConfigurationsCanBeLoaded(t *testing.T) {
 			r = syncd(t, env, "config", "print", again, "--allow-unset-env")
 			r.wants(t, 0, `again.yaml:\d+:\d+`)
 		}
+	}
+	if refused < 3 {
+		t.Errorf("only %d of the files print secrets", refused)
 	}
 }
