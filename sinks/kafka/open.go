@@ -104,7 +104,7 @@ func (s *Sink) Close() error { return s.close(nil) }
 
 // close is Close where the producer may be at work: a request of which busy gets the outcome. A producer must not be ended before its
 // requests, so it ends later, by itself; nil is no request.
-func (s *Sink) close(busy <-chan outcome) error {
+func (s *Sink) close(busy <-chan error) error {
 	s.contact.Close()
 	var alone sync.WaitGroup
 	if s.alone != nil {

@@ -58,13 +58,13 @@ type transactional struct {
 	interrupt context.CancelFunc // ends the leader's waiting, so that it looks at the contexts of its group
 
 	// Only the leader uses these.
-	ready    bool         // InitTransactions has succeeded
-	open     bool         // a transaction is open and must be committed or aborted
-	deciding bool         // the commit was requested, so that the transaction can't be aborted any more
-	asked    chan outcome // gets the outcome of the commit or abort that is under way; nil where none is
-	group    []*call      // the calls that share the transaction
-	broken   error        // why the producer can't go on; once set, every call fails with it
-	doubted  bool         // a transaction was aborted because events in it were acknowledged without proof
+	ready    bool       // InitTransactions has succeeded
+	open     bool       // a transaction is open and must be committed or aborted
+	deciding bool       // the commit was requested, so that the transaction can't be aborted any more
+	asked    chan error // gets the outcome of the commit or abort that is under way; nil where none is
+	group    []*call    // the calls that share the transaction
+	broken   error      // why the producer can't go on; once set, every call fails with it
+	doubted  bool       // a transaction was aborted because events in it were acknowledged without proof
 	pauses   retry.Pauses
 
 	cluster *laneCluster // in whose lanes' names transactions are; nil without one. It is set before the first call
@@ -586,9 +586,6 @@ func (t *transactional) settle(ctx context.Context, f func(context.Context) erro
 	}
 }
 
-// outcome is that of a request to commit or to abort.
-type outcome struct{ err error }
-
 // request makes a function of one that commits or aborts, and can't be interrupted. When its context ends it leaves the call under
 // way, and the next time it waits for the outcome of that one: there must be no other call meanwhile.
 //
@@ -598,14 +595,14 @@ type outcome struct{ err error }
 func (t *transactional) request(f func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		if t.asked == nil {
-			asked, forever := make(chan outcome, 1), context.WithoutCancel(ctx)
+			asked := make(chan error, 1)
 			t.asked = asked
-			go func() { asked <- outcome{f(forever)} }()
+			go func() { asked <- f(context.Background()) }()
 		}
 		select {
-		case o := <-t.asked:
+		case err := <-t.asked:
 			t.asked = nil
-			return o.err
+			return err
 		case <-ctx.Done():
 			return ctx.Err()
 		}
