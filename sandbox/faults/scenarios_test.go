@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.etcd.io/bbolt"
 
 	"github.com/syncd-io/syncd/store"
@@ -409,30 +408,4 @@ func TestKilledPrune(t *testing.T) {
 			})
 		}
 	}
-}
-
-// A process that stands still while a commit is answered, for longer than it may deliver, is told of it or gives up. Nothing of
-// librdkafka's ends it.
-func TestFrozenCommit(t *testing.T) {
-	s := ordinary(300)
-	s.exactlyOnce, s.batch = true, 3
-	h, file := begin(t, s, options{}, "")
-	for range 4 {
-		h.at(kafka, 1, func(r *run) {
-			commits := 0 // the broker has one of its functions at work at a time
-			h.kafka.Cluster().ControlKey(int16(kmsg.EndTxn), func(kmsg.Request) (kmsg.Response, error, bool) {
-				if commits++; commits < 3 {
-					h.kafka.Cluster().KeepControl()
-				} else {
-					h.cause(r, fault{kind: freeze, on: process, lasts: 1700 * time.Millisecond})
-				}
-				return nil, nil, false
-			})
-		})
-		if r := h.job(file); r.done() {
-			h.end(r, file)
-			return
-		}
-	}
-	h.finish(file)
 }

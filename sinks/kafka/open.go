@@ -100,24 +100,13 @@ func (s *Sink) Abilities() syncd.SinkAbilities {
 }
 
 // Close implements io.Closer. It waits a while for the events of interrupted writes.
-func (s *Sink) Close() error { return s.close(nil) }
-
-// close is Close where the producer may be at work: a request of which busy gets the outcome. A producer must not be ended before its
-// requests, so it ends later, by itself; nil is no request.
-func (s *Sink) close(busy <-chan error) error {
+func (s *Sink) Close() error {
 	s.contact.Close()
 	var alone sync.WaitGroup
 	if s.alone != nil {
 		alone.Go(func() { s.alone.close(closeTimeout) })
 	}
-	if busy == nil {
-		s.main.close(closeTimeout)
-	} else {
-		go func() {
-			<-busy
-			s.main.close(0)
-		}()
-	}
+	s.main.close(closeTimeout)
 	alone.Wait()
 	s.judge.close()
 	return nil

@@ -17,8 +17,8 @@ import (
 	"github.com/syncd-io/syncd/internal/wait"
 )
 
-// transactionSlice is how long a call of librdkafka that can't be interrupted may take at once where it can be made again, and the
-// moment that an abort is given when nobody waits for it any more.
+// transactionSlice is how long one of librdkafka's transaction calls, which can't be interrupted, may take at once. One that
+// needs longer goes on in the background, and the next call resumes it.
 const transactionSlice = 250 * time.Millisecond
 
 // probePause is how long reports are awaited before it is asked whether the transaction has failed.
@@ -45,7 +45,7 @@ var (
 //
 // Every Write and Commit puts a call into the queue. One of the callers, the leader, holds the turn. It takes all calls that wait
 // as its group, and takes the group through one transaction: fill, prove, commit (see transact), or abort (see undo). The other
-// callers wait until their call is done or the turn is free. The only other goroutine is that of a request to commit or to abort.
+// callers wait until their call is done or the turn is free. No other goroutine is involved.
 //
 // A leader whose context ends gives the turn back. It may leave behind an open transaction, or one whose commit was requested and
 // not answered. The next leader continues from there, or Close does.
@@ -58,13 +58,12 @@ type transactional struct {
 	interrupt context.CancelFunc // ends the leader's waiting, so that it looks at the contexts of its group
 
 	// Only the leader uses these.
-	ready    bool       // InitTransactions has succeeded
-	open     bool       // a transaction is open and must be committed or aborted
-	deciding bool       // the commit was requested, so that the transaction can't be aborted any more
-	asked    chan error // gets the outcome of the commit or abort that is under way; nil where none is
-	group    []*call    // the calls that share the transaction
-	broken   error      // why the producer can't go on; once set, every call fails with it
-	doubted  bool       // a transaction was aborted because events in it were acknowledged without proof
+	ready    bool    // InitTransactions has succeeded
+	open     bool    // a transaction is open and must be committed or aborted
+	deciding bool    // the commit was requested, so that the transaction can't be aborted any more
+	group    []*call // the calls that share the transaction
+	broken   error   // why the producer can't go on; once set, every call fails with it
+	doubted  bool    // a transaction was aborted because events in it were acknowledged without proof
 	pauses   retry.Pauses
 
 	cluster *laneCluster // in whose lanes' names transactions are; nil without one. It is set before the first call
@@ -390,7 +389,7 @@ func (t *transactional) transact(ctx context.Context) error {
 		}
 		t.deciding = true
 	}
-	if err := t.settle(ctx, t.request(t.main.CommitTransaction)); err != nil {
+	if err := t.settle(ctx, t.main.CommitTransaction); err != nil {
 		if k, ok := errors.AsType[ck.Error](err); ok && k.TxnRequiresAbort() {
 			t.deciding = false
 			return fmt.Errorf("%s: %w", t.scrub(err), errAgain)
@@ -555,7 +554,7 @@ func (t *transactional) abort(ctx context.Context, insist bool) error {
 		defer cancel()
 		ctx = moment
 	}
-	if err := t.settle(ctx, t.request(t.main.AbortTransaction)); err != nil {
+	if err := t.settle(ctx, t.main.AbortTransaction); err != nil {
 		t.mourn()
 		return err
 	}
@@ -574,54 +573,23 @@ func (t *transactional) settle(ctx context.Context, f func(context.Context) erro
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		err := f(ctx)
+		slice, cancel := context.WithTimeout(ctx, transactionSlice)
+		err := f(slice)
+		cancel()
 		k, ok := errors.AsType[ck.Error](err)
 		if !ok || k.IsFatal() || k.TxnRequiresAbort() || !k.IsRetriable() && !k.IsTimeout() {
 			return err
 		}
 		if !k.IsTimeout() { // which is the slice's end
 			t.env.Retried("transaction request")
+			_ = wait.Pause(ctx, queueFullPause) // the end of ctx is looked at next
 		}
-		_ = wait.Pause(ctx, queueFullPause) // the end of ctx is looked at next
-	}
-}
-
-// request makes a function of one that commits or aborts, and can't be interrupted. When its context ends it leaves the call under
-// way, and the next time it waits for the outcome of that one: there must be no other call meanwhile.
-//
-// The call has no timeout, as librdkafka advises. A call's first step that times out, which it also does when the process stood still,
-// is done later all the same, and from then on librdkafka (2.14.0, and so 2.15.0) takes the outcome of a step for that of the next:
-// a commit may seem done that is not, and where the coordinator's answer comes while no call is under way, an assertion ends the process.
-func (t *transactional) request(f func(context.Context) error) func(context.Context) error {
-	return func(ctx context.Context) error {
-		if t.asked == nil {
-			asked := make(chan error, 1)
-			t.asked = asked
-			go func() { asked <- f(context.Background()) }()
-		}
-		select {
-		case err := <-t.asked:
-			t.asked = nil
-			return err
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// inSlices makes a function of one that can't be interrupted, and that goes on in the background where it times out: the next call
-// resumes it. Of the transaction functions only InitTransactions is safe to be called so.
-func inSlices(f func(context.Context) error) func(context.Context) error {
-	return func(ctx context.Context) error {
-		slice, cancel := context.WithTimeout(ctx, transactionSlice)
-		defer cancel()
-		return f(slice)
 	}
 }
 
 // initialize makes this producer the only one of its transactional.id: transactions that an older one left are settled first.
 func (t *transactional) initialize(ctx context.Context) error {
-	err := t.settle(ctx, inSlices(t.main.InitTransactions))
+	err := t.settle(ctx, t.main.InitTransactions)
 	switch k, ok := errors.AsType[ck.Error](err); {
 	case err == nil:
 		t.ready = true
@@ -666,8 +634,7 @@ func (t *transactional) lost(fatal error) error {
 	return syncd.Hint(err, "run it again with --fresh: it asks the index about every document; "+brokersHint) // the marks can't be written any more
 }
 
-// Close aborts a transaction that is open. One whose commit was asked for is given a moment to end. What the brokers do not answer by
-// then goes on: the producer lives until they do.
+// Close aborts a transaction that is open. One whose commit was asked for is given a moment to end.
 func (t *transactional) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
@@ -675,19 +642,12 @@ func (t *transactional) Close() error {
 	switch {
 	case t.broken != nil: // the brokers have ended it
 	case t.deciding:
-		err = t.settle(ctx, t.request(t.main.CommitTransaction))
+		err = t.settle(ctx, t.main.CommitTransaction)
 	default:
 		err = t.abort(ctx, false)
-	}
-	if t.broken != nil && t.asked != nil { // it ends at once
-		select {
-		case <-t.asked:
-			t.asked = nil
-		case <-ctx.Done():
-		}
 	}
 	if err != nil {
 		t.logger.Warn("a Kafka transaction was left open; the brokers abort it after its timeout", "timeout", t.config.Transactions.Timeout, "error", t.scrub(err))
 	}
-	return t.close(t.asked)
+	return t.Sink.Close()
 }
