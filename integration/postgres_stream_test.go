@@ -337,9 +337,15 @@ func TestPostgresStream(t *testing.T) {
 		isLost("behind the end", syncd.Offset(parts[0]+" "+parts[1]+" FFFF/0"))
 		d.exec("INSERT INTO page VALUES (1)")
 		isLost("a transaction that is not there", first+" FFFF/0 1")
+		left := func() { // the server notices a little later that a reader is gone
+			t.Helper()
+			d.exec("DO $$ BEGIN WHILE (SELECT active FROM pg_replication_slots WHERE slot_name = 'lost') LOOP PERFORM pg_sleep(0.01); END LOOP; END $$")
+		}
 		// Somebody else reads the slot.
+		left()
 		d.exec("SELECT * FROM pg_replication_slot_advance('lost', pg_current_wal_lsn())")
 		isLost("read by somebody else", first)
+		left()
 		d.exec("SELECT pg_drop_replication_slot('lost')")
 		isLost("dropped", first)
 		f.use(f.stream) // makes it anew
@@ -348,6 +354,7 @@ func TestPostgresStream(t *testing.T) {
 			t.Errorf("%v, %v", shown(got), err)
 		}
 		// A slot of a time before there was a publication tells nothing.
+		left()
 		d.exec("SELECT pg_drop_replication_slot('lost')")
 		d.exec("DROP PUBLICATION lost")
 		d.exec("SELECT pg_create_logical_replication_slot('lost', 'pgoutput')")
