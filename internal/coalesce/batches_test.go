@@ -127,7 +127,7 @@ func TestWhoLeavesTakesNoBatchAlong(t *testing.T) {
 	}
 }
 
-// TestAPanicIsNoAnswer: whoever joined is told so.
+// TestAPanicIsNoAnswer: callers that joined the question get an error.
 func TestAPanicIsNoAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := asking{t: t, b: NewBatches(func(context.Context, []int, []int) error { time.Sleep(time.Second); panic("a fault") })}

@@ -130,7 +130,7 @@ func TestWhoOnlyJoinedLeavesAtOnce(t *testing.T) {
 	})
 }
 
-// TestAPanicIsNoAnswerToAQuestion: whoever joined is told so.
+// TestAPanicIsNoAnswerToAQuestion: callers that joined the question get an error.
 func TestAPanicIsNoAnswerToAQuestion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := New(func(context.Context, []string) ([]string, error) { time.Sleep(time.Second); panic("a fault") })

@@ -1,4 +1,4 @@
-// Package wholefile replaces files at once: whoever reads one finds the old one or the new one.
+// Package wholefile replaces files atomically: a reader finds either the old content or the new one.
 package wholefile
 
 import (

@@ -405,7 +405,7 @@ func (v *View) commitAs(ctx context.Context, tenures []syncd.Tenure, changes []s
 	}
 	if len(tenures) == 1 {
 		v.mu.Lock()
-		if l := tenures[0].Lane; v.lanes[l].tenure == tenures[0] { // else it was lost and gained anew meanwhile
+		if l := tenures[0].Lane; v.lanes[l].tenure == tenures[0] { // otherwise the lane was lost and gained again meanwhile
 			v.loseNow([]int{l}) // which the cluster has yet to tell
 		}
 		v.mu.Unlock()

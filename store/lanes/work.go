@@ -22,8 +22,8 @@ type Assignment struct {
 	Stop       <-chan struct{} // closed: the split is to be left, and its state to be kept as far as it has come
 	// Divide keeps that whole ends at a key, and that what was behind is a split of its own; it returns whole as it is then.
 	Divide func(ctx context.Context, whole store.Split, at syncd.Key) (store.Split, error)
-	// Left must be called when nothing of the split is under way any more, be it done or left: what is to be kept of it is kept, and it is
-	// done by whoever is assigned it next. Worker.Close stands for it where the work ended by an error.
+	// Left must be called when all work on the split has ended, whether it is done or not, and its state has been kept. From then on another
+	// process may be assigned the split. Where the work ended by an error, Worker.Close does the same.
 	Left func()
 
 	end    func()
