@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -1212,5 +1214,70 @@ func BenchmarkKafkaDelivery(b *testing.B) {
 			})
 			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*size), "µs/event")
 		})
+	}
+}
+
+// TestKafkaAbortsRightBehindACommit has a coordinator that still writes the markers of a commit, and has the next transaction wait: one
+// that is to be aborted at once leaves the producer as it was.
+func TestKafkaAbortsRightBehindACommit(t *testing.T) {
+	b := kafkaBroker(t, kafkaserver.Config{})
+	var busy atomic.Int32
+	b.Cluster().ControlKey(int16(kmsg.AddPartitionsToTxn), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		b.Cluster().KeepControl()
+		if busy.Add(-1) < 0 {
+			return nil, nil, false
+		}
+		in := req.(*kmsg.AddPartitionsToTxnRequest)
+		out := in.ResponseKind().(*kmsg.AddPartitionsToTxnResponse)
+		for _, topic := range in.Topics {
+			each := kmsg.AddPartitionsToTxnResponseTopic{Topic: topic.Topic}
+			for _, p := range topic.Partitions {
+				each.Partitions = append(each.Partitions, kmsg.AddPartitionsToTxnResponseTopicPartition{Partition: p, ErrorCode: kerr.ConcurrentTransactions.Code})
+			}
+			out.Topics = append(out.Topics, each)
+		}
+		return out, nil, true
+	})
+	s, _ := ledger(t, b.Addr(), nil, nil)
+	refused := pages(2, 10)
+	refused[1].Document = text(strings.Repeat("x", 1_100_000))
+	for i, abort := range []func() error{
+		func() error {
+			if _, ok := errors.AsType[*syncd.BatchError](s.Commit(t.Context(), refused, mark("refused", "1"))); !ok {
+				return errors.New("it is not refused")
+			}
+			return nil
+		},
+		func() error { // alone in its transaction, of which nothing is sent but the mark
+			if _, ok := errors.AsType[*syncd.BatchError](s.Commit(t.Context(), refused[1:], mark("refused", "1"))); !ok {
+				return errors.New("it is not refused")
+			}
+			return nil
+		},
+		func() error { // by a caller that left; the next one aborts what it has left open
+			busy.Store(math.MaxInt32)
+			defer busy.Store(0)
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(30*time.Millisecond, cancel)
+			if err := s.Commit(ctx, pages(1, 10), mark("refused", "1")); !errors.Is(err, context.Canceled) {
+				return err
+			}
+			return nil
+		},
+	} {
+		busy.Store(0)
+		if err := s.Commit(t.Context(), pages(3, 10), mark("progress", strconv.Itoa(i))); err != nil {
+			t.Fatalf("before abort %d: %v", i, err)
+		}
+		busy.Store(20)
+		if err := abort(); err != nil {
+			t.Errorf("abort %d: %v", i, err)
+		}
+	}
+	if err := s.Commit(t.Context(), pages(1, 10), mark("progress", "3")); err != nil {
+		t.Errorf("behind them: %v", err)
+	}
+	if _, marks := ledger(t, b.Addr(), nil, nil); string(marks["progress"]) != "3" || marks["refused"] != nil {
+		t.Errorf("marks %q", marks)
 	}
 }

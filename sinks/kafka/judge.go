@@ -61,6 +61,9 @@ func (j *judge) run() {
 			continue // reports are messages
 		}
 		s := m.Opaque.(*slot)
+		if s.entry != nil && !s.entry.reported.Load() {
+			s.entry.reported.Store(true)
+		}
 		j.look(s, &m.TopicPartition)
 		s.mail.put(m)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -23,6 +24,9 @@ const transactionSlice = 250 * time.Millisecond
 
 // probePause is how long reports are awaited before it is asked whether the transaction has failed.
 const probePause = 20 * time.Millisecond
+
+// enterPause is how long it is waited before it is looked again whether the coordinator has taken a transaction up.
+const enterPause = 2 * time.Millisecond
 
 // retryPause is the wait before an aborted transaction is tried anew; it doubles up to retryPauseMax.
 const (
@@ -60,6 +64,7 @@ type transactional struct {
 	// Only the leader uses these.
 	ready    bool    // InitTransactions has succeeded
 	open     bool    // a transaction is open and must be committed or aborted
+	entry    *entry  // of the transaction that is open, or was last
 	deciding bool    // the commit was requested, so that the transaction can't be aborted any more
 	group    []*call // the calls that share the transaction
 	broken   error   // why the producer can't go on; once set, every call fails with it
@@ -430,10 +435,10 @@ func (t *transactional) fill(ctx context.Context) error {
 	if err := t.main.BeginTransaction(); err != nil {
 		return fmt.Errorf("beginning a Kafka transaction: %s", t.scrub(err))
 	}
-	t.open = true
+	t.open, t.entry = true, &entry{}
 	for _, c := range t.group {
 		t.main.produced.Add(int64(c.size + len(c.marks.events)))
-		if err := c.produce(ctx, t.main); err != nil {
+		if err := c.produce(ctx, t.main, t.entry); err != nil {
 			return err
 		}
 	}
@@ -450,10 +455,11 @@ func (t *transactional) rest(ctx context.Context) error {
 
 // produce puts a call's events into the transaction, and then its marks. Events that are to be sent one by one come behind all
 // others, each after the report of the one before it.
-func (c *call) produce(ctx context.Context, p producer) error {
+func (c *call) produce(ctx context.Context, p producer, e *entry) error {
 	w := c.events
 	w.begin()
 	c.marks.begin()
+	w.entry, c.marks.entry = e, e
 	alone := c.alone
 	for i := range c.size {
 		if len(alone) > 0 && alone[0] == i {
@@ -516,12 +522,38 @@ func (t *transactional) prove(ctx context.Context, w *write) error {
 		case err == nil || !timeout || ctx.Err() != nil:
 			return err
 		}
-		// If the transaction has failed, its waiting events are not sent any more, and are reported only when it is aborted. There
-		// is no function that tells its state, but BeginTransaction is refused while it is open, and the error tells.
-		if k, ok := errors.AsType[ck.Error](t.main.BeginTransaction()); ok && (k.TxnRequiresAbort() || k.IsFatal()) {
-			return fmt.Errorf("%s: %w", t.scrub(k), errAgain)
+		if err := t.failed(); err != nil { // then waiting events are not sent any more, and are reported only when it is aborted
+			return err
 		}
 	}
+}
+
+// failed returns an error if the open transaction has failed in librdkafka. There is no function that tells its state, but
+// BeginTransaction is refused while it is open, and the error tells.
+func (t *transactional) failed() error {
+	if k, ok := errors.AsType[ck.Error](t.main.BeginTransaction()); ok && (k.TxnRequiresAbort() || k.IsFatal()) {
+		return fmt.Errorf("%s: %w", t.scrub(k), errAgain)
+	}
+	return nil
+}
+
+// entry is what is known of a transaction's way into the coordinator.
+type entry struct {
+	sent     bool        // events were handed to librdkafka; the leader's
+	reported atomic.Bool // there is a report of one, which comes only after the coordinator has taken the transaction up, or it has failed
+}
+
+// enter waits until the coordinator has taken the open transaction up. An abort before that can end the producer: a coordinator that
+// still writes the markers of the transaction before has the new one wait (CONCURRENT_TRANSACTIONS), and librdkafka does not tell that
+// answer from one that was lost, so that it asks to abort what the coordinator never began (INVALID_TXN_STATE, which is fatal;
+// librdkafka's issue 4849). It returns at once where nothing was sent, or the transaction has failed, and an error only when ctx ends.
+func (t *transactional) enter(ctx context.Context) error {
+	for t.entry.sent && !t.entry.reported.Load() && t.failed() == nil {
+		if err := wait.Pause(ctx, enterPause); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // send puts event i of w into the transaction, unless an earlier attempt has shown that it is refused. An event that the client
@@ -554,6 +586,10 @@ func (t *transactional) abort(ctx context.Context, insist bool) error {
 		defer cancel()
 		ctx = moment
 	}
+	if err := t.enter(ctx); err != nil {
+		return err // it stays open, and the next one who may lead, or Close, aborts it
+	}
+	t.entry.sent = false // an abort that was asked for goes on, and nothing more is sent
 	if err := t.settle(ctx, t.main.AbortTransaction); err != nil {
 		t.mourn()
 		return err

@@ -48,6 +48,7 @@ type write struct {
 	mail    *mailbox
 	pending int // events of which no report was taken
 	client  *client
+	entry   *entry   // of the transaction that they go into; nil without one
 	refused []int    // by a broker, perhaps for their company in a batch
 	claimed []int    // said to have arrived, without proof: see judge
 	unseen  []int    // the first that were confirmed in their lanes: see verify
@@ -64,6 +65,7 @@ type slot struct {
 	client    *client
 	doubts    uint64 // of the judge when the event was produced
 	proof     *proof // that the judge has of the lane, once it was reported
+	entry     *entry
 	mail      *mailbox
 }
 
@@ -169,7 +171,7 @@ func (w *write) begin() {
 		w.slots, w.mail, w.pending = slices.Clone(w.slots), newMailbox(len(w.slots)), 0
 	}
 	w.failed, w.refused, w.claimed, w.passing, w.alone = nil, w.refused[:0], w.claimed[:0], w.passing[:0], false
-	w.client, w.unseen = w.sink.main, w.unseen[:0]
+	w.client, w.entry, w.unseen = w.sink.main, nil, w.unseen[:0]
 }
 
 // recycle keeps a write for another one's events.
@@ -257,11 +259,14 @@ func (w *write) produce(ctx context.Context, p producer, i int) error {
 		w.message.Timestamp = time.Unix(0, e.ReadAt)
 	}
 	s := &w.slots[i]
-	s.client, s.mail, s.doubts = w.client, w.mail, w.sink.judge.doubts.Load()
+	s.client, s.mail, s.entry, s.doubts = w.client, w.mail, w.entry, w.sink.judge.doubts.Load()
 	for {
 		err := p.Produce(&w.message, w.sink.judge.reports)
 		if err == nil {
 			w.pending++
+			if w.entry != nil {
+				w.entry.sent = true
+			}
 			return nil
 		}
 		if kafkaconn.Code(err) != ck.ErrQueueFull {
