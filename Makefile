@@ -8,6 +8,9 @@ TAGS     = ferretdb_sqlite
 # Many tests wait, for servers or for what is timed, so twice as many packages as there are processors run at a time, and each
 # may take longer than go test allows by itself.
 GOFLAGS_TEST ?= -race -shuffle=on -timeout 30m -p $(shell echo $$(( 2 * $$(getconf _NPROCESSORS_ONLN) )))
+# Tests without the race detector are linked from the packages that make build compiles: go test would compile all of them again,
+# without what debuggers need, unless it is to keep the test's program. Each user has a directory of its own, $(1).
+kept = $(VET) -ldflags '-s -w' -o $(CURDIR)/bin/tests/$(1)/
 # The race detector has a program wait for a second at its end, in which others' races might still be seen. The tests end their
 # goroutines, and start hundreds of programs.
 export GORACE ?= atexit_sleep_ms=10
@@ -27,22 +30,24 @@ bin/sandbox: FORCE
 	cd sandbox && go build -tags $(TAGS) -o ../bin/sandbox ./cmd/sandbox
 
 test: build ## run every test
-	go test $(GOFLAGS_TEST) -coverpkg=$(COVERPKG) -coverprofile=bin/cover.root.out ./...
+	go test $(VET) $(GOFLAGS_TEST) -coverpkg=$(COVERPKG) -coverprofile=bin/cover.root.out ./...
 ifneq ($(JAVA),yes)
 	@echo "java or mvn is not installed: the tests against mongo-java-server are left out"
 endif
 	$(MAKE) -j2 --output-sync=target test-sandbox test-programs
-	cd examples/custom-binary && go test $(GOFLAGS_TEST) ./...
-	cd deploy && go test ./...
-	cd bench && go test ./...
+	cd examples/custom-binary && go test $(VET) $(GOFLAGS_TEST) ./...
+	cd deploy && go test $(call kept,deploy) ./...
+	cd bench && go test $(call kept,bench) ./...
 
 .PHONY: test-sandbox test-programs
 test-sandbox:
-	cd sandbox && $(if $(JAVA),,SYNCD_SKIP_JAVA=1) go test $(GOFLAGS_TEST) -coverpkg=$(COVERPKG) -coverprofile=../bin/cover.sandbox.out -tags $(TAGS) $$(go list -tags $(TAGS) ./... | grep -v -e /e2e -e /faults)
+	cd sandbox && $(if $(JAVA),,SYNCD_SKIP_JAVA=1) go test $(VET) $(GOFLAGS_TEST) -coverpkg=$(COVERPKG) -coverprofile=../bin/cover.sandbox.out -tags $(TAGS) $$(go list -tags $(TAGS) ./... | grep -v -e /e2e -e /faults)
 # The end-to-end tests run the built program; the race detector would only slow down their servers.
 test-programs:
-	cd sandbox && go test -shuffle=on -timeout 30m -tags $(TAGS) ./e2e ./faults
+	cd sandbox && go test $(call kept,programs) -shuffle=on -timeout 30m -tags $(TAGS) ./e2e ./faults
 
+# The linters have vetted every package, so go test need not do so again.
+check: export VET = -vet=off
 check: lint test cover beside cover-served browser ## exactly what CI runs
 
 # The integration tests mostly wait for servers, so what only computes runs beside them.
@@ -85,11 +90,11 @@ DATABASES = ^Test(Postgres|PGVector|Secantus|Search)
 integration-outages integration-databases integration-rest: export SYNCD_TEST_EVENTS = $(EVENTS)
 integration-outages integration-databases integration-rest: export SYNCD_TEST_WRITES = $(WRITES)
 integration-outages: integration-tools
-	cd integration && go test -count=1 -timeout 2h -run '$(OUTAGES)' $$(go list ./... | grep -v /browser)
+	cd integration && go test $(call kept,outages) -count=1 -timeout 2h -run '$(OUTAGES)' $$(go list ./... | grep -v /browser)
 integration-databases: integration-tools
-	cd integration && go test -count=1 -timeout 2h -run '$(DATABASES)' -coverpkg=$(call packages,$(SERVED)) -coverprofile=../bin/cover.integration.out $$(go list ./... | grep -v /browser)
+	cd integration && go test $(call kept,databases) -count=1 -timeout 2h -run '$(DATABASES)' -coverpkg=$(call packages,$(SERVED)) -coverprofile=../bin/cover.integration.out $$(go list ./... | grep -v /browser)
 integration-rest: integration-tools
-	cd integration && go test -count=1 -timeout 2h -skip '$(OUTAGES)|$(DATABASES)' $$(go list ./... | grep -v /browser)
+	cd integration && go test $(call kept,rest) -count=1 -timeout 2h -skip '$(OUTAGES)|$(DATABASES)' $$(go list ./... | grep -v /browser)
 integration-tools:
 	@mkdir -p bin
 	@for tool in java mvn python3; do command -v $$tool >/dev/null || \
@@ -97,13 +102,15 @@ integration-tools:
 
 .PHONY: browser
 browser: ## tests of the page in Chromium; needs chromium
-	cd integration && go test -count=1 -timeout 10m ./browser
+	cd integration && go test $(call kept,browser) -count=1 -timeout 10m ./browser
 
+# Of the linters, govet runs every analysis of go vet, on tests as well. They keep much in memory, which the collector would go through
+# again and again.
 lint: bin/tools/golangci-lint ## vet, formatting, linters and the direction of imports
 	@for m in $(MODULES); do \
 		echo "lint $$m"; \
-		(cd $$m && go vet -tags $(TAGS) ./... && go mod verify >/dev/null && go mod tidy -diff) || exit 1; \
-		(cd $$m && $(CURDIR)/bin/tools/golangci-lint run --config $(CURDIR)/.golangci.yml --build-tags $(TAGS) ./...) || exit 1; \
+		(cd $$m && go mod verify >/dev/null && go mod tidy -diff) || exit 1; \
+		(cd $$m && GOGC=400 $(CURDIR)/bin/tools/golangci-lint run --config $(CURDIR)/.golangci.yml --build-tags $(TAGS) ./...) || exit 1; \
 	done
 
 bin/tools/golangci-lint: Makefile
@@ -155,7 +162,7 @@ REPEAT ?= 5
 
 .PHONY: bench-once
 bench-once: # that the benchmarks still run
-	go test -run '^$$' -bench . -benchtime 1x $(BENCHED) >/dev/null
+	go test $(call kept,stages) -run '^$$' -bench . -benchtime 1x $(BENCHED) >/dev/null
 	cd bench && go build -o ../bin/bench . && cd .. && bin/bench -syncd bin/syncd -sizes 10000 -bytes 2000,500 -n 1 -gates=false
 
 FUZZTIME ?= 30s
@@ -173,11 +180,11 @@ FUZZED = config:FuzzLoad config:FuzzEdit config:FuzzFlatKey mapping:FuzzSeed int
          checkers/qdrant:FuzzPage connectors/mongo:FuzzPosition connectors/mongo:FuzzEvent connectors/postgres:FuzzArray \
          connectors/postgres:FuzzFilter connectors/postgres:FuzzRowMessage stages/embed:FuzzAnswer stages/chunk:FuzzFormats
 .PHONY: fuzz-ci
-fuzz-ci: FUZZTIME = 4s
+fuzz-ci: FUZZTIME = 3s
 fuzz-ci: # a part of make fuzz that CI has the time for
 	@rm -rf bin/fuzz && mkdir -p bin/fuzz; built=; for target in $(FUZZED); do \
 		echo "fuzz $$target"; pkg=$${target%:*}; \
-		if [ "$$pkg" != "$$built" ]; then go test -c -fuzz . -o bin/fuzz/program ./$$pkg || exit 1; built=$$pkg; fi; \
+		if [ "$$pkg" != "$$built" ]; then go test $(VET) -c -fuzz . -o bin/fuzz/program ./$$pkg || exit 1; built=$$pkg; fi; \
 		(cd $$pkg && $(CURDIR)/bin/fuzz/program -test.run '^$$' -test.fuzz "^$${target#*:}$$" -test.fuzztime $(FUZZTIME) -test.fuzzcachedir "$(CURDIR)/bin/fuzz/$$pkg") || exit 1; \
 	done
 
