@@ -1217,8 +1217,8 @@ func BenchmarkKafkaDelivery(b *testing.B) {
 	}
 }
 
-// TestKafkaAbortsRightBehindACommit has a coordinator that still writes the markers of a commit, and has the next transaction wait: one
-// that is to be aborted at once leaves the producer as it was.
+// TestKafkaAbortsRightBehindACommit: the coordinator still writes the markers of a commit, and makes the next transaction wait. When that
+// transaction is aborted at once, the producer can go on.
 func TestKafkaAbortsRightBehindACommit(t *testing.T) {
 	b := kafkaBroker(t, kafkaserver.Config{})
 	var busy atomic.Int32
@@ -1248,13 +1248,13 @@ func TestKafkaAbortsRightBehindACommit(t *testing.T) {
 			}
 			return nil
 		},
-		func() error { // alone in its transaction, of which nothing is sent but the mark
+		func() error { // only the mark is sent in this transaction
 			if _, ok := errors.AsType[*syncd.BatchError](s.Commit(t.Context(), refused[1:], mark("refused", "1"))); !ok {
 				return errors.New("it is not refused")
 			}
 			return nil
 		},
-		func() error { // by a caller that left; the next one aborts what it has left open
+		func() error { // its caller leaves, and the next caller aborts it
 			busy.Store(math.MaxInt32)
 			defer busy.Store(0)
 			ctx, cancel := context.WithCancel(t.Context())

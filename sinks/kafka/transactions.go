@@ -25,7 +25,7 @@ const transactionSlice = 250 * time.Millisecond
 // probePause is how long reports are awaited before it is asked whether the transaction has failed.
 const probePause = 20 * time.Millisecond
 
-// enterPause is how long it is waited before it is looked again whether the coordinator has taken a transaction up.
+// enterPause is the wait between two looks at whether the coordinator has registered a transaction: see enter.
 const enterPause = 2 * time.Millisecond
 
 // retryPause is the wait before an aborted transaction is tried anew; it doubles up to retryPauseMax.
@@ -537,16 +537,17 @@ func (t *transactional) failed() error {
 	return nil
 }
 
-// entry is what is known of a transaction's way into the coordinator.
+// entry tells whether the coordinator has registered a transaction: see enter.
 type entry struct {
-	sent     bool        // events were handed to librdkafka; the leader's
-	reported atomic.Bool // there is a report of one, which comes only after the coordinator has taken the transaction up, or it has failed
+	sent     bool        // events were handed to librdkafka; only the leader uses it
+	reported atomic.Bool // one of them has its report: the coordinator has registered the transaction, or the event has failed
 }
 
-// enter waits until the coordinator has taken the open transaction up. An abort before that can end the producer: a coordinator that
-// still writes the markers of the transaction before has the new one wait (CONCURRENT_TRANSACTIONS), and librdkafka does not tell that
-// answer from one that was lost, so that it asks to abort what the coordinator never began (INVALID_TXN_STATE, which is fatal;
-// librdkafka's issue 4849). It returns at once where nothing was sent, or the transaction has failed, and an error only when ctx ends.
+// enter waits until the coordinator has registered the open transaction, since an abort before that can end the producer. While the
+// coordinator still writes the markers of the last transaction, it answers a new one with CONCURRENT_TRANSACTIONS. librdkafka 2.14.0
+// treats that answer like one that was lost: it asks the coordinator to abort a transaction that never began. The coordinator refuses
+// with INVALID_TXN_STATE, which is fatal (librdkafka's issue 4849). enter returns at once if nothing was sent or the transaction has
+// failed. It returns an error only when ctx ends.
 func (t *transactional) enter(ctx context.Context) error {
 	for t.entry.sent && !t.entry.reported.Load() && t.failed() == nil {
 		if err := wait.Pause(ctx, enterPause); err != nil {
@@ -587,9 +588,9 @@ func (t *transactional) abort(ctx context.Context, insist bool) error {
 		ctx = moment
 	}
 	if err := t.enter(ctx); err != nil {
-		return err // it stays open, and the next one who may lead, or Close, aborts it
+		return err // the transaction stays open; the next leader or Close aborts it
 	}
-	t.entry.sent = false // an abort that was asked for goes on, and nothing more is sent
+	t.entry.sent = false // once begun, an abort need not wait again
 	if err := t.settle(ctx, t.main.AbortTransaction); err != nil {
 		t.mourn()
 		return err
