@@ -721,6 +721,41 @@ func TestKafkaNotEncodableInTransaction(t *testing.T) {
 	}
 }
 
+// TestKafkaGapsAfterRefusals: batches that are refused leave gaps in the sequence numbers of their partitions, for which the broker
+// refuses what comes next. librdkafka then holds back what it learns last until the transaction is aborted.
+func TestKafkaGapsAfterRefusals(t *testing.T) {
+	b := kafkaBroker(t, kafkaserver.Config{})
+	var retried counter
+	s, _ := ledger(t, b.Addr(), retried.add, nil)
+	events := pages(2000, 0) // so many that the transaction fails while they are handed over: only some of them are refused
+	if err := s.Commit(t.Context(), events[:100], mark("progress", "1")); err != nil { // of a partition's first batch any number is taken
+		t.Fatal(err)
+	}
+	var aborted atomic.Bool
+	b.Cluster().ControlKey(int16(kmsg.EndTxn), func(kmsg.Request) (kmsg.Response, error, bool) {
+		aborted.Store(true)
+		return nil, nil, false
+	})
+	pause := 300 * time.Millisecond // for the next attempt to hand over the others
+	refuseProduce(b, kerr.MessageTooLarge.Code, func([]byte) bool {
+		if !aborted.Load() {
+			return true
+		}
+		time.Sleep(pause)
+		pause = 5 * time.Millisecond // between the answers of two partitions
+		return false
+	})
+	if err := s.Commit(t.Context(), events[100:], mark("progress", "2")); err != nil {
+		t.Errorf("%v (%s)", err, syncd.HintOf(err))
+	}
+	if diff := cmp.Diff(keysOf(events), keys(t, b.Addr())); diff != "" {
+		t.Errorf("committed (-want +got):\n%s", diff)
+	}
+	if again := retried.of("transaction aborted"); again < 2 {
+		t.Errorf("%d times aborted: there was no gap", again)
+	}
+}
+
 // TestKafkaRefusedInTransaction has brokers refuse one event, by its size or otherwise: nothing of its Commit is committed, and
 // the others can be committed again; a Commit beside it is none the wiser, and a Write commits the others by itself.
 func TestKafkaRefusedInTransaction(t *testing.T) {

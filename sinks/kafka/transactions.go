@@ -84,6 +84,7 @@ type call struct {
 	marks    *write
 	left     syncd.BatchError // events that were refused for their own fault; later attempts leave them out
 	alone    []int            // events that a broker refused with their batch; later attempts send them one by one
+	wiser    bool             // the last attempt added to left or alone, so that the next one is another
 	cause    error            // why the last attempt was aborted
 	tenures  []syncd.Tenure   // of the cluster, in whose name it is
 	lapse    lapse            // of the membership in the cluster, as its attempts found it
@@ -341,12 +342,14 @@ func (c *call) learn(err error) error {
 		c.cause = err
 	}
 	w := c.events
+	c.wiser = len(w.refused) > 0
 	for i := range c.size {
 		w.events[i].Placement = syncd.Placement{} // it was that of the aborted attempt
 		switch own := w.of(i); {
 		case own == nil:
 		case !errors.Is(own, syncd.ErrUnavailable):
 			c.left.Fail(i, own)
+			c.wiser = true
 		case !errors.Is(own, errPurged):
 			c.cause = own
 		}
@@ -438,7 +441,7 @@ func (t *transactional) fill(ctx context.Context) error {
 	t.open, t.entry = true, &entry{}
 	for _, c := range t.group {
 		t.main.produced.Add(int64(c.size + len(c.marks.events)))
-		if err := c.produce(ctx, t.main, t.entry); err != nil {
+		if err := t.produce(ctx, c); err != nil {
 			return err
 		}
 	}
@@ -447,7 +450,7 @@ func (t *transactional) fill(ctx context.Context) error {
 
 // rest waits before an aborted transaction is tried again.
 func (t *transactional) rest(ctx context.Context) error {
-	if !slices.ContainsFunc(t.group, func(c *call) bool { return c.cause != nil && len(c.alone) == 0 }) {
+	if !slices.ContainsFunc(t.group, func(c *call) bool { return c.cause != nil && !c.wiser }) {
 		return nil // no call was aborted before, or the next attempt does something else than the last
 	}
 	return wait.Pause(ctx, t.pauses.Next())
@@ -455,23 +458,23 @@ func (t *transactional) rest(ctx context.Context) error {
 
 // produce puts a call's events into the transaction, and then its marks. Events that are to be sent one by one come behind all
 // others, each after the report of the one before it.
-func (c *call) produce(ctx context.Context, p producer, e *entry) error {
+func (t *transactional) produce(ctx context.Context, c *call) error {
 	w := c.events
 	w.begin()
 	c.marks.begin()
-	w.entry, c.marks.entry = e, e
+	w.entry, c.marks.entry = t.entry, t.entry
 	alone := c.alone
 	for i := range c.size {
 		if len(alone) > 0 && alone[0] == i {
 			alone = alone[1:]
 			continue
 		}
-		if err := c.send(ctx, p, w, i); err != nil {
+		if err := c.send(ctx, t.main, w, i); err != nil {
 			return err
 		}
 	}
 	if len(c.alone) > 0 {
-		if err := w.await(ctx, p); err != nil {
+		if err := t.await(ctx, w); err != nil {
 			return err
 		}
 		if len(w.refused) > 0 {
@@ -480,11 +483,11 @@ func (c *call) produce(ctx context.Context, p producer, e *entry) error {
 		w.alone = true
 	}
 	for _, i := range c.alone {
-		if err := c.send(ctx, p, w, i); err != nil {
+		if err := c.send(ctx, t.main, w, i); err != nil {
 			return err
 		}
 		// Nothing shares its batch: there is nothing else in the queue until its report is here.
-		if err := w.await(ctx, p); err != nil {
+		if err := t.await(ctx, w); err != nil {
 			return err
 		}
 		if w.of(i) != nil && c.left.Of(i) == nil {
@@ -492,7 +495,7 @@ func (c *call) produce(ctx context.Context, p producer, e *entry) error {
 		}
 	}
 	for i := range c.marks.events {
-		if err := c.send(ctx, p, c.marks, i); err != nil {
+		if err := c.send(ctx, t.main, c.marks, i); err != nil {
 			return err
 		}
 		if err := c.marks.of(i); err != nil {
@@ -505,24 +508,31 @@ func (c *call) produce(ctx context.Context, p producer, e *entry) error {
 // prove awaits the reports of a write in the transaction. CommitTransaction would await them as well, but would commit even if the
 // report of an event does not prove that it arrived: see write.take.
 func (t *transactional) prove(ctx context.Context, w *write) error {
+	if err := t.await(ctx, w); err != nil {
+		return err
+	}
+	if err := w.verify(ctx, t.main); err != nil {
+		return fmt.Errorf("%w: %w", err, errAgain)
+	}
+	if len(w.claimed) > 0 {
+		t.doubted = true
+		return fmt.Errorf("events are acknowledged without saying where they are: %w: %w", syncd.ErrUnavailable, errAgain)
+	}
+	return nil
+}
+
+// await awaits the reports of a write in the transaction, as long as it has not failed: then librdkafka sends waiting events no
+// more, and reports them only when the transaction is aborted.
+func (t *transactional) await(ctx context.Context, w *write) error {
 	for {
 		moment, cancel := context.WithTimeout(ctx, probePause)
 		err := w.await(moment, t.main)
 		timeout := moment.Err() != nil
 		cancel()
-		if err == nil {
-			if err := w.verify(ctx, t.main); err != nil {
-				return fmt.Errorf("%w: %w", err, errAgain)
-			}
-		}
-		switch {
-		case err == nil && len(w.claimed) > 0:
-			t.doubted = true
-			return fmt.Errorf("events are acknowledged without saying where they are: %w: %w", syncd.ErrUnavailable, errAgain)
-		case err == nil || !timeout || ctx.Err() != nil:
+		if err == nil || !timeout || ctx.Err() != nil {
 			return err
 		}
-		if err := t.failed(); err != nil { // then waiting events are not sent any more, and are reported only when it is aborted
+		if err := t.failed(); err != nil {
 			return err
 		}
 	}
