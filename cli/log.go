@@ -72,10 +72,19 @@ type runHandler struct {
 }
 
 func (h runHandler) Handle(ctx context.Context, r slog.Record) error {
-	if id := h.id.Load(); id != nil {
+	if id := h.id.Load(); id != nil && !names(r, "run") {
 		r.AddAttrs(slog.String("run", *id))
 	}
 	return h.Handler.Handle(ctx, r)
+}
+
+// names reports whether a record has an attribute of that name.
+func names(r slog.Record, key string) (found bool) {
+	r.Attrs(func(a slog.Attr) bool {
+		found = a.Key == key
+		return !found
+	})
+	return found
 }
 
 func (h runHandler) WithAttrs(attrs []slog.Attr) slog.Handler {

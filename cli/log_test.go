@@ -2,8 +2,11 @@ package cli
 
 import (
 	"errors"
+	"log/slog"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/syncd-io/syncd"
@@ -44,5 +47,25 @@ func TestPluginsLogWhileARunIsResumed(t *testing.T) {
 	}
 	if code, out := w.run(t, more, "run"); code != exitDone || !strings.Contains(out, "Resuming") {
 		t.Errorf("%d", code)
+	}
+}
+
+// TestALineNamesItsRunOnce: also one that says itself whose it is.
+func TestALineNamesItsRunOnce(t *testing.T) {
+	var out strings.Builder
+	var id atomic.Pointer[string]
+	log := slog.New(runHandler{slog.NewTextHandler(&out, nil), &id})
+	log.Info("before")
+	now := "r1"
+	id.Store(&now)
+	log.Info("during")
+	log.Info("of another", "run", "r2", "leader", "l")
+	var got []string
+	for line := range strings.Lines(out.String()) {
+		_, attrs, _ := strings.Cut(strings.TrimSpace(line), "msg=")
+		got = append(got, attrs)
+	}
+	if want := []string{"before", "during run=r1", `"of another" run=r2 leader=l`}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

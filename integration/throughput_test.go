@@ -137,7 +137,7 @@ func TestClusterThroughput(t *testing.T) {
 		}
 		f := newFleet(t, p, 0, 16, []string{createTopics})
 		config := filepath.Join(t.TempDir(), "far.yaml")
-		if err := os.WriteFile(config, fmt.Appendf(nil, "extends: %s\nrun: {batch_size: 50}\n", f.config), 0o600); err != nil {
+		if err := os.WriteFile(config, fmt.Appendf(nil, "extends: %s\nrun: {batch_size: 50}\nsource: {mongo: {splits: 0}} # as many as users have\n", f.config), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		f.config = config

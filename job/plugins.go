@@ -68,11 +68,15 @@ func (j *Job) with(ctx context.Context, sink bool, slow func(places []string), f
 	return panics.Caught(func() error { return f(ctx, p) })()
 }
 
+// splitsPerLane is how many splits of a collection a lane has at least, where it is divided at all: splits are of unequal length, and
+// with several in each lane the processes still end at about the same time.
+const splitsPerLane = 4
+
 // env is what a plugin is opened with.
 func (j *Job) env(p config.Plugin) syncd.Env {
 	env := syncd.Env{Logger: j.Logger, Memory: j.Config.Run.PluginMemory(p.Kind()), Process: j.Process}
 	if j.Config.Cluster.Enabled() {
-		env.Splits = j.Config.Cluster.Partitions
+		env.Splits = splitsPerLane * j.Config.Cluster.Partitions
 	}
 	if j.Env != nil {
 		env = j.Env(env, p)

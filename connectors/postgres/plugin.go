@@ -24,6 +24,7 @@ func Plugin() syncd.Plugin {
 // source is an open database. Its methods are safe for concurrent use.
 type source struct {
 	cfg     Config
+	splits  int // of a table at least, where it is divided at all
 	connect *pgconn.Config
 	pool    pg.Pool
 	log     *slog.Logger
@@ -66,7 +67,7 @@ func newSource(cfg Config, env syncd.Env) (*source, error) {
 	maps.Copy(parsed.RuntimeParams, pg.SessionParameters)
 	parsed.RuntimeParams["search_path"] = pg.Quote(cfg.Schema) + ", public"
 	return &source{
-		cfg: cfg, connect: parsed, pool: pg.Pool{Config: parsed}, log: env.Logger, retried: env.Retried,
+		cfg: cfg, splits: env.Splits, connect: parsed, pool: pg.Pool{Config: parsed}, log: env.Logger, retried: env.Retried,
 		tables: map[string]*table{}, kinds: map[uint32]kind{}, snapshots: map[string]*snapshot{}, confirmed: map[string]confirmable{},
 		contact: contact.New(contact.Config{
 			Log: env.Logger, Server: "PostgreSQL", Address: pg.Address(parsed), Verb: "asked", Patience: time.Second,

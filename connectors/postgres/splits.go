@@ -24,12 +24,12 @@ const (
 	pagesPerSplit = 20 // to sample
 )
 
-func splitsFor(rows int64, cpus int) int {
+func splitsFor(rows int64, cpus, least int) int {
 	if rows < unsplitBelow {
 		return 1
 	}
 	n := min((rows+perSplit-1)/perSplit, mostSplits)
-	return min(max(int(n), splitsPerCPU*cpus), mostSplits)
+	return min(max(int(n), splitsPerCPU*cpus, least), mostSplits)
 }
 
 // Splits divides a table at keys of sampled pages, and has its readers see one moment, if the configuration says so. A view, and what
@@ -61,7 +61,7 @@ func (s *source) divide(ctx context.Context, name string) ([]syncd.Key, error) {
 	}
 	want := s.cfg.Splits
 	if want == 0 {
-		want = splitsFor(t.rows, runtime.GOMAXPROCS(0))
+		want = splitsFor(t.rows, runtime.GOMAXPROCS(0), s.splits)
 	}
 	var cuts []syncd.Key
 	if want > 1 && t.isTable() {

@@ -88,11 +88,12 @@ func FuzzRowMessage(f *testing.F) {
 // TestSplitCounts: as many parts as a table of that size is worth.
 func TestSplitCounts(t *testing.T) {
 	for _, test := range []struct {
-		rows int64
-		cpus int
-		want int
-	}{{0, 2, 1}, {49_999, 8, 1}, {50_000, 2, 8}, {10_000_000, 2, 40}, {1 << 40, 2, 1024}, {60_000, 1000, 1024}} {
-		if got := splitsFor(test.rows, test.cpus); got != test.want {
+		rows  int64
+		cpus  int
+		least int
+		want  int
+	}{{0, 2, 0, 1}, {49_999, 8, 24, 1}, {50_000, 2, 0, 8}, {50_000, 2, 24, 24}, {10_000_000, 2, 24, 40}, {1 << 40, 2, 0, 1024}, {60_000, 1000, 0, 1024}, {60_000, 2, 4000, 1024}} {
+		if got := splitsFor(test.rows, test.cpus, test.least); got != test.want {
 			t.Errorf("%d rows on %d CPUs: %d splits, want %d", test.rows, test.cpus, got, test.want)
 		}
 	}
