@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -38,6 +39,18 @@ type section struct {
 	name   string
 	run    func(*bench, context.Context) error
 	always bool // also where no gates are decided, for its tables
+}
+
+// names are those of all cases and sections.
+func names() []string {
+	var out []string
+	for _, c := range benchCases {
+		out = append(out, c.name)
+	}
+	for _, t := range sections {
+		out = append(out, t.name)
+	}
+	return out
 }
 
 func main() {
@@ -121,8 +134,13 @@ func compare(ctx context.Context, args []string) error {
 	repeat := f.Int("n", 5, "how often each measurement is repeated")
 	only := f.String("cases", "", "only the cases and sections whose names contain this")
 	judged := f.Bool("gates", true, "decide gates, and measure what only they need")
-	if err := f.Parse(args); err != nil {
+	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return nil // it was printed
+	} else if err != nil {
 		return err
+	}
+	if known := names(); !slices.ContainsFunc(known, func(name string) bool { return strings.Contains(name, *only) }) {
+		return fmt.Errorf("-cases %q is in no name; there are: %s", *only, strings.Join(known, ", "))
 	}
 	documents, err := integers(*numbers)
 	if err != nil {
