@@ -727,7 +727,7 @@ func TestKafkaGapsAfterRefusals(t *testing.T) {
 	b := kafkaBroker(t, kafkaserver.Config{})
 	var retried counter
 	s, _ := ledger(t, b.Addr(), retried.add, nil)
-	events := pages(2000, 0) // so many that the transaction fails while they are handed over: only some of them are refused
+	events := pages(2000, 0)                                                           // so many that the transaction fails while they are handed over: only some of them are refused
 	if err := s.Commit(t.Context(), events[:100], mark("progress", "1")); err != nil { // of a partition's first batch any number is taken
 		t.Fatal(err)
 	}
