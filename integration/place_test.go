@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -431,10 +432,15 @@ func header(r *kgo.Record, name string) string {
 	return ""
 }
 
-// closedPort is an address where nothing listens.
+// closedPort is an address where nothing listens. Where the system has many loopback addresses it is one at which no other test has its
+// servers: a port of the usual one could be given to one of them.
 func closedPort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	at := "127.0.0.1:0"
+	if runtime.GOOS == "linux" {
+		at = "127.127.0.1:0"
+	}
+	l, err := net.Listen("tcp", at)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -150,12 +149,7 @@ func TestSecretsShowNowhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer strictQdrant.Close()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	nobody := free.Addr().String()
-	free.Close()
+	nobody := closedPort(t)
 	withPassword := "mongodb://ada:" + url.QueryEscape(mongoSecret) + "@"
 
 	t.Run("a run that works", func(t *testing.T) {
