@@ -224,7 +224,7 @@ run: {follow: %t, memory: 16777216, state_dir: %q}
 	var took []time.Duration
 	var memory []int64
 	var routines []int
-	for time.Since(began) < period {
+	for time.Since(began) < period || len(memory) < 9 { // on a busy machine each round takes its time
 		i := rand.IntN(follow)
 		file, err := os.OpenFile(filepath.Join(dir, "in", strconv.Itoa(i), "page.ndjson"), os.O_APPEND|os.O_WRONLY, 0o600)
 		if err != nil {
