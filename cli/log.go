@@ -72,14 +72,14 @@ type runHandler struct {
 }
 
 func (h runHandler) Handle(ctx context.Context, r slog.Record) error {
-	if id := h.id.Load(); id != nil && !names(r, "run") {
+	if id := h.id.Load(); id != nil && !hasAttr(r, "run") {
 		r.AddAttrs(slog.String("run", *id))
 	}
 	return h.Handler.Handle(ctx, r)
 }
 
-// names reports whether a record has an attribute of that name.
-func names(r slog.Record, key string) (found bool) {
+// hasAttr reports whether a record has an attribute of that name.
+func hasAttr(r slog.Record, key string) (found bool) {
 	r.Attrs(func(a slog.Attr) bool {
 		found = a.Key == key
 		return !found

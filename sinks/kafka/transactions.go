@@ -84,7 +84,7 @@ type call struct {
 	marks    *write
 	left     syncd.BatchError // events that were refused for their own fault; later attempts leave them out
 	alone    []int            // events that a broker refused with their batch; later attempts send them one by one
-	wiser    bool             // the last attempt added to left or alone, so that the next one is another
+	learned  bool             // the last attempt added to left or alone, so that the next one is another
 	cause    error            // why the last attempt was aborted
 	tenures  []syncd.Tenure   // of the cluster, in whose name it is
 	lapse    lapse            // of the membership in the cluster, as its attempts found it
@@ -342,14 +342,14 @@ func (c *call) learn(err error) error {
 		c.cause = err
 	}
 	w := c.events
-	c.wiser = len(w.refused) > 0
+	c.learned = len(w.refused) > 0
 	for i := range c.size {
 		w.events[i].Placement = syncd.Placement{} // it was that of the aborted attempt
 		switch own := w.of(i); {
 		case own == nil:
 		case !errors.Is(own, syncd.ErrUnavailable):
 			c.left.Fail(i, own)
-			c.wiser = true
+			c.learned = true
 		case !errors.Is(own, errPurged):
 			c.cause = own
 		}
@@ -450,7 +450,7 @@ func (t *transactional) fill(ctx context.Context) error {
 
 // rest waits before an aborted transaction is tried again.
 func (t *transactional) rest(ctx context.Context) error {
-	if !slices.ContainsFunc(t.group, func(c *call) bool { return c.cause != nil && !c.wiser }) {
+	if !slices.ContainsFunc(t.group, func(c *call) bool { return c.cause != nil && !c.learned }) {
 		return nil // no call was aborted before, or the next attempt does something else than the last
 	}
 	return wait.Pause(ctx, t.pauses.Next())
