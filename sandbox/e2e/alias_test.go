@@ -74,14 +74,15 @@ func (a *aliased) holdEmbedder(after int64) {
 	a.most.Store(after)
 }
 
-// job is a configuration that fills a collection with a model's vectors, and switches the alias documents to it.
+// job is a configuration that fills a collection with a model's vectors, and switches the alias documents to it. Requests to the embedder
+// are small: on a busy machine one may have all documents otherwise, and an embedder that is held then answers none of them.
 func (a *aliased) job(t *testing.T, collection, model, more string) string {
 	t.Helper()
 	return configFile(t, fmt.Sprintf(`
 name: %[1]s
 extends: $ROOT/configs/direct.yaml
 checker: {qdrant: {collection: %[1]s}}
-stages: {embed: {model: %[2]s}}
+stages: {embed: {model: %[2]s, batch_size: 5}}
 sink: {qdrant: {collection: %[1]s, alias: documents}}
 %[3]s
 `, collection, model, more))
