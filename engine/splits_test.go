@@ -189,7 +189,7 @@ func TestAnOldAnswerIsAskedForAgain(t *testing.T) {
 				s.tell, s.uncounted = map[string]int64{"c000": c.large}, c.uncounted
 				held := make(chan struct{}) // until all were asked about
 				s.hold = held
-				time.AfterFunc(time.Second, func() { close(held) })
+				go func() { time.Sleep(time.Second); close(held) }()
 				if err := engine.New(f.opts).Backfill(t.Context()); err != nil {
 					t.Fatal(err)
 				}
