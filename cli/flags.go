@@ -105,6 +105,7 @@ func (f *commonFlags) narrates(c *cobra.Command) bool {
 
 // load reads the configuration that the flags and the command's one free argument name.
 func (a *app) load(f *commonFlags, args []string, overrides []config.Override) (*config.Config, *slog.Logger, error) {
+	a.floorHeap()
 	file, err := a.configPath(f.path, args)
 	if err != nil {
 		return nil, nil, err

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,7 +28,6 @@ import (
 // Main runs the program with the given plugins on the process's arguments, environment and streams, and returns its exit
 // code.
 func Main(plugins ...syncd.Plugin) int {
-	defer runtime.KeepAlive(floorHeap(os.Getenv))
 	return program{
 		args: os.Args[1:], environ: os.Environ(), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, plugins: plugins,
 	}.run(context.Background())
@@ -50,6 +48,7 @@ type app struct {
 	registry *syncd.Registry
 	notices  *progress.Output       // standard error, for the log and the progress of runs
 	runID    atomic.Pointer[string] // of the run that is under way, for the log
+	floor    []byte                 // see floorHeap; nil for commands that read no configuration of a run
 
 	json     bool             // programs read what the command prints
 	told     bool             // it has printed its result for them

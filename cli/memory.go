@@ -10,11 +10,11 @@ const heapBase = 16 << 20
 const heapFloor = 8 << 20
 
 // floorHeap takes heapFloor, to be kept for as long as the program runs, unless the environment decides when Go collects garbage.
-func floorHeap(env func(string) string) []byte {
-	if decided(env) {
-		return nil
+// Commands that may take long call it before they read the configuration; short ones end before there is garbage to collect.
+func (a *app) floorHeap() {
+	if a.floor == nil && !decided(a.env) {
+		a.floor = make([]byte, heapFloor)
 	}
-	return make([]byte, heapFloor)
 }
 
 // decided reports whether somebody decided when Go collects garbage.

@@ -41,7 +41,8 @@ func TestFloorHeap(t *testing.T) {
 		"GOGC is the user's":       {env: []string{"GOGC=off"}},
 	} {
 		a := &app{program: program{environ: c.env}}
-		if got := len(floorHeap(a.env)); got != c.want {
+		a.floorHeap()
+		if got := len(a.floor); got != c.want {
 			t.Errorf("%s: %d bytes, want %d", name, got, c.want)
 		}
 	}

@@ -77,6 +77,7 @@ are in a file of their own, -c, and in variables such as SYNCD_SERVER__LISTEN.`,
 					in.Overrides = append(in.Overrides, config.Override{Flag: "--" + flag, Path: []string{"server", field}, Value: f.Value.String()})
 				}
 			}
+			a.floorHeap()
 			settings, diags := config.LoadServer(in)
 			if a.printDiagnostics(diags) {
 				return unusable("the settings of the service", diags)

@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/tally"
@@ -17,11 +18,14 @@ import (
 //go:embed page.html
 var pageText string
 
-// page has no script and loads no font or picture from elsewhere; its Content-Security-Policy forbids both.
-var page = template.Must(template.New("page").Funcs(template.FuncMap{
-	"number": Number, "span": Span, "rate": rate, "moment": text.Moment, "percent": percentOf,
-	"times": func(n int64) string { return plural(n, "time", "times") },
-}).Parse(pageText))
+// page has no script and loads no font or picture from elsewhere; its Content-Security-Policy forbids both. It is parsed when it is first
+// made, since most commands make none.
+var page = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("page").Funcs(template.FuncMap{
+		"number": Number, "span": Span, "rate": rate, "moment": text.Moment, "percent": percentOf,
+		"times": func(n int64) string { return plural(n, "time", "times") },
+	}).Parse(pageText))
+})
 
 // maxShown is how many collections are drawn at once; the others are folded away.
 const maxShown = 30
@@ -99,7 +103,7 @@ func HTML(runs ...*Report) ([]byte, error) {
 	v.types(r)
 	v.outcomes(r)
 	var b bytes.Buffer
-	if err := page.Execute(&b, &v); err != nil {
+	if err := page().Execute(&b, &v); err != nil {
 		return nil, fmt.Errorf("making the page: %w", err)
 	}
 	return b.Bytes(), nil

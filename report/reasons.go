@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/syncd-io/syncd/internal/text"
 	"github.com/syncd-io/syncd/spec"
@@ -24,8 +25,10 @@ const (
 	earlierReasons = "failed before the interruption; the summary of that run names them"
 )
 
-// particular matches what differs between two errors with one reason: quoted text, ids, numbers.
-var particular = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}\b|\b[0-9a-fA-F]{24,}\b|\b[0-9]+(?:[.,:][0-9]+)*[a-zA-Z]{0,2}\b`)
+// particular matches what differs between two errors with one reason: quoted text, ids, numbers. It is compiled at the first error.
+var particular = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`"(?:[^"\\]|\\.)*"|\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}\b|\b[0-9a-fA-F]{24,}\b|\b[0-9]+(?:[.,:][0-9]+)*[a-zA-Z]{0,2}\b`)
+})
 
 // reasonOf is what errors have in common that differ only in the documents they are about.
 func reasonOf(f tally.Failure) string {
@@ -34,7 +37,7 @@ func reasonOf(f tally.Failure) string {
 	if len(f.ID) >= minID {
 		reason = strings.ReplaceAll(reason, f.ID, "…")
 	}
-	if reason = particular.ReplaceAllString(reason, "…"); len(reason) > maxText {
+	if reason = particular().ReplaceAllString(reason, "…"); len(reason) > maxText {
 		reason = strings.ToValidUTF8(reason[:maxText], "") + "…" // without its length, which differs
 	}
 	return text.Line(reason)

@@ -90,7 +90,7 @@ func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
 			if _, err := regexp.CompilePOSIX(topic); err != nil {
 				kafkaconn.Bad(d, n, "", []string{"topics"}, "has %q, which is no regular expression: %v", topic, err)
 			}
-		} else if !legalTopic.MatchString(topic) {
+		} else if len(topic) > maxTopic || !legalTopic.MatchString(topic) {
 			kafkaconn.Bad(d, n, "names have letters, digits, dots, underscores and hyphens; a pattern begins with ^", []string{"topics"}, "has %q, which can't be a topic", topic)
 		}
 	}
@@ -106,7 +106,10 @@ func (c *Config) CheckConfig(d *spec.Decoder, n *spec.Node) {
 	c.Security.Check(d, n, section, c.Properties)
 }
 
-var legalTopic = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
+// legalTopic and maxTopic, in bytes, are Kafka's rules for names.
+var legalTopic = regexp.MustCompile(`^[a-zA-Z0-9._-]+$`)
+
+const maxTopic = 249
 
 // startTime is the time to begin at; zero for the names of places.
 func (c *Config) startTime() (time.Time, error) {

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/syncd-io/syncd/internal/text"
@@ -57,11 +58,14 @@ type Page struct {
 //go:embed page.html
 var source string
 
-var page = template.Must(template.New("page").Funcs(template.FuncMap{
-	"number": report.Number, "span": report.Span, "moment": text.Moment, "cut": text.Line, "percent": report.Percent, "dollars": text.Cost,
-	"seconds": func(d *float64) string { return report.Span(*d) },
-	"rate":    func(perSecond float64) string { return report.Number(int64(perSecond + 0.5)) },
-}).Parse(source))
+// page is parsed when it is first asked for, since most commands serve none.
+var page = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("page").Funcs(template.FuncMap{
+		"number": report.Number, "span": report.Span, "moment": text.Moment, "cut": text.Line, "percent": report.Percent, "dollars": text.Cost,
+		"seconds": func(d *float64) string { return report.Span(*d) },
+		"rate":    func(perSecond float64) string { return report.Number(int64(perSecond + 0.5)) },
+	}).Parse(source))
+})
 
 // view is the page at a moment.
 type view struct {
@@ -96,7 +100,7 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var body bytes.Buffer
-	if err := page.Execute(&body, p.view()); err != nil {
+	if err := page().Execute(&body, p.view()); err != nil {
 		http.Error(w, "the page can't be made", http.StatusInternalServerError)
 		return
 	}

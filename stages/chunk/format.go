@@ -3,11 +3,13 @@ package chunk
 import (
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/yuin/goldmark"
 	"github.com/yuin/goldmark/ast"
 	"github.com/yuin/goldmark/extension"
 	extast "github.com/yuin/goldmark/extension/ast"
+	"github.com/yuin/goldmark/parser"
 	"github.com/yuin/goldmark/text"
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
@@ -135,13 +137,14 @@ func (w *writer) verbatim(s string) {
 	w.b.WriteString(s)
 }
 
-var markdown = goldmark.New(goldmark.WithExtensions(extension.GFM)).Parser()
+// markdown is made at the first document that has some.
+var markdown = sync.OnceValue(func() parser.Parser { return goldmark.New(goldmark.WithExtensions(extension.GFM)).Parser() })
 
 // fromMarkdown gives what a reader sees of Markdown, without what only marks it.
 func fromMarkdown(value string) string {
 	source := []byte(value)
 	w := writer{}
-	_ = ast.Walk(markdown.Parse(text.NewReader(source)), func(n ast.Node, entering bool) (ast.WalkStatus, error) {
+	_ = ast.Walk(markdown().Parse(text.NewReader(source)), func(n ast.Node, entering bool) (ast.WalkStatus, error) {
 		if n.Type() == ast.TypeBlock {
 			switch n.Kind() {
 			case ast.KindListItem, extast.KindTableRow, extast.KindTableHeader, ast.KindTextBlock:
