@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -47,6 +48,19 @@ func (d *heavy) AppendJSON(dst []byte, _ syncd.Dialect) ([]byte, error) {
 type sized struct{ *heavy }
 
 func (d sized) Size() int { return int(d.size) }
+
+// light is a heavy for the sink behind the dock, which would make room for as many bytes.
+type light struct{ *heavy }
+
+func (light) Size() int { return 0 }
+
+func lightened(changes []syncd.Change) []syncd.Change {
+	changes = slices.Clone(changes)
+	for i := range changes {
+		changes[i].Document = light{changes[i].Document.(sized).heavy}
+	}
+	return changes
+}
 
 // warehouse is a source of n documents in some splits. Each answer takes it a moment.
 type warehouse struct {
@@ -142,7 +156,7 @@ type dock struct {
 }
 
 func (d *dock) Write(ctx context.Context, changes []syncd.Change) error {
-	return d.handle(ctx, changes, func() error { return d.Sink.Write(ctx, changes) })
+	return d.handle(ctx, changes, func() error { return d.Sink.Write(ctx, lightened(changes)) })
 }
 
 func (d *dock) handle(ctx context.Context, changes []syncd.Change, write func() error) error {
@@ -167,7 +181,7 @@ func (d *dock) Abilities() syncd.SinkAbilities {
 	a := d.Sink.Abilities()
 	if commit := a.Commit; commit != nil {
 		a.Commit = func(ctx context.Context, changes []syncd.Change, marks []syncd.Mark) error {
-			return d.handle(ctx, changes, func() error { return commit(ctx, changes, marks) })
+			return d.handle(ctx, changes, func() error { return commit(ctx, lightened(changes), marks) })
 		}
 	}
 	return a
