@@ -34,7 +34,7 @@ var waitingFor = [StageCount]string{"a batch", "documents of the source", "the i
 
 // activity says what readers and workers do at the moment, and how long they spent on what.
 type activity struct {
-	moved   atomic.Int64 // when something was last handled, in ns
+	moved   atomic.Pointer[time.Time] // when something was last handled; see last
 	stalled atomic.Bool
 	working [StageCount]atomic.Int64
 	times   [StageCount]atomic.Int64
@@ -43,10 +43,23 @@ type activity struct {
 func (a *activity) enter(s Stage) { a.working[s].Add(1) }
 func (a *activity) leave(s Stage) { a.working[s].Add(-1) }
 
-// move notes that the run advanced.
+// move notes that the run advanced. Of calls side by side the latest counts, whoever notes it first.
 func (a *activity) move() {
-	a.moved.Store(time.Now().UnixNano())
+	now := time.Now()
+	for before := a.moved.Load(); before == nil || before.Before(now); before = a.moved.Load() {
+		if a.moved.CompareAndSwap(before, &now) {
+			break
+		}
+	}
 	a.stalled.Store(false) // the watchdog may be just about to say otherwise, until it looks again
+}
+
+// last is when something was last handled. It never goes back, not even when the clock is set.
+func (a *activity) last() time.Time {
+	if t := a.moved.Load(); t != nil {
+		return *t
+	}
+	return time.Time{}
 }
 
 // watch is Engine.Watch.
@@ -66,7 +79,7 @@ func (a *activity) watch(ctx context.Context, stallAfter time.Duration, logger *
 				return
 			case <-tick.C:
 			}
-			still := time.Since(time.Unix(0, a.moved.Load()))
+			still := time.Since(a.last())
 			a.stalled.Store(still >= stallAfter)
 			if still < stallAfter {
 				next = stallAfter

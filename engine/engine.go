@@ -309,10 +309,9 @@ const grace = 2 * time.Second
 // reading and pauses at once, and the rest within grace of the last that moved.
 func (e *Engine) run(ctx context.Context, f *feed) error {
 	g, running := errgroup.WithContext(ctx)
-	moved := func() time.Time { return time.Unix(0, e.activity.moved.Load()) }
-	ctx, stop := wait.Grace(wait.WithDrain(running, e.Drain), e.Drain, grace, moved)
+	ctx, stop := wait.Grace(wait.WithDrain(running, e.Drain), e.Drain, grace, e.activity.last)
 	defer stop()
-	keeping, stopKeeping := wait.Grace(context.WithoutCancel(ctx), e.Drain, grace, moved)
+	keeping, stopKeeping := wait.Grace(context.WithoutCancel(ctx), e.Drain, grace, e.activity.last)
 	defer stopKeeping()
 	reading, stopReading := wait.Drained(ctx, e.Drain)
 	defer stopReading()

@@ -45,7 +45,7 @@ type CollectionProgress struct {
 // Snapshot returns how the engine stands. It is safe for concurrent use with all other methods, and costs them nothing.
 func (e *Engine) Snapshot() Snapshot {
 	s := Snapshot{
-		Bytes: e.bytes.Load(), LastMove: time.Unix(0, e.activity.moved.Load()), Stalled: e.activity.stalled.Load(), Waiting: len(e.inFlight),
+		Bytes: e.bytes.Load(), LastMove: e.activity.last(), Stalled: e.activity.stalled.Load(), Waiting: len(e.inFlight),
 	}
 	s.Streams, s.Followed = e.streamProgress()
 	s.Merged = e.merged.Load()

@@ -319,7 +319,8 @@ func (h ClusterHarness) clusterZombie(t *testing.T) {
 	c.waitFor(3*h.Session+patience, "the other to own all lanes", func() bool { return len(b.owned) == 4 })
 	// The zombie goes on with what it had begun, and the other does its work anew.
 	stale := make(chan error, 1)
-	go func() { stale <- a.commit(context.WithoutCancel(t.Context()), changes("stale"), c.set(lane, "stale")) }()
+	tenures, begun, mark := a.tenuresOf(lane), changes("stale"), c.set(lane, "stale") // as of now, whenever the goroutine starts
+	go func() { stale <- a.commitAs(context.WithoutCancel(t.Context()), tenures, begun, mark) }()
 	again := changes("again")
 	b.commits(again, c.set(lane, "progress"))
 	mend()
@@ -369,7 +370,8 @@ func (h ClusterHarness) clusterAway(t *testing.T) {
 	mend := a.Cut()
 	lane := a.lanes()[0]
 	late := make(chan error, 1)
-	go func() { late <- a.commit(context.WithoutCancel(t.Context()), nil, c.set(lane, "late")) }()
+	tenures, mark := a.tenuresOf(lane), c.set(lane, "late") // as of now, whenever the goroutine starts
+	go func() { late <- a.commitAs(context.WithoutCancel(t.Context()), tenures, nil, mark) }()
 	_ = pause(t.Context(), h.Session/3)
 	b.commits(nil, c.set(b.lanes()[0], "meanwhile"))
 	mend()

@@ -386,7 +386,12 @@ func (m *clusterMember) commit(ctx context.Context, changes []syncd.Change, mark
 			lanes = append(lanes, mark.Lane)
 		}
 	}
-	err := m.Commit(ctx, m.tenuresOf(lanes...), changes, marks)
+	return m.commitAs(ctx, m.tenuresOf(lanes...), changes, marks...)
+}
+
+// commitAs commits in the name of tenures.
+func (m *clusterMember) commitAs(ctx context.Context, tenures []syncd.Tenure, changes []syncd.Change, marks ...syncd.LaneMark) error {
+	err := m.Commit(ctx, tenures, changes, marks)
 	if err == nil {
 		m.c.done(marks...)
 	}
