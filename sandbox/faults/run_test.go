@@ -27,8 +27,9 @@ const (
 	contSignal = syscall.SIGCONT
 )
 
-// patience is when a run counts as one that hangs. No wait that its configuration allows is nearly as long.
-const patience = time.Minute
+// patience is when a run counts as one that hangs. No wait that its configuration allows is nearly as long, but on a busy machine one that
+// looks at all documents again each second may take more than a minute to catch up.
+const patience = 2 * time.Minute
 
 // run is one process.
 type run struct {
