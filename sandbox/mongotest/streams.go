@@ -63,10 +63,12 @@ func ChangeStreams(t *testing.T, target StreamTarget) {
 			}
 			s.c = s.db.Collection("c")
 			err = c.run(s)
+			cleaning, cleaned := context.WithTimeout(t.Context(), patience) // the check may have used up its own time
+			defer cleaned()
 			for _, cs := range s.open {
-				_ = cs.Close(ctx) // it may be closed
+				_ = cs.Close(cleaning) // it may be closed
 			}
-			if err := s.db.Drop(ctx); err != nil {
+			if err := s.db.Drop(cleaning); err != nil {
 				t.Error(err)
 			}
 			switch reason, differs := target.Differs[c.name]; {
