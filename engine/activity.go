@@ -43,7 +43,7 @@ type activity struct {
 func (a *activity) enter(s Stage) { a.working[s].Add(1) }
 func (a *activity) leave(s Stage) { a.working[s].Add(-1) }
 
-// move notes that the run advanced. Of calls side by side the latest counts, whoever notes it first.
+// move records that the run advanced now. Concurrent calls may store in any order; the latest time is kept.
 func (a *activity) move() {
 	now := time.Now()
 	for before := a.moved.Load(); before == nil || before.Before(now); before = a.moved.Load() {

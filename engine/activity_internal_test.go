@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// TestTheLastMoveNeverGoesBack: whoever took the time first may note it last.
+// TestTheLastMoveNeverGoesBack: a worker may read the clock before another and store the time after it.
 func TestTheLastMoveNeverGoesBack(t *testing.T) {
 	var a activity
 	later := time.Now().Add(time.Hour)

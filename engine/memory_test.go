@@ -49,7 +49,7 @@ type sized struct{ *heavy }
 
 func (d sized) Size() int { return int(d.size) }
 
-// light is a heavy for the sink behind the dock, which would make room for as many bytes.
+// light is a heavy of size 0, for the sink behind the dock: that allocates a buffer of the size that a document states.
 type light struct{ *heavy }
 
 func (light) Size() int { return 0 }

@@ -189,6 +189,7 @@ func TestAnOldAnswerIsAskedForAgain(t *testing.T) {
 				s.tell, s.uncounted = map[string]int64{"c000": c.large}, c.uncounted
 				held := make(chan struct{}) // until all were asked about
 				s.hold = held
+				// Of the bubble's clock. A time.AfterFunc here crashes the race detector at times: go.dev/issue/78156.
 				go func() { time.Sleep(time.Second); close(held) }()
 				if err := engine.New(f.opts).Backfill(t.Context()); err != nil {
 					t.Fatal(err)
